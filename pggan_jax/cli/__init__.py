@@ -1,0 +1,1 @@
+"""The door: absl flags and commands. Everything a user types arrives here."""

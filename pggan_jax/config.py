@@ -1,0 +1,179 @@
+"""Every setting of a run, as frozen dataclasses with their help text and limits beside them.
+
+This room knows names, types, defaults and limits. It must not know JAX, data or devices. Reading and writing settings
+(`--set`, JSON, diffs) lives in `config_io.py`; rules that join several settings live in `config_rules.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """A dataclass field that carries its own documentation and limits.
+
+    `minimum` and `maximum` are inclusive, `above` and `below` exclusive. For a mapping the limits hold for its values.
+    """
+    limits = {"minimum": minimum, "above": above, "maximum": maximum, "below": below, "choices": choices}
+    metadata = {"help": help, **{name: limit for name, limit in limits.items() if limit is not None}}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+DTYPES = ("float32", "bfloat16")
+OFFICIAL_TICKS = {4: 160.0, 8: 140.0, 16: 120.0, 32: 100.0, 64: 80.0, 128: 60.0, 256: 40.0, 512: 20.0, 1024: 10.0}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the critic is shown."""
+
+    source: str = setting(
+        "digits", "where images come from: digits and photos are embedded, folder:DIR reads every image below DIR"
+    )
+    resolution: int = setting(32, "side of the finished images in pixels, 4*2^k", minimum=4)
+    channels: int = setting(0, "colour channels; 0 takes the source's own (1 for digits, 3 for photos)", minimum=0, maximum=16)
+    labels: bool = setting(False, "train with class labels: concatenated input in G, auxiliary classifier in D")
+    mirror: bool = setting(False, "flip each real image left-right with probability 1/2")
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Options of the generator (spec 1.8). The official `structure` switch has no counterpart: both forms give the values of
+    the static-depth network that is built here."""
+
+    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1)
+    fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0)
+    fmap_max: int = setting(512, "most feature maps in any layer", minimum=1)
+    latent_size: int = setting(
+        0, "length of the latent vector; 0 takes the feature maps of stage 0 (512 by default)", minimum=0
+    )
+    normalize_latents: bool = setting(True, "scale latent and label vector together to unit mean square")
+    use_wscale: bool = setting(True, "equalized learning rate")
+    use_pixelnorm: bool = setting(True, "pixelwise feature normalisation after each convolution")
+    pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", above=0)
+    use_leakyrelu: bool = setting(True, "leaky ReLU with slope 0.2; false means ReLU")
+    fused_scale: bool = setting(True, "upscale and convolve in one transposed convolution; the same function, faster")
+    dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Options of the discriminator, or critic (spec 1.8)."""
+
+    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1)
+    fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0)
+    fmap_max: int = setting(512, "most feature maps in any layer", minimum=1)
+    use_wscale: bool = setting(True, "equalized learning rate")
+    minibatch_stddev: str = setting(
+        "strided",
+        "strided: official groups n, n+M, ...; whole_batch: one group, as in the paper; contiguous: unbiased groups of neighbours, "
+        "as in pytorch_GAN_zoo; none: no such channel",
+        choices=("strided", "whole_batch", "contiguous", "none"),
+    )
+    mbstd_group_size: int = setting(4, "samples in a minibatch-stddev group; a smaller batch is one group", minimum=2)
+    fused_scale: bool = setting(
+        True,
+        "convolve and average in one strided convolution, before the activation: another function than separate (spec 1.5)",
+    )
+    dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the run grows. One kimg is 1,000 real images shown to the critic."""
+
+    start_resolution: int = setting(4, "resolution of the first stage, 4*2^k; data.resolution means no growing", minimum=4)
+    stable_kimg: float = setting(600.0, "length of each stable phase", minimum=0)
+    stable_kimg_at: Mapping[int, float] = setting({}, "stable_kimg of single resolutions, as 4:10,8:25", minimum=0)
+    fade_kimg: float = setting(600.0, "length of each fade-in", minimum=0)
+    fade_kimg_at: Mapping[int, float] = setting({}, "fade_kimg of single resolutions, as 8:10,16:25", minimum=0)
+    total_kimg: float = setting(0.0, "length of the run; 0 ends it after the stable phase of the last resolution", minimum=0)
+    batch_size: int = setting(16, "images per step over all devices", minimum=1)
+    batch_size_at: Mapping[int, int] = setting({}, "batch_size of single resolutions, as 4:128,8:64", minimum=1)
+    learning_rate: float = setting(0.001, "Adam's step size for both networks", above=0)
+    learning_rate_at: Mapping[int, float] = setting({}, "learning_rate of single resolutions, as 1024:0.0015", above=0)
+    rampup_kimg: float = setting(0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", minimum=0)
+    critic_steps: int = setting(1, "critic updates per generator update", minimum=1)
+    repeats: int = setting(4, "iterations between two looks at the schedule; phases end on such a look", minimum=1)
+    tick_kimg: float = setting(160.0, "length of a tick: one status line and one picture", minimum=1)
+    tick_kimg_at: Mapping[int, float] = setting(OFFICIAL_TICKS, "tick_kimg of single resolutions, as 4:20,8:10", minimum=1)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam in the official form (spec 2.8) and the moving average of the generator (spec 2.9)."""
+
+    beta1: float = setting(0.0, "decay of Adam's first moment; 0 stores none", minimum=0, below=1)
+    beta2: float = setting(0.99, "decay of Adam's second moment", minimum=0, below=1)
+    epsilon: float = setting(1e-8, "added to the root of Adam's second moment", above=0)
+    on_new_phase: str = setting(
+        "reset", "Adam's moments when a fade starts or ends: reset (official) or carry", choices=("reset", "carry")
+    )
+    ema_decay: float = setting(0.999, "decay per step of the generator's moving average", minimum=0, below=1)
+    ema_half_life_kimg: float = setting(
+        0.0, "half-life of the generator's moving average in kimg; 0 means ema_decay rules", minimum=0
+    )
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which game the networks play (spec 3)."""
+
+    name: str = setting(
+        "wgan_gp", "wgan_gp (paper), lsgan (spec 3.6), logistic or hinge", choices=("wgan_gp", "lsgan", "logistic", "hinge")
+    )
+    gp_weight: float = setting(10.0, "wgan_gp: weight of the gradient penalty", minimum=0)
+    gp_target: float = setting(1.0, "wgan_gp: gradient norm aimed at; 750 in the paper's CIFAR-10 run", above=0)
+    gradient_norm: str = setting(
+        "full_resolution",
+        "where wgan_gp measures the gradient norm: full_resolution, as the official code does on upscaled images, or current",
+        choices=("full_resolution", "current"),
+    )
+    drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", minimum=0)
+    r1_gamma: float = setting(10.0, "logistic and hinge: weight of the R1 penalty on reals; 0 turns it off", minimum=0)
+    label_weight: float = setting(1.0, "weight of the auxiliary classifier when data.labels is on", minimum=0)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything around the training itself."""
+
+    seed: int = setting(1000, "seed of weights, noise and data order", minimum=0, maximum=2**32 - 1)
+    steps_per_call: int = setting(
+        0, "iterations in one call of the compiled program; 0 chooses by backend (1 on a CPU)", minimum=0, maximum=1024
+    )
+    grid: str = setting("1080p", "size of the picture grids: 1080p, 4k, or columns x rows such as 10x10")
+    checkpoint_ticks: int = setting(1, "ticks between checkpoints", minimum=1)
+    keep_last: int = setting(3, "how many of the newest checkpoints to keep", minimum=1)
+    keep_every_kimg: float = setting(0.0, "besides, keep one checkpoint in each span of so many kimg; 0 keeps none", minimum=0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run. Experiment files build one of these; `config_io` overrides single settings by dotted names."""
+
+    preset: str = setting(
+        "",
+        "official schedule to start from; other settings are applied over it",
+        choices=("", "v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus"),
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    run: RunConfig = field(default_factory=RunConfig)

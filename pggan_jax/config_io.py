@@ -1,0 +1,181 @@
+"""Configurations in and out: experiment files, `--set a.b=value`, JSON, and the difference between two of them."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import json
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pggan_jax.config import Config
+from pggan_jax.config_rules import ConfigError, problem, type_name, validate, walk
+from pggan_jax.errors import UserError
+from pggan_jax.presets import apply_preset
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedConfig:
+    """A validated configuration and where each of its settings came from."""
+
+    config: Config
+    origins: dict[str, str]
+
+
+def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """Read an experiment file, apply `name=value` overrides in order (a preset first), and validate the result.
+
+    Args:
+        experiment: path of a Python file with a function `get_config()` that returns a `Config`.
+        overrides: such as ["generator.fmap_max=64", "schedule.batch_size_at=4:128,8:64"].
+
+    Raises:
+        UserError: the file is missing or does not define a Config.
+        ConfigError: an override has an unknown name or a wrong value, or the result cannot be run.
+    """
+    config = _read_experiment(experiment)
+    default = dict(settings_of(Config()))
+    origins = {path: experiment for path, value in settings_of(config) if value != default[path]}
+    assignments = [_split_override(text) for text in overrides]
+    for path, text in sorted(assignments, key=lambda assignment: assignment[0] != "preset"):
+        origin = f"--set {path}={text}"
+        value = parse_value(path, text, origin)
+        if path == "preset" and value:
+            before = dict(settings_of(config))
+            config = apply_preset(config, value)
+            origins |= {changed: origin for changed, new in settings_of(config) if new != before[changed]}
+        config = replace_setting(config, path, value)
+        origins[path] = origin
+    validate(config, origins)
+    return LoadedConfig(config, origins)
+
+
+def _read_experiment(experiment: str) -> Config:
+    path = Path(experiment)
+    if not path.is_file():
+        known = ", ".join(sorted(str(file) for file in path.parent.glob("*.py"))) or "none"
+        raise UserError(f"--config={experiment}: no such file; experiment files in {path.parent}/: {known}")
+    try:
+        namespace = runpy.run_path(str(path))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"--config={experiment}: cannot be run: {type(error).__name__}: {error}") from error
+    if "get_config" not in namespace:
+        raise UserError(f"--config={experiment}: defines no get_config(); it must return a pggan_jax.config.Config")
+    try:
+        config = namespace["get_config"]()
+    except TypeError as error:
+        raise UserError(f"--config={experiment}: get_config() failed: {error}") from error
+    if not isinstance(config, Config):
+        raise UserError(f"--config={experiment}: get_config() returned {type(config).__name__}, not a pggan_jax.config.Config")
+    return config
+
+
+def settings_of(config: Config) -> list[tuple[str, Any]]:
+    """All settings as (dotted path, value), in the order of the dataclasses."""
+    return [(path, value) for path, value, _, _ in walk(config)]
+
+
+def _split_override(text: str) -> tuple[str, str]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text}: must be name=value, such as --set generator.fmap_max=64")
+    return path.strip(), value.strip()
+
+
+def parse_value(path: str, text: str, origin: str) -> Any:
+    """Turn the text of an override into the type of the setting it names.
+
+    Raises:
+        ConfigError: no such setting, or the text cannot be read as its type.
+    """
+    hints = {name: hint for name, _, hint, _ in walk(Config())}
+    if path not in hints:
+        raise ConfigError(f"{origin}: there is no setting {path!r}; {_nearest(path, list(hints))}")
+    try:
+        return _parse(text, hints[path])
+    except (ValueError, SyntaxError):
+        raise problem(path, text, f"must be {type_name(hints[path])}", {path: origin}) from None
+
+
+def _nearest(path: str, known: list[str]) -> str:
+    section = [name for name in known if name.startswith(f"{path}.")]
+    if section:
+        return f"it is a section; did you mean one of {', '.join(section)}?"
+    same_leaf = [name for name in known if name.rpartition(".")[2] == path.rpartition(".")[2]]
+    close = same_leaf or difflib.get_close_matches(path, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else "launch.py settings lists them all"
+
+
+def _parse(text: str, hint: Any) -> Any:
+    if get_args(hint):
+        key, value = get_args(hint)
+        pairs = [pair.split(":") for pair in text.strip("{} ").split(",") if pair.strip()]
+        return {_parse(k.strip(), key): _parse(v.strip(), value) for k, v in pairs}
+    if hint is bool:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+    if hint is str:
+        is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+        return ast.literal_eval(text) if is_quoted else text
+    return hint(text)
+
+
+def replace_setting(config: Any, path: str, value: Any) -> Any:
+    """A copy of a config dataclass with one dotted setting changed."""
+    head, _, rest = path.partition(".")
+    new = replace_setting(getattr(config, head), rest, value) if rest else value
+    return dataclasses.replace(config, **{head: new})
+
+
+def to_json(config: Config) -> str:
+    """The whole configuration as readable JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, where: str) -> Config:
+    """Read what `to_json` wrote.
+
+    Args:
+        text: the JSON.
+        where: file name for the error message.
+
+    Raises:
+        UserError: not JSON, an unknown or missing setting, or a wrong value.
+    """
+    try:
+        tree = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where}: is not JSON ({error}); restore the file or start in a new --workdir") from None
+    flat = dict(_flatten(tree)) if isinstance(tree, dict) else {}
+    config = Config()
+    for path, default, hint, _ in walk(Config()):
+        if path not in flat and not (isinstance(default, dict) and not default):
+            raise UserError(f"{where}: lacks the setting {path}; was it written by another version of pggan_jax?")
+        value = flat.pop(path, {})
+        if get_args(hint):
+            value = {int(key): item for key, item in value.items()}
+        config = replace_setting(config, path, value)
+    if flat:
+        raise UserError(f"{where}: has the unknown setting {next(iter(flat))}; was it written by another version of pggan_jax?")
+    validate(config, {path: where for path, _ in settings_of(config)})
+    return config
+
+
+def _flatten(tree: dict[str, Any], prefix: str = ""):
+    mappings = {path for path, _, hint, _ in walk(Config()) if get_args(hint)}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and path not in mappings:
+            yield from _flatten(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def difference(old: Config, new: Config) -> list[str]:
+    """One line 'name: old -> new' for each setting that differs."""
+    before = dict(settings_of(old))
+    return [f"{path}: {before[path]!r} -> {value!r}" for path, value in settings_of(new) if value != before[path]]

@@ -1,0 +1,174 @@
+"""Is a configuration possible? Limits of single settings, then rules that join several. Nothing is compiled or read here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from pggan_jax.config import Config
+from pggan_jax.errors import UserError
+from pggan_jax.images import grid_size
+from pggan_jax.schedule import Schedule
+
+Origins = Mapping[str, str]
+MAX_STAGES = 64
+MAX_TOTAL_IMAGES = 2**31 - 1
+
+
+class ConfigError(UserError):
+    """A setting with an unknown name, a wrong type or an impossible value."""
+
+
+def problem(path: str, value: Any, rule: str, origins: Origins | None = None) -> ConfigError:
+    """The error for one setting: the value, where it was set, what is allowed."""
+    origin = (origins or {}).get(path, "the default")
+    return ConfigError(f"{path} = {value!r} (from {origin}): {rule}")
+
+
+def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
+    """All settings below a config dataclass as (dotted path, value, type, metadata)."""
+    hints = get_type_hints(type(node))
+    for field in fields(node):
+        value = getattr(node, field.name)
+        path = f"{prefix}{field.name}"
+        if is_dataclass(hints[field.name]):
+            yield from walk(value, f"{path}.")
+        else:
+            yield path, value, hints[field.name], field.metadata
+
+
+def type_name(hint: Any) -> str:
+    """A type as a user would say it."""
+    if get_args(hint):
+        key, value = get_args(hint)
+        return f"pairs of {type_name(key)}:{type_name(value)}, as 4:128,8:64"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[hint]
+
+
+def has_type(value: Any, hint: Any) -> bool:
+    """Whether `value` is of the annotated type; a whole number passes as a number, a bool never does."""
+    if get_args(hint):
+        key_hint, value_hint = get_args(hint)
+        return isinstance(value, Mapping) and all(has_type(k, key_hint) and has_type(v, value_hint) for k, v in value.items())
+    if hint is bool or isinstance(value, bool):
+        return hint is bool and isinstance(value, bool)
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any], origins: Origins | None = None) -> None:
+    """Type and limits of one setting.
+
+    Raises:
+        ConfigError: naming the value, the allowed range and where the value came from.
+    """
+    if not has_type(value, hint):
+        raise problem(path, value, f"must be {type_name(hint)}", origins)
+    if "choices" in limits and value not in limits["choices"]:
+        allowed = ", ".join(choice or '"" (none)' for choice in limits["choices"])
+        raise problem(path, value, f"must be one of {allowed}", origins)
+    for single in value.values() if isinstance(value, Mapping) else [value]:
+        if isinstance(single, float) and not math.isfinite(single):
+            raise problem(path, value, "must be a finite number", origins)
+        if "minimum" in limits and single < limits["minimum"]:
+            raise problem(path, value, f"must be at least {limits['minimum']}", origins)
+        if "above" in limits and single <= limits["above"]:
+            raise problem(path, value, f"must be greater than {limits['above']}", origins)
+        if "maximum" in limits and single > limits["maximum"]:
+            raise problem(path, value, f"must be at most {limits['maximum']}", origins)
+        if "below" in limits and single >= limits["below"]:
+            raise problem(path, value, f"must be less than {limits['below']}", origins)
+
+
+def is_resolution(value: int) -> bool:
+    """Whether `value` is 4*2^k."""
+    return value >= 4 and value & (value - 1) == 0
+
+
+def validate(config: Config, origins: Origins | None = None) -> None:
+    """Refuse a configuration that cannot be run, before anything is compiled or read.
+
+    Args:
+        config: the whole configuration.
+        origins: where each dotted setting was set, for the message.
+
+    Raises:
+        ConfigError: for the first problem found, in one line.
+    """
+    for path, value, hint, limits in walk(config):
+        check_single(path, value, hint, limits, origins)
+    _check_resolutions(config, origins)
+    _check_picture(config, origins)
+    _check_schedule(config, origins)
+    for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
+        _check_groups(config, resolution, origins)
+
+
+def _check_resolutions(config: Config, origins: Origins | None) -> None:
+    for path, value in (
+        ("data.resolution", config.data.resolution),
+        ("schedule.start_resolution", config.schedule.start_resolution),
+    ):
+        if not is_resolution(value):
+            below = 4 * 2 ** max(0, int(math.log2(value / 4)))
+            raise problem(path, value, f"must be 4*2^k, that is 4, 8, 16, 32 ...; near it are {below} and {2 * below}", origins)
+    if config.schedule.start_resolution > config.data.resolution:
+        raise problem(
+            "schedule.start_resolution",
+            config.schedule.start_resolution,
+            f"must not exceed data.resolution, which is {config.data.resolution}",
+            origins,
+        )
+    for path, value, hint, _ in walk(config.schedule, "schedule."):
+        if get_args(hint):
+            for resolution in value:
+                if not is_resolution(resolution):
+                    raise problem(path, dict(value), f"{resolution} is not a resolution; use 4, 8, 16, 32 ...", origins)
+
+
+def _check_picture(config: Config, origins: Origins | None) -> None:
+    kind, _, rest = config.data.source.partition(":")
+    if kind not in ("digits", "photos", "folder") or (kind == "folder") != bool(rest):
+        raise problem(
+            "data.source", config.data.source, "must be digits, photos, or folder:DIR with the folder's path", origins
+        )
+    if kind == "photos" and config.data.labels:
+        raise problem("data.labels", True, "photos have no classes; use data.labels=false", origins)
+    try:
+        grid_size(config.run.grid, config.data.resolution)
+    except ValueError:
+        raise problem("run.grid", config.run.grid, "must be 1080p, 4k, or columns x rows such as 10x8", origins) from None
+
+
+def _check_schedule(config: Config, origins: Origins | None) -> None:
+    schedule = Schedule(config.schedule, config.data.resolution)
+    growing = zip(schedule.resolutions, schedule.resolutions[1:], strict=False)
+    for low, high in growing:
+        stable = config.schedule.stable_kimg_at.get(low, config.schedule.stable_kimg)
+        fade = config.schedule.fade_kimg_at.get(high, config.schedule.fade_kimg)
+        if not stable and not fade:
+            path = "schedule.fade_kimg_at" if high in config.schedule.fade_kimg_at else "schedule.fade_kimg"
+            rule = f"the stable phase at {low} has no length either, so nothing would be trained at {low}; give one of them some kimg"
+            raise problem(path, fade, rule, origins)
+    last = config.data.resolution
+    planned = config.schedule.total_kimg or schedule.planned_kimg
+    if not planned:
+        rule = f"the run would have no length: give schedule.total_kimg, or a stable phase at {last}"
+        raise problem("schedule.total_kimg", config.schedule.total_kimg, rule, origins)
+    if planned * 1000 > MAX_TOTAL_IMAGES:
+        rule = f"the run may show at most {MAX_TOTAL_IMAGES:,} images ({MAX_TOTAL_IMAGES // 1000} kimg); this one shows {planned:.0f} kimg"
+        raise problem("schedule.total_kimg", config.schedule.total_kimg, rule, origins)
+
+
+def _check_groups(config: Config, resolution: int, origins: Origins | None) -> None:
+    stddev = config.discriminator.minibatch_stddev
+    if stddev == "none" or stddev == "whole_batch":
+        return
+    path = "schedule.batch_size_at" if resolution in config.schedule.batch_size_at else "schedule.batch_size"
+    batch = config.schedule.batch_size_at.get(resolution, config.schedule.batch_size)
+    group = min(config.discriminator.mbstd_group_size, batch)
+    if batch % group:
+        near = f"{batch // group * group} or {(batch // group + 1) * group}"
+        rule = f"at {resolution}x{resolution} must be a multiple of discriminator.mbstd_group_size = {group}, such as {near}"
+        raise problem(path, batch, rule, origins)

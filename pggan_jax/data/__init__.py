@@ -1,0 +1,1 @@
+"""Images in: sources, the pyramid of resolutions, and rows by position."""

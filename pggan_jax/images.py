@@ -1,0 +1,88 @@
+"""Pixels: uint8 and [-1, 1], box down, nearest up, grids, PNG files. NumPy on the host; knows nothing of networks or runs.
+
+Host images are uint8 `[batch, height, width, channels]` with values 0..255; network images are float `[-1, 1]`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pggan_jax.files import write_atomically
+
+
+def to_network_range(images: np.ndarray) -> np.ndarray:
+    """uint8 0..255 to float32 [-1, 1] by x*(2/255) - 1 (spec 3.1)."""
+    return images.astype(np.float32) * np.float32(2.0 / 255.0) - np.float32(1.0)
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Network images [-1, 1] to uint8 by round(x*127.5 + 127.5), saturated (spec 7.1). Not-a-number becomes 0."""
+    scaled = np.rint(np.asarray(images, np.float32) * 127.5 + 127.5)
+    return np.nan_to_num(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+
+def box_downscale(images: np.ndarray) -> np.ndarray:
+    """Mean of non-overlapping 2x2 blocks of float images `[..., height, width, channels]` (spec 1.3)."""
+    *batch, height, width, channels = images.shape
+    blocks = images.reshape(*batch, height // 2, 2, width // 2, 2, channels)
+    return blocks.mean(axis=(-4, -2))
+
+
+def nearest_upscale(images: np.ndarray, factor: int) -> np.ndarray:
+    """Each pixel of `[..., height, width, channels]` becomes a factor x factor block."""
+    return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
+
+
+def grid_size(name: str, resolution: int) -> tuple[int, int]:
+    """(columns, rows) of a picture grid (spec 7.1).
+
+    Args:
+        name: "1080p", "4k", or columns and rows such as "10x8".
+        resolution: side of one image.
+
+    Raises:
+        ValueError: `name` is none of these.
+    """
+    if name == "1080p":
+        return int(np.clip(1920 // resolution, 3, 32)), int(np.clip(1080 // resolution, 2, 32))
+    if name == "4k":
+        return int(np.clip(3840 // resolution, 7, 32)), int(np.clip(2160 // resolution, 4, 32))
+    columns, _, rows = name.partition("x")
+    if not (columns.isdigit() and rows.isdigit() and int(columns) and int(rows)):
+        raise ValueError(f"grid size {name!r} is neither 1080p, 4k nor columns x rows such as 10x8")
+    return int(columns), int(rows)
+
+
+def make_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Tile uint8 images `[batch, height, width, channels]` row by row into one picture `[rows*height, columns*width, channels]`.
+
+    A last row that is not full is filled with black.
+    """
+    batch, height, width, channels = images.shape
+    rows = -(-batch // columns)
+    padded = np.zeros((rows * columns, height, width, channels), np.uint8)
+    padded[:batch] = images
+    tiles = padded.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    return tiles.reshape(rows * height, columns * width, channels)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """A uint8 picture `[height, width, channels]` as PNG: 1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3."""
+    channels = image.shape[-1]
+    if channels == 1:
+        image = image[..., 0]
+    elif channels > 4:
+        image = image[..., :3]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write a uint8 picture as PNG; a reader never sees half a file."""
+    write_atomically(Path(path), encode_png(image))

@@ -1,0 +1,221 @@
+"""Growth over time: a pure function from the number of real images shown to what the run does there (spec 2.4-2.7).
+
+The schedule is looked at once every `repeats` iterations, as in the official code, so phases end on such looks. `Schedule`
+knows them in closed form: no simulation, no state. This room must not know JAX, data or files.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from pggan_jax.config import ScheduleConfig
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the schedule says at one point.
+
+    Attributes:
+        images_seen: real images shown to the critic before this point.
+        lod: official level of detail, log2(full resolution) minus log2(current), plus what is left of the fade.
+        resolution: side of the images in pixels.
+        alpha: weight of the newest layers, 0 at the start of a fade-in, 1 when stable.
+        fading: whether a fade-in is under way.
+        batch_size: images per step over all devices.
+        learning_rate: step size of both networks, ramp included.
+    """
+
+    images_seen: int
+    lod: float
+    resolution: int
+    alpha: float
+    fading: bool
+    batch_size: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the run with one resolution, one batch size, and either a fade-in or none.
+
+    `start` and `end` count images; `images_per_look` is the distance between two looks at the schedule.
+    """
+
+    index: int
+    resolution: int
+    fading: bool
+    start: int
+    end: int
+    batch_size: int
+    critic_steps: int
+    images_per_look: int
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images in one iteration: `critic_steps` batches."""
+        return self.batch_size * self.critic_steps
+
+    @property
+    def steps(self) -> int:
+        """Iterations (generator updates) in the stage."""
+        return (self.end - self.start) // self.images_per_step
+
+    @property
+    def name(self) -> str:
+        """Such as '8x8 fade' or '8x8 stable'."""
+        return f"{self.resolution}x{self.resolution} {'fade' if self.fading else 'stable'}"
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One status line's worth of training, in images."""
+
+    index: int
+    start: int
+    end: int
+
+
+class Schedule:
+    """The whole run, from the first image to the last.
+
+    Args:
+        config: phase lengths, batch sizes and learning rates, already validated.
+        resolution: side of the finished images.
+
+    Attributes:
+        resolutions: all sides from the first to the finished one.
+        planned_kimg: length that was asked for; the run ends on the first look at or after it.
+    """
+
+    def __init__(self, config: ScheduleConfig, resolution: int):
+        self._config = config
+        self._full_log2 = int(math.log2(resolution))
+        first_log2 = int(math.log2(config.start_resolution))
+        self.resolutions = tuple(2**level for level in range(first_log2, self._full_log2 + 1))
+        starts = [0.0]
+        for current, grown in zip(self.resolutions, self.resolutions[1:], strict=False):
+            starts.append(starts[-1] + self._stable_images(current) + self._fade_images(grown))
+        self._phase_starts = starts
+        self.planned_kimg = config.total_kimg or (starts[-1] + self._stable_images(resolution)) / 1000
+
+    def _stable_images(self, resolution: int) -> float:
+        return 1000 * self._config.stable_kimg_at.get(resolution, self._config.stable_kimg)
+
+    def _fade_images(self, resolution: int) -> float:
+        return 1000 * self._config.fade_kimg_at.get(resolution, self._config.fade_kimg)
+
+    def batch_size(self, resolution: int) -> int:
+        """Images per step at `resolution`, over all devices."""
+        return self._config.batch_size_at.get(resolution, self._config.batch_size)
+
+    def look(self, images_seen: int) -> Moment:
+        """The official formula at exactly `images_seen`, whether or not the run looks at the schedule there (spec 2.4)."""
+        phase = min(bisect_right(self._phase_starts, images_seen), len(self.resolutions)) - 1
+        # A phase of zero length has the same start as the next; bisect_right steps over it.
+        into_phase = images_seen - self._phase_starts[phase]
+        resolution, alpha, fading = self.resolutions[phase], 1.0, False
+        is_last = phase == len(self.resolutions) - 1
+        into_fade = into_phase - self._stable_images(resolution)
+        if not is_last and into_fade > 0:
+            resolution, fading = self.resolutions[phase + 1], True
+            alpha = into_fade / self._fade_images(resolution)
+        lod = self._full_log2 - math.log2(resolution) + (1.0 - alpha)
+        learning_rate = self._config.learning_rate_at.get(resolution, self._config.learning_rate)
+        learning_rate *= ramp(images_seen / 1000, self._config.rampup_kimg)
+        return Moment(images_seen, lod, resolution, alpha, fading, self.batch_size(resolution), learning_rate)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages in order. The first starts at 0, each starts where the one before it ends."""
+        stages, start = [], 0
+        while start < self.planned_kimg * 1000:
+            moment = self.look(start)
+            images_per_look = moment.batch_size * self._config.critic_steps * self._config.repeats
+            most_looks = math.ceil((self.planned_kimg * 1000 - start) / images_per_look)
+            looks = self._looks_until_change(start, images_per_look, most_looks)
+            end = start + looks * images_per_look
+            stages.append(
+                Stage(
+                    index=len(stages),
+                    resolution=moment.resolution,
+                    fading=moment.fading,
+                    start=start,
+                    end=end,
+                    batch_size=moment.batch_size,
+                    critic_steps=self._config.critic_steps,
+                    images_per_look=images_per_look,
+                )
+            )
+            start = end
+        return tuple(stages)
+
+    def _looks_until_change(self, start: int, images_per_look: int, most: int) -> int:
+        """How many looks from `start` until one sees another (resolution, fading): binary search, as growth never turns back."""
+
+        def kind(looks: int) -> tuple[int, bool]:
+            moment = self.look(start + looks * images_per_look)
+            return moment.resolution, moment.fading
+
+        here, low, high = kind(0), 1, most
+        while low < high:
+            middle = (low + high) // 2
+            if kind(middle) == here:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    @property
+    def total_images(self) -> int:
+        """Real images shown over the whole run: the planned length rounded up to a look."""
+        return self.stages[-1].end
+
+    def stage_at(self, images_seen: int) -> Stage:
+        """The stage that the next step after `images_seen` belongs to; the last stage when the run is over."""
+        starts = [stage.start for stage in self.stages]
+        return self.stages[bisect_right(starts, images_seen) - 1]
+
+    def at(self, images_seen: int) -> Moment:
+        """What the run does at `images_seen`: the formula at the newest look, so alpha moves in steps of one look."""
+        stage = self.stage_at(images_seen)
+        looks = (min(images_seen, stage.end) - stage.start) // stage.images_per_look
+        return self.look(stage.start + looks * stage.images_per_look)
+
+    @cached_property
+    def ticks(self) -> tuple[Tick, ...]:
+        """All ticks in order (spec 2.10). A tick ends on the first look at which it is as long as its resolution asks."""
+        ticks, start, now = [], 0, 0
+        for stage in self.stages:
+            length = 1000 * self._config.tick_kimg_at.get(stage.resolution, self._config.tick_kimg)
+            while now < stage.end:
+                looks_left = (stage.end - now) // stage.images_per_look
+                looks = max(1, math.ceil((start + length - now) / stage.images_per_look))
+                if looks > looks_left:
+                    now = stage.end
+                    break
+                now += looks * stage.images_per_look
+                ticks.append(Tick(len(ticks), start, now))
+                start = now
+        if start < now:
+            ticks.append(Tick(len(ticks), start, now))
+        return tuple(ticks)
+
+    def tick_at(self, images_seen: int) -> Tick:
+        """The tick that the next step after `images_seen` belongs to; the last tick when the run is over."""
+        starts = [tick.start for tick in self.ticks]
+        return self.ticks[bisect_right(starts, images_seen) - 1]
+
+    def stages_between(self, start: int, end: int) -> Iterator[Stage]:
+        """Stages that share images with `[start, end)`, in order."""
+        return (stage for stage in self.stages if stage.start < end and stage.end > start)
+
+
+def ramp(kimg: float, rampup_kimg: float) -> float:
+    """Factor on the learning rate: exp(-5 (1 - kimg/rampup)^2) during the ramp, 1 after it or without one (spec 2.6)."""
+    if kimg >= rampup_kimg:
+        return 1.0
+    return math.exp(-5.0 * (1.0 - kimg / rampup_kimg) ** 2)

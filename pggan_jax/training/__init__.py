@@ -1,0 +1,1 @@
+"""From losses to a run that can be stopped and continued."""
