@@ -32,6 +32,8 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+MAX_RESOLUTION = 8192
+MAX_KIMG = 2_147_483  # 2^31 images
 DTYPES = ("float32", "bfloat16")
 OFFICIAL_TICKS = {4: 160.0, 8: 140.0, 16: 120.0, 32: 100.0, 64: 80.0, 128: 60.0, 256: 40.0, 512: 20.0, 1024: 10.0}
 
@@ -43,7 +45,7 @@ class DataConfig:
     source: str = setting(
         "digits", "where images come from: digits and photos are embedded, folder:DIR reads every image below DIR"
     )
-    resolution: int = setting(32, "side of the finished images in pixels, 4*2^k", minimum=4)
+    resolution: int = setting(32, "side of the finished images in pixels, 4*2^k", minimum=4, maximum=MAX_RESOLUTION)
     channels: int = setting(0, "colour channels; 0 takes the source's own (1 for digits, 3 for photos)", minimum=0, maximum=16)
     labels: bool = setting(False, "train with class labels: concatenated input in G, auxiliary classifier in D")
     mirror: bool = setting(False, "flip each real image left-right with probability 1/2")
@@ -55,7 +57,7 @@ class GeneratorConfig:
     the static-depth network that is built here."""
 
     fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1)
-    fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0)
+    fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
     fmap_max: int = setting(512, "most feature maps in any layer", minimum=1)
     latent_size: int = setting(
         0, "length of the latent vector; 0 takes the feature maps of stage 0 (512 by default)", minimum=0
@@ -74,13 +76,13 @@ class DiscriminatorConfig:
     """Options of the discriminator, or critic (spec 1.8)."""
 
     fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1)
-    fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0)
+    fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
     fmap_max: int = setting(512, "most feature maps in any layer", minimum=1)
     use_wscale: bool = setting(True, "equalized learning rate")
     minibatch_stddev: str = setting(
         "strided",
-        "strided: official groups n, n+M, ...; whole_batch: one group, as in the paper; contiguous: unbiased groups of neighbours, "
-        "as in pytorch_GAN_zoo; none: no such channel",
+        "strided: official groups n, n+M, ...; whole_batch: one group, as in the paper; contiguous: unbiased groups of "
+        "neighbours, as in pytorch_GAN_zoo; none: no such channel",
         choices=("strided", "whole_batch", "contiguous", "none"),
     )
     mbstd_group_size: int = setting(4, "samples in a minibatch-stddev group; a smaller batch is one group", minimum=2)
@@ -95,21 +97,35 @@ class DiscriminatorConfig:
 class ScheduleConfig:
     """How the run grows. One kimg is 1,000 real images shown to the critic."""
 
-    start_resolution: int = setting(4, "resolution of the first stage, 4*2^k; data.resolution means no growing", minimum=4)
-    stable_kimg: float = setting(600.0, "length of each stable phase", minimum=0)
-    stable_kimg_at: Mapping[int, float] = setting({}, "stable_kimg of single resolutions, as 4:10,8:25", minimum=0)
-    fade_kimg: float = setting(600.0, "length of each fade-in", minimum=0)
-    fade_kimg_at: Mapping[int, float] = setting({}, "fade_kimg of single resolutions, as 8:10,16:25", minimum=0)
-    total_kimg: float = setting(0.0, "length of the run; 0 ends it after the stable phase of the last resolution", minimum=0)
-    batch_size: int = setting(16, "images per step over all devices", minimum=1)
-    batch_size_at: Mapping[int, int] = setting({}, "batch_size of single resolutions, as 4:128,8:64", minimum=1)
+    start_resolution: int = setting(
+        4, "resolution of the first stage, 4*2^k; data.resolution means no growing", minimum=4, maximum=MAX_RESOLUTION
+    )
+    stable_kimg: float = setting(600.0, "length of each stable phase", minimum=0, maximum=MAX_KIMG)
+    stable_kimg_at: Mapping[int, float] = setting(
+        {}, "stable_kimg of single resolutions, as 4:10,8:25", minimum=0, maximum=MAX_KIMG
+    )
+    fade_kimg: float = setting(600.0, "length of each fade-in", minimum=0, maximum=MAX_KIMG)
+    fade_kimg_at: Mapping[int, float] = setting(
+        {}, "fade_kimg of single resolutions, as 8:10,16:25", minimum=0, maximum=MAX_KIMG
+    )
+    total_kimg: float = setting(
+        0.0, "length of the run; 0 ends it after the stable phase of the last resolution", minimum=0, maximum=MAX_KIMG
+    )
+    batch_size: int = setting(16, "images per step over all devices", minimum=1, maximum=2**16)
+    batch_size_at: Mapping[int, int] = setting({}, "batch_size of single resolutions, as 4:128,8:64", minimum=1, maximum=2**16)
     learning_rate: float = setting(0.001, "Adam's step size for both networks", above=0)
     learning_rate_at: Mapping[int, float] = setting({}, "learning_rate of single resolutions, as 1024:0.0015", above=0)
-    rampup_kimg: float = setting(0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", minimum=0)
-    critic_steps: int = setting(1, "critic updates per generator update", minimum=1)
-    repeats: int = setting(4, "iterations between two looks at the schedule; phases end on such a look", minimum=1)
-    tick_kimg: float = setting(160.0, "length of a tick: one status line and one picture", minimum=1)
-    tick_kimg_at: Mapping[int, float] = setting(OFFICIAL_TICKS, "tick_kimg of single resolutions, as 4:20,8:10", minimum=1)
+    rampup_kimg: float = setting(
+        0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", minimum=0, maximum=MAX_KIMG
+    )
+    critic_steps: int = setting(1, "critic updates per generator update", minimum=1, maximum=1024)
+    repeats: int = setting(
+        4, "iterations between two looks at the schedule; phases end on such a look", minimum=1, maximum=2**16
+    )
+    tick_kimg: float = setting(160.0, "length of a tick: one status line and one picture", minimum=1, maximum=MAX_KIMG)
+    tick_kimg_at: Mapping[int, float] = setting(
+        OFFICIAL_TICKS, "tick_kimg of single resolutions, as 4:20,8:10", minimum=1, maximum=MAX_KIMG
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +140,7 @@ class OptimizerConfig:
     )
     ema_decay: float = setting(0.999, "decay per step of the generator's moving average", minimum=0, below=1)
     ema_half_life_kimg: float = setting(
-        0.0, "half-life of the generator's moving average in kimg; 0 means ema_decay rules", minimum=0
+        0.0, "half-life of the generator's moving average in kimg; 0 means ema_decay rules", minimum=0, maximum=MAX_KIMG
     )
 
 
@@ -158,7 +174,9 @@ class RunConfig:
     grid: str = setting("1080p", "size of the picture grids: 1080p, 4k, or columns x rows such as 10x10")
     checkpoint_ticks: int = setting(1, "ticks between checkpoints", minimum=1)
     keep_last: int = setting(3, "how many of the newest checkpoints to keep", minimum=1)
-    keep_every_kimg: float = setting(0.0, "besides, keep one checkpoint in each span of so many kimg; 0 keeps none", minimum=0)
+    keep_every_kimg: float = setting(
+        0.0, "besides, keep one checkpoint in each span of so many kimg; 0 keeps none", minimum=0, maximum=MAX_KIMG
+    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import json
 import runpy
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +15,7 @@ from typing import Any, get_args
 from pggan_jax.config import Config
 from pggan_jax.config_rules import ConfigError, problem, type_name, validate, walk
 from pggan_jax.errors import UserError
-from pggan_jax.presets import apply_preset
+from pggan_jax.presets import PRESETS, apply_preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
     origins = {path: experiment for path, value in settings_of(config) if value != default[path]}
     assignments = [_split_override(text) for text in overrides]
     for path, text in sorted(assignments, key=lambda assignment: assignment[0] != "preset"):
-        origin = f"--set {path}={text}"
+        origin = _one_line(f"--set {path}={text}")
         value = parse_value(path, text, origin)
         if path == "preset" and value:
             before = dict(settings_of(config))
@@ -63,16 +64,42 @@ def _read_experiment(experiment: str) -> Config:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"--config={experiment}: cannot be run: {type(error).__name__}: {error}") from error
+        raise UserError(f"--config={experiment}: cannot be run: {_reason(error, path)}") from error
     if "get_config" not in namespace:
         raise UserError(f"--config={experiment}: defines no get_config(); it must return a pggan_jax.config.Config")
     try:
         config = namespace["get_config"]()
-    except TypeError as error:
-        raise UserError(f"--config={experiment}: get_config() failed: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"--config={experiment}: get_config() failed: {_reason(error, path)}") from error
     if not isinstance(config, Config):
         raise UserError(f"--config={experiment}: get_config() returned {type(config).__name__}, not a pggan_jax.config.Config")
+    _check_preset(config, experiment)
     return config
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Type, message and, where known, the line of `path` that raised, in one line."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    where = f" (line {lines[-1]})" if lines else ""
+    return _one_line(f"{type(error).__name__}: {error}{where}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _check_preset(config: Config, experiment: str) -> None:
+    """A preset that is only named trains with another schedule than it says."""
+    if config.preset not in PRESETS:
+        return
+    default, mine = dict(settings_of(Config())), dict(settings_of(config))
+    official = dict(settings_of(apply_preset(Config(), config.preset)))
+    changed = [path for path in official if path != "preset" and official[path] != default[path]]
+    if all(mine[path] == default[path] for path in changed):
+        rule = "none of its settings are there; build the config with pggan_jax.presets.apply_preset(config, name)"
+        raise problem("preset", config.preset, rule, {"preset": experiment})
 
 
 def settings_of(config: Config) -> list[tuple[str, Any]]:
@@ -150,14 +177,16 @@ def from_json(text: str, where: str) -> Config:
         tree = json.loads(text)
     except ValueError as error:
         raise UserError(f"{where}: is not JSON ({error}); restore the file or start in a new --workdir") from None
-    flat = dict(_flatten(tree)) if isinstance(tree, dict) else {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: is not a JSON object of settings; restore the file or start in a new --workdir")
+    flat = dict(_flatten(tree))
     config = Config()
-    for path, default, hint, _ in walk(Config()):
-        if path not in flat and not (isinstance(default, dict) and not default):
+    for path, _, hint, _ in walk(Config()):
+        if path not in flat:
             raise UserError(f"{where}: lacks the setting {path}; was it written by another version of pggan_jax?")
-        value = flat.pop(path, {})
-        if get_args(hint):
-            value = {int(key): item for key, item in value.items()}
+        value = flat.pop(path)
+        if get_args(hint) and isinstance(value, dict) and all(key.isdecimal() for key in value):
+            value = {int(key): item for key, item in value.items()}  # other keys stay text, which `validate` refuses
         config = replace_setting(config, path, value)
     if flat:
         raise UserError(f"{where}: has the unknown setting {next(iter(flat))}; was it written by another version of pggan_jax?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
@@ -13,8 +14,8 @@ from pggan_jax.images import grid_size
 from pggan_jax.schedule import Schedule
 
 Origins = Mapping[str, str]
-MAX_STAGES = 64
 MAX_TOTAL_IMAGES = 2**31 - 1
+MAX_PICTURE_SIDE = 2**16 - 1
 
 
 class ConfigError(UserError):
@@ -28,12 +29,18 @@ def problem(path: str, value: Any, rule: str, origins: Origins | None = None) ->
 
 
 def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
-    """All settings below a config dataclass as (dotted path, value, type, metadata)."""
+    """All settings below a config dataclass as (dotted path, value, type, metadata).
+
+    Raises:
+        ConfigError: a section is not of its class, for example a plain dict.
+    """
     hints = get_type_hints(type(node))
     for field in fields(node):
         value = getattr(node, field.name)
         path = f"{prefix}{field.name}"
         if is_dataclass(hints[field.name]):
+            if not isinstance(value, hints[field.name]):
+                raise problem(path, value, f"must be a {hints[field.name].__name__}", {path: "the experiment file"})
             yield from walk(value, f"{path}.")
         else:
             yield path, value, hints[field.name], field.metadata
@@ -51,7 +58,7 @@ def has_type(value: Any, hint: Any) -> bool:
     """Whether `value` is of the annotated type; a whole number passes as a number, a bool never does."""
     if get_args(hint):
         key_hint, value_hint = get_args(hint)
-        return isinstance(value, Mapping) and all(has_type(k, key_hint) and has_type(v, value_hint) for k, v in value.items())
+        return isinstance(value, dict) and all(has_type(k, key_hint) and has_type(v, value_hint) for k, v in value.items())
     if hint is bool or isinstance(value, bool):
         return hint is bool and isinstance(value, bool)
     return isinstance(value, (int, float) if hint is float else hint)
@@ -68,17 +75,31 @@ def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any], or
     if "choices" in limits and value not in limits["choices"]:
         allowed = ", ".join(choice or '"" (none)' for choice in limits["choices"])
         raise problem(path, value, f"must be one of {allowed}", origins)
-    for single in value.values() if isinstance(value, Mapping) else [value]:
-        if isinstance(single, float) and not math.isfinite(single):
-            raise problem(path, value, "must be a finite number", origins)
-        if "minimum" in limits and single < limits["minimum"]:
-            raise problem(path, value, f"must be at least {limits['minimum']}", origins)
-        if "above" in limits and single <= limits["above"]:
-            raise problem(path, value, f"must be greater than {limits['above']}", origins)
-        if "maximum" in limits and single > limits["maximum"]:
-            raise problem(path, value, f"must be at most {limits['maximum']}", origins)
-        if "below" in limits and single >= limits["below"]:
-            raise problem(path, value, f"must be less than {limits['below']}", origins)
+    for single in value.values() if isinstance(value, dict) else [value]:
+        if isinstance(single, int | float) and not _is_finite(single):
+            raise problem(path, value, f"must be a finite number, {allowed_range(limits)}".rstrip(", "), origins)
+        if any(name in limits and not holds(single, limits[name]) for name, (_, holds) in _LIMITS.items()):
+            raise problem(path, value, f"must be {allowed_range(limits)}", origins)
+
+
+_LIMITS = {
+    "minimum": ("at least", operator.ge),
+    "above": ("greater than", operator.gt),
+    "maximum": ("at most", operator.le),
+    "below": ("less than", operator.lt),
+}
+
+
+def allowed_range(limits: Mapping[str, Any]) -> str:
+    """Such as 'at least 0 and less than 1'; empty without limits."""
+    return " and ".join(f"{words} {limits[name]}" for name, (words, _) in _LIMITS.items() if name in limits)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def is_resolution(value: int) -> bool:
@@ -129,16 +150,19 @@ def _check_resolutions(config: Config, origins: Origins | None) -> None:
 
 def _check_picture(config: Config, origins: Origins | None) -> None:
     kind, _, rest = config.data.source.partition(":")
-    if kind not in ("digits", "photos", "folder") or (kind == "folder") != bool(rest):
+    if config.data.source not in ("digits", "photos") and not (kind == "folder" and rest):
         raise problem(
             "data.source", config.data.source, "must be digits, photos, or folder:DIR with the folder's path", origins
         )
     if kind == "photos" and config.data.labels:
         raise problem("data.labels", True, "photos have no classes; use data.labels=false", origins)
     try:
-        grid_size(config.run.grid, config.data.resolution)
+        side = max(grid_size(config.run.grid, config.data.resolution)) * config.data.resolution
     except ValueError:
         raise problem("run.grid", config.run.grid, "must be 1080p, 4k, or columns x rows such as 10x8", origins) from None
+    if side > MAX_PICTURE_SIDE:
+        rule = f"a picture may be at most {MAX_PICTURE_SIDE} pixels wide and high; this one would have {side}"
+        raise problem("run.grid", config.run.grid, rule, origins)
 
 
 def _check_schedule(config: Config, origins: Origins | None) -> None:
@@ -149,24 +173,48 @@ def _check_schedule(config: Config, origins: Origins | None) -> None:
         fade = config.schedule.fade_kimg_at.get(high, config.schedule.fade_kimg)
         if not stable and not fade:
             path = "schedule.fade_kimg_at" if high in config.schedule.fade_kimg_at else "schedule.fade_kimg"
-            rule = f"the stable phase at {low} has no length either, so nothing would be trained at {low}; give one of them some kimg"
+            rule = f"the stable phase at {low} has no length either, so nothing is trained at {low}; give one of them kimg"
             raise problem(path, fade, rule, origins)
     last = config.data.resolution
-    planned = config.schedule.total_kimg or schedule.planned_kimg
+    planned = schedule.planned_kimg
     if not planned:
         rule = f"the run would have no length: give schedule.total_kimg, or a stable phase at {last}"
         raise problem("schedule.total_kimg", config.schedule.total_kimg, rule, origins)
     if planned * 1000 > MAX_TOTAL_IMAGES:
-        rule = f"the run may show at most {MAX_TOTAL_IMAGES:,} images ({MAX_TOTAL_IMAGES // 1000} kimg); this one shows {planned:.0f} kimg"
+        rule = f"the run may show at most {MAX_TOTAL_IMAGES // 1000} kimg (2^31 - 1 images); this one shows {planned:.0f} kimg"
         raise problem("schedule.total_kimg", config.schedule.total_kimg, rule, origins)
+    _check_looks(config, schedule, origins)
+
+
+def _check_looks(config: Config, schedule: Schedule, origins: Origins | None) -> None:
+    """Phases end on looks at the schedule; a look that is too long runs past the end or over a whole resolution."""
+    for stage, grown in zip(schedule.stages, [*schedule.stages[1:], None], strict=True):
+        path, batch = _batch_size(config, stage.resolution)
+        look = (
+            f"{config.schedule.repeats} iterations of {config.schedule.critic_steps} x {batch} images at "
+            f"{stage.resolution}x{stage.resolution} (schedule.repeats, critic_steps, batch_size) are one look at the schedule"
+        )
+        if grown and grown.resolution > 2 * stage.resolution:
+            rule = f"{look} and step over {2 * stage.resolution}x{2 * stage.resolution}; take fewer, or give it more kimg"
+            raise problem(path, batch, rule, origins)
+        if stage.end > MAX_TOTAL_IMAGES:
+            rule = f"{look} and end after {stage.end:,} images; the run may show at most {MAX_TOTAL_IMAGES:,}"
+            raise problem(path, batch, rule, origins)
+
+
+def _batch_size(config: Config, resolution: int) -> tuple[str, int]:
+    """The setting that rules the batch size at `resolution`, and its value there."""
+    single = config.schedule.batch_size_at
+    if resolution in single:
+        return "schedule.batch_size_at", single[resolution]
+    return "schedule.batch_size", config.schedule.batch_size
 
 
 def _check_groups(config: Config, resolution: int, origins: Origins | None) -> None:
     stddev = config.discriminator.minibatch_stddev
     if stddev == "none" or stddev == "whole_batch":
         return
-    path = "schedule.batch_size_at" if resolution in config.schedule.batch_size_at else "schedule.batch_size"
-    batch = config.schedule.batch_size_at.get(resolution, config.schedule.batch_size)
+    path, batch = _batch_size(config, resolution)
     group = min(config.discriminator.mbstd_group_size, batch)
     if batch % group:
         near = f"{batch // group * group} or {(batch // group + 1) * group}"

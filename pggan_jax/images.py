@@ -59,7 +59,7 @@ def grid_size(name: str, resolution: int) -> tuple[int, int]:
 
 
 def make_grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Tile uint8 images `[batch, height, width, channels]` row by row into one picture `[rows*height, columns*width, channels]`.
+    """Tile uint8 images `[batch, height, width, channels]` row by row into one `[rows*height, columns*width, channels]`.
 
     A last row that is not full is filled with black.
     """
@@ -72,7 +72,10 @@ def make_grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """A uint8 picture `[height, width, channels]` as PNG: 1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3."""
+    """A uint8 picture `[height, width, channels]` as PNG.
+
+    1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3 are shown.
+    """
     channels = image.shape[-1]
     if channels == 1:
         image = image[..., 0]

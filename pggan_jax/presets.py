@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pggan_jax.config import Config
+from pggan_jax.config import Config, ScheduleConfig
 from pggan_jax.errors import UserError
 
 _V2_PHASES = {"stable_kimg": 600.0, "fade_kimg": 600.0, "total_kimg": 12000.0}
@@ -49,12 +49,14 @@ PRESETS = tuple(_SCHEDULES)
 def apply_preset(config: Config, name: str) -> Config:
     """`config` with the schedule of the official preset `name`, and v1's larger minibatch-stddev groups.
 
+    The whole section `schedule` is replaced: nothing that an experiment has set there mixes with the official run.
+
     Raises:
         UserError: there is no such preset.
     """
     if name not in _SCHEDULES:
         raise UserError(f"preset = {name!r}: must be one of {', '.join(PRESETS)}")
-    schedule = replace(config.schedule, start_resolution=4, learning_rate=0.001, repeats=4, **_SCHEDULES[name])
+    schedule = ScheduleConfig(start_resolution=4, learning_rate=0.001, repeats=4, **_SCHEDULES[name])
     group_size = _V1_GROUP_SIZE if name == "v1-1gpu" else 4
     discriminator = replace(config.discriminator, mbstd_group_size=group_size)
     return replace(config, preset=name, schedule=schedule, discriminator=discriminator)

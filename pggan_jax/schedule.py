@@ -98,15 +98,16 @@ class Schedule:
         self.resolutions = tuple(2**level for level in range(first_log2, self._full_log2 + 1))
         starts = [0.0]
         for current, grown in zip(self.resolutions, self.resolutions[1:], strict=False):
-            starts.append(starts[-1] + self._stable_images(current) + self._fade_images(grown))
+            starts.append(_snap(starts[-1] + self._stable_images(current) + self._fade_images(grown)))
         self._phase_starts = starts
-        self.planned_kimg = config.total_kimg or (starts[-1] + self._stable_images(resolution)) / 1000
+        self._planned_images = _snap(1000 * config.total_kimg or starts[-1] + self._stable_images(resolution))
+        self.planned_kimg = self._planned_images / 1000
 
     def _stable_images(self, resolution: int) -> float:
-        return 1000 * self._config.stable_kimg_at.get(resolution, self._config.stable_kimg)
+        return _snap(1000 * self._config.stable_kimg_at.get(resolution, self._config.stable_kimg))
 
     def _fade_images(self, resolution: int) -> float:
-        return 1000 * self._config.fade_kimg_at.get(resolution, self._config.fade_kimg)
+        return _snap(1000 * self._config.fade_kimg_at.get(resolution, self._config.fade_kimg))
 
     def batch_size(self, resolution: int) -> int:
         """Images per step at `resolution`, over all devices."""
@@ -132,10 +133,10 @@ class Schedule:
     def stages(self) -> tuple[Stage, ...]:
         """All stages in order. The first starts at 0, each starts where the one before it ends."""
         stages, start = [], 0
-        while start < self.planned_kimg * 1000:
+        while start < self._planned_images:
             moment = self.look(start)
             images_per_look = moment.batch_size * self._config.critic_steps * self._config.repeats
-            most_looks = math.ceil((self.planned_kimg * 1000 - start) / images_per_look)
+            most_looks = math.ceil((self._planned_images - start) / images_per_look)
             looks = self._looks_until_change(start, images_per_look, most_looks)
             end = start + looks * images_per_look
             stages.append(
@@ -154,7 +155,7 @@ class Schedule:
         return tuple(stages)
 
     def _looks_until_change(self, start: int, images_per_look: int, most: int) -> int:
-        """How many looks from `start` until one sees another (resolution, fading): binary search, as growth never turns back."""
+        """How many looks from `start` until one sees another (resolution, fading): binary search, for growth never reverts."""
 
         def kind(looks: int) -> tuple[int, bool]:
             moment = self.look(start + looks * images_per_look)
@@ -180,9 +181,13 @@ class Schedule:
         return self.stages[bisect_right(starts, images_seen) - 1]
 
     def at(self, images_seen: int) -> Moment:
-        """What the run does at `images_seen`: the formula at the newest look, so alpha moves in steps of one look."""
+        """What the run does at `images_seen`: the formula at the newest look, so alpha moves in steps of one look.
+
+        A finished run keeps what its last look said: it never looks at its own end, where the next phase may begin.
+        """
         stage = self.stage_at(images_seen)
-        looks = (min(images_seen, stage.end) - stage.start) // stage.images_per_look
+        newest = min(images_seen, stage.end - 1)
+        looks = (newest - stage.start) // stage.images_per_look
         return self.look(stage.start + looks * stage.images_per_look)
 
     @cached_property
@@ -190,7 +195,7 @@ class Schedule:
         """All ticks in order (spec 2.10). A tick ends on the first look at which it is as long as its resolution asks."""
         ticks, start, now = [], 0, 0
         for stage in self.stages:
-            length = 1000 * self._config.tick_kimg_at.get(stage.resolution, self._config.tick_kimg)
+            length = _snap(1000 * self._config.tick_kimg_at.get(stage.resolution, self._config.tick_kimg))
             while now < stage.end:
                 looks_left = (stage.end - now) // stage.images_per_look
                 looks = max(1, math.ceil((start + length - now) / stage.images_per_look))
@@ -211,7 +216,12 @@ class Schedule:
 
     def stages_between(self, start: int, end: int) -> Iterator[Stage]:
         """Stages that share images with `[start, end)`, in order."""
-        return (stage for stage in self.stages if stage.start < end and stage.end > start)
+        return (stage for stage in self.stages if max(stage.start, start) < min(stage.end, end))
+
+
+def _snap(images: float) -> float:
+    """`images` without the binary rounding of decimal kimg: 1000 * 4.035 is 4034.9999999999995, and would end a look early."""
+    return round(float(images), 6)
 
 
 def ramp(kimg: float, rampup_kimg: float) -> float:

@@ -1,1 +1,111 @@
-"""The door: absl flags and commands. Everything a user types arrives here."""
+"""The door: absl flags and commands. Everything a user types arrives here, and every user's mistake leaves as one line.
+
+`python launch.py [COMMAND] [FLAGS]`; without a command it trains. Each command has a module with `FLAGS` and `run`, imported
+only when it is asked for, so that `--help` and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from pggan_jax.errors import UserError
+
+COMMANDS = {
+    "train": "train a network, or continue a run (what launch.py does without a command)",
+    "plan": "what a run will cost, per resolution: steps, parameters, arithmetic, memory, time",
+    "explain": "what the schedule does at one point of a run",
+    "sample": "make pictures with a trained generator",
+    "inspect": "list the checkpoints of a run",
+    "settings": "list every setting that --set takes, with its default and limits",
+}
+_USAGE = """usage: python launch.py [COMMAND] [FLAGS]
+
+Progressive Growing of GANs: networks that start at 4x4 and grow while they train."""
+
+
+def parse(argv: Sequence[str]) -> tuple[str, flags.FlagValues]:
+    """Turn the command line into a command's name and its flags; print help or a one-line error and exit otherwise."""
+    logging.use_absl_handler()
+    flags.FLAGS.mark_as_parsed()
+    words = list(argv[1:])
+    name = "train"
+    if words and not words[0].startswith("-"):
+        name = words.pop(0)
+    elif words and words[0] in ("--help", "-h", "--helpfull", "--helpshort"):
+        _print_and_exit(_overview())
+    if name == "help":
+        _print_and_exit(_overview())
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
+        _fail(f"{name!r} is not a command; {hint}")
+    try:
+        module = importlib.import_module(f"pggan_jax.cli.{name}")
+        if any(word in ("--help", "-h", "--helpfull", "--helpshort") for word in words):
+            _print_and_exit(f"{module.__doc__.strip()}\n\nflags:{_describe(module.FLAGS)}")
+        rest = module.FLAGS([argv[0], *words])[1:]
+    except flags.Error as error:
+        _fail(f"{error}; see python launch.py {name} --help")
+    except UserError as error:
+        _fail(str(error))
+    if rest:
+        _fail(f"{rest[0]!r} is not a flag of {name}; flags start with --; see python launch.py {name} --help")
+    return name, module.FLAGS
+
+
+def main(parsed: tuple[str, flags.FlagValues]) -> int:
+    """Run a command; the result is the exit status."""
+    name, values = parsed
+    # Orbax reports every file it writes at INFO, and warns of choices that are made here on purpose.
+    logging.set_verbosity(logging.ERROR)
+    try:
+        return importlib.import_module(f"pggan_jax.cli.{name}").run(values) or 0
+    except UserError as error:
+        return _report(str(error))
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has seen enough.
+        sys.stderr.close()
+        return 0
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
+    return (
+        f"{_USAGE}\n\ncommands:\n{commands}\n\n"
+        "examples:\n"
+        "  python launch.py                       grow a network on handwritten digits, 4x4 to 32x32, in minutes\n"
+        "  python launch.py --config=experiments/folder.py --set data.source=folder:~/photos --workdir=runs/mine\n"
+        "  python launch.py sample --workdir=runs/digits --seeds=0-35 --out=samples\n\n"
+        "python launch.py COMMAND --help tells the flags of a command."
+    )
+
+
+def _describe(values: flags.FlagValues) -> str:
+    lines = []
+    for name in values:
+        flag = values[name]
+        if name in ("help", "helpshort", "helpfull", "helpxml"):
+            continue
+        default = "" if flag.default in (None, [], False) else f" (default: {flag.default_as_str.strip(chr(39))})"
+        lines.append(f"\n  --{name}{'' if flag.boolean else '=...'}\n      {flag.help}{default}")
+    return "".join(lines)
+
+
+def _print_and_exit(text: str) -> None:
+    print(text)
+    sys.exit(0)
+
+
+def _fail(message: str) -> None:
+    sys.exit(_report(message))
+
+
+def _report(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

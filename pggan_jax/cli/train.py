@@ -1,0 +1,74 @@
+"""python launch.py [train] [FLAGS]
+
+Train a network from 4x4 up, or continue: the same command in the same --workdir goes on where the run stopped, also in the
+middle of a fade-in. Ctrl-C saves and stops; a second Ctrl-C stops at once. The workdir gets config.json, log.txt, stats.jsonl
+(one object per tick), reals.png, fakesKKKKKK.png (one grid per tick, by kimg) and checkpoints/.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+
+from absl import flags
+
+from pggan_jax.cli.common import DEFAULT_EXPERIMENT, DEFAULT_WORKDIR, define_config_flags, define_host_flags, read_config
+
+FLAGS = flags.FlagValues()
+define_config_flags(FLAGS)
+flags.DEFINE_string(
+    "workdir", None, f"folder of the run (default: runs/NAME for experiments/NAME.py, so {DEFAULT_WORKDIR})", flag_values=FLAGS
+)
+flags.DEFINE_boolean(
+    "allow_config_change", False, "continue a run with settings that differ from those it was started with", flag_values=FLAGS
+)
+define_host_flags(FLAGS)
+
+EXIT_STOPPED = 75
+"""Exit status of a run that was asked to stop and can be continued (EX_TEMPFAIL of sysexits.h)."""
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or SIGTERM into a request that the run answers after its current call; the second ends it."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.is_set = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        return self.is_set
+
+
+def run(values: flags.FlagValues) -> int:
+    """Train to the end or to a stop; 0 when complete, `EXIT_STOPPED` when stopped."""
+    loaded = read_config(values)
+    workdir = Path(values["workdir"].value or _default_workdir(values["config"].value)).expanduser()
+
+    from pggan_jax.training import parallel
+
+    parallel.initialize_hosts(values["coordinator"].value, values["num_processes"].value, values["process_id"].value)
+    from pggan_jax.data.dataset import open_loader
+    from pggan_jax.training.loop import train
+
+    should_stop = StopRequest()
+    config = loaded.config
+    loader = open_loader(config.data, seed=config.run.seed, progress=parallel.is_main_process())
+    is_complete = train(
+        config,
+        workdir,
+        loader,
+        allow_config_change=values["allow_config_change"].value,
+        should_stop=should_stop,
+    )
+    return 0 if is_complete else EXIT_STOPPED
+
+
+def _default_workdir(experiment: str) -> str:
+    return DEFAULT_WORKDIR if experiment == DEFAULT_EXPERIMENT else f"runs/{Path(experiment).stem}"

@@ -1,0 +1,168 @@
+"""Real images that come with scikit-learn and scikit-image, so that every command works without a download.
+
+Both packages are imported when a source is opened: they are slow to import and most runs read a folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pggan_jax.errors import UserError
+
+DIGITS_SIDE = 8
+DIGITS_MAX_VALUE = 16
+PHOTO_CROPS = 4096
+PHOTO_MAX_RESOLUTION = 256
+# Two photographs are far larger than the rest; what crops of half the side at the largest resolution can show is enough.
+_PHOTO_SHORTER_SIDE = 2 * PHOTO_MAX_RESOLUTION
+# A constant of the data set, not of a run: crop i is the same picture in every run.
+_PHOTO_SEED = 20171027
+# Photographs only (no drawing, diagram or text), and only files in the wheel itself: scikit-image would download the others.
+# Of the stereo pair of the motorcycle, one.
+_SKIMAGE_PHOTOS = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+
+
+class DigitsSource:
+    """The 1,797 scanned digits of scikit-learn: 8x8 pixels, 17 grey levels, 10 classes, enlarged to any resolution."""
+
+    name = "digits"
+    class_names = tuple("0123456789")
+
+    def __init__(self, *, resolution: int, channels: int) -> None:
+        """Open the scans. More than one channel (0 means one) repeats the grey."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        self.channels = channels or 1
+        self._resolution = resolution
+        self._scans = (digits.images * (255.0 / DIGITS_MAX_VALUE)).astype(np.float32)
+        self._labels = digits.target
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    def image(self, index: int) -> np.ndarray:
+        """Scan `index` as uint8 `[resolution, resolution, channels]`."""
+        grey = np.rint(_resize_scan(self._scans[index], self._resolution)).astype(np.uint8)
+        return np.repeat(grey[..., None], self.channels, axis=-1)
+
+    def label(self, index: int) -> int:
+        """The digit on scan `index`, 0..9."""
+        return int(self._labels[index])
+
+    def fingerprint(self) -> str:
+        """Of the name alone: scikit-learn has never changed this data set."""
+        return self.name
+
+
+def _resize_scan(scan: np.ndarray, resolution: int) -> np.ndarray:
+    """A scan `[8, 8]` as float `[resolution, resolution]`, 0..255.
+
+    Bicubic rings below zero only, so clipping leaves the background exactly black; Lanczos leaves grey ghosts beside strokes.
+    Each direction is clipped for itself: where two negative lobes cross, their product would be light.
+    """
+    kernel = Image.Resampling.BICUBIC if resolution > DIGITS_SIDE else Image.Resampling.BOX
+    wide = np.clip(np.asarray(Image.fromarray(scan).resize((resolution, DIGITS_SIDE), kernel)), 0, 255)
+    return np.clip(np.asarray(Image.fromarray(wide).resize((resolution, resolution), kernel)), 0, 255)
+
+
+class PhotosSource:
+    """`PHOTO_CROPS` square crops of ten colour photographs, up to 256x256. Crop i depends on i alone. No labels."""
+
+    name = "photos"
+    class_names: tuple[str, ...] = ()
+
+    def __init__(self, *, resolution: int, channels: int) -> None:
+        """Open the photographs.
+
+        Args:
+            resolution: side of the crops after downsizing, at most 256.
+            channels: 3 or 0 for colour, 1 for luminance.
+
+        Raises:
+            UserError: another number of channels, a larger resolution, or a photograph is not installed.
+        """
+        if channels not in (0, 1, 3):
+            raise UserError(
+                f"data.channels = {channels}: photos has 3 (colour) or 1 (luminance); set data.channels=0 for its own"
+            )
+        if resolution > PHOTO_MAX_RESOLUTION:
+            raise UserError(
+                f"data.resolution = {resolution}: photos goes up to {PHOTO_MAX_RESOLUTION}; "
+                f"set data.resolution={PHOTO_MAX_RESOLUTION} or use your own images with data.source=folder:DIR"
+            )
+        self.channels = channels or 3
+        self._resolution = resolution
+        self._photos = _load_photos("L" if channels == 1 else "RGB")
+
+    def __len__(self) -> int:
+        return PHOTO_CROPS
+
+    def image(self, index: int) -> np.ndarray:
+        """Crop `index` as uint8 `[resolution, resolution, channels]`."""
+        number, box = self._crop(index)
+        # reducing_gap: whole-number box reduction first, then Lanczos; as good to the eye and several times faster.
+        crop = self._photos[number].resize(
+            (self._resolution, self._resolution), Image.Resampling.LANCZOS, box=box, reducing_gap=2.0
+        )
+        return np.asarray(crop).reshape(self._resolution, self._resolution, self.channels)
+
+    def label(self, index: int) -> int:
+        """Always 0: there are no classes."""
+        return 0
+
+    def fingerprint(self) -> str:
+        """Of the list of photographs and the way of cropping."""
+        return f"{self.name} {_PHOTO_SEED} {PHOTO_CROPS} {_SKIMAGE_PHOTOS}"
+
+    def _crop(self, index: int) -> tuple[int, tuple[int, int, int, int]]:
+        """The photograph and the (left, top, right, bottom) that make crop `index`."""
+        random = np.random.Generator(np.random.Philox(key=[_PHOTO_SEED, index]))
+        number = int(random.integers(len(self._photos)))
+        width, height = self._photos[number].size
+        shorter = min(width, height)
+        # From half the photograph to all of it: the crops differ in scale and still show what they are of. Never enlarged.
+        side = int(random.integers(max(shorter // 2, self._resolution), shorter + 1))
+        left = int(random.integers(width - side + 1))
+        top = int(random.integers(height - side + 1))
+        return number, (left, top, left + side, top + side)
+
+
+def _load_photos(mode: str) -> list[Image.Image]:
+    """All photographs, decoded, in a fixed order."""
+    import skimage
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
+    folder = Path(skimage.__file__).parent / "data"
+    for file_name in _SKIMAGE_PHOTOS:
+        # Not by skimage.data.*(), which would fetch from the network what it misses.
+        try:
+            with Image.open(folder / file_name) as photo:
+                photos.append(photo.convert("RGB"))
+        except OSError as error:
+            raise UserError(
+                f"data.source = 'photos': cannot read {folder / file_name} ({error}); "
+                "reinstall it with pip install --force-reinstall -r requirements.txt"
+            ) from None
+    return [_fit(photo).convert(mode) for photo in photos]
+
+
+def _fit(photo: Image.Image) -> Image.Image:
+    """The photograph with its shorter side at most `_PHOTO_SHORTER_SIDE`."""
+    factor = _PHOTO_SHORTER_SIDE / min(photo.size)
+    if factor >= 1:
+        return photo
+    return photo.resize((round(photo.width * factor), round(photo.height * factor)), Image.Resampling.LANCZOS)

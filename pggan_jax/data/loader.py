@@ -1,0 +1,207 @@
+"""Which images come next, and their bytes. Stateless: a position in the run names a row, so a resumed run goes on exactly.
+
+A position is the number of real images shown since the start of the run. Knows the pyramid; knows no devices and no batches: an
+array of positions of any shape gives images of that shape.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.errors import UserError
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class HostBatch(NamedTuple):
+    """Real images on the host.
+
+    Attributes:
+        images: uint8 `[..., resolution, resolution, channels]`.
+        labels: one-hot float32 `[..., label_size]`; label_size is 0 when labels are not used.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+# An epoch's order takes 8 bytes per image; a batch seldom meets more than two epochs.
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    """A random order of 0..size-1 from (seed, epoch) alone, read-only.
+
+    Sorts raw Philox words: NumPy promises their values for ever, those of `Generator.permutation` only within one version.
+    """
+    words = np.random.Philox(key=[seed, epoch]).random_raw(size)
+    order = np.argsort(words, kind="stable").astype(np.int64)
+    order.flags.writeable = False
+    return order
+
+
+def rows_at(positions: np.ndarray, *, seed: int, size: int) -> np.ndarray:
+    """The rows shown at some positions: each row once per epoch, in an order of its own for every epoch.
+
+    Args:
+        positions: counts of real images shown before, 0 or more, any shape.
+        seed: of the order, 0..2^64-1.
+        size: number of rows, 1 or more.
+
+    Returns:
+        int64 rows 0..size-1 in the shape of `positions`; they depend on nothing but the arguments.
+    """
+    epochs, offsets = np.divmod(np.asarray(positions, np.int64), size)
+    rows = np.empty(offsets.shape, np.int64)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        rows[here] = _permutation(seed, int(epoch), size)[offsets[here]]
+    return rows
+
+
+class Loader:
+    """Images and labels of a pyramid by position and resolution."""
+
+    def __init__(self, pyramid: Pyramid, *, seed: int, use_labels: bool) -> None:
+        """Wrap a pyramid.
+
+        Args:
+            pyramid: the data.
+            seed: of the order.
+            use_labels: give the one-hot labels with the images.
+
+        Raises:
+            UserError: labels are wanted and there are none.
+        """
+        if use_labels and not pyramid.class_names:
+            raise UserError(
+                "data.labels = True: this source has no classes; set data.labels=false, use data.source=digits, "
+                "or a folder whose images all lie in subfolders, one per class"
+            )
+        self._pyramid = pyramid
+        self._seed = seed
+        self._labels = pyramid.labels if use_labels else pyramid.labels[:, :0]
+
+    @property
+    def label_size(self) -> int:
+        """Length of a label vector; 0 when labels are not used."""
+        return self._labels.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        """Colour channels of the images."""
+        return self._pyramid.channels
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._pyramid)
+
+    def label_table(self) -> np.ndarray:
+        """The labels of all images, float32 `[images, label_size]`, to draw from; one empty row without labels."""
+        return np.asarray(self._labels) if self.label_size else np.zeros((1, 0), np.float32)
+
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """The rows of the pyramid at `positions`, int64 of the same shape."""
+        return rows_at(positions, seed=self._seed, size=len(self._pyramid))
+
+    def gather(self, resolution: int, positions: np.ndarray) -> HostBatch:
+        """The real images at `positions` (any shape) from the level `resolution`."""
+        rows = self.rows(positions)
+        # asarray: plain arrays out of memory maps, too.
+        return HostBatch(np.asarray(self._pyramid.levels[resolution])[rows], np.asarray(self._labels)[rows])
+
+
+class Prefetcher(Iterator[Result], Generic[Request, Result]):
+    """Yields `make(request)` for each request, in order, made ahead by one background thread.
+
+    Use it as a context manager or call `close`: otherwise the thread waits for its consumer until the process ends.
+
+    Attributes:
+        wait_seconds: total time that the consumer has waited for results; near 0 when the data keep up with the training.
+    """
+
+    def __init__(self, make: Callable[[Request], Result], requests: Iterable[Request], *, depth: int = 2) -> None:
+        """Start the thread.
+
+        Args:
+            make: called in the thread only. What it raises is raised by `next` in place of that result, and ends the iteration.
+            requests: iterated in the thread only, never more than `depth` ahead of the consumer; may be endless.
+            depth: how many results may wait, 1 or more.
+        """
+        if depth < 1:
+            raise ValueError(f"depth {depth} is less than 1")
+        self.wait_seconds = 0.0
+        self._make = make
+        self._requests = requests
+        self._depth = depth
+        self._ready: deque[Result] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._finished = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> Result:
+        started = time.perf_counter()
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._finished or self._closed)
+            self.wait_seconds += time.perf_counter() - started
+            if self._closed:
+                raise StopIteration
+            if self._ready:
+                result = self._ready.popleft()
+                self._changed.notify_all()
+                return result
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Drop what was made ahead and end the thread, after the one result it may be making. May be called twice."""
+        with self._changed:
+            self._closed = True
+            self._ready.clear()
+            self._changed.notify_all()
+        self._thread.join()
+
+    def __enter__(self) -> Prefetcher[Request, Result]:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        error = None
+        try:
+            requests = iter(self._requests)
+            # Room first: so neither requests nor results ever run more than `depth` ahead.
+            while self._wait_for_room():
+                try:
+                    request = next(requests)
+                except StopIteration:
+                    break
+                result = self._make(request)
+                with self._changed:
+                    self._ready.append(result)
+                    self._changed.notify_all()
+        except BaseException as caught:  # Whatever it is, the consumer must hear of it instead of waiting for ever.
+            error = caught
+        with self._changed:
+            self._error = error
+            self._finished = True
+            self._changed.notify_all()
+
+    def _wait_for_room(self) -> bool:
+        """Wait until a result may be made; False when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._ready) < self._depth)
+            return not self._closed

@@ -1,0 +1,23 @@
+"""How much arithmetic an image takes at each resolution, by the layer table. Good for ratios; `plan` asks the compiler."""
+
+from __future__ import annotations
+
+from pggan_jax.config import Config
+from pggan_jax.networks.discriminator import discriminator_features
+from pggan_jax.networks.generator import generator_features
+
+FIXED_COST = 2e5
+"""Multiply-adds that the work per image besides convolutions is worth; it keeps 4x4 from looking free."""
+
+
+def relative_cost(config: Config, resolution: int) -> float:
+    """Multiply-adds of one generator and one critic pass for one image, convolutions alone, plus a fixed cost."""
+    total, size = FIXED_COST, 4
+    while size <= resolution:
+        g_in = generator_features(config.generator, max(2, size // 2))
+        g_out = generator_features(config.generator, size)
+        d_in = discriminator_features(config.discriminator, size)
+        d_out = discriminator_features(config.discriminator, max(2, size // 2))
+        total += 9 * size**2 * (g_in * g_out + g_out**2 + d_in**2 + d_in * d_out)
+        size *= 2
+    return total

@@ -1,0 +1,115 @@
+"""The discriminator, or critic, at one resolution (spec 1.6, 2.2): the generator's mirror."""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from pggan_jax.config import DiscriminatorConfig
+from pggan_jax.networks.layers import Equalized, InputNoise, add_bias, feature_maps, leaky_relu, minibatch_stddev, perturb
+from pggan_jax.networks.resample import downscale
+
+
+def discriminator_features(config: DiscriminatorConfig, resolution: int) -> int:
+    """Channels of the discriminator's block at `resolution`; 2 means stage 0, the width of its dense layer."""
+    stage = int(math.log2(resolution)) - 1
+    return feature_maps(stage, fmap_base=config.fmap_base, fmap_decay=config.fmap_decay, fmap_max=config.fmap_max)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Features `[batch, r, r, c]` to `[batch, r/2, r/2, c_out]`."""
+
+    config: DiscriminatorConfig
+    resolution: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, noise: InputNoise | None) -> jax.Array:
+        config = self.config
+        options = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        features = discriminator_features(config, self.resolution)
+        x = perturb(x, noise, 2 * self.resolution)
+        x = leaky_relu(add_bias(Equalized(features, name="conv0", **options)(x)))
+        features = discriminator_features(config, self.resolution // 2)
+        x = perturb(x, noise, 2 * self.resolution + 1)
+        if config.fused_scale:
+            return leaky_relu(add_bias(Equalized(features, resampling="down", name="conv1", **options)(x)))
+        return downscale(leaky_relu(add_bias(Equalized(features, name="conv1", **options)(x))))
+
+
+class DiscriminatorHead(nn.Module):
+    """Features `[batch, 4, 4, c]` to `[batch, 1 + label_size]`: minibatch stddev, a convolution, two dense layers."""
+
+    config: DiscriminatorConfig
+    label_size: int
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, noise: InputNoise | None) -> jax.Array:
+        config = self.config
+        options = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        if config.minibatch_stddev != "none":
+            x = minibatch_stddev(x, form=config.minibatch_stddev, group_size=config.mbstd_group_size, axis_name=self.axis_name)
+        x = perturb(x, noise, 8)
+        x = leaky_relu(add_bias(Equalized(discriminator_features(config, 4), name="conv", **options)(x)))
+        # The paper's 4x4 convolution: noise belongs to its input channels, so it comes before the positions are flattened.
+        x = perturb(x, noise, 9)
+        x = x.reshape(x.shape[0], -1)
+        dense0 = Equalized(discriminator_features(config, 2), kernel_size=0, name="dense0", **options)
+        x = leaky_relu(add_bias(dense0(x)))
+        dense1 = Equalized(1 + self.label_size, kernel_size=0, gain=1.0, name="dense1", **options)
+        return add_bias(dense1(x)).astype(jnp.float32)
+
+
+class Discriminator(nn.Module):
+    """Images at a fixed resolution to scores.
+
+    Attributes:
+        config: options of spec 1.8.
+        resolution: side of the images, 4*2^k.
+        label_size: number of classes to tell apart besides the score, 0 for none.
+        start_resolution: where the run starts; above it there is a previous resolution to fade in from.
+        axis_name: the device axis the batch is spread over, if any; only minibatch stddev over the whole batch looks at it.
+    """
+
+    config: DiscriminatorConfig
+    resolution: int
+    label_size: int = 0
+    start_resolution: int = 4
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, alpha: jax.Array | float = 1.0, noise: InputNoise | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Judge images.
+
+        Args:
+            images: float `[batch, resolution, resolution, channels]`, nominally in [-1, 1].
+            alpha: weight of the newest block in [0, 1]; 0 gives exactly the previous network on the downscaled images.
+            noise: multiplicative input noise, for LSGAN only.
+
+        Returns:
+            float32 scores `[batch]` and label logits `[batch, label_size]`.
+        """
+        images = images.astype(self.config.dtype)
+        resolution = self.resolution
+        x = self._from_rgb(images, resolution)
+        while resolution > 4:
+            x = DiscriminatorBlock(self.config, resolution, name=f"block_{resolution}x{resolution}")(x, noise)
+            if resolution == self.resolution > self.start_resolution:
+                old = self._from_rgb(downscale(images), resolution // 2)
+                weight = jnp.asarray(alpha, x.dtype)
+                x = old * (1 - weight) + x * weight
+            resolution //= 2
+        outputs = DiscriminatorHead(self.config, self.label_size, self.axis_name, name="block_4x4")(x, noise)
+        return outputs[:, 0], outputs[:, 1:]
+
+    def _from_rgb(self, images: jax.Array, resolution: int) -> jax.Array:
+        """1x1 convolution with bias and leaky ReLU."""
+        options = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
+        features = discriminator_features(self.config, resolution)
+        layer = Equalized(features, kernel_size=1, name=f"from_rgb_{resolution}x{resolution}", **options)
+        return leaky_relu(add_bias(layer(images)))

@@ -1,0 +1,123 @@
+"""The generator at one resolution (spec 1.4, 2.2).
+
+Rebuilt for each resolution; parameters are named by absolute resolution, so that growing is a copy of equal paths.
+"""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from pggan_jax.config import GeneratorConfig
+from pggan_jax.networks.layers import HE_GAIN, Equalized, add_bias, feature_maps, leaky_relu, pixel_norm
+from pggan_jax.networks.resample import upscale
+
+
+def generator_features(config: GeneratorConfig, resolution: int) -> int:
+    """Channels of the generator's block at `resolution`; 2 means stage 0, whose channels are the default latent size."""
+    stage = int(math.log2(resolution)) - 1
+    return feature_maps(stage, fmap_base=config.fmap_base, fmap_decay=config.fmap_decay, fmap_max=config.fmap_max)
+
+
+def latent_size(config: GeneratorConfig) -> int:
+    """Length of the latent vector."""
+    return config.latent_size or generator_features(config, 2)
+
+
+def activate(config: GeneratorConfig, x: jax.Array) -> jax.Array:
+    """What follows each biased convolution: the activation, then pixel norm."""
+    x = leaky_relu(x) if config.use_leakyrelu else nn.relu(x)
+    return pixel_norm(x, config.pixelnorm_epsilon) if config.use_pixelnorm else x
+
+
+class GeneratorBase(nn.Module):
+    """Latent vector `[batch, latent + labels]` to features `[batch, 4, 4, c]`."""
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        config = self.config
+        features = generator_features(config, 4)
+        options = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        # The paper's "4x4 convolution" on a 1x1 input: 16 positions share one bias per channel, and a gain that makes their
+        # variance that of the later layers.
+        dense = Equalized(16 * features, kernel_size=0, gain=HE_GAIN / 4, bias_features=features, name="dense", **options)
+        linear, bias = dense(x)
+        x = activate(config, linear.reshape(-1, 4, 4, features) + bias)
+        return activate(config, add_bias(Equalized(features, name="conv", **options)(x)))
+
+
+class GeneratorBlock(nn.Module):
+    """Features `[batch, r/2, r/2, c_in]` to `[batch, r, r, c]`."""
+
+    config: GeneratorConfig
+    resolution: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        config = self.config
+        features = generator_features(config, self.resolution)
+        options = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        if config.fused_scale:
+            x = Equalized(features, resampling="up", name="conv0", **options)(x)
+        else:
+            x = Equalized(features, name="conv0", **options)(upscale(x))
+        x = activate(config, add_bias(x))
+        return activate(config, add_bias(Equalized(features, name="conv1", **options)(x)))
+
+
+class Generator(nn.Module):
+    """Latents to images at a fixed resolution.
+
+    Attributes:
+        config: options of spec 1.8.
+        resolution: side of the images, 4*2^k.
+        channels: colour channels of the images.
+        label_size: length of the one-hot labels, 0 for none.
+        start_resolution: where the run starts; above it there is a previous resolution to fade in from.
+    """
+
+    config: GeneratorConfig
+    resolution: int
+    channels: int = 3
+    label_size: int = 0
+    start_resolution: int = 4
+
+    @nn.compact
+    def __call__(self, latents: jax.Array, labels: jax.Array | None = None, alpha: jax.Array | float = 1.0) -> jax.Array:
+        """Generate images.
+
+        Args:
+            latents: `[batch, latent_size]`, drawn from N(0, 1).
+            labels: one-hot `[batch, label_size]`, or None when `label_size` is 0.
+            alpha: weight of the newest block in [0, 1]; 0 gives exactly the upscaled image of the previous resolution.
+
+        Returns:
+            float32 images `[batch, resolution, resolution, channels]`, nominally in [-1, 1], not clipped.
+        """
+        config = self.config
+        x = latents if labels is None else jnp.concatenate([latents, labels], axis=-1)
+        x = x.astype(config.dtype)
+        if config.normalize_latents:
+            x = pixel_norm(x, config.pixelnorm_epsilon)
+        x = GeneratorBase(config, name="block_4x4")(x)
+        previous = x
+        resolution = 4
+        while resolution < self.resolution:
+            resolution *= 2
+            previous, x = x, GeneratorBlock(config, resolution, name=f"block_{resolution}x{resolution}")(x)
+        images = self._to_rgb(x, resolution)
+        if resolution > self.start_resolution:
+            old = upscale(self._to_rgb(previous, resolution // 2))
+            images = old * (1.0 - alpha) + images * alpha
+        return images
+
+    def _to_rgb(self, x: jax.Array, resolution: int) -> jax.Array:
+        """1x1 convolution without activation, in [batch, resolution, resolution, channels] float32."""
+        options = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
+        layer = Equalized(self.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{resolution}x{resolution}", **options)
+        return add_bias(layer(x)).astype(jnp.float32)

@@ -1,0 +1,167 @@
+"""The building blocks that both networks share: equalized layers, pixel norm, minibatch stddev (spec 1.1-1.3, 1.7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from pggan_jax.networks import resample
+
+HE_GAIN = math.sqrt(2.0)
+LEAK = 0.2
+STDDEV_EPSILON = 1e-8
+
+_CONVOLUTIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "same": resample.convolve,
+    "up": resample.upscale_convolve,
+    "down": resample.convolve_downscale,
+}
+
+
+def feature_maps(stage: int, *, fmap_base: int, fmap_decay: float, fmap_max: int) -> int:
+    """Channels of a stage: min(floor(fmap_base / 2^(stage * fmap_decay)), fmap_max), at least 1 (spec 1.1).
+
+    The block at resolution 2^res is stage res - 1.
+    """
+    return max(1, min(int(fmap_base / 2.0 ** (stage * fmap_decay)), fmap_max))
+
+
+class Equalized(nn.Module):
+    """Parameters of one layer under the equalized learning rate (spec 1.2).
+
+    Weights are stored as N(0, 1) and multiplied by gain / sqrt(fan_in) on every pass, in float32, before the cast to `dtype`.
+    Without `use_wscale` they are stored as N(0, gain^2 / fan_in) and used as they are. Biases start at 0 and are never scaled.
+
+    Attributes:
+        features: output channels.
+        kernel_size: side of the kernel; 0 makes a dense layer.
+        resampling: "same", or "up" / "down" for the fused forms.
+        gain: sqrt(2) before a leaky ReLU, 1 before nothing.
+        bias_features: length of the bias if it is not `features`.
+    """
+
+    features: int
+    kernel_size: int = 3
+    resampling: str = "same"
+    gain: float = HE_GAIN
+    use_wscale: bool = True
+    dtype: str = "float32"
+    bias_features: int = 0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`x` `[batch, ..., c_in]` to (the layer's linear output, its bias), apart so that callers can reshape in between."""
+        size = self.kernel_size
+        shape = (size, size, x.shape[-1], self.features) if size else (x.shape[-1], self.features)
+        scale = self.gain / math.sqrt(math.prod(shape[:-1]))
+        stored_stddev, runtime_factor = (1.0, scale) if self.use_wscale else (scale, 1.0)
+        kernel = self.param("kernel", nn.initializers.normal(stored_stddev), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.bias_features or self.features,), jnp.float32)
+        kernel = (kernel * runtime_factor).astype(self.dtype)
+        bias = bias.astype(self.dtype)
+        if not size:
+            return x @ kernel, bias
+        if size == 1:
+            return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0]), bias
+        return _CONVOLUTIONS[self.resampling](x, kernel), bias
+
+
+def add_bias(linear_and_bias: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """What a layer without anything in between does with the output of `Equalized`."""
+    linear, bias = linear_and_bias
+    return linear + bias
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """max(0.2 x, x)."""
+    return jnp.where(x >= 0, x, x * jnp.asarray(LEAK, x.dtype))
+
+
+def pixel_norm(x: jax.Array, epsilon: float) -> jax.Array:
+    """Scale each pixel's (or row's) channels to unit mean square: x * rsqrt(mean(x^2) + epsilon), the mean in float32."""
+    mean_square = jnp.mean(jnp.square(x.astype(jnp.float32)), axis=-1, keepdims=True)
+    return x * lax.rsqrt(mean_square + epsilon).astype(x.dtype)
+
+
+def minibatch_stddev(x: jax.Array, *, form: str, group_size: int, axis_name: str | None = None) -> jax.Array:
+    """Append one channel that tells how much the samples of a group differ (spec 1.7).
+
+    Args:
+        x: activations `[batch, h, w, c]`, the samples of this device.
+        form: "strided" (sample n is in group n mod M), "contiguous" (neighbours, with the unbiased variance), or
+            "whole_batch" (one group over all devices).
+        group_size: samples in a group; a batch that is not larger is one group.
+        axis_name: the device axis, if the batch is spread over one. Groups must then have been dealt to devices whole, unless
+            one group spans the batch.
+
+    Returns:
+        `[batch, h, w, c + 1]`; the new channel is last and constant over each image.
+
+    Raises:
+        ValueError: the samples cannot be divided into groups.
+    """
+    batch, height, width, channels = x.shape
+    devices = lax.axis_size(axis_name) if axis_name else 1
+    size = min(group_size, batch * devices)
+    values = x.astype(jnp.float32)
+    unbiased = form == "contiguous"
+    if form == "whole_batch" or size == batch * devices:
+        statistic = _stddev_over_all_devices(values, unbiased, axis_name)
+        per_sample = jnp.broadcast_to(statistic, (batch,))
+    elif batch % size:
+        raise ValueError(f"{batch} samples on a device cannot be divided into minibatch-stddev groups of {size}")
+    elif form == "strided":
+        grouped = values.reshape(size, batch // size, height, width, channels)
+        per_sample = jnp.tile(_mean_stddev(grouped, 0, unbiased), size)
+    else:
+        grouped = values.reshape(batch // size, size, height, width, channels)
+        per_sample = jnp.repeat(_mean_stddev(grouped, 1, unbiased), size)
+    extra = jnp.broadcast_to(per_sample[:, None, None, None], (batch, height, width, 1))
+    return jnp.concatenate([x, extra.astype(x.dtype)], axis=-1)
+
+
+def _mean_stddev(grouped: jax.Array, axis: int, unbiased: bool) -> jax.Array:
+    """Stddev over `axis` (a group's samples), averaged over pixels and channels."""
+    size = grouped.shape[axis]
+    if unbiased and size == 1:
+        return jnp.zeros(grouped.shape[1 - axis])
+    centred = grouped - grouped.mean(axis=axis, keepdims=True)
+    variance = jnp.square(centred).sum(axis=axis) / (size - unbiased)
+    return jnp.sqrt(variance + STDDEV_EPSILON).mean(axis=(1, 2, 3))
+
+
+def _stddev_over_all_devices(values: jax.Array, unbiased: bool, axis_name: str | None) -> jax.Array:
+    if axis_name is None:
+        return _mean_stddev(values[:, None], 0, unbiased)[0]
+    size = values.shape[0] * lax.axis_size(axis_name)
+    centred = values - lax.pmean(values.mean(axis=0), axis_name)
+    variance = lax.psum(jnp.square(centred).sum(axis=0), axis_name) / max(1, size - unbiased)
+    return jnp.sqrt(variance + STDDEV_EPSILON).mean()
+
+
+class InputNoise(NamedTuple):
+    """Multiplicative noise on the inputs of the critic's convolutions (LSGAN, spec 3.6).
+
+    Attributes:
+        strength: scalar s.
+        keys: one random key per sample, `[batch]`.
+    """
+
+    strength: jax.Array
+    keys: jax.Array
+
+
+def perturb(x: jax.Array, noise: InputNoise | None, layer: int) -> jax.Array:
+    """x * (1 + s * sqrt(c) * n) with n ~ N(0, 1) per sample and channel; `layer` makes each layer's draw its own."""
+    if noise is None:
+        return x
+    channels = x.shape[-1]
+    keys = jax.vmap(jax.random.fold_in, (0, None))(noise.keys, layer)
+    normal = jax.vmap(lambda key: jax.random.normal(key, (1, 1, channels)))(keys)
+    return x * (1.0 + noise.strength * math.sqrt(channels) * normal).astype(x.dtype)

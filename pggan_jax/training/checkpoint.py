@@ -1,0 +1,155 @@
+"""Checkpoints with Orbax: saved while training goes on, verified by a digest when they are read.
+
+A checkpoint is `checkpoints/IMAGES_SEEN/` with the state and a JSON of where the run stood. It holds no device axis, so it
+restores on any number of devices. Arrays are restored at the resolution they were saved with and grown in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from pggan_jax.errors import UserError
+from pggan_jax.training import parallel
+from pggan_jax.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stood when it was saved, beside the state itself.
+
+    Attributes:
+        images_seen: real images shown to the critic.
+        resolution: of the saved networks.
+        alpha: weight of their newest layers.
+        channels: colour channels of their images.
+        label_size: length of their labels, 0 for none.
+        tick_sums: metric sums of the unfinished tick, in the order of `step.METRICS`.
+        tick_steps: iterations in those sums.
+        tick_skipped: the state's count of skipped updates when the tick began.
+        digest: sha256 over all leaves of the state.
+    """
+
+    images_seen: int
+    resolution: int
+    alpha: float
+    channels: int
+    label_size: int
+    tick_sums: list[float] = field(default_factory=list)
+    tick_steps: int = 0
+    tick_skipped: int = 0
+    digest: str = ""
+
+
+def state_digest(state: TrainState) -> str:
+    """sha256 over path, type, shape and bytes of every leaf, in the order of the tree; `state` on the host or on devices."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run, by images seen.
+
+    Args:
+        directory: usually WORKDIR/checkpoints.
+        keep_last: how many of the newest to keep; None keeps all.
+        keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
+        read_only: open an existing folder without changing it.
+    """
+
+    def __init__(self, directory: Path, *, keep_last: int | None = None, keep_every_kimg: float = 0.0, read_only: bool = False):
+        policies: list[preservation_policy.PreservationPolicy] = [preservation_policy.LatestN(keep_last)]
+        if keep_every_kimg:
+            interval = max(1, round(keep_every_kimg * 1000))
+            policies.append(preservation_policy.EveryNSteps(interval, exact_interval=False))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies), read_only=read_only
+        )
+        self.directory = directory.absolute()
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=options,
+            item_handlers={"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()},
+        )
+
+    def all_images_seen(self) -> list[int]:
+        """Images seen of every finished checkpoint, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: TrainState, position: Position) -> None:
+        """Start saving; returns as soon as the state may be donated. Replaces nothing: a position is saved once."""
+        position = Position(**{**asdict(position), "digest": state_digest(parallel.to_host(state))})
+        self._manager.save(
+            position.images_seen,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(parallel.global_arrays(state)), position=ocp.args.JsonSave(asdict(position))
+            ),
+            force=True,
+        )
+
+    def position(self, images_seen: int) -> Position:
+        """What a checkpoint says of itself, without reading the state.
+
+        Raises:
+            UserError: the checkpoint is damaged or was not written by this program.
+        """
+        try:
+            restored = self._manager.restore(images_seen, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
+            return Position(**restored["position"])
+        except Exception as error:
+            raise self._damaged(images_seen, _first_line(error)) from error
+
+    def restore(self, images_seen: int, abstract_state: Callable[[int], TrainState]) -> tuple[TrainState, Position]:
+        """Read a checkpoint and verify it.
+
+        Args:
+            images_seen: which one.
+            abstract_state: gives the shapes of the state at a resolution, as by `jax.eval_shape`.
+
+        Returns:
+            The state as NumPy arrays, and the position.
+
+        Raises:
+            UserError: the checkpoint is damaged, or belongs to networks of another shape.
+        """
+        position = self.position(images_seen)
+        abstract = abstract_state(position.resolution)
+        template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
+        try:
+            restored = self._manager.restore(images_seen, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))
+        except Exception as error:
+            raise self._damaged(images_seen, _first_line(error)) from error
+        state = restored["state"]
+        if state_digest(state) != position.digest:
+            raise self._damaged(images_seen, "its contents do not have the digest they were saved with")
+        return state, position
+
+    def _damaged(self, images_seen: int, reason: str) -> UserError:
+        return UserError(
+            f"{self.directory / str(images_seen)}: cannot be restored ({reason}); "
+            "delete or move this folder to continue from the checkpoint before it"
+        )
+
+    def wait(self) -> None:
+        """Block until a save under way is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finish a save under way and release the folder."""
+        self._manager.close()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

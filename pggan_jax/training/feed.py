@@ -1,0 +1,88 @@
+"""The work of a run cut into calls of the compiled step, and the data of each call, ready on the devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pggan_jax.config import Config
+from pggan_jax.data.loader import Loader
+from pggan_jax.schedule import Schedule, Stage, Tick
+from pggan_jax.training import parallel
+from pggan_jax.training.step import Batch, Controls
+
+
+@dataclass(frozen=True)
+class Call:
+    """A few iterations in one stage and one tick, starting after `start` images."""
+
+    stage: Stage
+    tick: Tick
+    start: int
+    steps: int
+
+    @property
+    def end(self) -> int:
+        """Images seen after the call."""
+        return self.start + self.steps * self.stage.images_per_step
+
+
+def plan_calls(schedule: Schedule, *, start: int, steps_per_call: int) -> Iterator[Call]:
+    """All calls from `start` to the end of the run. No call crosses a stage or a tick, so a few are shorter."""
+    now = start
+    while now < schedule.total_images:
+        tick, stage = schedule.tick_at(now), schedule.stage_at(now)
+        steps_left = (min(tick.end, stage.end) - now) // stage.images_per_step
+        call = Call(stage, tick, now, min(steps_per_call, steps_left))
+        yield call
+        now = call.end
+
+
+class Feed:
+    """Builds a call's arguments. Runs in the prefetching thread.
+
+    Args:
+        config: for the dealing of the batch and the moving average's decay.
+        schedule: what alpha and learning rate are at each step.
+        loader: images and labels by position.
+        steps_per_call: leading axis of every batch; a shorter call is padded.
+    """
+
+    def __init__(self, config: Config, schedule: Schedule, loader: Loader, *, steps_per_call: int):
+        self._config = config
+        self._schedule = schedule
+        self._loader = loader
+        self._steps = steps_per_call
+
+    def __call__(self, call: Call) -> tuple[Call, Batch, Controls]:
+        """The call, its batch on the devices, and its controls on the host."""
+        return call, parallel.split(self._batch(call)), self._controls(call)
+
+    def _batch(self, call: Call) -> Batch:
+        """Leaves `[local devices, steps, critic_steps, samples, ...]`; row order as `parallel.deal` says."""
+        stage = call.stage
+        places = parallel.local_places(self._config, stage.batch_size)
+        updates = np.arange(self._steps * stage.critic_steps).reshape(1, self._steps, stage.critic_steps, 1)
+        positions = call.start + updates * stage.batch_size + places[:, None, None, :]
+        images, labels = self._loader.gather(stage.resolution, positions)
+        return Batch(images, labels, np.broadcast_to(places[:, None, None, :], positions.shape).astype(np.uint32))
+
+    def _controls(self, call: Call) -> Controls:
+        starts = call.start + np.minimum(np.arange(self._steps), call.steps - 1) * call.stage.images_per_step
+        moments = [self._schedule.at(int(start)) for start in starts]
+        decay = np.full(self._steps, self._ema_decay(call.stage.batch_size), np.float32)
+        return Controls(
+            alpha=np.array([moment.alpha for moment in moments], np.float32),
+            learning_rate=np.array([moment.learning_rate for moment in moments], np.float32),
+            ema_decay=decay,
+            noise_seed=np.uint32(self._config.run.seed),
+        )
+
+    def _ema_decay(self, batch_size: int) -> float:
+        """Per critic update; from the half-life in images if one is set."""
+        optimizer = self._config.optimizer
+        if optimizer.ema_half_life_kimg:
+            return 0.5 ** (batch_size / (1000 * optimizer.ema_half_life_kimg))
+        return optimizer.ema_decay

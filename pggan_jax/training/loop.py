@@ -1,0 +1,308 @@
+"""A whole run: restore or create, then call after call; grow on the way, and at the end of each tick tell, draw and save."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pggan_jax.config import Config
+from pggan_jax.data.loader import Loader, Prefetcher
+from pggan_jax.errors import UserError
+from pggan_jax.generation.sampling import Sampler
+from pggan_jax.networks.build import Networks, build_networks
+from pggan_jax.networks.cost import relative_cost
+from pggan_jax.schedule import Schedule
+from pggan_jax.training import parallel, telemetry
+from pggan_jax.training.checkpoint import Checkpoints, Position
+from pggan_jax.training.feed import Call, Feed, plan_calls
+from pggan_jax.training.snapshots import Snapshots
+from pggan_jax.training.state import TrainState, create_train_state, grow_train_state, reset_moments
+from pggan_jax.training.step import METRICS, make_train_call
+from pggan_jax.training.workdir import Workdir, claim_workdir
+
+CALLS_IN_FLIGHT = 2
+ACCELERATOR_STEPS_PER_CALL = 16
+
+
+@dataclass(frozen=True)
+class Program:
+    """What belongs to one resolution: the modules, the mapped train call, the compiled generator."""
+
+    networks: Networks
+    train_call: Callable[..., tuple[TrainState, jax.Array]]
+    sampler: Sampler
+
+
+def default_steps_per_call(config: Config) -> int:
+    """Iterations per call: as set, or 1 on a CPU, where a loop is slower, and several elsewhere, where dispatch costs."""
+    if config.run.steps_per_call:
+        return config.run.steps_per_call
+    return 1 if parallel.backend() == "cpu" else ACCELERATOR_STEPS_PER_CALL
+
+
+def build_program(config: Config, resolution: int, loader: Loader) -> Program:
+    """Modules and functions for `resolution`; nothing is compiled before it is called."""
+    networks = build_networks(
+        config, resolution, channels=loader.channels, label_size=loader.label_size, axis_name=parallel.AXIS
+    )
+    train_call = parallel.map_over_devices(make_train_call(config, networks))
+    return Program(networks, train_call, Sampler(networks.generator))
+
+
+def train(
+    config: Config,
+    workdir: Path,
+    loader: Loader,
+    *,
+    allow_config_change: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train, or continue, the run in `workdir` until its end.
+
+    Args:
+        config: validated settings.
+        workdir: the run's folder; the same command in the same folder continues it.
+        loader: the prepared data.
+        allow_config_change: accept settings that differ from those the run was started with.
+        should_stop: asked after every call; if true, the run saves and returns.
+
+    Returns:
+        True if the run is complete, False if it was stopped.
+
+    Raises:
+        UserError: devices cannot share a batch, or the folder or its checkpoints do not fit.
+    """
+    schedule = Schedule(config.schedule, config.data.resolution)
+    parallel.check_batches(config, {stage.resolution: stage.batch_size for stage in schedule.stages})
+    warnings: list[str] = []
+    paths = claim_workdir(workdir, config, allow_config_change=allow_config_change, warn=warnings.append)
+    run = _Run(config, schedule, paths, loader)
+    try:
+        for warning in warnings:
+            run.log(warning)
+        return run.to_the_end(should_stop)
+    finally:
+        run.close()
+
+
+class _Run:
+    """One process's part of a run: everything that lives from the first call to the last."""
+
+    def __init__(self, config: Config, schedule: Schedule, paths: Workdir, loader: Loader):
+        self.config, self.schedule, self.paths, self.loader = config, schedule, paths, loader
+        self.is_main = parallel.is_main_process()
+        self.log = telemetry.Log(paths.log if self.is_main else None)
+        self.counter = telemetry.CompileCounter()
+        self.clock = telemetry.Clock()
+        self.eta = telemetry.EtaEstimator({r: relative_cost(config, r) for r in schedule.resolutions})
+        self.checkpoints = Checkpoints(
+            paths.checkpoints, keep_last=config.run.keep_last, keep_every_kimg=config.run.keep_every_kimg
+        )
+        self.label_table = parallel.replicate(loader.label_table())
+        self.program: Program | None = None
+        self.position = self.position_at(0, config.schedule.start_resolution, alpha=1.0)
+        self.state = self._restore_or_create()
+        self.stats = telemetry.StatsLog(paths.stats if self.is_main else None, resume_at=self.position.images_seen)
+        self.snapshots = Snapshots(config, loader, paths)
+
+    def position_at(self, images_seen: int, resolution: int, *, alpha: float, **tick: Any) -> Position:
+        """The position to save with the state; `tick` tells of an unfinished one."""
+        sizes = {"channels": self.loader.channels, "label_size": self.loader.label_size}
+        return Position(images_seen, resolution, alpha, **sizes, **tick)
+
+    def close(self) -> None:
+        """Finish a save under way; release files and listeners."""
+        self.checkpoints.close()
+        self.counter.close()
+        self.log.close()
+
+    def _abstract_state(self, resolution: int) -> TrainState:
+        networks = build_program(self.config, resolution, self.loader).networks
+        return jax.eval_shape(lambda: create_train_state(self.config.optimizer, networks, self.config.run.seed))
+
+    def _restore_or_create(self) -> TrainState:
+        found = self.checkpoints.all_images_seen()
+        if not found and self.paths.stats.exists() and self.paths.stats.read_text().strip():
+            raise UserError(
+                f"{self.paths.checkpoints}: no checkpoint is left, but stats.jsonl says that the run had begun; "
+                "bring the checkpoints back, or use a new --workdir to start over"
+            )
+        if found:
+            state, self.position = self.checkpoints.restore(found[-1], self._abstract_state)
+            self.log(f"continuing at kimg {self.position.images_seen / 1000:.1f}, resolution {self.position.resolution}")
+            self._use_program(self.position.resolution)
+        else:
+            self._use_program(self.config.schedule.start_resolution)
+            state = create_train_state(self.config.optimizer, self.program.networks, self.config.run.seed)
+        return parallel.replicate(state)
+
+    def _use_program(self, resolution: int) -> None:
+        if self.program is None or self.program.networks.resolution != resolution:
+            self.program = build_program(self.config, resolution, self.loader)
+
+    def to_the_end(self, should_stop: Callable[[], bool]) -> bool:
+        """Call after call until the run is complete (True) or should stop (False)."""
+        start, total = self.position.images_seen, self.schedule.total_images
+        if start >= total:
+            self.log(f"the run is complete at kimg {start / 1000:.1f}; raise schedule.total_kimg to train on")
+            return True
+        self._announce(start)
+        steps_per_call = default_steps_per_call(self.config)
+        feed = Feed(self.config, self.schedule, self.loader, steps_per_call=steps_per_call)
+        calls = plan_calls(self.schedule, start=start, steps_per_call=steps_per_call)
+        bar = telemetry.ProgressBar(total_images=total, images_seen=start, visible=self.is_main)
+        ticker = _Ticker(self)
+        try:
+            with Prefetcher(feed, calls) as prefetched:
+                for call, batch, controls in prefetched:
+                    self.clock.add("wait", prefetched.wait_seconds - ticker.waited)
+                    ticker.waited = prefetched.wait_seconds
+                    self._enter_stage(call)
+                    with self.counter.watch():
+                        self.state, sums = self.program.train_call(
+                            self.state, batch, self.label_table, controls, np.int32(call.steps)
+                        )
+                    ticker.add(call, sums)
+                    bar.update(call.end - call.start, call.stage.name, self.eta.seconds(self._remaining(call.end)))
+                    stopping = should_stop()
+                    if call.end == call.tick.end:
+                        ticker.finish(call, stopping)
+                    elif stopping:
+                        ticker.save(call)
+                    if stopping and call.end < total:
+                        self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
+                        return False
+        finally:
+            bar.close()
+        return True
+
+    def _announce(self, start: int) -> None:
+        self.log(
+            f"{len(self.loader):,} images, {self.loader.channels} channel(s), {self.loader.label_size} labels; "
+            f"{parallel.describe_devices()}; kimg {start / 1000:.1f} of {self.schedule.total_images / 1000:.1f} "
+            f"-> {self.paths.path}"
+        )
+        if start == 0 and self.is_main:
+            with self.clock.phase("snapshot"):
+                self.snapshots.write_reals()
+                self._draw(self.schedule.at(0).alpha, 0)
+
+    def _draw(self, alpha: float, images_seen: int) -> None:
+        ema = parallel.first_device(self.state.generator_ema)
+        self.snapshots.write_fakes(self.program.sampler, ema, alpha=alpha, images_seen=images_seen)
+
+    def _enter_stage(self, call: Call) -> None:
+        """On the first call of a stage: grow if its resolution is new, and reset the optimizers if asked to."""
+        stage = call.stage
+        if self.program.networks.resolution != stage.resolution:
+            self._use_program(stage.resolution)
+            state, of_generator, of_discriminator = grow_train_state(
+                self.state, self.config.optimizer, self.program.networks, self.config.run.seed
+            )
+            self.state = parallel.replicate(state)
+            self.log(f"growing to {stage.resolution}x{stage.resolution}: G {of_generator}; D {of_discriminator}")
+        if call.start == stage.start and stage.start and self.config.optimizer.on_new_phase == "reset":
+            self.state = parallel.replicate(reset_moments(self.state))
+
+    def _remaining(self, images_seen: int) -> dict[int, int]:
+        remaining: dict[int, int] = {}
+        for stage in self.schedule.stages_between(images_seen, self.schedule.total_images):
+            images = stage.end - max(stage.start, images_seen)
+            remaining[stage.resolution] = remaining.get(stage.resolution, 0) + images
+        return remaining
+
+
+class _Ticker:
+    """Collects a tick's metrics and, at its end, writes the record, the picture and the checkpoint."""
+
+    def __init__(self, run: _Run):
+        self.run = run
+        self.waited = 0.0
+        self.sums = np.array(run.position.tick_sums or [0.0] * len(METRICS))
+        self.steps = run.position.tick_steps
+        self.skipped = run.position.tick_skipped
+        self.images_here = 0
+        self.compile_seconds = run.counter.seconds
+        self.in_flight: deque[jax.Array] = deque()
+
+    def add(self, call: Call, sums: jax.Array) -> None:
+        """Take note of a call; waits for the call before the last, so that the host runs just ahead of the devices."""
+        self.steps += call.steps
+        self.images_here += call.end - call.start
+        self.in_flight.append(sums)
+        self._collect(CALLS_IN_FLIGHT)
+
+    def _collect(self, leave: int) -> None:
+        while len(self.in_flight) > leave:
+            self.sums = self.sums + np.asarray(self.in_flight.popleft(), np.float64)
+
+    def _skipped(self) -> int:
+        return int(self.run.state.skipped_generator) + int(self.run.state.skipped_discriminator)
+
+    def save(self, call: Call) -> None:
+        """Checkpoint in the middle of a tick, or at its end."""
+        self._collect(0)
+        run = self.run
+        position = run.position_at(
+            call.end,
+            call.stage.resolution,
+            alpha=self._alpha(call),
+            tick_sums=self.sums.tolist(),
+            tick_steps=self.steps,
+            tick_skipped=self.skipped,
+        )
+        with run.clock.phase("save"):
+            run.checkpoints.save(run.state, position)
+
+    def _alpha(self, call: Call) -> float:
+        """Weight of the newest layers in the call's last step."""
+        return self.run.schedule.at(call.end - call.stage.images_per_step).alpha
+
+    def finish(self, call: Call, stopping: bool) -> None:
+        """End the tick: status line and stats.jsonl, picture, checkpoint."""
+        run, tick = self.run, call.tick
+        self._collect(0)
+        means = dict(zip(METRICS, (self.sums / self.steps).tolist(), strict=True))
+        skipped_in_tick, self.skipped = self._skipped() - self.skipped, self._skipped()
+        compile_seconds = run.counter.seconds - self.compile_seconds
+        self.compile_seconds = run.counter.seconds
+        if run.is_main:
+            with run.clock.phase("snapshot"):
+                run._draw(self._alpha(call), call.end)
+        is_last = call.end == run.schedule.total_images
+        steps, self.steps, self.sums = self.steps, 0, np.zeros(len(METRICS))
+        if stopping or is_last or (tick.index + 1) % run.config.run.checkpoint_ticks == 0:
+            self.save(call)
+        wall, phases = run.clock.lap()
+        training = max(wall - compile_seconds - phases.get("snapshot", 0.0) - phases.get("save", 0.0), 1e-9)
+        run.eta.observe(call.stage.resolution, self.images_here, training)
+        record = {
+            "tick": tick.index + 1,
+            "kimg": call.end / 1000,
+            "images_seen": call.end,
+            "steps": steps,
+            "resolution": call.stage.resolution,
+            "alpha": self._alpha(call),
+            "batch_size": call.stage.batch_size,
+            **means,
+            "images_per_second": self.images_here / training,
+            "seconds_per_tick": wall,
+            "wait_seconds": phases.get("wait", 0.0),
+            "compile_seconds": compile_seconds,
+            "snapshot_seconds": phases.get("snapshot", 0.0),
+            "save_seconds": phases.get("save", 0.0),
+            "skipped_steps": self.skipped,
+            "skipped_steps_in_tick": skipped_in_tick,
+            "compiles": run.counter.count,
+            "memory_bytes": parallel.device_memory_bytes() or telemetry.process_memory_bytes(),
+            "eta_seconds": run.eta.seconds(run._remaining(call.end)),
+        }
+        self.images_here = 0
+        run.stats.append(record)
+        run.log(telemetry.status_line({**record, "eta_seconds": record["eta_seconds"] or 0.0}))

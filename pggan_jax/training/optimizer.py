@@ -1,0 +1,60 @@
+"""Adam as the authors' framework computes it, and a guard against gradients that are not numbers (spec 2.7, 2.8)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pggan_jax.config import OptimizerConfig
+
+
+class AdamMoments(NamedTuple):
+    """State of `official_adam`: updates since the last reset, and the moments. `first` is empty when beta1 is 0."""
+
+    count: jax.Array
+    first: Any
+    second: Any
+
+
+def official_adam(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Adam whose epsilon is added before bias correction: sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps).
+
+    `optax.adam` adds it after, which differs only for gradients near epsilon (spec 2.8). The result is not yet multiplied by
+    the learning rate, so that one compiled program serves every learning rate.
+    """
+    beta1, beta2 = config.beta1, config.beta2
+
+    def init(params: Any) -> AdamMoments:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        first = jax.tree.map(jnp.zeros_like, params) if beta1 else {}
+        return AdamMoments(jnp.zeros((), jnp.int32), first, zeros)
+
+    def update(gradients: Any, moments: AdamMoments, params: Any = None) -> tuple[Any, AdamMoments]:
+        del params
+        count = moments.count + 1
+        second = optax.tree.update_moment(jax.tree.map(jnp.square, gradients), moments.second, beta2, 1)
+        first = optax.tree.update_moment(gradients, moments.first, beta1, 1) if beta1 else {}
+        time = count.astype(jnp.float32)
+        correction = jnp.sqrt(1.0 - beta2**time) / (1.0 - beta1**time)
+        direction = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + config.epsilon), first or gradients, second)
+        return direction, AdamMoments(count, first, second)
+
+    return optax.GradientTransformation(init, update)
+
+
+def guarded_update(
+    optimizer: optax.GradientTransformation, params: Any, moments: AdamMoments, gradients: Any, learning_rate: jax.Array
+) -> tuple[Any, AdamMoments, jax.Array]:
+    """One update, or none at all if any gradient element is not finite (spec 2.7).
+
+    Returns:
+        New parameters, new moments, and 1 if the update was skipped, else 0 (int32).
+    """
+    is_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)]).all()
+    direction, new_moments = optimizer.update(gradients, moments, params)
+    new_params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
+    keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), new, old)  # noqa: E731
+    return keep(new_params, params), keep(new_moments, moments), 1 - is_finite.astype(jnp.int32)

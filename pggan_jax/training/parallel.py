@@ -1,0 +1,194 @@
+"""The only room that knows devices and hosts: `jax.pmap`, the dealing of a batch, means over devices.
+
+The state has no device axis: it is the same on every device, and checkpoints are the same for any number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pggan_jax.config import Config
+from pggan_jax.errors import UserError
+
+AXIS = "devices"
+
+
+def initialize_hosts(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Join a run over several hosts; to be called before anything else touches JAX.
+
+    Args:
+        coordinator: "host:port" of process 0; None leaves it to a cluster's own environment, or runs alone.
+        num_processes: how many processes take part.
+        process_id: which of them this is, from 0.
+
+    Raises:
+        UserError: only some of the three are given, or the coordinator cannot be reached.
+    """
+    given = [value is not None for value in (coordinator, num_processes, process_id)]
+    if not any(given):
+        return
+    if not all(given):
+        raise UserError("several hosts need all of --coordinator=HOST:PORT, --num_processes=N and --process_id=0..N-1")
+    if not 0 <= process_id < num_processes:
+        raise UserError(f"--process_id={process_id}: must be from 0 to {num_processes - 1} (--num_processes={num_processes})")
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"--coordinator={coordinator}: cannot join process {process_id} of {num_processes}: {reason}"
+        ) from error
+
+
+def device_count() -> int:
+    """Devices over all hosts."""
+    return jax.device_count()
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files and prints."""
+    return jax.process_index() == 0
+
+
+def process_count() -> int:
+    """Processes, usually one per host."""
+    return jax.process_count()
+
+
+def describe_devices() -> str:
+    """Such as '1 x cpu' or '8 x NVIDIA H200 on 2 hosts'."""
+    hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}{hosts}"
+
+
+def backend() -> str:
+    """ "cpu", "gpu" or "tpu"."""
+    return jax.default_backend()
+
+
+def device_memory_bytes() -> int:
+    """Peak memory in use on the first device, or 0 where the backend does not tell (a CPU)."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return int(statistics.get("peak_bytes_in_use", 0))
+
+
+def map_over_devices(function: Callable[..., Any]) -> Any:
+    """Run `function(state, batch, *shared)` on every device: the batch is split along its first axis, everything else is
+    the same everywhere. The state is donated."""
+    shared = function.__code__.co_argcount - 2
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0, *[None] * shared), out_axes=None, donate_argnums=0)
+
+
+def mean_over_devices(tree: Any) -> Any:
+    """Mean of each leaf over all devices, as one all-reduce. To be called inside a mapped function only."""
+    if lax.axis_size(AXIS) == 1:
+        return tree
+    flat, unravel = ravel_pytree(tree)
+    return unravel(lax.pmean(flat, AXIS))
+
+
+def replicate(tree: Any) -> Any:
+    """Place host or device arrays on every local device, as the mapped step returns them: the step then never recompiles."""
+    return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec()))
+
+
+def split(tree: Any) -> Any:
+    """Place arrays `[local devices, ...]` with one row on each local device."""
+    return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
+
+
+def _local_mesh() -> Mesh:
+    return Mesh(np.array(jax.local_devices()), (AXIS,))
+
+
+def first_device(tree: Any) -> Any:
+    """The copy of a replicated tree that lies on this host's first device."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def to_host(tree: Any) -> Any:
+    """The tree as NumPy arrays."""
+    return jax.device_get(tree)
+
+
+def global_arrays(tree: Any) -> Any:
+    """The tree in the form that Orbax can save: over several hosts, arrays that all of them know to be equal."""
+    if jax.process_count() == 1:
+        return tree
+    from orbax.checkpoint.utils import fully_replicated_host_local_array_to_global_array
+
+    return jax.tree.map(fully_replicated_host_local_array_to_global_array, tree)
+
+
+def deal(batch_size: int, *, form: str, group_size: int, devices: int) -> np.ndarray:
+    """Which samples of the global batch each device gets, so that no minibatch-stddev group is split.
+
+    Args:
+        batch_size: samples in the global batch.
+        form: `discriminator.minibatch_stddev`.
+        group_size: `discriminator.mbstd_group_size`.
+        devices: over all hosts.
+
+    Returns:
+        int64 `[devices, batch_size / devices]`; row d holds places in the global batch.
+
+    Raises:
+        ValueError: the batch, or its groups, cannot be shared out evenly.
+    """
+    if batch_size % devices:
+        raise ValueError(f"{batch_size} images cannot be shared by {devices} devices")
+    size = batch_size if form in ("whole_batch", "none") else min(group_size, batch_size)
+    groups = batch_size // size
+    if groups > 1 and groups % devices:
+        raise ValueError(f"{groups} minibatch-stddev groups of {size} cannot be shared by {devices} devices")
+    places = np.arange(batch_size)
+    if form == "strided" and groups > 1:
+        return places.reshape(size, devices, groups // devices).transpose(1, 0, 2).reshape(devices, -1)
+    return places.reshape(devices, -1)
+
+
+def local_places(config: Config, batch_size: int) -> np.ndarray:
+    """This host's rows of `deal`: `[local devices, samples per device]`."""
+    devices = jax.device_count()
+    discriminator = config.discriminator
+    dealt = deal(batch_size, form=discriminator.minibatch_stddev, group_size=discriminator.mbstd_group_size, devices=devices)
+    first = jax.process_index() * jax.local_device_count()
+    return dealt[first : first + jax.local_device_count()]
+
+
+def check_batches(config: Config, batch_sizes: dict[int, int]) -> None:
+    """Refuse batch sizes that these devices cannot share.
+
+    Args:
+        config: for the minibatch-stddev groups.
+        batch_sizes: images per step by resolution.
+
+    Raises:
+        UserError: naming the batch, the devices, and device counts that would do.
+    """
+    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    for resolution, batch_size in batch_sizes.items():
+        try:
+            deal(batch_size, **stddev, devices=jax.device_count())
+        except ValueError as error:
+            possible = [count for count in range(1, batch_size + 1) if _can_deal(batch_size, stddev, count)]
+            counts = ", ".join(str(count) for count in possible)
+            raise UserError(
+                f"batch size {batch_size} at {resolution}x{resolution}: {error}; possible device counts: {counts} "
+                f"(or change schedule.batch_size_at, or discriminator.minibatch_stddev=whole_batch)"
+            ) from None
+
+
+def _can_deal(batch_size: int, stddev: dict[str, Any], devices: int) -> bool:
+    try:
+        deal(batch_size, **stddev, devices=devices)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""The state of a run as one plain pytree: parameters, moments, the generator's moving average, and counters.
+
+Everything random and the order of the data follow from `(seed, step, images_seen)`, so this is all that resume needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from pggan_jax.config import OptimizerConfig
+from pggan_jax.networks.build import Networks, initialize
+from pggan_jax.networks.growth import GrowthReport, transfer
+from pggan_jax.training.optimizer import AdamMoments, official_adam
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a checkpoint holds.
+
+    Attributes:
+        step: iterations so far (int32).
+        images_seen: real images shown to the critic so far (int32).
+        generator, discriminator: parameters.
+        generator_ema: moving average of the generator, the network that pictures are made with.
+        generator_moments, discriminator_moments: Adam's.
+        lsgan_average: running average that drives LSGAN's noise, 0 in other games.
+        skipped_generator, skipped_discriminator: updates left out because a gradient was not finite (int32).
+    """
+
+    step: jax.Array
+    images_seen: jax.Array
+    generator: Mapping[str, Any]
+    discriminator: Mapping[str, Any]
+    generator_ema: Mapping[str, Any]
+    generator_moments: AdamMoments
+    discriminator_moments: AdamMoments
+    lsgan_average: jax.Array
+    skipped_generator: jax.Array
+    skipped_discriminator: jax.Array
+
+
+def create_train_state(config: OptimizerConfig, networks: Networks, seed: int) -> TrainState:
+    """The state before the first step. Usable under `jax.eval_shape` to get shapes alone."""
+    generator, discriminator = initialize(networks, seed)
+    optimizer = official_adam(config)
+    # Each counter is an array of its own: a donated buffer may appear only once.
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        images_seen=jnp.zeros((), jnp.int32),
+        generator=generator,
+        discriminator=discriminator,
+        generator_ema=jax.tree.map(jnp.copy, generator),
+        generator_moments=optimizer.init(generator),
+        discriminator_moments=optimizer.init(discriminator),
+        lsgan_average=jnp.zeros((), jnp.float32),
+        skipped_generator=jnp.zeros((), jnp.int32),
+        skipped_discriminator=jnp.zeros((), jnp.int32),
+    )
+
+
+def grow_train_state(
+    state: TrainState, config: OptimizerConfig, networks: Networks, seed: int
+) -> tuple[TrainState, GrowthReport, GrowthReport]:
+    """Move a state into the networks of the next resolution.
+
+    New layers start from their initialisation in the generator and its average alike, as if they had been there, idle, from
+    the first step (spec 2.9); their moments start at 0.
+
+    Returns:
+        The grown state, and what became of the leaves of generator and discriminator.
+    """
+    fresh = create_train_state(config, networks, seed)
+    generator, generator_report = transfer(state.generator, fresh.generator)
+    discriminator, discriminator_report = transfer(state.discriminator, fresh.discriminator)
+    ema, _ = transfer(state.generator_ema, fresh.generator_ema)
+    grown = state.replace(
+        generator=generator,
+        discriminator=discriminator,
+        generator_ema=ema,
+        generator_moments=_grow_moments(state.generator_moments, fresh.generator_moments),
+        discriminator_moments=_grow_moments(state.discriminator_moments, fresh.discriminator_moments),
+    )
+    return grown, generator_report, discriminator_report
+
+
+def _grow_moments(old: AdamMoments, fresh: AdamMoments) -> AdamMoments:
+    return AdamMoments(old.count, transfer(old.first, fresh.first)[0], transfer(old.second, fresh.second)[0])
+
+
+def reset_moments(state: TrainState) -> TrainState:
+    """Forget both networks' moments and their bias-correction counters (spec 2.7)."""
+    zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)  # noqa: E731
+    return state.replace(
+        generator_moments=zeros(state.generator_moments), discriminator_moments=zeros(state.discriminator_moments)
+    )

@@ -1,0 +1,219 @@
+"""What a run tells: status line, progress bar, log.txt, stats.jsonl, the compile counter, the clock by phase.
+
+It knows numbers and files, not networks. On hosts other than the first it stays silent and writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+from tqdm import tqdm
+
+from pggan_jax.files import write_atomically
+
+_COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+class CompileCounter:
+    """Counts programs that XLA compiles while a training call is being made; a fade-in must add none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self._is_watching = False
+        jax.monitoring.register_event_duration_secs_listener(self._on_event)
+
+    def _on_event(self, event: str, seconds: float, **_: Any) -> None:
+        if self._is_watching and event == _COMPILE_EVENT:
+            self.count += 1
+            self.seconds += seconds
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Count compilations inside the `with` block."""
+        self._is_watching = True
+        try:
+            yield
+        finally:
+            self._is_watching = False
+
+    def close(self) -> None:
+        """Stop listening."""
+        jax.monitoring.unregister_event_duration_listener(self._on_event)
+
+
+class Clock:
+    """Seconds by phase ("train", "wait", "compile", "snapshot", "save") since the last `lap`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._lap_start = time.perf_counter()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time spent in the `with` block to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add time to a phase; negative to move it elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    def lap(self) -> tuple[float, dict[str, float]]:
+        """Wall seconds and seconds by phase since the last lap; starts the next one."""
+        now = time.perf_counter()
+        wall, phases = now - self._lap_start, self.seconds
+        self._lap_start, self.seconds = now, {}
+        return wall, phases
+
+
+class Log:
+    """Lines to the terminal, above the progress bar, and to log.txt.
+
+    Args:
+        path: log.txt, or None for a host that stays silent.
+    """
+
+    def __init__(self, path: Path | None):
+        self._file = path.open("a", encoding="utf-8") if path else None
+
+    def __call__(self, line: str) -> None:
+        if self._file:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close log.txt."""
+        if self._file:
+            self._file.close()
+
+
+class StatsLog:
+    """stats.jsonl: one JSON object per tick.
+
+    Args:
+        path: the file, or None for a host that writes nothing.
+        resume_at: lines of ticks beyond so many images, left by a run that was stopped before its next checkpoint, are dropped.
+    """
+
+    def __init__(self, path: Path | None, *, resume_at: int):
+        self._path = path
+        if path and path.exists():
+            kept = [line for line in path.read_text().splitlines() if _images_seen(line) <= resume_at]
+            write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one tick; numbers that are not finite become null, as JSON has no word for them."""
+        if self._path:
+            clean = {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
+            }
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(clean) + "\n")
+
+
+def _images_seen(line: str) -> float:
+    try:
+        return json.loads(line)["images_seen"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+class ProgressBar:
+    """A bar over the images of the whole run, with an ETA that the caller computes from the resolutions still to come."""
+
+    def __init__(self, *, total_images: int, images_seen: int, visible: bool):
+        self._bar = tqdm(
+            total=total_images,
+            initial=images_seen,
+            unit="img",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=None if visible else True,
+            bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} images{postfix}",
+        )
+
+    def update(self, images: int, stage: str, eta_seconds: float) -> None:
+        """Move on by so many images."""
+        self._bar.set_postfix_str(f"{stage}, {format_seconds(eta_seconds)} left", refresh=False)
+        self._bar.update(images)
+
+    def close(self) -> None:
+        """Leave the bar where it is."""
+        self._bar.close()
+
+
+class EtaEstimator:
+    """Remaining time from measured speed per resolution; resolutions not reached yet are scaled by their arithmetic.
+
+    Args:
+        remaining: (resolution, images) still to come at a point of the run, by calling `seconds`.
+        cost_per_image: relative arithmetic per image by resolution.
+    """
+
+    def __init__(self, cost_per_image: Mapping[int, float]):
+        self._cost = dict(cost_per_image)
+        self._seconds_per_image: dict[int, float] = {}
+
+    def observe(self, resolution: int, images: int, seconds: float) -> None:
+        """Note how long some images took; newer notes weigh more."""
+        if images:
+            now = seconds / images
+            before = self._seconds_per_image.get(resolution, now)
+            self._seconds_per_image[resolution] = 0.5 * (now + before)
+
+    def seconds(self, remaining: Mapping[int, int]) -> float:
+        """Seconds for the remaining images by resolution; not-a-number before anything was observed."""
+        if not self._seconds_per_image:
+            return math.nan
+        return sum(images * self._estimate(resolution) for resolution, images in remaining.items())
+
+    def _estimate(self, resolution: int) -> float:
+        if resolution in self._seconds_per_image:
+            return self._seconds_per_image[resolution]
+        nearest = min(self._seconds_per_image, key=lambda seen: abs(math.log2(seen / resolution)))
+        return self._seconds_per_image[nearest] * self._cost[resolution] / self._cost[nearest]
+
+
+def format_seconds(seconds: float) -> str:
+    """Such as '12.3 s', '4m 05s', '3h 07m', '2d 4h'; '?' for not-a-number."""
+    if math.isnan(seconds):
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes}m {int(seconds % 60):02d}s"
+    hours = minutes // 60
+    return f"{hours}h {minutes % 60:02d}m" if hours < 48 else f"{hours // 24}d {hours % 24}h"
+
+
+def process_memory_bytes() -> int:
+    """Memory this process holds now."""
+    return psutil.Process().memory_info().rss
+
+
+def status_line(record: Mapping[str, Any]) -> str:
+    """One tick in the tradition of the field, from its stats.jsonl record."""
+    return (
+        f"tick {record['tick']:<4d} kimg {record['kimg']:<8.1f} res {record['resolution']:<4d} alpha {record['alpha']:.2f}  "
+        f"loss G {record['loss_g']:<7.3f} D {record['loss_d']:<7.3f} score real {record['real_score']:<7.3f} "
+        f"fake {record['fake_score']:<7.3f} gp {record['gradient_penalty']:<7.4f} "
+        f"{record['images_per_second']:.0f} img/s  {format_seconds(record['seconds_per_tick'])}/tick  "
+        f"mem {record['memory_bytes'] / 2**30:.1f} GiB  skipped {record['skipped_steps']}  "
+        f"compiles {record['compiles']}  left {format_seconds(record['eta_seconds'])}"
+    )

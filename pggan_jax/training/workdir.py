@@ -1,0 +1,95 @@
+"""The folder of a run: which file is where, and whether it belongs to the configuration at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pggan_jax.config import Config
+from pggan_jax.config_io import difference, from_json, to_json
+from pggan_jax.errors import UserError
+from pggan_jax.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Paths below one run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The run's settings."""
+        return self.path / "config.json"
+
+    @property
+    def log(self) -> Path:
+        """Everything that was printed, line by line."""
+        return self.path / "log.txt"
+
+    @property
+    def stats(self) -> Path:
+        """One JSON object per tick."""
+        return self.path / "stats.jsonl"
+
+    @property
+    def reals(self) -> Path:
+        """A grid of real images."""
+        return self.path / "reals.png"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax checkpoints, one folder each."""
+        return self.path / "checkpoints"
+
+    def fakes(self, images_seen: int) -> Path:
+        """The picture grid at a point of the run, named by kimg."""
+        return self.path / f"fakes{images_seen // 1000:06d}.png"
+
+    def load_config(self) -> Config:
+        """The configuration that the run was started with.
+
+        Raises:
+            UserError: there is no run here, or its config.json is broken.
+        """
+        if not self.config.is_file():
+            raise UserError(
+                f"--workdir={self.path}: holds no run (no config.json); give the --workdir that a run was started with"
+            )
+        return from_json(self.config.read_text(), str(self.config))
+
+
+def claim_workdir(path: Path, config: Config, *, allow_config_change: bool, warn: Callable[[str], None]) -> Workdir:
+    """Make the folder of a new run, or check that the run in it has the same configuration.
+
+    Args:
+        path: the folder; made if absent.
+        config: what the run is about to use.
+        allow_config_change: accept another configuration than the stored one and store the new one.
+        warn: told what changed, if that was allowed.
+
+    Raises:
+        UserError: the folder cannot be written, holds something that is not a run, or a run with another configuration.
+    """
+    workdir = Workdir(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if workdir.config.exists():
+            changes = difference(workdir.load_config(), config)
+            if changes and not allow_config_change:
+                listed = "\n  ".join(changes)
+                raise UserError(
+                    f"--workdir={path}: holds a run with another configuration (stored -> now):\n  {listed}\n"
+                    "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
+                )
+            if changes:
+                warn("configuration changed: " + "; ".join(changes))
+        elif any(path.iterdir()):
+            raise UserError(
+                f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
+            )
+        write_atomically(workdir.config, to_json(config).encode())
+    except OSError as error:
+        raise UserError(f"--workdir={path}: cannot be written ({error.strerror}); choose a folder you may write to") from error
+    return workdir

@@ -1,0 +1,25 @@
+"""What every test file shares. The environment is set before any test imports JAX, which reads it once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEVICES = 4
+_DEVICE_FLAG = "--xla_force_host_platform_device_count"
+os.environ["NPROC"] = "16"
+if _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICE_FLAG}={DEVICES}".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a run on a GPU overrides it
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def reference() -> dict[str, Any]:
+    """Numbers computed once from the official code: layers, schedules, forward passes, losses, metrics."""
+    return json.loads((GOLDEN / "reference_values.json").read_text())

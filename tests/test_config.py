@@ -1,0 +1,363 @@
+"""Every setting refuses what cannot be run, in one line that names the setting, the value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+
+import pytest
+
+from pggan_jax.config import OFFICIAL_TICKS, Config, DataConfig, ScheduleConfig
+from pggan_jax.config_io import replace_setting
+from pggan_jax.config_rules import ConfigError, check_single, is_resolution, validate, walk
+from pggan_jax.errors import UserError
+
+RESOLUTION_RULE = "must be 4*2^k"
+MAPPING_RULE = "is not a resolution"
+KIMG = "at least 0 and at most 2147483"
+DTYPE_RULE = "must be one of float32, bfloat16"
+
+# For every setting: (a bad value, what the message says is allowed).
+BAD = {
+    "preset": [("v3-1gpu", 'must be one of "" (none), v1-1gpu, v2-1gpu, v2-2gpus, v2-4gpus, v2-8gpus')],
+    "data.source": [
+        (bad, "must be digits, photos, or folder:DIR") for bad in ("", "cifar", "folder", "folder:", "digits:", "digits:x")
+    ],
+    "data.resolution": [
+        (2, "at least 4 and at most 8192"),
+        (16384, "at least 4 and at most 8192"),
+        (0, "at least 4"),
+        (-32, "at least 4"),
+        (33, "near it are 32 and 64"),
+        (48, RESOLUTION_RULE),
+    ],
+    "data.channels": [(-1, "at least 0 and at most 16"), (17, "at least 0 and at most 16")],
+    "data.labels": [("yes", "must be true or false")],
+    "data.mirror": [(1, "must be true or false")],
+    "generator.fmap_base": [(0, "at least 1")],
+    "generator.fmap_decay": [(-0.1, "at least 0 and at most 16"), (16.5, "at most 16")],
+    "generator.fmap_max": [(0, "at least 1")],
+    "generator.latent_size": [(-1, "at least 0")],
+    "generator.normalize_latents": [(0, "must be true or false")],
+    "generator.use_wscale": [("on", "must be true or false")],
+    "generator.use_pixelnorm": [(None, "must be true or false")],
+    "generator.pixelnorm_epsilon": [(0.0, "greater than 0"), (-1e-8, "greater than 0")],
+    "generator.use_leakyrelu": [(0.2, "must be true or false")],
+    "generator.fused_scale": [("false", "must be true or false")],
+    "generator.dtype": [("float64", DTYPE_RULE), ("", DTYPE_RULE)],
+    "discriminator.fmap_base": [(0, "at least 1")],
+    "discriminator.fmap_decay": [(-1.0, "at least 0 and at most 16"), (1e300, "at most 16")],
+    "discriminator.fmap_max": [(-512, "at least 1")],
+    "discriminator.use_wscale": [(1, "must be true or false")],
+    "discriminator.minibatch_stddev": [("paper", "must be one of strided, whole_batch, contiguous, none")],
+    "discriminator.mbstd_group_size": [(1, "at least 2"), (0, "at least 2")],
+    "discriminator.fused_scale": [("true", "must be true or false")],
+    "discriminator.dtype": [("float16", DTYPE_RULE)],
+    "schedule.start_resolution": [
+        (3, "at least 4 and at most 8192"),
+        (12, "near it are 8 and 16"),
+        (64, "must not exceed data.resolution, which is 32"),
+    ],
+    "schedule.stable_kimg": [(-1.0, KIMG), (1e306, KIMG)],
+    "schedule.stable_kimg_at": [({4: -1.0}, KIMG), ({5: 10.0}, MAPPING_RULE), ({2: 10.0}, MAPPING_RULE)],
+    "schedule.fade_kimg": [(-0.5, KIMG), (3e6, KIMG)],
+    "schedule.fade_kimg_at": [({8: -1.0}, KIMG), ({0: 10.0}, MAPPING_RULE)],
+    "schedule.total_kimg": [(-1.0, KIMG), (2147484.0, KIMG)],
+    "schedule.batch_size": [(0, "at least 1 and at most 65536"), (65537, "at most 65536"), (18, "such as 16 or 20")],
+    "schedule.batch_size_at": [
+        ({4: 0}, "at least 1 and at most 65536"),
+        ({24: 16}, MAPPING_RULE),
+        ({-4: 16}, MAPPING_RULE),
+    ],
+    "schedule.learning_rate": [(0.0, "greater than 0"), (-0.001, "greater than 0")],
+    "schedule.learning_rate_at": [({8: 0.0}, "greater than 0"), ({10: 0.001}, MAPPING_RULE)],
+    "schedule.rampup_kimg": [(-40.0, KIMG)],
+    "schedule.critic_steps": [(0, "at least 1 and at most 1024"), (1025, "at most 1024")],
+    "schedule.repeats": [(0, "at least 1 and at most 65536"), (2**17, "at most 65536")],
+    "schedule.tick_kimg": [(0.5, "at least 1 and at most 2147483"), (0.0, "at least 1")],
+    "schedule.tick_kimg_at": [({4: 0.0}, "at least 1"), ({7: 10.0}, MAPPING_RULE)],
+    "optimizer.beta1": [(1.0, "at least 0 and less than 1"), (-0.1, "at least 0 and less than 1")],
+    "optimizer.beta2": [(1.0, "at least 0 and less than 1"), (1.5, "less than 1")],
+    "optimizer.epsilon": [(0.0, "greater than 0")],
+    "optimizer.on_new_phase": [("keep", "must be one of reset, carry")],
+    "optimizer.ema_decay": [(1.0, "at least 0 and less than 1"), (-0.999, "at least 0")],
+    "optimizer.ema_half_life_kimg": [(-10.0, KIMG)],
+    "loss.name": [("wgan", "must be one of wgan_gp, lsgan, logistic, hinge"), ("", "must be one of wgan_gp")],
+    "loss.gp_weight": [(-10.0, "at least 0")],
+    "loss.gp_target": [(0.0, "greater than 0")],
+    "loss.gradient_norm": [("full", "must be one of full_resolution, current")],
+    "loss.drift": [(-0.001, "at least 0")],
+    "loss.r1_gamma": [(-1.0, "at least 0")],
+    "loss.label_weight": [(-1.0, "at least 0")],
+    "run.seed": [(-1, "at least 0 and at most 4294967295"), (2**32, "at most 4294967295")],
+    "run.steps_per_call": [(-1, "at least 0 and at most 1024"), (1025, "at most 1024")],
+    "run.grid": [
+        *[
+            (bad, "must be 1080p, 4k, or columns x rows")
+            for bad in ("", "8k", "10", "10x", "x10", "0x4", "4x0", "-1x4", "4x4x4", "1.5x2", "²x2")
+        ],
+        ("4096x1", "at most 65535 pixels wide and high; this one would have 131072"),
+    ],
+    "run.checkpoint_ticks": [(0, "at least 1")],
+    "run.keep_last": [(0, "at least 1")],
+    "run.keep_every_kimg": [(-1.0, KIMG)],
+}
+BAD_CASES = [(path, bad, rule) for path, cases in BAD.items() for bad, rule in cases]
+
+HUGE = 10**400  # a whole number beyond every float
+WRONG_TYPES = {
+    "bool": [0, 1, 1.0, "true", "", None, [], {}],
+    "int": [True, "4", 4.0, math.nan, math.inf, None, [4], {}],
+    "float": [True, "0.5", math.nan, math.inf, -math.inf, HUGE, -HUGE, None, [0.5], {}],
+    "str": [1, 0.5, True, None, ["digits"], {}],
+    "Mapping[int, int]": [
+        [],
+        None,
+        5,
+        "4:8",
+        {"4": 8},
+        {4: "8"},
+        {4: 8.0},
+        {4: True},
+        {True: 8},
+        {4.0: 8},
+        {None: 8},
+        {4: None},
+    ],
+    "Mapping[int, float]": [
+        [],
+        None,
+        5.0,
+        "4:8",
+        {"4": 8.0},
+        {4: "8"},
+        {4: True},
+        {4: math.nan},
+        {4: math.inf},
+        {4: HUGE},
+        {4: {}},
+    ],
+}
+
+
+def kind_of(hint) -> str:
+    return getattr(hint, "__name__", "") if isinstance(hint, type) else str(hint).replace("collections.abc.", "")
+
+
+def refusal(config: Config, origins=None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        validate(config, origins)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def scheduled(resolution: int = 32, **changes) -> Config:
+    return Config(data=DataConfig(resolution=resolution), schedule=ScheduleConfig(**changes))
+
+
+def test_default_is_possible():
+    validate(Config())
+
+
+def test_bad_table_covers_every_setting():
+    assert set(BAD) == {path for path, *_ in walk(Config())}
+    assert all(BAD.values())
+
+
+@pytest.mark.parametrize(("path", "bad", "rule"), BAD_CASES)
+def test_bad_value_is_refused(path, bad, rule):
+    message = refusal(replace_setting(Config(), path, bad), {path: "--set here"})
+    assert message.startswith(f"{path} = {bad!r} (from --set here): ")
+    assert rule in message
+
+
+def test_wrong_types_cover_every_kind():
+    assert {kind_of(hint) for _, _, hint, _ in walk(Config())} == set(WRONG_TYPES)
+
+
+@pytest.mark.parametrize("path", [path for path, *_ in walk(Config())])
+def test_wrong_type_is_refused(path):
+    (hint,) = [hint for name, _, hint, _ in walk(Config()) if name == path]
+    for bad in WRONG_TYPES[kind_of(hint)]:
+        message = refusal(replace_setting(Config(), path, bad))
+        assert message.startswith(f"{path} = {bad!r} (from the default): must be "), message
+
+
+@pytest.mark.parametrize("path", [path for path, *_ in walk(Config())])
+def test_limits_are_inclusive_where_they_say_so(path):
+    ((_, default, hint, limits),) = [row for row in walk(Config()) if row[0] == path]
+
+    def accepts(value) -> bool:
+        try:
+            check_single(path, {4: value} if isinstance(default, dict) else value, hint, limits)
+        except ConfigError:
+            return False
+        return True
+
+    for name in ("minimum", "maximum"):
+        assert name not in limits or accepts(limits[name])
+    for name in ("above", "below"):
+        assert name not in limits or not accepts(limits[name])
+    assert all(accepts(choice) for choice in limits.get("choices", ()))
+    assert limits["help"]
+
+
+def test_whole_number_passes_as_number():
+    validate(scheduled(stable_kimg=600, fade_kimg_at={8: 5}))
+
+
+def test_every_section_is_frozen():
+    config = Config()
+    for node in [config, *[getattr(config, field.name) for field in fields(config)]]:
+        if is_dataclass(node):
+            with pytest.raises(FrozenInstanceError):
+                setattr(node, fields(node)[0].name, "changed")
+
+
+def test_default_mappings_are_not_shared():
+    first, second = ScheduleConfig(), ScheduleConfig()
+    for field in fields(first):
+        if isinstance(getattr(first, field.name), dict):
+            getattr(first, field.name)[2**20] = 1.0
+            assert 2**20 not in getattr(second, field.name)
+            assert 2**20 not in getattr(ScheduleConfig(), field.name)
+    assert 2**20 not in OFFICIAL_TICKS
+
+
+@pytest.mark.parametrize("wrong", [{"resolution": 32}, None, ScheduleConfig(), DataConfig])
+def test_section_of_another_class_is_refused(wrong):
+    message = refusal(Config(data=wrong))
+    assert message.startswith(f"data = {wrong!r}")
+    assert "must be a DataConfig" in message
+
+
+@pytest.mark.parametrize("resolution", [4, 8, 16, 1024, 8192])
+def test_possible_resolutions(resolution):
+    assert is_resolution(resolution)
+    validate(scheduled(resolution))
+    validate(scheduled(resolution, start_resolution=resolution))
+
+
+@pytest.mark.parametrize("resolution", [-4, 0, 1, 2, 3, 5, 6, 12, 24, 1023])
+def test_impossible_resolutions(resolution):
+    assert not is_resolution(resolution)
+
+
+def test_resolution_below_the_start_is_refused():
+    message = refusal(scheduled(8, start_resolution=16))
+    assert "schedule.start_resolution = 16" in message
+    assert "data.resolution, which is 8" in message
+
+
+@pytest.mark.parametrize(
+    ("schedule", "path"),
+    [
+        ({"stable_kimg": 0.0, "fade_kimg": 0.0, "total_kimg": 100.0}, "schedule.fade_kimg"),
+        ({"stable_kimg": 0.0, "fade_kimg_at": {16: 0.0}, "total_kimg": 100.0}, "schedule.fade_kimg_at"),
+        ({"stable_kimg_at": {8: 0.0}, "fade_kimg_at": {16: 0}}, "schedule.fade_kimg_at"),
+        ({"stable_kimg_at": {8: 0.0}, "fade_kimg": 0.0}, "schedule.fade_kimg"),
+    ],
+)
+def test_resolution_without_any_training_is_refused(schedule, path):
+    message = refusal(scheduled(**schedule), {path: "here"})
+    assert message.startswith(f"{path} = 0")
+    assert "(from here)" in message
+    assert "nothing is trained at" in message
+
+
+def test_one_empty_phase_of_two_is_possible():
+    validate(scheduled(stable_kimg=0.0, total_kimg=3000.0))
+    validate(scheduled(fade_kimg=0.0))
+    validate(scheduled(start_resolution=32, fade_kimg=0.0))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"stable_kimg": 0.0, "start_resolution": 32},
+        {"stable_kimg": 0.0, "start_resolution": 32, "fade_kimg": 0.0},
+        {"stable_kimg_at": {32: 0.0}, "start_resolution": 32},
+    ],
+)
+def test_run_without_length_is_refused(schedule):
+    message = refusal(scheduled(**schedule))
+    assert message.startswith("schedule.total_kimg = 0.0")
+    assert "no length" in message
+
+
+def test_run_beyond_31_bits_is_refused():
+    message = refusal(scheduled(stable_kimg=1e6))
+    assert message.startswith("schedule.total_kimg = 0.0")
+    assert "at most 2147483 kimg" in message
+    validate(scheduled(stable_kimg=2e6, total_kimg=100.0))
+
+
+def test_last_look_beyond_31_bits_is_refused():
+    message = refusal(scheduled(start_resolution=32, total_kimg=2147483.0, batch_size=2**16, repeats=2**10))
+    assert message.startswith("schedule.batch_size = 65536")
+    assert "the run may show at most 2,147,483,647" in message
+
+
+@pytest.mark.parametrize(
+    ("schedule", "path", "batch"),
+    [
+        ({"batch_size": 512}, "schedule.batch_size", 512),
+        ({"batch_size_at": {4: 512}}, "schedule.batch_size_at", 512),
+        ({"critic_steps": 32}, "schedule.batch_size", 16),
+        ({"repeats": 128}, "schedule.batch_size", 16),
+    ],
+)
+def test_look_over_a_whole_resolution_is_refused(schedule, path, batch):
+    config = scheduled(stable_kimg=0.5, fade_kimg=0.5, total_kimg=20.0, **schedule)
+    message = refusal(config, {path: "here"})
+    assert message.startswith(f"{path} = {batch} (from here): ")
+    assert "step over 8x8" in message
+    validate(scheduled(stable_kimg=0.5, fade_kimg=0.5, total_kimg=20.0))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "path", "batch", "near"),
+    [
+        ({"batch_size": 6}, "schedule.batch_size", 6, "4 or 8"),
+        ({"batch_size_at": {8: 10}}, "schedule.batch_size_at", 10, "8 or 12"),
+        ({"batch_size": 5, "batch_size_at": {4: 4, 8: 4, 16: 4}}, "schedule.batch_size", 5, "4 or 8"),
+    ],
+)
+@pytest.mark.parametrize("stddev", ["strided", "contiguous"])
+def test_batch_that_splits_a_group_is_refused(schedule, path, batch, near, stddev):
+    config = replace_setting(scheduled(**schedule), "discriminator.minibatch_stddev", stddev)
+    message = refusal(config, {path: "here"})
+    assert message.startswith(f"{path} = {batch} (from here): ")
+    assert near in message
+    assert "discriminator.mbstd_group_size = 4" in message
+
+
+@pytest.mark.parametrize("stddev", ["none", "whole_batch"])
+def test_any_batch_goes_without_groups(stddev):
+    validate(replace_setting(scheduled(batch_size=7), "discriminator.minibatch_stddev", stddev))
+
+
+def test_batch_smaller_than_a_group_and_unused_resolutions_are_possible():
+    validate(scheduled(batch_size=3))
+    validate(scheduled(batch_size_at={1024: 6}))
+
+
+def test_photos_have_no_labels():
+    config = Config(data=DataConfig(source="photos", labels=True))
+    message = refusal(config, {"data.labels": "here"})
+    assert message.startswith("data.labels = True (from here): ")
+    validate(replace(config, data=DataConfig(source="photos")))
+    validate(replace(config, data=DataConfig(source="digits", labels=True)))
+    validate(replace(config, data=DataConfig(source="folder:/some where/a:b", labels=True)))
+
+
+@pytest.mark.parametrize("grid", ["1080p", "4k", "1x1", "10x8"])
+def test_possible_grids(grid):
+    for resolution in (4, 8192):
+        if resolution == 4 or "x8" not in grid:
+            validate(replace_setting(scheduled(resolution), "run.grid", grid))
+
+
+def test_config_error_is_a_user_error():
+    assert issubclass(ConfigError, UserError)

@@ -1,0 +1,207 @@
+"""The plan of the house, read from the source with `ast`: who may import whom, and where devices are known."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "pggan_jax"
+MAX_LINES = 330
+ALL_ROOMS = {"ground", "networks", "data", "training", "generation", "evaluation", "interop", "cli"}
+MAY_IMPORT = {
+    "ground": {"ground"},
+    "networks": {"ground", "networks"},
+    "data": {"ground", "data"},
+    "training": {"ground", "networks", "data", "training", "generation"},
+    "generation": {"ground", "networks", "generation"},
+    "evaluation": {"ground", "networks", "data", "generation", "evaluation"},
+    "interop": {"ground", "networks", "interop"},
+    "cli": ALL_ROOMS,
+}
+GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule"}
+DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
+DEVICE_HOME = f"{PACKAGE}.training.parallel"
+
+
+def module_name(path: Path, root: Path = ROOT) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    if len(parts) == 1:
+        return "ground"
+    return parts[1] if len(parts) > 2 or FILES[module].name == "__init__.py" or parts[1] not in GROUND else "ground"
+
+
+def imported_names(tree: ast.AST, module: str, *, is_package: bool = False) -> set[str]:
+    """Every dotted name that the tree imports, wherever the import stands; `from a import b` gives a and a.b."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".") if is_package else module.split(".")[:-1]
+                package = package[: len(package) - node.level + 1]
+                base = ".".join([*package, *([node.module] if node.module else [])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def imports_of(module: str, tree: ast.AST | None = None) -> set[str]:
+    is_package = FILES[module].name == "__init__.py"
+    return imported_names(tree or TREES[module], module, is_package=is_package)
+
+
+def own_imports(module: str, tree: ast.AST | None = None) -> set[str]:
+    """Modules of the package that `module` imports; a package only where its own contents are asked for."""
+    names = imports_of(module, tree)
+    packages = {name for name in names if name in FILES and FILES[name].name == "__init__.py"}
+    bare = {name for name in packages if not any(other.startswith(f"{name}.") and other in FILES for other in names)}
+    return {name for name in names if name in FILES and name != module} - (packages - bare)
+
+
+def attribute_names(tree: ast.AST, module: str) -> set[str]:
+    """Dotted names such as jax.pmap that the tree reads or imports; `import jax as j` and `from jax import pmap` count too."""
+    aliases = {"jax": "jax"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {alias.asname: alias.name for alias in node.names if alias.asname}
+    found = imported_names(tree, module)
+    for node in ast.walk(tree):
+        parts = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if parts and isinstance(node, ast.Name):
+            found.add(".".join([aliases.get(node.id, node.id), *reversed(parts)]))
+    return found
+
+
+def device_names(tree: ast.AST, module: str) -> set[str]:
+    found = attribute_names(tree, module)
+    return {name for name in DEVICE_NAMES if any(one == name or one.startswith(f"{name}.") for one in found)}
+
+
+def at_module_level(tree: ast.Module) -> ast.Module:
+    """The tree without the insides of functions: what runs when the module is imported."""
+
+    class Strip(ast.NodeTransformer):
+        def visit_FunctionDef(self, node):
+            return ast.Pass()
+
+        visit_AsyncFunctionDef = visit_FunctionDef
+
+        def visit_If(self, node):
+            if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+                return ast.Pass()
+            return self.generic_visit(node)
+
+    return ast.fix_missing_locations(Strip().visit(ast.parse(ast.unparse(tree))))
+
+
+def test_every_module_has_a_room():
+    assert set(MAY_IMPORT) == ALL_ROOMS
+    assert {room_of(module) for module in FILES} <= ALL_ROOMS
+    assert {module.split(".")[1] for module in FILES if room_of(module) == "ground" and "." in module} == GROUND
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_point_one_way(module):
+    room = room_of(module)
+    wrong = {name for name in own_imports(module) if room_of(name) not in MAY_IMPORT[room]}
+    assert not wrong, f"{module} (room {room}) may import {sorted(MAY_IMPORT[room])}, not {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_of_the_package_exist(module):
+    for name in imports_of(module):
+        if name == PACKAGE or name.startswith(f"{PACKAGE}."):
+            assert name in FILES or name.rpartition(".")[0] in FILES, f"{module} imports {name}, which is nowhere"
+
+
+def test_no_circles():
+    graph = {module: own_imports(module, at_module_level(TREES[module])) for module in FILES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other in a circle: {' -> '.join(error.args[1])}")
+
+
+def test_only_the_launcher_knocks_at_the_door():
+    outside = [path for folder in (ROOT, ROOT / "experiments") for path in folder.glob("*.py")]
+    trees = {module_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in outside}
+    door = f"{PACKAGE}.cli"
+    knocking = {name for name, tree in trees.items() if any(one.startswith(door) for one in imported_names(tree, name))}
+    knocking |= {
+        module for module in FILES if room_of(module) != "cli" and any(one.startswith(door) for one in imports_of(module))
+    }
+    assert knocking <= {"launch"}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_files_are_short_and_named_for_a_job(module):
+    assert FILES[module].stem not in ("util", "utils", "helpers", "misc", "common")
+    lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{module} has {lines} lines: it is two rooms"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_devices_are_known_in_one_place(module):
+    if module != DEVICE_HOME:
+        assert not device_names(TREES[module], module)
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if room_of(module) == "ground"])
+def test_ground_does_not_know_jax(module):
+    roots = {name.split(".")[0] for name in imports_of(module)}
+    assert not roots & {"jax", "jaxlib", "flax", "optax", "orbax"}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import jax\njax.pmap(f)", {"jax.pmap"}),
+        ("import jax as j\nn = len(j.local_devices())", {"jax.local_devices"}),
+        ("from jax import devices", {"jax.devices"}),
+        ("import jax.distributed", {"jax.distributed"}),
+        ("def f():\n    import jax\n    jax.distributed.initialize()", {"jax.distributed"}),
+        ("import jax\njax.process_index()", {"jax.process_index"}),
+        ("import jax\njax.jit(f)\ndevices = mesh.devices", set()),
+    ],
+)
+def test_the_reader_of_device_names_sees(source, expected):
+    assert device_names(ast.parse(source), "a.b") == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import pggan_jax.cli", "pggan_jax.cli"),
+        ("from pggan_jax import config", "pggan_jax.config"),
+        ("from pggan_jax.config import Config", "pggan_jax.config"),
+        ("from . import layers", "pggan_jax.networks.layers"),
+        ("from .layers import x", "pggan_jax.networks.layers"),
+        ("from ..config import Config", "pggan_jax.config"),
+        ("def f():\n    from pggan_jax.training import loop", "pggan_jax.training.loop"),
+    ],
+)
+def test_the_reader_of_imports_sees(source, expected):
+    assert expected in imported_names(ast.parse(source), "pggan_jax.networks.generator")
+
+
+def test_the_reader_of_module_level_skips_what_runs_later():
+    late = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a\ndef f():\n    import b\nclass C:\n    import c\n"
+    names = imported_names(at_module_level(ast.parse(late)), "m")
+    assert names & {"a", "b", "c"} == {"c"}
