@@ -58,17 +58,23 @@ def grid_size(name: str, resolution: int) -> tuple[int, int]:
     return int(columns), int(rows)
 
 
-def make_grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Tile uint8 images `[batch, height, width, channels]` row by row into one `[rows*height, columns*width, channels]`.
+def make_grid(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
+    """Tile uint8 images `[batch, height, width, channels]` row by row into one picture.
 
-    A last row that is not full is filled with black.
+    Args:
+        images: the tiles. A last row that is not full is filled with black.
+        columns: tiles in a row.
+        gap: black pixels after each tile, to the right and below.
+
+    Returns:
+        `[rows*(height+gap), columns*(width+gap), channels]`.
     """
     batch, height, width, channels = images.shape
     rows = -(-batch // columns)
-    padded = np.zeros((rows * columns, height, width, channels), np.uint8)
-    padded[:batch] = images
-    tiles = padded.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    return tiles.reshape(rows * height, columns * width, channels)
+    padded = np.zeros((rows * columns, height + gap, width + gap, channels), np.uint8)
+    padded[:batch, :height, :width] = images
+    tiles = padded.reshape(rows, columns, height + gap, width + gap, channels).transpose(0, 2, 1, 3, 4)
+    return tiles.reshape(rows * (height + gap), columns * (width + gap), channels)
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -7,7 +7,6 @@ Everything random comes from (seed, step, sample's place in the global batch), w
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from pggan_jax.networks.build import Networks
 from pggan_jax.networks.layers import InputNoise
 from pggan_jax.networks.resample import downscale, upscale
 from pggan_jax.training import losses
+from pggan_jax.training.draws import Draws, draw, step_key
 from pggan_jax.training.optimizer import guarded_update, official_adam
 from pggan_jax.training.parallel import mean_over_devices
 from pggan_jax.training.state import TrainState
@@ -54,24 +54,6 @@ class Controls(NamedTuple):
     learning_rate: jax.Array
     ema_decay: jax.Array
     noise_seed: jax.Array
-
-
-class Draw(IntEnum):
-    """What a random number is for; each purpose has its own stream."""
-
-    CRITIC_LATENT = 0
-    MIRROR = 1
-    MIXING = 2
-    CRITIC_NOISE = 3
-    GENERATOR_LATENT = 4
-    GENERATOR_LABEL = 5
-    GENERATOR_NOISE = 6
-
-
-def sample_keys(step_key: jax.Array, purpose: Draw, repeat: int, places: jax.Array) -> jax.Array:
-    """One key per sample `[samples]` for one purpose in the critic's update number `repeat` of a step."""
-    key = jax.random.fold_in(jax.random.fold_in(step_key, purpose), repeat)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, places)
 
 
 def prepare_reals(images: jax.Array, flip: jax.Array | None, alpha: jax.Array | None) -> jax.Array:
@@ -123,13 +105,16 @@ def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[T
 def _iteration(
     config: Config, networks: Networks, state: TrainState, batch: Batch, label_table: jax.Array, controls: Controls
 ) -> tuple[TrainState, jax.Array]:
-    step_key = jax.random.fold_in(jax.random.key(controls.noise_seed), state.step)
+    streams = config.schedule.critic_steps + 1
+    draw_for = partial(draw, step_key(controls.noise_seed, state.step), streams=streams, latent_size=networks.latent_size)
     critic_metrics = jnp.zeros(len(METRICS) - 1)
     for repeat in range(config.schedule.critic_steps):
         repeat_batch = jax.tree.map(lambda leaf: leaf[repeat], batch)  # noqa: B023
-        state, terms = _update_critic(config, networks, state, repeat_batch, step_key, repeat, controls)
+        state, terms = _update_critic(config, networks, state, repeat_batch, partial(draw_for, stream=repeat), controls)
         critic_metrics += jnp.stack(terms)
-    state, generator_loss = _update_generator(config, networks, state, batch.places[0], label_table, step_key, controls)
+    state, generator_loss = _update_generator(
+        config, networks, state, batch.places[0], label_table, partial(draw_for, stream=streams - 1), controls
+    )
     metrics = jnp.append(critic_metrics / config.schedule.critic_steps, generator_loss)
     return state.replace(step=state.step + 1), mean_over_devices(metrics)
 
@@ -139,19 +124,17 @@ def _update_critic(
     networks: Networks,
     state: TrainState,
     batch: Batch,
-    step_key: jax.Array,
-    repeat: int,
+    draw_for: Callable[..., Draws],
     controls: Controls,
 ) -> tuple[TrainState, losses.CriticTerms]:
     """One critic update, then the generator's moving average, as the official code orders them."""
-    keys = partial(sample_keys, step_key, repeat=repeat, places=batch.places)
-    latents = _normal_rows(keys(Draw.CRITIC_LATENT), networks.latent_size)
-    fakes = networks.generator.apply({"params": state.generator}, latents, batch.labels, controls.alpha)
-    flip = _coin_flips(keys(Draw.MIRROR)) if config.data.mirror else None
+    draws = draw_for(batch.places, uniforms=2)
+    mixing, coin = draws.uniforms[:, 0], draws.uniforms[:, 1]
+    fakes = networks.generator.apply({"params": state.generator}, draws.latents, batch.labels, controls.alpha)
+    flip = coin < 0.5 if config.data.mirror else None
     has_fade = networks.resolution > config.schedule.start_resolution
     reals = prepare_reals(batch.images, flip, controls.alpha if has_fade else None)
-    mixing = jax.vmap(jax.random.uniform)(keys(Draw.MIXING))
-    noise = _critic_noise(config, state, keys(Draw.CRITIC_NOISE))
+    noise = _critic_noise(config, state, draws.keys)
 
     def loss(params):
         terms = losses.critic_loss(
@@ -198,18 +181,18 @@ def _update_generator(
     state: TrainState,
     places: jax.Array,
     label_table: jax.Array,
-    step_key: jax.Array,
+    draw_for: Callable[..., Draws],
     controls: Controls,
 ) -> tuple[TrainState, jax.Array]:
     """One generator update with latents and labels of its own."""
-    keys = partial(sample_keys, step_key, repeat=0, places=places)
-    latents = _normal_rows(keys(Draw.GENERATOR_LATENT), networks.latent_size)
-    rows = jax.vmap(lambda key: jax.random.randint(key, (), 0, label_table.shape[0]))(keys(Draw.GENERATOR_LABEL))
-    labels = label_table[rows]
-    noise = _critic_noise(config, state, keys(Draw.GENERATOR_NOISE))
+    draws = draw_for(places, uniforms=1)
+    rows = (draws.uniforms[:, 0] * label_table.shape[0]).astype(jnp.int32)
+    # A uniform number may round up to 1.
+    labels = label_table[jnp.minimum(rows, label_table.shape[0] - 1)]
+    noise = _critic_noise(config, state, draws.keys)
 
     def loss(params):
-        fakes = networks.generator.apply({"params": params}, latents, labels, controls.alpha)
+        fakes = networks.generator.apply({"params": params}, draws.latents, labels, controls.alpha)
         scores, logits = networks.discriminator.apply({"params": state.discriminator}, fakes, controls.alpha, noise)
         return losses.generator_loss(config.loss, scores, logits, labels)
 
@@ -223,14 +206,6 @@ def _update_generator(
     )
     state = state.replace(generator=params, generator_moments=moments, skipped_generator=state.skipped_generator + skipped)
     return state, value
-
-
-def _normal_rows(keys: jax.Array, size: int) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
-
-
-def _coin_flips(keys: jax.Array) -> jax.Array:
-    return jax.vmap(jax.random.bernoulli)(keys)
 
 
 def _critic_noise(config: Config, state: TrainState, keys: jax.Array) -> InputNoise | None:

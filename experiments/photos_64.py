@@ -1,0 +1,39 @@
+"""Crops of real colour photographs at 64x64: the first run in colour, still without any download.
+
+    python launch.py --config=experiments/photos_64.py
+
+Cost: COST_PHOTOS
+Expect: textures and colours of the ten embedded photographs, not whole objects: crops of ten pictures teach no more.
+"""
+
+from pggan_jax.config import (
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+)
+
+
+def get_config() -> Config:
+    """64 feature maps, 60 kimg per phase at most, mirrored."""
+    return Config(
+        data=DataConfig(source="photos", resolution=64, mirror=True),
+        generator=GeneratorConfig(fmap_base=1024, fmap_max=64),
+        discriminator=DiscriminatorConfig(fmap_base=1024, fmap_max=64),
+        schedule=ScheduleConfig(
+            stable_kimg=60.0,
+            stable_kimg_at={4: 20.0, 8: 40.0},
+            fade_kimg=60.0,
+            fade_kimg_at={8: 20.0},
+            batch_size=16,
+            batch_size_at={4: 64, 8: 32},
+            learning_rate=0.002,
+            tick_kimg=10.0,
+            tick_kimg_at={},
+        ),
+        optimizer=OptimizerConfig(ema_half_life_kimg=5.0),
+        run=RunConfig(grid="12x8"),
+    )

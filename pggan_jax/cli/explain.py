@@ -1,0 +1,51 @@
+"""python launch.py explain --kimg=4321 [FLAGS]
+
+Say exactly what a run does at one point: resolution, alpha, batch size, learning rate, iteration, tick, and what comes next.
+Nothing is trained or read.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from pggan_jax.cli.common import define_config_flags, read_config
+from pggan_jax.errors import UserError
+from pggan_jax.schedule import Schedule
+
+FLAGS = flags.FlagValues()
+define_config_flags(FLAGS)
+flags.DEFINE_float("kimg", None, "point of the run, in thousands of real images shown", flag_values=FLAGS)
+
+
+def run(values: flags.FlagValues) -> None:
+    """Print the phase at --kimg."""
+    config = read_config(values).config
+    kimg = values["kimg"].value
+    schedule = Schedule(config.schedule, config.data.resolution)
+    total = schedule.total_images
+    if kimg is None:
+        raise UserError(f"explain needs --kimg, such as --kimg={total / 2000:g}; the run is {total / 1000:g} kimg long")
+    if not 0 <= kimg * 1000 <= total:
+        raise UserError(f"--kimg={kimg:g}: must be from 0 to {total / 1000:g}, the length of the run")
+    images_seen = round(kimg * 1000)
+    stage, moment = schedule.stage_at(images_seen), schedule.at(images_seen)
+    steps_before = sum(earlier.steps for earlier in schedule.stages[: stage.index])
+    step = steps_before + (images_seen - stage.start) // stage.images_per_step
+    print(f"at kimg {kimg:g} ({images_seen:,} images shown of {total:,}, {images_seen / total:.1%})")
+    print(f"  stage          {stage.index + 1} of {len(schedule.stages)}: {stage.name}, kimg {_span(stage.start, stage.end)}")
+    print(f"  alpha          {moment.alpha:.6f}   (official lod {moment.lod:.6f})")
+    print(f"  batch size     {stage.batch_size}, {stage.critic_steps} critic update(s) per generator update")
+    print(f"  learning rate  {moment.learning_rate:g}")
+    print(f"  iteration      {step:,} of {sum(each.steps for each in schedule.stages):,}")
+    tick = schedule.tick_at(images_seen)
+    print(f"  tick           {tick.index + 1} of {len(schedule.ticks)}, kimg {_span(tick.start, tick.end)}")
+    if stage.index + 1 < len(schedule.stages):
+        following = schedule.stages[stage.index + 1]
+        resets = "optimizers are reset" if config.optimizer.on_new_phase == "reset" else "optimizers carry on"
+        print(f"  next           {following.name} at kimg {following.start / 1000:g}; {resets} there")
+    else:
+        print(f"  next           the end, at kimg {total / 1000:g}")
+
+
+def _span(start: int, end: int) -> str:
+    return f"{start / 1000:g} to {end / 1000:g}"

@@ -1,0 +1,64 @@
+"""python launch.py inspect --workdir=runs/digits [--json]
+
+List a run's checkpoints: kimg, resolution, alpha, size on disk, and a sha256 over all leaves of the state, of what is read
+back. Two runs that did the same have the same sums. A damaged checkpoint is named, and the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from absl import flags
+
+from pggan_jax.cli.common import DEFAULT_WORKDIR, existing_run
+from pggan_jax.errors import UserError
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
+flags.DEFINE_boolean("json", False, "print one JSON object per checkpoint instead of a table", flag_values=FLAGS)
+
+
+def run(values: flags.FlagValues) -> int:
+    """Print the checkpoints, oldest first; 1 if one is damaged."""
+    workdir = existing_run(values["workdir"].value)
+    from tqdm import tqdm
+
+    from pggan_jax.training.trained import open_checkpoints
+
+    config, checkpoints = open_checkpoints(workdir)
+    damaged = False
+    if not values["json"].value:
+        print(f"{'kimg':>10}  {'resolution':>10}  {'alpha':>6}  {'MB':>8}  sha256")
+    for images_seen in tqdm(checkpoints.all_images_seen(), desc="reading", delay=2, disable=None, leave=False):
+        try:
+            entry = _describe(config, checkpoints, images_seen)
+        except UserError as error:
+            damaged = True
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            continue
+        tqdm.write(json.dumps(entry) if values["json"].value else _row(entry), file=sys.stdout)
+    checkpoints.close()
+    return int(damaged)
+
+
+def _describe(config: Any, checkpoints: Any, images_seen: int) -> dict[str, Any]:
+    from pggan_jax.training.trained import read_checkpoint
+
+    position = read_checkpoint(config, checkpoints, images_seen).position
+    folder = checkpoints.directory / str(images_seen)
+    return {
+        "kimg": images_seen / 1000,
+        "images_seen": images_seen,
+        "resolution": position.resolution,
+        "alpha": position.alpha,
+        "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        "sha256": position.digest,
+        "path": str(folder),
+    }
+
+
+def _row(entry: dict[str, Any]) -> str:
+    kimg, megabytes = entry["kimg"], entry["bytes"] / 1e6
+    return f"{kimg:>10.3f}  {entry['resolution']:>10}  {entry['alpha']:>6.3f}  {megabytes:>8.2f}  {entry['sha256']}"

@@ -1,0 +1,97 @@
+"""python launch.py plan --config=experiments/celebahq_1024.py [FLAGS]
+
+What a run will cost on this machine, per resolution: images, steps, batch per device, parameters, arithmetic per image, memory
+that the compiled step needs, speed of a few real steps, and time. Each resolution's step is compiled, and run for a moment on
+noise; --nomeasure only compiles. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import math
+
+from absl import flags
+
+from pggan_jax.cli.common import define_config_flags, read_config
+from pggan_jax.config import DataConfig
+from pggan_jax.schedule import Schedule, Stage
+
+FLAGS = flags.FlagValues()
+define_config_flags(FLAGS)
+flags.DEFINE_boolean("measure", True, "run a few real steps of each resolution to tell its speed", flag_values=FLAGS)
+flags.DEFINE_float("seconds", 2.0, "how long to measure each resolution", flag_values=FLAGS, lower_bound=0.1)
+
+_COLUMNS = (
+    "resolution",
+    "kimg",
+    "steps",
+    "batch/device",
+    "G params",
+    "D params",
+    "GFLOP/img",
+    "memory",
+    "compile",
+    "img/s",
+    "time",
+)
+
+
+def run(values: flags.FlagValues) -> None:
+    """Print one row per resolution and the total."""
+    config = read_config(values).config
+    from tqdm import tqdm
+
+    from pggan_jax.training import parallel
+    from pggan_jax.training.planning import measure_step
+    from pggan_jax.training.telemetry import format_seconds
+
+    schedule = Schedule(config.schedule, config.data.resolution)
+    by_resolution: dict[int, list[Stage]] = {}
+    for stage in schedule.stages:
+        by_resolution.setdefault(stage.resolution, []).append(stage)
+    parallel.check_batches(config, {resolution: stages[0].batch_size for resolution, stages in by_resolution.items()})
+    channels, label_size = _data_shape(config.data)
+    seconds = values["seconds"].value if values["measure"].value else 0.0
+    print(f"{parallel.describe_devices()}; {config.data.source}, {channels} channel(s)")
+    rows, total_seconds = [], 0.0
+    with tqdm(by_resolution.items(), desc="compiling and measuring", disable=None, leave=False) as bar:
+        for resolution, stages in bar:
+            bar.set_postfix_str(f"{resolution}x{resolution}")
+            cost = measure_step(config, stages[0], channels=channels, label_size=label_size, seconds=seconds)
+            images = sum(stage.end - stage.start for stage in stages)
+            duration = images / cost.images_per_second if cost.images_per_second else math.nan
+            total_seconds += duration + cost.compile_seconds
+            rows.append(
+                (
+                    f"{resolution}x{resolution}",
+                    f"{images / 1000:.1f}",
+                    f"{sum(stage.steps for stage in stages):,}",
+                    f"{stages[0].batch_size // parallel.device_count()}",
+                    f"{cost.generator_parameters:,}",
+                    f"{cost.discriminator_parameters:,}",
+                    f"{cost.flops_per_image / 1e9:.3g}",
+                    f"{cost.peak_bytes / 2**20:,.0f} MiB",
+                    format_seconds(cost.compile_seconds),
+                    f"{cost.images_per_second:.0f}" if cost.images_per_second else "-",
+                    format_seconds(duration) if seconds else "-",
+                )
+            )
+    _print_table(rows)
+    steps = sum(stage.steps for stage in schedule.stages)
+    time = f"about {format_seconds(total_seconds)} with compilation" if seconds else "time not measured (--nomeasure)"
+    print(f"total: {schedule.total_images / 1000:.1f} kimg, {steps:,} steps, {time}; pictures and checkpoints come on top")
+
+
+def _data_shape(data: DataConfig) -> tuple[int, int]:
+    """Channels and label size of the data; the source is opened only if the settings leave one of them open."""
+    if data.channels and not data.labels:
+        return data.channels, 0
+    from pggan_jax.data.sources import open_source
+
+    source = open_source(data.source, resolution=data.resolution, channels=data.channels)
+    return source.channels, len(source.class_names) if data.labels else 0
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in [_COLUMNS, *rows]) for column in range(len(_COLUMNS))]
+    for row in [_COLUMNS, *rows]:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))

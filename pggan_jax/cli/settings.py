@@ -1,0 +1,30 @@
+"""python launch.py settings [FLAGS]
+
+List every setting that --set takes: its value in the experiment, what it means, and its limits.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from absl import flags
+
+from pggan_jax.cli.common import define_config_flags, read_config
+from pggan_jax.config_rules import type_name, walk
+
+FLAGS = flags.FlagValues()
+define_config_flags(FLAGS)
+
+_LIMITS = {"minimum": "at least", "above": "greater than", "maximum": "at most", "below": "less than"}
+
+
+def run(values: flags.FlagValues) -> None:
+    """Print the list."""
+    print(f"values of {values['config'].value}; change one with --set NAME=VALUE, repeated for more\n")
+    for path, value, hint, metadata in walk(read_config(values).config):
+        shown = ",".join(f"{key}:{item:g}" for key, item in value.items()) if get_args(hint) else value
+        shown = str(shown).lower() if hint is bool else shown
+        limits = [f"{words} {metadata[name]:g}" for name, words in _LIMITS.items() if name in metadata]
+        if "choices" in metadata:
+            limits = ["one of " + ", ".join(choice for choice in metadata["choices"] if choice)]
+        print(f"{path} = {shown}\n    {metadata['help']} ({'; '.join([type_name(hint), *limits])})")
