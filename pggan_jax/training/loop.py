@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,12 @@ from pggan_jax.schedule import Schedule
 from pggan_jax.training import parallel, telemetry
 from pggan_jax.training.checkpoint import Checkpoints, Position
 from pggan_jax.training.feed import Call, Feed, plan_calls
+from pggan_jax.training.meter import TickMeter
 from pggan_jax.training.snapshots import Snapshots
 from pggan_jax.training.state import TrainState, create_train_state, grow_train_state, reset_moments
-from pggan_jax.training.step import METRICS, make_train_call
+from pggan_jax.training.step import make_train_call
 from pggan_jax.training.workdir import Workdir, claim_workdir
 
-CALLS_IN_FLIGHT = 2
 ACCELERATOR_STEPS_PER_CALL = 16
 
 
@@ -81,7 +80,10 @@ def train(
     schedule = Schedule(config.schedule, config.data.resolution)
     parallel.check_batches(config, {stage.resolution: stage.batch_size for stage in schedule.stages})
     warnings: list[str] = []
-    paths = claim_workdir(workdir, config, allow_config_change=allow_config_change, warn=warnings.append)
+    paths = Workdir(workdir)
+    if parallel.is_main_process():
+        paths = claim_workdir(workdir, config, allow_config_change=allow_config_change, warn=warnings.append)
+    parallel.wait_for_all("workdir")
     run = _Run(config, schedule, paths, loader)
     try:
         for warning in warnings:
@@ -106,15 +108,11 @@ class _Run:
         )
         self.label_table = parallel.replicate(loader.label_table())
         self.program: Program | None = None
-        self.position = self.position_at(0, config.schedule.start_resolution, alpha=1.0)
-        self.state = self._restore_or_create()
-        self.stats = telemetry.StatsLog(paths.stats if self.is_main else None, resume_at=self.position.images_seen)
+        self.state, position = self._restore_or_create()
+        self.start = position.images_seen
+        self.meter = TickMeter(position)
+        self.stats = telemetry.StatsLog(paths.stats if self.is_main else None, resume_at=self.start)
         self.snapshots = Snapshots(config, loader, paths)
-
-    def position_at(self, images_seen: int, resolution: int, *, alpha: float, **tick: Any) -> Position:
-        """The position to save with the state; `tick` tells of an unfinished one."""
-        sizes = {"channels": self.loader.channels, "label_size": self.loader.label_size}
-        return Position(images_seen, resolution, alpha, **sizes, **tick)
 
     def close(self) -> None:
         """Finish a save under way; release files and listeners."""
@@ -122,11 +120,7 @@ class _Run:
         self.counter.close()
         self.log.close()
 
-    def _abstract_state(self, resolution: int) -> TrainState:
-        networks = build_program(self.config, resolution, self.loader).networks
-        return jax.eval_shape(lambda: create_train_state(self.config.optimizer, networks, self.config.run.seed))
-
-    def _restore_or_create(self) -> TrainState:
+    def _restore_or_create(self) -> tuple[TrainState, Position]:
         found = self.checkpoints.all_images_seen()
         if not found and self.paths.stats.exists() and self.paths.stats.read_text().strip():
             raise UserError(
@@ -134,13 +128,22 @@ class _Run:
                 "bring the checkpoints back, or use a new --workdir to start over"
             )
         if found:
-            state, self.position = self.checkpoints.restore(found[-1], self._abstract_state)
-            self.log(f"continuing at kimg {self.position.images_seen / 1000:.1f}, resolution {self.position.resolution}")
-            self._use_program(self.position.resolution)
+            state, position = self.checkpoints.restore(found[-1], self._abstract_state)
+            self.log(f"continuing at kimg {position.images_seen / 1000:.1f}, resolution {position.resolution}")
+            self._use_program(position.resolution)
         else:
-            self._use_program(self.config.schedule.start_resolution)
+            position = self._position(0, self.config.schedule.start_resolution, alpha=1.0)
+            self._use_program(position.resolution)
             state = create_train_state(self.config.optimizer, self.program.networks, self.config.run.seed)
-        return parallel.replicate(state)
+        return parallel.replicate(state), position
+
+    def _abstract_state(self, resolution: int) -> TrainState:
+        networks = build_program(self.config, resolution, self.loader).networks
+        return jax.eval_shape(lambda: create_train_state(self.config.optimizer, networks, self.config.run.seed))
+
+    def _position(self, images_seen: int, resolution: int, *, alpha: float, **tick: Any) -> Position:
+        sizes = {"channels": self.loader.channels, "label_size": self.loader.label_size}
+        return Position(images_seen, resolution, alpha, **sizes, **tick)
 
     def _use_program(self, resolution: int) -> None:
         if self.program is None or self.program.networks.resolution != resolution:
@@ -148,47 +151,43 @@ class _Run:
 
     def to_the_end(self, should_stop: Callable[[], bool]) -> bool:
         """Call after call until the run is complete (True) or should stop (False)."""
-        start, total = self.position.images_seen, self.schedule.total_images
-        if start >= total:
-            self.log(f"the run is complete at kimg {start / 1000:.1f}; raise schedule.total_kimg to train on")
+        total = self.schedule.total_images
+        if self.start >= total:
+            self.log(f"the run is complete at kimg {self.start / 1000:.1f}; raise schedule.total_kimg to train on")
             return True
-        self._announce(start)
+        self._announce()
         steps_per_call = default_steps_per_call(self.config)
         feed = Feed(self.config, self.schedule, self.loader, steps_per_call=steps_per_call)
-        calls = plan_calls(self.schedule, start=start, steps_per_call=steps_per_call)
-        bar = telemetry.ProgressBar(total_images=total, images_seen=start, visible=self.is_main)
-        ticker = _Ticker(self)
+        calls = plan_calls(self.schedule, start=self.start, steps_per_call=steps_per_call)
+        bar = telemetry.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)
         try:
             with Prefetcher(feed, calls) as prefetched:
-                for call, batch, controls in prefetched:
-                    self.clock.add("wait", prefetched.wait_seconds - ticker.waited)
-                    ticker.waited = prefetched.wait_seconds
+                for call, batch, controls in self.clock.iterate("wait", prefetched):
                     self._enter_stage(call)
                     with self.counter.watch():
-                        self.state, sums = self.program.train_call(
-                            self.state, batch, self.label_table, controls, np.int32(call.steps)
-                        )
-                    ticker.add(call, sums)
+                        arguments = batch, self.label_table, controls, np.int32(call.steps)
+                        self.state, sums = self.program.train_call(self.state, *arguments)
+                    self.meter.add(sums, steps=call.steps, images=call.end - call.start)
                     bar.update(call.end - call.start, call.stage.name, self.eta.seconds(self._remaining(call.end)))
-                    stopping = should_stop()
+                    is_stopping = should_stop() and call.end < total
                     if call.end == call.tick.end:
-                        ticker.finish(call, stopping)
-                    elif stopping:
-                        ticker.save(call)
-                    if stopping and call.end < total:
+                        self._finish_tick(call, save=is_stopping)
+                    elif is_stopping:
+                        self._save(call)
+                    if is_stopping:
                         self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
                         return False
         finally:
             bar.close()
         return True
 
-    def _announce(self, start: int) -> None:
+    def _announce(self) -> None:
+        labels = f", {self.loader.label_size} classes" if self.loader.label_size else ""
         self.log(
-            f"{len(self.loader):,} images, {self.loader.channels} channel(s), {self.loader.label_size} labels; "
-            f"{parallel.describe_devices()}; kimg {start / 1000:.1f} of {self.schedule.total_images / 1000:.1f} "
-            f"-> {self.paths.path}"
+            f"{len(self.loader):,} images, {self.loader.channels} channel(s){labels}; {parallel.describe_devices()}; "
+            f"kimg {self.start / 1000:.1f} of {self.schedule.total_images / 1000:.1f}; writing to {self.paths.path}"
         )
-        if start == 0 and self.is_main:
+        if self.start == 0 and self.is_main:
             with self.clock.phase("snapshot"):
                 self.snapshots.write_reals()
                 self._draw(self.schedule.at(0).alpha, 0)
@@ -211,98 +210,49 @@ class _Run:
             self.state = parallel.replicate(reset_moments(self.state))
 
     def _remaining(self, images_seen: int) -> dict[int, int]:
+        """Images still to come, by resolution."""
         remaining: dict[int, int] = {}
         for stage in self.schedule.stages_between(images_seen, self.schedule.total_images):
             images = stage.end - max(stage.start, images_seen)
             remaining[stage.resolution] = remaining.get(stage.resolution, 0) + images
         return remaining
 
-
-class _Ticker:
-    """Collects a tick's metrics and, at its end, writes the record, the picture and the checkpoint."""
-
-    def __init__(self, run: _Run):
-        self.run = run
-        self.waited = 0.0
-        self.sums = np.array(run.position.tick_sums or [0.0] * len(METRICS))
-        self.steps = run.position.tick_steps
-        self.skipped = run.position.tick_skipped
-        self.images_here = 0
-        self.compile_seconds = run.counter.seconds
-        self.in_flight: deque[jax.Array] = deque()
-
-    def add(self, call: Call, sums: jax.Array) -> None:
-        """Take note of a call; waits for the call before the last, so that the host runs just ahead of the devices."""
-        self.steps += call.steps
-        self.images_here += call.end - call.start
-        self.in_flight.append(sums)
-        self._collect(CALLS_IN_FLIGHT)
-
-    def _collect(self, leave: int) -> None:
-        while len(self.in_flight) > leave:
-            self.sums = self.sums + np.asarray(self.in_flight.popleft(), np.float64)
-
-    def _skipped(self) -> int:
-        return int(self.run.state.skipped_generator) + int(self.run.state.skipped_discriminator)
-
-    def save(self, call: Call) -> None:
-        """Checkpoint in the middle of a tick, or at its end."""
-        self._collect(0)
-        run = self.run
-        position = run.position_at(
-            call.end,
-            call.stage.resolution,
-            alpha=self._alpha(call),
-            tick_sums=self.sums.tolist(),
-            tick_steps=self.steps,
-            tick_skipped=self.skipped,
-        )
-        with run.clock.phase("save"):
-            run.checkpoints.save(run.state, position)
-
     def _alpha(self, call: Call) -> float:
         """Weight of the newest layers in the call's last step."""
-        return self.run.schedule.at(call.end - call.stage.images_per_step).alpha
+        return self.schedule.at(call.end - call.stage.images_per_step).alpha
 
-    def finish(self, call: Call, stopping: bool) -> None:
-        """End the tick: status line and stats.jsonl, picture, checkpoint."""
-        run, tick = self.run, call.tick
-        self._collect(0)
-        means = dict(zip(METRICS, (self.sums / self.steps).tolist(), strict=True))
-        skipped_in_tick, self.skipped = self._skipped() - self.skipped, self._skipped()
-        compile_seconds = run.counter.seconds - self.compile_seconds
-        self.compile_seconds = run.counter.seconds
-        if run.is_main:
-            with run.clock.phase("snapshot"):
-                run._draw(self._alpha(call), call.end)
-        is_last = call.end == run.schedule.total_images
-        steps, self.steps, self.sums = self.steps, 0, np.zeros(len(METRICS))
-        if stopping or is_last or (tick.index + 1) % run.config.run.checkpoint_ticks == 0:
-            self.save(call)
-        wall, phases = run.clock.lap()
-        training = max(wall - compile_seconds - phases.get("snapshot", 0.0) - phases.get("save", 0.0), 1e-9)
-        run.eta.observe(call.stage.resolution, self.images_here, training)
+    def _save(self, call: Call) -> None:
+        tick = self.meter.unfinished()
+        with self.clock.phase("save"):
+            position = self._position(call.end, call.stage.resolution, alpha=self._alpha(call), **tick)
+            self.checkpoints.save(self.state, position)
+
+    def _finish_tick(self, call: Call, *, save: bool) -> None:
+        """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
+        images_in_process = self.meter.images_in_process
+        metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
+        self.clock.add("compile", self.counter.lap())
+        if self.is_main:
+            with self.clock.phase("snapshot"):
+                self._draw(self._alpha(call), call.end)
+        is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
+        if save or is_due or call.end == self.schedule.total_images:
+            self._save(call)
+        lap = self.clock.lap()
+        self.eta.observe(call.stage.resolution, images_in_process, lap.training)
         record = {
-            "tick": tick.index + 1,
+            "tick": call.tick.index + 1,
             "kimg": call.end / 1000,
             "images_seen": call.end,
-            "steps": steps,
             "resolution": call.stage.resolution,
             "alpha": self._alpha(call),
             "batch_size": call.stage.batch_size,
-            **means,
-            "images_per_second": self.images_here / training,
-            "seconds_per_tick": wall,
-            "wait_seconds": phases.get("wait", 0.0),
-            "compile_seconds": compile_seconds,
-            "snapshot_seconds": phases.get("snapshot", 0.0),
-            "save_seconds": phases.get("save", 0.0),
-            "skipped_steps": self.skipped,
-            "skipped_steps_in_tick": skipped_in_tick,
-            "compiles": run.counter.count,
+            **metrics,
+            "images_per_second": images_in_process / lap.training,
+            **lap.record(),
+            "compiles": self.counter.count,
             "memory_bytes": parallel.device_memory_bytes() or telemetry.process_memory_bytes(),
-            "eta_seconds": run.eta.seconds(run._remaining(call.end)),
+            "eta_seconds": self.eta.seconds(self._remaining(call.end)),
         }
-        self.images_here = 0
-        run.stats.append(record)
-        run.log(telemetry.status_line({**record, "eta_seconds": record["eta_seconds"] or 0.0}))
+        self.stats.append(record)
+        self.log(telemetry.status_line(record))

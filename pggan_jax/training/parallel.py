@@ -5,7 +5,8 @@ The state has no device axis: it is the same on every device, and checkpoints ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -68,6 +69,33 @@ def describe_devices() -> str:
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}{hosts}"
 
 
+def wait_for_all(what: str) -> None:
+    """Return when every process has come here."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)
+
+
+class StopVote:
+    """Makes all processes stop after the same call once one of them was asked to; otherwise the rest would wait for it.
+
+    Over several hosts the answer comes `delay` calls late, so that nobody waits for the devices to ask.
+    """
+
+    def __init__(self, *, delay: int):
+        self._delay = delay
+        self._votes: deque[jax.Array] = deque()
+        self._count = jax.pmap(lambda vote: lax.psum(vote, AXIS), axis_name=AXIS, out_axes=None)
+
+    def __call__(self, asked: bool) -> bool:
+        """This process's vote after a call; the common answer."""
+        if jax.process_count() == 1:
+            return asked
+        self._votes.append(self._count(np.full(jax.local_device_count(), asked, np.int32)))
+        return len(self._votes) > self._delay and int(self._votes.popleft()) > 0
+
+
 def backend() -> str:
     """ "cpu", "gpu" or "tpu"."""
     return jax.default_backend()
@@ -79,11 +107,11 @@ def device_memory_bytes() -> int:
     return int(statistics.get("peak_bytes_in_use", 0))
 
 
-def map_over_devices(function: Callable[..., Any]) -> Any:
-    """Run `function(state, batch, *shared)` on every device: the batch is split along its first axis, everything else is
-    the same everywhere. The state is donated."""
-    shared = function.__code__.co_argcount - 2
-    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0, *[None] * shared), out_axes=None, donate_argnums=0)
+def map_over_devices(function: Callable[..., Any], *, devices: Sequence[jax.Device] | None = None) -> Any:
+    """Run `function(state, batch, *shared)` on every device, or on those given: the batch is split along its first axis,
+    everything else is the same everywhere. The state is donated."""
+    in_axes = (None, 0, *[None] * (function.__code__.co_argcount - 2))
+    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0, devices=devices)
 
 
 def mean_over_devices(tree: Any) -> Any:

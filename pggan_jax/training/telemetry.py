@@ -9,10 +9,11 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import psutil
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from pggan_jax.files import write_atomically
 
+Item = TypeVar("Item")
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
@@ -28,14 +30,14 @@ class CompileCounter:
 
     def __init__(self) -> None:
         self.count = 0
-        self.seconds = 0.0
+        self._seconds = 0.0
         self._is_watching = False
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
     def _on_event(self, event: str, seconds: float, **_: Any) -> None:
         if self._is_watching and event == _COMPILE_EVENT:
             self.count += 1
-            self.seconds += seconds
+            self._seconds += seconds
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -46,16 +48,45 @@ class CompileCounter:
         finally:
             self._is_watching = False
 
+    def lap(self) -> float:
+        """Seconds of compilation since the last lap."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
     def close(self) -> None:
         """Stop listening."""
         jax.monitoring.unregister_event_duration_listener(self._on_event)
 
 
+@dataclass(frozen=True)
+class Lap:
+    """Where the time of a tick went, in seconds.
+
+    Attributes:
+        wall: all of it.
+        phases: "wait" (for data), "compile", "snapshot", "save".
+    """
+
+    wall: float
+    phases: Mapping[str, float]
+
+    @property
+    def training(self) -> float:
+        """What is left for steps: everything but compiling, drawing and saving. Never quite 0, so that it can divide."""
+        apart = sum(self.phases.get(phase, 0.0) for phase in ("compile", "snapshot", "save"))
+        return max(self.wall - apart, 1e-9)
+
+    def record(self) -> dict[str, float]:
+        """As fields of stats.jsonl."""
+        seconds = {f"{phase}_seconds": self.phases.get(phase, 0.0) for phase in ("wait", "compile", "snapshot", "save")}
+        return {"seconds_per_tick": self.wall, **seconds}
+
+
 class Clock:
-    """Seconds by phase ("train", "wait", "compile", "snapshot", "save") since the last `lap`."""
+    """Seconds by phase since the last lap."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self._phases: dict[str, float] = {}
         self._lap_start = time.perf_counter()
 
     @contextmanager
@@ -67,16 +98,27 @@ class Clock:
         finally:
             self.add(name, time.perf_counter() - start)
 
-    def add(self, name: str, seconds: float) -> None:
-        """Add time to a phase; negative to move it elsewhere."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+    def iterate(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, adding the time spent waiting for each to a phase."""
+        iterator = iter(items)
+        while True:
+            with self.phase(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
-    def lap(self) -> tuple[float, dict[str, float]]:
-        """Wall seconds and seconds by phase since the last lap; starts the next one."""
+    def add(self, name: str, seconds: float) -> None:
+        """Add time to a phase."""
+        self._phases[name] = self._phases.get(name, 0.0) + seconds
+
+    def lap(self) -> Lap:
+        """The time since the last lap; starts the next one."""
         now = time.perf_counter()
-        wall, phases = now - self._lap_start, self.seconds
-        self._lap_start, self.seconds = now, {}
-        return wall, phases
+        lap = Lap(now - self._lap_start, self._phases)
+        self._lap_start, self._phases = now, {}
+        return lap
 
 
 class Log:

@@ -1,0 +1,71 @@
+"""Sums of a tick's metrics: collected a little behind the devices, saved with a checkpoint, continued after a resume."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import jax
+import numpy as np
+
+from pggan_jax.training.checkpoint import Position
+from pggan_jax.training.step import METRICS
+
+CALLS_IN_FLIGHT = 2
+
+
+class TickMeter:
+    """Metrics since the tick began.
+
+    Args:
+        position: where the run continues; it may carry the sums of a tick that was interrupted.
+    """
+
+    def __init__(self, position: Position):
+        self._sums = np.array(position.tick_sums or [0.0] * len(METRICS))
+        self._in_flight: deque[jax.Array] = deque()
+        self._skipped_before = position.tick_skipped
+        self.steps = position.tick_steps
+        self.images_in_process = 0
+
+    def add(self, sums: jax.Array, *, steps: int, images: int) -> None:
+        """Take note of a call, and wait for the call before the last: the host then runs just ahead of the devices.
+
+        Args:
+            sums: what the call returned, in the order of `METRICS`; need not be ready.
+            steps, images: how many the call made and showed.
+        """
+        self.steps += steps
+        self.images_in_process += images
+        self._in_flight.append(sums)
+        self._collect(leave=CALLS_IN_FLIGHT)
+
+    def _collect(self, *, leave: int) -> None:
+        while len(self._in_flight) > leave:
+            self._sums = self._sums + np.asarray(self._in_flight.popleft(), np.float64)
+
+    def unfinished(self) -> dict[str, Any]:
+        """The tick so far, as fields of a `Position`. Waits for the devices."""
+        self._collect(leave=0)
+        return {"tick_sums": self._sums.tolist(), "tick_steps": self.steps, "tick_skipped": self._skipped_before}
+
+    def finish(self, skipped: int) -> dict[str, Any]:
+        """End the tick and begin the next. Waits for the devices.
+
+        Args:
+            skipped: updates skipped since the start of the run.
+
+        Returns:
+            Means of the metrics by name, and `steps`, `skipped_steps` and `skipped_steps_in_tick`.
+        """
+        self._collect(leave=0)
+        means = dict(zip(METRICS, (self._sums / self.steps).tolist(), strict=True))
+        record = {
+            "steps": self.steps,
+            **means,
+            "skipped_steps": skipped,
+            "skipped_steps_in_tick": skipped - self._skipped_before,
+        }
+        self._sums, self._skipped_before = np.zeros(len(METRICS)), skipped
+        self.steps, self.images_in_process = 0, 0
+        return record
