@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": "list the checkpoints of a run",
     "settings": "list every setting that --set takes, with its default and limits",
 }
+_EXIT_INTERRUPTED = 130
 _USAGE = """usage: python launch.py [COMMAND] [FLAGS]
 
 Progressive Growing of GANs: networks that start at 4x4 and grow while they train."""
@@ -67,6 +68,8 @@ def main(parsed: tuple[str, flags.FlagValues]) -> int:
         return importlib.import_module(f"pggan_jax.cli.{name}").run(values) or 0
     except UserError as error:
         return _report(str(error))
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough.
         sys.stderr.close()

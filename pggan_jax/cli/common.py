@@ -59,7 +59,7 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UserError(f"--seeds={text}: {part.strip()!r} is neither a number nor a range; write them as 0-35,40")
         low, high = int(first), int(last or first)
         if low > high or high >= 2**32:

@@ -8,16 +8,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.scipy.stats import norm
+
+UNIFORMS = 2
+"""Uniform numbers per sample and update: mixing and mirroring for the critic, the choice of a label for the generator."""
 
 
 class Draws(NamedTuple):
-    """What one update draws for each of its samples.
+    """What the updates of an iteration draw for each sample; leading axis `[updates]`, or none for a single update.
 
     Attributes:
         keys: `[samples]`, for anything further.
         latents: N(0, 1), `[samples, latent_size]`.
-        uniforms: U[0, 1], `[samples, number asked for]`.
+        uniforms: U[0, 1], `[samples, UNIFORMS]`.
     """
 
     keys: jax.Array
@@ -25,24 +29,25 @@ class Draws(NamedTuple):
     uniforms: jax.Array
 
 
-def step_key(noise_seed: jax.Array, step: jax.Array) -> jax.Array:
-    """The key of one iteration."""
-    return jax.random.fold_in(jax.random.key(noise_seed), step)
+def draw_iteration(noise_seed: jax.Array, step: jax.Array, places: jax.Array, *, updates: int, latent_size: int) -> list[Draws]:
+    """Everything that the updates of one iteration draw.
 
-
-def draw(key: jax.Array, places: jax.Array, *, stream: int, streams: int, latent_size: int, uniforms: int) -> Draws:
-    """Draw for one update of an iteration.
-
-    Everything comes from one row of normal numbers per sample, uniform ones through the normal distribution function: each use
-    of the generator is a large part of what XLA has to compile.
+    All of it comes from one matrix of normal numbers, uniform ones through the normal distribution function: each use of the
+    random generator is a good part of what XLA has to compile.
 
     Args:
-        key: from `step_key`.
+        noise_seed: uint32 scalar.
+        step: iteration number, int32 scalar.
         places: index of each sample in the global batch, uint32 `[samples]`.
-        stream, streams: which of the iteration's updates this is, and how many there are.
+        updates: how many updates draw.
         latent_size: length of a latent vector.
-        uniforms: how many uniform numbers each sample needs besides.
+
+    Returns:
+        One `Draws` per update.
     """
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places * streams + stream)
-    normals = jax.vmap(lambda sample_key: jax.random.normal(sample_key, (latent_size + uniforms,)))(keys)
-    return Draws(keys, normals[:, :latent_size], norm.cdf(normals[:, latent_size:]))
+    key = jax.random.wrap_key_data(jnp.stack([noise_seed, step.astype(jnp.uint32)]), impl="threefry2x32")
+    streams = jnp.arange(updates, dtype=jnp.uint32)[:, None] + places * updates
+    keys = jax.vmap(jax.vmap(lambda stream: jax.random.fold_in(key, stream)))(streams)
+    normals = jax.vmap(jax.vmap(lambda own: jax.random.normal(own, (latent_size + UNIFORMS,))))(keys)
+    latents, uniforms = normals[..., :latent_size], norm.cdf(normals[..., latent_size:])
+    return [Draws(keys[update], latents[update], uniforms[update]) for update in range(updates)]

@@ -27,6 +27,8 @@ from pggan_jax.training.step import make_train_call
 from pggan_jax.training.workdir import Workdir, claim_workdir
 
 ACCELERATOR_STEPS_PER_CALL = 16
+STOP_DELAY = 2
+"""Calls after which a run over several hosts answers a stop request."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ class _Run:
             )
         if found:
             state, position = self.checkpoints.restore(found[-1], self._abstract_state)
+            self._check_continues(position)
             self.log(f"continuing at kimg {position.images_seen / 1000:.1f}, resolution {position.resolution}")
             self._use_program(position.resolution)
         else:
@@ -136,6 +139,21 @@ class _Run:
             self._use_program(position.resolution)
             state = create_train_state(self.config.optimizer, self.program.networks, self.config.run.seed)
         return parallel.replicate(state), position
+
+    def _check_continues(self, position: Position) -> None:
+        """After a change of settings, the schedule must pass through the point where the run stands.
+
+        Raises:
+            UserError: it does not.
+        """
+        here, stage = position.images_seen, self.schedule.stage_at(position.images_seen)
+        folder = self.checkpoints.directory / str(here)
+        if position.resolution > stage.resolution:
+            sizes = f"{position.resolution}x{position.resolution}, but the schedule is at {stage.name} there"
+            raise UserError(f"{folder}: holds networks of {sizes}; networks only grow: bring the old schedule back")
+        if here < stage.end and (here - stage.start) % stage.images_per_step:
+            step = f"{stage.images_per_step} images (batch size x critic steps, from {stage.start:,} images on)"
+            raise UserError(f"{folder}: lies inside a step of {step}; choose batch sizes and phases that meet this point")
 
     def _abstract_state(self, resolution: int) -> TrainState:
         networks = build_program(self.config, resolution, self.loader).networks
@@ -160,6 +178,7 @@ class _Run:
         feed = Feed(self.config, self.schedule, self.loader, steps_per_call=steps_per_call)
         calls = plan_calls(self.schedule, start=self.start, steps_per_call=steps_per_call)
         bar = telemetry.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)
+        vote = parallel.StopVote(delay=STOP_DELAY)
         try:
             with Prefetcher(feed, calls) as prefetched:
                 for call, batch, controls in self.clock.iterate("wait", prefetched):
@@ -169,7 +188,7 @@ class _Run:
                         self.state, sums = self.program.train_call(self.state, *arguments)
                     self.meter.add(sums, steps=call.steps, images=call.end - call.start)
                     bar.update(call.end - call.start, call.stage.name, self.eta.seconds(self._remaining(call.end)))
-                    is_stopping = should_stop() and call.end < total
+                    is_stopping = vote(should_stop()) and call.end < total
                     if call.end == call.tick.end:
                         self._finish_tick(call, save=is_stopping)
                     elif is_stopping:

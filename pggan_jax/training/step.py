@@ -19,7 +19,7 @@ from pggan_jax.networks.build import Networks
 from pggan_jax.networks.layers import InputNoise
 from pggan_jax.networks.resample import downscale, upscale
 from pggan_jax.training import losses
-from pggan_jax.training.draws import Draws, draw, step_key
+from pggan_jax.training.draws import Draws, draw_iteration
 from pggan_jax.training.optimizer import guarded_update, official_adam
 from pggan_jax.training.parallel import mean_over_devices
 from pggan_jax.training.state import TrainState
@@ -105,16 +105,19 @@ def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[T
 def _iteration(
     config: Config, networks: Networks, state: TrainState, batch: Batch, label_table: jax.Array, controls: Controls
 ) -> tuple[TrainState, jax.Array]:
-    streams = config.schedule.critic_steps + 1
-    draw_for = partial(draw, step_key(controls.noise_seed, state.step), streams=streams, latent_size=networks.latent_size)
-    critic_metrics = jnp.zeros(len(METRICS) - 1)
-    for repeat in range(config.schedule.critic_steps):
-        repeat_batch = jax.tree.map(lambda leaf: leaf[repeat], batch)  # noqa: B023
-        state, terms = _update_critic(config, networks, state, repeat_batch, partial(draw_for, stream=repeat), controls)
-        critic_metrics += jnp.stack(terms)
-    state, generator_loss = _update_generator(
-        config, networks, state, batch.places[0], label_table, partial(draw_for, stream=streams - 1), controls
+    *critic_draws, generator_draws = draw_iteration(
+        controls.noise_seed,
+        state.step,
+        batch.places[0],
+        updates=config.schedule.critic_steps + 1,
+        latent_size=networks.latent_size,
     )
+    critic_metrics = jnp.zeros(len(METRICS) - 1)
+    for repeat, draws in enumerate(critic_draws):
+        images, labels = batch.images[repeat], batch.labels[repeat]
+        state, terms = _update_critic(config, networks, state, images, labels, draws, controls)
+        critic_metrics += jnp.stack(terms)
+    state, generator_loss = _update_generator(config, networks, state, label_table, generator_draws, controls)
     metrics = jnp.append(critic_metrics / config.schedule.critic_steps, generator_loss)
     return state.replace(step=state.step + 1), mean_over_devices(metrics)
 
@@ -123,26 +126,26 @@ def _update_critic(
     config: Config,
     networks: Networks,
     state: TrainState,
-    batch: Batch,
-    draw_for: Callable[..., Draws],
+    images: jax.Array,
+    labels: jax.Array,
+    draws: Draws,
     controls: Controls,
 ) -> tuple[TrainState, losses.CriticTerms]:
     """One critic update, then the generator's moving average, as the official code orders them."""
-    draws = draw_for(batch.places, uniforms=2)
     mixing, coin = draws.uniforms[:, 0], draws.uniforms[:, 1]
-    fakes = networks.generator.apply({"params": state.generator}, draws.latents, batch.labels, controls.alpha)
+    fakes = networks.generator.apply({"params": state.generator}, draws.latents, labels, controls.alpha)
     flip = coin < 0.5 if config.data.mirror else None
     has_fade = networks.resolution > config.schedule.start_resolution
-    reals = prepare_reals(batch.images, flip, controls.alpha if has_fade else None)
+    reals = prepare_reals(images, flip, controls.alpha if has_fade else None)
     noise = _critic_noise(config, state, draws.keys)
 
     def loss(params):
         terms = losses.critic_loss(
             config.loss,
-            lambda images: networks.discriminator.apply({"params": params}, images, controls.alpha, noise),
+            lambda x: networks.discriminator.apply({"params": params}, x, controls.alpha, noise),
             reals,
             fakes,
-            batch.labels,
+            labels,
             mixing,
             resolution_ratio=config.data.resolution / networks.resolution,
         )
@@ -179,13 +182,11 @@ def _update_generator(
     config: Config,
     networks: Networks,
     state: TrainState,
-    places: jax.Array,
     label_table: jax.Array,
-    draw_for: Callable[..., Draws],
+    draws: Draws,
     controls: Controls,
 ) -> tuple[TrainState, jax.Array]:
     """One generator update with latents and labels of its own."""
-    draws = draw_for(places, uniforms=1)
     rows = (draws.uniforms[:, 0] * label_table.shape[0]).astype(jnp.int32)
     # A uniform number may round up to 1.
     labels = label_table[jnp.minimum(rows, label_table.shape[0] - 1)]

@@ -57,7 +57,7 @@ class Workdir:
             raise UserError(
                 f"--workdir={self.path}: holds no run (no config.json); give the --workdir that a run was started with"
             )
-        return from_json(self.config.read_text(), str(self.config))
+        return from_json(self.config.read_text(encoding="utf-8", errors="replace"), str(self.config))
 
 
 def claim_workdir(path: Path, config: Config, *, allow_config_change: bool, warn: Callable[[str], None]) -> Workdir:
