@@ -99,6 +99,11 @@ class Loader:
         """Colour channels of the images."""
         return self._pyramid.channels
 
+    @property
+    def warning(self) -> str:
+        """One line about images that were left out, or nothing."""
+        return self._pyramid.warning
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self._pyramid)

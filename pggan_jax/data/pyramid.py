@@ -9,10 +9,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,8 +33,6 @@ _PENDING_BYTES = 64 * 2**20
 _MAX_THREADS = 16
 _SKIPPED_SHOWN = 3
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Pyramid:
@@ -45,11 +42,13 @@ class Pyramid:
         levels: by resolution, from the largest down to 4: uint8 `[images, resolution, resolution, channels]`.
         labels: one-hot float32 `[images, classes]`; `[images, 0]` without classes.
         class_names: one name per class.
+        skipped: why each unusable image was left out, its name included.
     """
 
     levels: Mapping[int, np.ndarray]
     labels: np.ndarray
     class_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -58,6 +57,13 @@ class Pyramid:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def warning(self) -> str:
+        """One line about the images that were left out, or nothing."""
+        if not self.skipped:
+            return ""
+        return f"left out {len(self.skipped)} unusable image{'s' * (len(self.skipped) > 1)}: {_examples(self.skipped)}"
 
 
 def build_pyramid(source: Source, *, resolution: int, cache: Path | None, progress: bool = True) -> Pyramid:
@@ -84,8 +90,8 @@ def build_pyramid(source: Source, *, resolution: int, cache: Path | None, progre
             labels[row] = label
 
         count, skipped = _read_all(source, sizes, store, progress=progress)
-        _warn_of_skipped(source.name, skipped)
-        return Pyramid({size: level[:count] for size, level in levels.items()}, labels[:count], source.class_names)
+        levels = {size: level[:count] for size, level in levels.items()}
+        return Pyramid(levels, labels[:count], source.class_names, tuple(skipped))
     key = f"{FORMAT_VERSION} {resolution} {source.channels} {source.class_names} {source.fingerprint()}"
     folder = cache / hashlib.sha256(os.fsencode(key)).hexdigest()[:20]
     try:
@@ -167,16 +173,10 @@ def _read_all(
     return row, skipped
 
 
-def _examples(skipped: list[str]) -> str:
+def _examples(skipped: Sequence[str]) -> str:
     """The first few reasons."""
     more = len(skipped) - _SKIPPED_SHOWN
     return "; ".join(skipped[:_SKIPPED_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _warn_of_skipped(name: str, skipped: list[str]) -> None:
-    """One line, if there is anything to say."""
-    if skipped:
-        _log.warning("%s: left out %d unusable image%s: %s", name, len(skipped), "s"[: len(skipped) > 1], _examples(skipped))
 
 
 @contextmanager
@@ -199,8 +199,7 @@ def _open_cached(folder: Path, sizes: tuple[int, ...], source: Source) -> Pyrami
     whole = all(level.shape == shapes[size] and level.dtype == np.uint8 for size, level in levels.items())
     if not whole or labels.shape != (info["images"], len(source.class_names)):
         return None
-    _warn_of_skipped(source.name, info["skipped"])
-    return Pyramid(levels, labels, source.class_names)
+    return Pyramid(levels, labels, source.class_names, tuple(info["skipped"]))
 
 
 def _write_cached(folder: Path, source: Source, sizes: tuple[int, ...], *, progress: bool) -> None:

@@ -101,8 +101,7 @@ class Discriminator(nn.Module):
             x = DiscriminatorBlock(self.config, resolution, name=f"block_{resolution}x{resolution}")(x, noise)
             if resolution == self.resolution > self.start_resolution:
                 old = self._from_rgb(downscale(images), resolution // 2)
-                weight = jnp.asarray(alpha, x.dtype)
-                x = old * (1 - weight) + x * weight
+                x = (old * (1.0 - jnp.float32(alpha)) + x * jnp.float32(alpha)).astype(x.dtype)
             resolution //= 2
         outputs = DiscriminatorHead(self.config, self.label_size, self.axis_name, name="block_4x4")(x, noise)
         return outputs[:, 0], outputs[:, 1:]

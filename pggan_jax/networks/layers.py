@@ -137,11 +137,11 @@ def _mean_stddev(grouped: jax.Array, axis: int, unbiased: bool) -> jax.Array:
 
 
 def _stddev_over_all_devices(values: jax.Array, unbiased: bool, axis_name: str | None) -> jax.Array:
-    if axis_name is None:
+    if axis_name is None or lax.axis_size(axis_name) == 1:
         return _mean_stddev(values[:, None], 0, unbiased)[0]
     size = values.shape[0] * lax.axis_size(axis_name)
     centred = values - lax.pmean(values.mean(axis=0), axis_name)
-    variance = lax.psum(jnp.square(centred).sum(axis=0), axis_name) / max(1, size - unbiased)
+    variance = lax.psum(jnp.square(centred).sum(axis=0), axis_name) / (size - unbiased)
     return jnp.sqrt(variance + STDDEV_EPSILON).mean()
 
 

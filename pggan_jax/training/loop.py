@@ -206,6 +206,8 @@ class _Run:
             f"{len(self.loader):,} images, {self.loader.channels} channel(s){labels}; {parallel.describe_devices()}; "
             f"kimg {self.start / 1000:.1f} of {self.schedule.total_images / 1000:.1f}; writing to {self.paths.path}"
         )
+        if self.loader.warning:
+            self.log(f"{self.config.data.source}: {self.loader.warning}")
         if self.start == 0 and self.is_main:
             with self.clock.phase("snapshot"):
                 self.snapshots.write_reals()
