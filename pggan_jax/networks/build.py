@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pggan_jax.config import Config
 from pggan_jax.networks.discriminator import Discriminator
 from pggan_jax.networks.generator import Generator, latent_size
+from pggan_jax.networks.layers import Equalized
 
 
 @dataclass(frozen=True)
@@ -50,18 +55,38 @@ def build_networks(
 def initialize(networks: Networks, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters of generator and discriminator.
 
-    A leaf's value depends on the seed and its path alone, so a layer starts the same whenever it is grown.
+    A leaf's value depends on the seed and its path alone, so a layer starts the same whenever it is grown. They are drawn on
+    the host: compiling a random generator for some fifty shapes would take longer than the first step.
     """
-    generator_key, discriminator_key = jax.random.split(jax.random.key(seed))
     generator, discriminator = networks.generator, networks.discriminator.clone(axis_name=None)
     size = networks.resolution
+    latents = jax.ShapeDtypeStruct((1, networks.latent_size), jnp.float32)
+    labels = jax.ShapeDtypeStruct((1, generator.label_size), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, size, size, generator.channels), jnp.float32)
+    return (
+        _draw_parameters(generator, (latents, labels), f"{seed} generator"),
+        _draw_parameters(discriminator, (images,), f"{seed} discriminator"),
+    )
 
-    @jax.jit
-    def draw() -> tuple[dict[str, Any], dict[str, Any]]:
-        latents = jnp.zeros((1, networks.latent_size))
-        labels = jnp.zeros((1, generator.label_size))
-        images = jnp.zeros((1, size, size, generator.channels))
-        of_generator = generator.init(generator_key, latents, labels)["params"]
-        return of_generator, discriminator.init(discriminator_key, images)["params"]
 
-    return draw()
+def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], stream: str) -> dict[str, Any]:
+    """What `module.init` would hold, with normal weights and zero biases as `Equalized` stores them."""
+    stddevs: dict[str, float] = {}
+
+    def note_stddev(next_function, args, kwargs, context):
+        layer = context.module
+        if isinstance(layer, Equalized) and context.method_name == "__call__":
+            stddevs["/".join((*layer.path, "kernel"))] = layer.stored_stddev(args[0].shape[-1])
+        return next_function(*args, **kwargs)
+
+    with nn.intercept_methods(note_stddev):
+        shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+    drawn = {}
+    for path, leaf in flatten_dict(shapes, sep="/").items():
+        if path in stddevs:
+            digest = hashlib.sha256(f"{stream} {path}".encode()).digest()
+            normal = np.random.RandomState(np.frombuffer(digest, np.uint32)).standard_normal(leaf.shape)
+            drawn[path] = jnp.asarray(normal * stddevs[path], leaf.dtype)
+        else:
+            drawn[path] = jnp.zeros(leaf.shape, leaf.dtype)
+    return unflatten_dict(drawn, sep="/")

@@ -54,14 +54,22 @@ class Equalized(nn.Module):
     dtype: str = "float32"
     bias_features: int = 0
 
+    def scale(self, features_in: int) -> float:
+        """gain / sqrt(fan_in)."""
+        return self.gain / math.sqrt(max(1, self.kernel_size) ** 2 * features_in)
+
+    def stored_stddev(self, features_in: int) -> float:
+        """Standard deviation that the weights are stored with."""
+        return 1.0 if self.use_wscale else self.scale(features_in)
+
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """`x` `[batch, ..., c_in]` to (the layer's linear output, its bias), apart so that callers can reshape in between."""
         size = self.kernel_size
         shape = (size, size, x.shape[-1], self.features) if size else (x.shape[-1], self.features)
-        scale = self.gain / math.sqrt(math.prod(shape[:-1]))
-        stored_stddev, runtime_factor = (1.0, scale) if self.use_wscale else (scale, 1.0)
-        kernel = self.param("kernel", nn.initializers.normal(stored_stddev), shape, jnp.float32)
+        runtime_factor = self.scale(x.shape[-1]) if self.use_wscale else 1.0
+        initializer = nn.initializers.normal(self.stored_stddev(x.shape[-1]))
+        kernel = self.param("kernel", initializer, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.bias_features or self.features,), jnp.float32)
         kernel = (kernel * runtime_factor).astype(self.dtype)
         bias = bias.astype(self.dtype)

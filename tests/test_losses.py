@@ -1,0 +1,263 @@
+"""Every game against its formula in float64, on critics whose gradients are known; LSGAN's average and noise strength."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pggan_jax.config import LossConfig
+from pggan_jax.training.losses import (
+    critic_loss,
+    generator_loss,
+    gradient_norms,
+    lsgan_noise_strength,
+    update_lsgan_average,
+)
+
+GAMES = ("wgan_gp", "lsgan", "logistic", "hinge")
+BATCH, SHAPE, LABELS = 6, (4, 4, 3), 3
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+REALS, FAKES = normal(0, BATCH, *SHAPE), normal(1, BATCH, *SHAPE)
+MIXING = np.linspace(0.0, 0.9, BATCH, dtype=np.float32)
+ONE_HOT = np.eye(LABELS, dtype=np.float32)[np.arange(BATCH) % LABELS]
+WEIGHTS, LABEL_WEIGHTS, SCALE = normal(2, *SHAPE), normal(3, *SHAPE, LABELS), normal(4, *SHAPE)
+NO_LABELS = np.zeros((BATCH, 0), np.float32)
+
+
+def linear(images, labels: int = 0):
+    """Scores with the same gradient, WEIGHTS, everywhere."""
+    return jnp.tensordot(images, WEIGHTS, 3) + 0.7, jnp.tensordot(images, LABEL_WEIGHTS[..., :labels], 3)
+
+
+def curved(images):
+    """Scores with gradient SCALE * image, so that it tells where it was taken."""
+    return 0.5 * (SCALE * jnp.square(images)).sum(axis=(1, 2, 3)), jnp.zeros((images.shape[0], 0))
+
+
+def linear_scores(images: np.ndarray) -> np.ndarray:
+    return np.tensordot(images.astype(np.float64), WEIGHTS.astype(np.float64), 3) + 0.7
+
+
+def curved_scores(images: np.ndarray) -> np.ndarray:
+    return 0.5 * (SCALE.astype(np.float64) * images.astype(np.float64) ** 2).sum(axis=(1, 2, 3))
+
+
+def norms_of(gradients: np.ndarray) -> np.ndarray:
+    return np.sqrt((gradients.astype(np.float64) ** 2).sum(axis=(1, 2, 3)))
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0.0, x)
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    chosen = (logits * labels).sum(axis=1)
+    return float((np.log(np.exp(logits).sum(axis=1)) - chosen).mean())
+
+
+def terms(config: LossConfig, critic: Callable = curved, labels: np.ndarray = NO_LABELS, ratio: float = 1.0):
+    return critic_loss(config, critic, REALS, FAKES, labels, MIXING, resolution_ratio=ratio)
+
+
+def mixed_norms() -> np.ndarray:
+    mixing = MIXING.astype(np.float64)[:, None, None, None]
+    return norms_of(SCALE * (REALS * (1 - mixing) + FAKES * mixing))
+
+
+# Gradient norms
+
+
+def test_gradient_norms_are_exact():
+    np.testing.assert_allclose(gradient_norms(linear, REALS), np.full(BATCH, np.linalg.norm(WEIGHTS)), rtol=1e-5)
+    np.testing.assert_allclose(gradient_norms(curved, REALS), norms_of(SCALE * REALS), rtol=1e-5)
+
+
+def test_the_sum_of_scores_is_differentiated():
+    """As through minibatch stddev, an image also moves the scores of others."""
+
+    def neighbours(images):
+        return (images * jnp.roll(images, 1, axis=0)).sum(axis=(1, 2, 3)), None
+
+    expected = norms_of(np.roll(REALS, 1, axis=0) + np.roll(REALS, -1, axis=0))
+    np.testing.assert_allclose(gradient_norms(neighbours, REALS), expected, rtol=1e-5)
+
+
+def test_gradient_norms_of_bfloat16_images_are_squared_in_float32():
+    images = jnp.full((1, 16, 16, 1), 1.0, jnp.bfloat16)
+    norms = gradient_norms(lambda x: (x.sum(axis=(1, 2, 3)), None), images)
+    assert norms.dtype == jnp.float32
+    np.testing.assert_allclose(norms, [16.0])
+
+
+def loss_gradient(config: LossConfig, critic: Callable, parameter) -> jax.Array:
+    return jax.grad(lambda parameter: terms(config, functools.partial(critic, parameter)).loss)(parameter)
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_a_critic_without_gradient_gives_finite_gradients(game):
+    """A constant critic, and one that is dead on some images only."""
+
+    def scaled(parameter, images):
+        return parameter * images.sum(axis=(1, 2, 3)), NO_LABELS
+
+    def sparse(parameter, images):
+        return parameter * (images * (jnp.arange(BATCH) % 2)[:, None, None, None]).sum(axis=(1, 2, 3)), NO_LABELS
+
+    assert np.isfinite(loss_gradient(LossConfig(name=game), scaled, 0.0))
+    assert np.isfinite(loss_gradient(LossConfig(name=game), sparse, 0.3))
+
+
+def test_a_dead_critic_pays_the_whole_target():
+    dead = lambda images: (0.0 * images.sum(axis=(1, 2, 3)), NO_LABELS)  # noqa: E731
+    result = terms(LossConfig(gp_target=3.0), dead)
+    np.testing.assert_allclose(result.gradient_penalty, 9.0)
+    np.testing.assert_allclose(result.loss, 10.0)
+
+
+# Critics' games
+
+
+@pytest.mark.parametrize(("target", "weight", "drift"), [(1.0, 10.0, 0.001), (750.0, 10.0, 0.001), (2.0, 3.0, 0.5)])
+def test_wgan_gp(target, weight, drift):
+    result = terms(LossConfig(gp_target=target, gp_weight=weight, drift=drift))
+    real, fake = curved_scores(REALS), curved_scores(FAKES)
+    penalty = ((mixed_norms() - target) ** 2).mean()
+    expected = fake.mean() - real.mean() + weight / target**2 * penalty + drift * (real**2).mean()
+    np.testing.assert_allclose(result.real_score, real.mean(), rtol=1e-5)
+    np.testing.assert_allclose(result.fake_score, fake.mean(), rtol=1e-5)
+    np.testing.assert_allclose(result.gradient_penalty, penalty, rtol=1e-5)
+    np.testing.assert_allclose(result.loss, expected, rtol=1e-5)
+
+
+def test_mixing_runs_from_real_to_fake():
+    """At 0 the penalised image is the real one; one number serves all pixels of an image."""
+    config = LossConfig(gp_target=1.0)
+    at_real = critic_loss(config, curved, REALS, FAKES, NO_LABELS, np.zeros(BATCH), resolution_ratio=1.0)
+    np.testing.assert_allclose(at_real.gradient_penalty, ((norms_of(SCALE * REALS) - 1) ** 2).mean(), rtol=1e-5)
+    at_fake = critic_loss(config, curved, REALS, FAKES, NO_LABELS, np.ones(BATCH), resolution_ratio=1.0)
+    np.testing.assert_allclose(at_fake.gradient_penalty, ((norms_of(SCALE * FAKES) - 1) ** 2).mean(), rtol=1e-5)
+
+
+def test_the_norm_is_measured_at_full_resolution_or_at_the_current_one():
+    full = terms(LossConfig(gradient_norm="full_resolution"), ratio=4.0)
+    current = terms(LossConfig(gradient_norm="current"), ratio=4.0)
+    np.testing.assert_allclose(full.gradient_penalty, ((mixed_norms() / 4 - 1) ** 2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(current.gradient_penalty, ((mixed_norms() - 1) ** 2).mean(), rtol=1e-5)
+
+
+def test_full_resolution_norm_is_that_of_a_critic_of_upscaled_images():
+    """The claim itself (spec 3.4): a critic that first averages 4x4 blocks, differentiated at the larger images."""
+
+    def of_upscaled(images):
+        return curved(images.reshape(BATCH, 4, 4, 4, 4, 3).mean(axis=(2, 4)))
+
+    upscaled = REALS.repeat(4, axis=1).repeat(4, axis=2)
+    np.testing.assert_allclose(gradient_norms(of_upscaled, upscaled), gradient_norms(curved, REALS) / 4.0, rtol=1e-5)
+
+
+def test_lsgan():
+    result = terms(LossConfig(name="lsgan"))
+    expected = (curved_scores(REALS) ** 2).mean() + 0.1 * ((curved_scores(FAKES) - 1) ** 2).mean()
+    np.testing.assert_allclose(result.loss, expected, rtol=1e-5)
+    assert result.gradient_penalty == 0.0
+
+
+@pytest.mark.parametrize("gamma", [0.0, 10.0, 0.3])
+@pytest.mark.parametrize("game", ["logistic", "hinge"])
+def test_logistic_and_hinge_with_r1(game, gamma):
+    result = terms(LossConfig(name=game, r1_gamma=gamma))
+    real, fake = curved_scores(REALS), curved_scores(FAKES)
+    if game == "logistic":
+        expected = softplus(fake).mean() + softplus(-real).mean()
+    else:
+        expected = np.maximum(1 + fake, 0).mean() + np.maximum(1 - real, 0).mean()
+    penalty = (norms_of(SCALE * REALS) ** 2).mean() if gamma else 0.0
+    np.testing.assert_allclose(result.gradient_penalty, penalty, rtol=1e-5)
+    np.testing.assert_allclose(result.loss, expected + 0.5 * gamma * penalty, rtol=1e-5)
+
+
+def test_r1_does_not_ask_for_the_full_resolution():
+    first, second = (terms(LossConfig(name="logistic"), ratio=ratio) for ratio in (1.0, 8.0))
+    assert first.loss == second.loss
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_the_classifier_term_is_on_reals_and_fakes(game):
+    config = LossConfig(name=game, label_weight=0.4)
+    with_labels = terms(config, functools.partial(linear, labels=LABELS), ONE_HOT)
+    without = terms(config, linear)
+    logits = [np.tensordot(images.astype(np.float64), LABEL_WEIGHTS, 3) for images in (REALS, FAKES)]
+    expected = 0.4 * sum(cross_entropy(of_images, ONE_HOT) for of_images in logits)
+    np.testing.assert_allclose(with_labels.loss - without.loss, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_the_critic_prefers_high_scores_for_reals(game):
+    """One step against the gradient moves a bias on reals up, or in LSGAN towards its target 0 from above, down."""
+
+    def shifted(shift, images):
+        is_real = jnp.abs(images - REALS).sum() == 0.0
+        return jnp.where(is_real, shift, 0.0) + jnp.zeros(BATCH) + 0.0 * images.sum(), NO_LABELS
+
+    slope = float(loss_gradient(LossConfig(name=game, drift=0.0), shifted, 0.5))
+    assert slope > 0 if game == "lsgan" else slope < 0
+
+
+# Generator's games
+
+
+@pytest.mark.parametrize(
+    ("game", "formula"),
+    [
+        ("wgan_gp", lambda scores: -scores.mean()),
+        ("lsgan", lambda scores: (scores**2).mean()),
+        ("logistic", lambda scores: softplus(-scores).mean()),
+        ("hinge", lambda scores: -scores.mean()),
+    ],
+)
+def test_generator_games(game, formula):
+    scores = normal(7, BATCH) * 3
+    loss = generator_loss(LossConfig(name=game), scores, NO_LABELS, NO_LABELS)
+    np.testing.assert_allclose(loss, formula(scores.astype(np.float64)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_generators_classifier_term(game):
+    scores, logits = normal(7, BATCH), normal(8, BATCH, LABELS)
+    config = LossConfig(name=game, label_weight=0.25)
+    extra = generator_loss(config, scores, logits, ONE_HOT) - generator_loss(config, scores, NO_LABELS, NO_LABELS)
+    np.testing.assert_allclose(extra, 0.25 * cross_entropy(logits.astype(np.float64), ONE_HOT), rtol=1e-4)
+
+
+def test_saturated_scores_stay_finite():
+    scores = np.array([-1e4, 1e4, 0.0], np.float32)
+    config = LossConfig(name="logistic")
+    value, slope = jax.value_and_grad(lambda scores: generator_loss(config, scores, NO_LABELS[:3], NO_LABELS[:3]))(scores)
+    assert np.isfinite(value)
+    assert np.isfinite(slope).all()
+
+
+# LSGAN's average
+
+
+@pytest.mark.parametrize(("average", "strength"), [(0.0, 0.0), (0.5, 0.0), (0.6, 0.002), (1.0, 0.05)])
+def test_lsgan_noise_strength(average, strength):
+    np.testing.assert_allclose(lsgan_noise_strength(jnp.asarray(average)), strength, atol=1e-7)
+
+
+def test_lsgan_average_clips_what_it_is_fed():
+    average, expected = jnp.zeros(()), 0.0
+    for loss in (0.3, 5.0, -2.0, 1.0, 0.9):
+        average = update_lsgan_average(average, jnp.asarray(loss))
+        expected = 0.9 * expected + 0.1 * min(max(loss, 0.0), 1.0)
+        np.testing.assert_allclose(average, expected, rtol=1e-5)
