@@ -18,7 +18,7 @@ from pggan_jax.config import (
 
 
 def get_config() -> Config:
-    """32 feature maps, 185 kimg. Most of the learning happens at 8x8, where images are cheap.
+    """32 feature maps, 165 kimg. Most of the learning happens at 8x8, where images are cheap.
 
     A short run needs a high learning rate and a moving average that forgets within a fraction of a stage.
     """
@@ -27,7 +27,7 @@ def get_config() -> Config:
         generator=GeneratorConfig(fmap_base=256, fmap_max=32),
         discriminator=DiscriminatorConfig(fmap_base=256, fmap_max=32),
         schedule=ScheduleConfig(
-            stable_kimg_at={4: 10.0, 8: 70.0, 16: 35.0, 32: 20.0},
+            stable_kimg_at={4: 10.0, 8: 60.0, 16: 30.0, 32: 15.0},
             fade_kimg_at={8: 15.0, 16: 20.0, 32: 15.0},
             batch_size_at={4: 32, 8: 32, 16: 16, 32: 16},
             learning_rate=0.003,
