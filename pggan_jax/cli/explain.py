@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from pggan_jax.cli.common import define_config_flags, read_config
+from pggan_jax.cli.arguments import define_config_flags, read_config
 from pggan_jax.errors import UserError
 from pggan_jax.schedule import Schedule
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from pggan_jax.cli.common import DEFAULT_WORKDIR, existing_run
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run
 from pggan_jax.errors import UserError
 
 FLAGS = flags.FlagValues()

@@ -11,7 +11,7 @@ import math
 
 from absl import flags
 
-from pggan_jax.cli.common import define_config_flags, read_config
+from pggan_jax.cli.arguments import define_config_flags, read_config
 from pggan_jax.config import DataConfig
 from pggan_jax.schedule import Schedule, Stage
 

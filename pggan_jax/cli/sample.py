@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from pggan_jax.cli.common import DEFAULT_WORKDIR, existing_run, parse_seeds
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, parse_seeds
 from pggan_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
@@ -26,6 +26,9 @@ flags.DEFINE_integer("columns", None, "columns of grid.png (default: about squar
 flags.DEFINE_integer(
     "zoom", 1, "enlarge each pixel to so many, in every file", flag_values=FLAGS, lower_bound=1, upper_bound=64
 )
+flags.DEFINE_integer(
+    "gap", 0, "black pixels between the pictures of grid.png", flag_values=FLAGS, lower_bound=0, upper_bound=64
+)
 
 PICTURES_AT_ONCE = 1024
 
@@ -37,17 +40,14 @@ def run(values: flags.FlagValues) -> None:
     from tqdm import tqdm
 
     from pggan_jax.generation.sampling import latents_for_seeds, one_hot
-    from pggan_jax.images import make_grid, nearest_upscale, write_png
+    from pggan_jax.images import make_grid, nearest_upscale
     from pggan_jax.training.trained import load_trained
 
     trained = load_trained(workdir, values["checkpoint"].value)
     label_size = trained.position.label_size
     classes = _classes(values["class"].value, seeds, label_size)
     out = Path(values["out"].value).expanduser()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={out}: cannot be made ({error.strerror}); choose a folder you may write to") from None
+    _write({}, out)
     params = trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator
     sampler, pictures = trained.sampler(), []
     with tqdm(total=len(seeds), desc="sampling", unit="img", delay=2, disable=None) as bar:
@@ -57,15 +57,26 @@ def run(values: flags.FlagValues) -> None:
             latents = latents_for_seeds(some, trained.networks.latent_size)
             images = sampler(params, latents, labels, trained.position.alpha)
             images = nearest_upscale(images, values["zoom"].value)
-            for seed, image in zip(some, images, strict=True):
-                write_png(out / f"seed{seed:04d}.png", image)
+            _write({f"seed{seed:04d}.png": image for seed, image in zip(some, images, strict=True)}, out)
             pictures.append(images)
             bar.update(len(some))
     columns = values["columns"].value or math.ceil(math.sqrt(len(seeds)))
-    write_png(out / "grid.png", make_grid(np.concatenate(pictures), columns, gap=values["gap"].value))
+    _write({"grid.png": make_grid(np.concatenate(pictures), columns, gap=values["gap"].value)}, out)
     position = trained.position
     size = f"{position.resolution}x{position.resolution}"
     print(f"{len(seeds)} pictures of {size} from kimg {position.images_seen / 1000:g} -> {out}/ (all in {out / 'grid.png'})")
+
+
+def _write(pictures: dict[str, np.ndarray], folder: Path) -> None:
+    """Make the folder if it is absent, and write PNG files into it."""
+    from pggan_jax.images import write_png
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            write_png(folder / name, picture)
+    except OSError as error:
+        raise UserError(f"--out={folder}: cannot be written ({error.strerror}); choose a folder you may write to") from None
 
 
 def _classes(wanted: int | None, seeds: list[int], label_size: int) -> list[int]:

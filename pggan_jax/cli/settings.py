@@ -9,7 +9,7 @@ from typing import get_args
 
 from absl import flags
 
-from pggan_jax.cli.common import define_config_flags, read_config
+from pggan_jax.cli.arguments import define_config_flags, read_config
 from pggan_jax.config_rules import type_name, walk
 
 FLAGS = flags.FlagValues()
@@ -20,8 +20,9 @@ _LIMITS = {"minimum": "at least", "above": "greater than", "maximum": "at most",
 
 def run(values: flags.FlagValues) -> None:
     """Print the list."""
+    config = read_config(values).config
     print(f"values of {values['config'].value}; change one with --set NAME=VALUE, repeated for more\n")
-    for path, value, hint, metadata in walk(read_config(values).config):
+    for path, value, hint, metadata in walk(config):
         shown = ",".join(f"{key}:{item:g}" for key, item in value.items()) if get_args(hint) else value
         shown = str(shown).lower() if hint is bool else shown
         limits = [f"{words} {metadata[name]:g}" for name, words in _LIMITS.items() if name in metadata]

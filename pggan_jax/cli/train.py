@@ -13,7 +13,7 @@ from types import FrameType
 
 from absl import flags
 
-from pggan_jax.cli.common import DEFAULT_EXPERIMENT, DEFAULT_WORKDIR, define_config_flags, define_host_flags, read_config
+from pggan_jax.cli.arguments import DEFAULT_EXPERIMENT, DEFAULT_WORKDIR, define_config_flags, define_host_flags, read_config
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)

@@ -26,8 +26,10 @@ def latents_for_grid(seed: int, count: int, size: int) -> np.ndarray:
 
 
 def one_hot(classes: Sequence[int] | np.ndarray, label_size: int) -> np.ndarray:
-    """Class numbers to float32 `[count, label_size]`."""
-    return np.eye(label_size, dtype=np.float32)[np.asarray(classes, np.int64) % max(label_size, 1)]
+    """Class numbers, modulo the number of classes, to float32 `[count, label_size]`; empty rows without classes."""
+    if not label_size:
+        return np.zeros((len(classes), 0), np.float32)
+    return np.eye(label_size, dtype=np.float32)[np.asarray(classes, np.int64) % label_size]
 
 
 class Sampler:

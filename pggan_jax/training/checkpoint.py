@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -126,6 +127,7 @@ class Checkpoints:
         position = self.position(images_seen)
         abstract = abstract_state(position.resolution)
         template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
+        self._check_shapes(images_seen, abstract)
         try:
             restored = self._manager.restore(images_seen, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))
         except Exception as error:
@@ -134,6 +136,20 @@ class Checkpoints:
         if state_digest(state) != position.digest:
             raise self._damaged(images_seen, "its contents do not have the digest they were saved with")
         return state, position
+
+    def _check_shapes(self, images_seen: int, abstract: TrainState) -> None:
+        """Orbax would give arrays of another shape without a word, or blame the folder."""
+        try:
+            saved = _leaf_shapes(self._manager.item_metadata(images_seen)["state"].tree)
+        except Exception as error:
+            raise self._damaged(images_seen, _first_line(error)) from error
+        wanted = _leaf_shapes(abstract)
+        for path in sorted(saved.keys() | wanted.keys()):
+            if saved.get(path) != wanted.get(path):
+                raise UserError(
+                    f"{self.directory / str(images_seen)}: holds other networks: {path} has shape {saved.get(path, 'none')} "
+                    f"there, but {wanted.get(path, 'none')} with these settings; use the settings of the run's config.json"
+                )
 
     def _damaged(self, images_seen: int, reason: str) -> UserError:
         return UserError(
@@ -153,3 +169,9 @@ class Checkpoints:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def _leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes by paths such as 'generator/block_4x4/conv/kernel', the same for dataclasses, named tuples and dicts."""
+    named = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(str(getattr(key, "name", getattr(key, "key", key))) for key in path): leaf.shape for path, leaf in named}

@@ -24,7 +24,7 @@ from pggan_jax.training.meter import TickMeter
 from pggan_jax.training.snapshots import Snapshots
 from pggan_jax.training.state import TrainState, create_train_state, grow_train_state, reset_moments
 from pggan_jax.training.step import make_train_call
-from pggan_jax.training.workdir import Workdir, claim_workdir
+from pggan_jax.training.workdir import Workdir, claim_workdir, store_config
 
 ACCELERATOR_STEPS_PER_CALL = 16
 STOP_DELAY = 2
@@ -88,6 +88,8 @@ def train(
     parallel.wait_for_all("workdir")
     run = _Run(config, schedule, paths, loader)
     try:
+        if warnings:
+            store_config(paths, config)
         for warning in warnings:
             run.log(warning)
         return run.to_the_end(should_stop)

@@ -66,7 +66,8 @@ def claim_workdir(path: Path, config: Config, *, allow_config_change: bool, warn
     Args:
         path: the folder; made if absent.
         config: what the run is about to use.
-        allow_config_change: accept another configuration than the stored one and store the new one.
+        allow_config_change: accept another configuration than the stored one. `store_config` then replaces it, once it is
+            known that the run can go on with the new one.
         warn: told what changed, if that was allowed.
 
     Raises:
@@ -89,7 +90,13 @@ def claim_workdir(path: Path, config: Config, *, allow_config_change: bool, warn
             raise UserError(
                 f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
             )
-        write_atomically(workdir.config, to_json(config).encode())
+        else:
+            store_config(workdir, config)
     except OSError as error:
         raise UserError(f"--workdir={path}: cannot be written ({error.strerror}); choose a folder you may write to") from error
     return workdir
+
+
+def store_config(workdir: Workdir, config: Config) -> None:
+    """Write config.json."""
+    write_atomically(workdir.config, to_json(config).encode())

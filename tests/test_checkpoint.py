@@ -1,0 +1,220 @@
+"""Checkpoints: which are kept, that what is read is what was saved, and one line for each kind of damage."""
+
+from __future__ import annotations
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_loop import (
+    copy_of,
+    digest,
+    finished_labelled_run,
+    labelled_config,
+    quick_compilation,
+    run_small,
+    small_config,
+)
+
+from pggan_jax.config import OptimizerConfig
+from pggan_jax.config_io import replace_setting, to_json
+from pggan_jax.errors import UserError
+from pggan_jax.networks.build import build_networks
+from pggan_jax.training import parallel
+from pggan_jax.training.checkpoint import Checkpoints, Position, state_digest
+from pggan_jax.training.state import create_train_state
+from pggan_jax.training.trained import load_trained
+
+quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
+TOTAL = 160
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return build_networks(small_config(), 4, channels=1, label_size=0)
+
+
+@pytest.fixture(scope="module")
+def state(networks):
+    return jax.device_get(create_train_state(OptimizerConfig(), networks, 1))
+
+
+def position_at(images_seen):
+    return Position(images_seen, 4, 1.0, 1, 0, tick_sums=[1.5, 2.0], tick_steps=3, tick_skipped=4)
+
+
+def abstract_for(networks):
+    return lambda _: jax.eval_shape(lambda: create_train_state(OptimizerConfig(), networks, 1))
+
+
+class TestSaveAndRestore:
+    def test_everything_comes_back(self, tmp_path, state, networks):
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        checkpoints.save(parallel.replicate(state), position_at(160))
+        checkpoints.wait()
+        found, position = checkpoints.restore(160, abstract_for(networks))
+        jax.tree.map(np.testing.assert_array_equal, found, state)
+        assert position == Position(**{**position_at(160).__dict__, "digest": state_digest(state)})
+        checkpoints.close()
+
+    def test_a_state_may_be_donated_while_it_is_saved(self, tmp_path, state, networks):
+        """The copy in the checkpoint is that of the call to save, whatever happens to the buffers afterwards."""
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        change = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf * 2, tree), donate_argnums=0)
+        now = parallel.replicate(state)
+        for images_seen in (16, 32, 48):
+            checkpoints.save(now, position_at(images_seen))
+            for _ in range(3):
+                now = change(now)
+        checkpoints.wait()
+        for index, images_seen in enumerate((16, 32, 48)):
+            found, _ = checkpoints.restore(images_seen, abstract_for(networks))
+            jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b * 8**index), found, state)  # noqa: B023
+        checkpoints.close()
+
+    def kept(self, folder, state, **options):
+        checkpoints = Checkpoints(folder, **options)
+        for images_seen in range(400, 4001, 400):
+            checkpoints.save(parallel.replicate(state), position_at(images_seen))
+        checkpoints.close()
+        return Checkpoints(folder, read_only=True).all_images_seen()
+
+    def test_keep_last(self, tmp_path, state):
+        assert self.kept(tmp_path / "few", state, keep_last=2) == [3600, 4000]
+
+    def test_keep_last_and_one_per_span(self, tmp_path, state):
+        assert self.kept(tmp_path / "some", state, keep_last=1, keep_every_kimg=1.5) == [400, 2000, 3600, 4000]
+
+
+class TestDigest:
+    def test_sees_every_leaf_and_type(self, state):
+        plain = state_digest(state)
+        assert len(plain) == 64
+        assert state_digest(jax.tree.map(jnp.asarray, state)) == plain
+        leaves, structure = jax.tree.flatten(state)
+        for index, leaf in enumerate(leaves):
+            changed = [*leaves[:index], np.array(leaf) + np.ones((), leaf.dtype), *leaves[index + 1 :]]
+            assert state_digest(structure.unflatten(changed)) != plain
+        assert state_digest(state.replace(step=state.step.astype(np.int16))) != plain
+
+
+def largest_file(folder):
+    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+def data_files(checkpoint):
+    return sorted(file for file in (checkpoint / "state").rglob("d/*") if file.is_file())
+
+
+def flip(file, share):
+    """Change one bit of the byte that lies at this share of a file."""
+    content = bytearray(file.read_bytes())
+    content[int(len(content) * share)] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def flip_bytes(checkpoint):
+    for file in data_files(checkpoint):
+        flip(file, 0.5)
+
+
+def truncate(checkpoint):
+    file = largest_file(checkpoint / "state")
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def empty(checkpoint):
+    shutil.rmtree(checkpoint)
+    checkpoint.mkdir()
+
+
+def make_foreign(checkpoint):
+    empty(checkpoint)
+    (checkpoint / "holiday.txt").write_text("not a checkpoint")
+
+
+def lose_state(checkpoint):
+    shutil.rmtree(checkpoint / "state")
+
+
+def garble_position(checkpoint):
+    (checkpoint / "position" / "metadata").write_text('{"a": 1}')
+
+
+@pytest.fixture
+def finished(tmp_path_factory):
+    return finished_labelled_run(tmp_path_factory.getbasetemp())
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damage", [flip_bytes, truncate, empty, make_foreign, lose_state, garble_position])
+    def test_is_one_line_that_names_the_folder(self, finished, tmp_path, damage):
+        workdir = copy_of(finished, tmp_path)
+        checkpoint = workdir / "checkpoints" / str(TOTAL)
+        damage(checkpoint)
+        for read in (lambda: load_trained(workdir), lambda: run_small(workdir, labelled_config())):
+            with pytest.raises(UserError, match="cannot be restored") as caught:
+                read()
+            message = str(caught.value)
+            assert "\n" not in message
+            assert message.startswith(f"{checkpoint}: ")
+            assert "delete or move this folder" in message
+
+    def test_no_flipped_byte_restores_another_state(self, finished, tmp_path):
+        """Orbax notices few of them; the digest notices the rest. Bytes that nothing refers to do no harm."""
+        workdir = copy_of(finished, tmp_path)
+        noticed = []
+        for file in data_files(workdir / "checkpoints" / str(TOTAL)):
+            for share in (0.1, 0.4, 0.7):
+                flip(file, share)
+                try:
+                    found = state_digest(load_trained(workdir).state)
+                    assert found == digest(finished)
+                except UserError as error:
+                    noticed.append(str(error))
+                flip(file, share)
+        assert any("do not have the digest" in message for message in noticed)
+        assert digest(workdir) == digest(finished)
+
+    def test_other_folders_are_left_alone(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        (workdir / "checkpoints" / "notes").mkdir()
+        assert digest(workdir) == digest(finished)
+
+
+class TestOtherNetworks:
+    """With --allow_config_change the shapes may not fit: say which leaf, blame nobody, and leave the run as it was."""
+
+    @pytest.mark.parametrize(
+        ("path", "value", "leaf"),
+        [
+            ("generator.fmap_max", 4, "generator/block_4x4/"),
+            ("discriminator.fmap_max", 16, "discriminator/block_4x4/"),
+            ("data.labels", False, "discriminator/block_4x4/dense1/"),
+            ("data.channels", 3, "discriminator/from_rgb_4x4/kernel"),
+            ("optimizer.beta1", 0.5, "discriminator_moments/first/"),
+        ],
+    )
+    def test_names_the_leaf(self, finished, tmp_path, path, value, leaf):
+        workdir = copy_of(finished, tmp_path)
+        config = replace_setting(labelled_config(), path, value)
+        with pytest.raises(UserError, match="holds other networks") as caught:
+            run_small(workdir, config, allow_config_change=True)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert leaf in message
+        assert "delete" not in message
+        assert (workdir / "config.json").read_text() == to_json(labelled_config())
+        assert run_small(workdir, labelled_config())
+
+
+class TestChoose:
+    def test_by_kimg(self, finished):
+        for name in ("latest", "0.16", "160"):
+            assert load_trained(finished, name).position.images_seen == TOTAL
+
+    def test_none_there(self, finished):
+        with pytest.raises(UserError, match=r"--checkpoint=7: .*there are: latest, 0\.16"):
+            load_trained(finished, "7")

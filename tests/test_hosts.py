@@ -1,0 +1,106 @@
+"""Two processes with two devices each, over gloo on this machine: they train what one process with four devices trains."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_cli import environment, small_flags
+from test_loop import BOUNDARY, assert_states_close, finished_run, quick_compilation, run_small, small_config, stats
+
+from pggan_jax.training.trained import load_trained
+
+quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
+
+ROOT = Path(__file__).parent.parent
+TIMEOUT = 400
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start(workdir, tmp_path_factory, *more):
+    """Both processes of a run; their output goes to files beside the workdir."""
+    coordinator = f"127.0.0.1:{free_port()}"
+    processes = []
+    for number in range(2):
+        words = [f"--coordinator={coordinator}", "--num_processes=2", f"--process_id={number}", f"--workdir={workdir}"]
+        env = environment(tmp_path_factory) | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        output = (workdir.parent / f"output{number}.txt").open("w")
+        command = [sys.executable, "launch.py", *small_flags(), *words, *more]
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT))
+    return processes
+
+
+def finish(workdir, processes):
+    """Exit statuses, and what each process said."""
+    try:
+        statuses = [process.wait(TIMEOUT) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return statuses, [(workdir.parent / f"output{number}.txt").read_text() for number in range(2)]
+
+
+@pytest.mark.long
+class TestTwoProcesses:
+    def test_stop_together_continue_and_equal_one_process(self, tmp_path, tmp_path_factory):
+        """Through a growth: stopped in mid-fade by a signal to the second process alone, continued by the same command."""
+        workdir = tmp_path / "run"
+        brief = ("--set", "schedule.fade_kimg=0.48", "--set", "schedule.total_kimg=0.8")
+        processes = start(workdir, tmp_path_factory, *brief)
+        log = workdir / "log.txt"
+        while all(process.poll() is None for process in processes):
+            if log.exists() and "growing to 8x8" in log.read_text():
+                processes[1].send_signal(signal.SIGTERM)
+                break
+        statuses, said = finish(workdir, processes)
+        assert statuses == [75, 75], said
+        stopped_at = load_trained(workdir).position.images_seen
+        assert BOUNDARY < stopped_at < 800
+
+        statuses, said = finish(workdir, start(workdir, tmp_path_factory, *brief))
+        assert statuses == [0, 0], said
+        assert "4 x cpu on 2 hosts" in said[0]
+        assert f"continuing at kimg {stopped_at / 1000:.1f}" in said[0]
+        spoken = [line for line in said[1].splitlines() if line and not line.startswith("[Gloo]")]
+        assert spoken == [], "only the first process speaks"
+
+        alone = tmp_path / "alone"
+        assert run_small(alone, small_config(schedule__fade_kimg=0.48, schedule__total_kimg=0.8))
+        ours, theirs = load_trained(workdir), load_trained(alone)
+        assert ours.position.images_seen == theirs.position.images_seen == 800
+        assert int(ours.state.step) == 50
+        assert_states_close(ours.state.generator_ema, theirs.state.generator_ema, 2e-2)
+        assert len(stats(workdir)) == len(stats(alone)) == 1
+        assert stats(workdir)[0]["loss_d"] == pytest.approx(stats(alone)[0]["loss_d"], abs=1e-2)
+        assert log.read_text().count("growing to 8x8") == 1
+        assert {path.name for path in workdir.iterdir()} == {path.name for path in alone.iterdir()}
+
+    def test_a_run_of_one_process_continues_on_two(self, tmp_path, tmp_path_factory):
+        config = small_config(schedule__stable_kimg=0.16, schedule__fade_kimg=0.16)
+        flags = ("--set", "schedule.stable_kimg=0.16", "--set", "schedule.fade_kimg=0.16")
+        workdir = tmp_path / "run"
+        assert not run_small(workdir, config, stop_at=240)
+        statuses, said = finish(workdir, start(workdir, tmp_path_factory, *flags))
+        assert statuses == [0, 0], said
+        assert load_trained(workdir).position.images_seen == 480
+
+
+def test_another_configuration_on_the_same_folder_stops_both(tmp_path_factory):
+    """One process alone refuses as ever; the flags are those of several hosts."""
+    workdir = finished_run(tmp_path_factory.getbasetemp())
+    words = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=1", "--process_id=0", "--set", "loss.name=hinge"]
+    command = [sys.executable, "launch.py", *small_flags(), f"--workdir={workdir}", *words]
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "loss.name: 'wgan_gp' -> 'hinge'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,350 @@
+"""Whole small runs: one program per resolution, stop and resume without a trace, and what is left in the folder.
+
+The small runs that other files read are made here, once per session.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from pggan_jax.config import (
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+)
+from pggan_jax.config_io import replace_setting, to_json
+from pggan_jax.config_rules import validate
+from pggan_jax.data.dataset import open_loader
+from pggan_jax.errors import UserError
+from pggan_jax.images import grid_size
+from pggan_jax.schedule import Schedule
+from pggan_jax.training import loop
+from pggan_jax.training.trained import load_trained
+
+COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+VOLATILE = {
+    "images_per_second",
+    "seconds_per_tick",
+    "wait_seconds",
+    "compile_seconds",
+    "snapshot_seconds",
+    "save_seconds",
+    "compiles",
+    "memory_bytes",
+    "eta_seconds",
+}
+
+
+def quick_compilation(tmp_path_factory):
+    """Compile without optimising, and each program once per session; for one test file at a time."""
+    changes = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(tmp_path_factory.getbasetemp() / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    before = {name: jax.config.values[name] for name in changes}
+    for values in (changes, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is changes:
+            yield
+
+
+quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
+
+
+def small_config(**changes):
+    """4x4 to 8x8 with one fade: 31 steps, 60 in the fade, 29. Ticks end at 1,008 and 1,920 images. `__` stands for a dot."""
+    config = Config(
+        data=DataConfig(source="digits", resolution=8),
+        generator=GeneratorConfig(fmap_max=8),
+        discriminator=DiscriminatorConfig(fmap_max=8),
+        schedule=ScheduleConfig(
+            stable_kimg=0.48,
+            fade_kimg=0.96,
+            batch_size=16,
+            learning_rate=0.003,
+            repeats=1,
+            tick_kimg=1.0,
+            tick_kimg_at={},
+        ),
+        optimizer=OptimizerConfig(ema_half_life_kimg=0.5),
+        run=RunConfig(grid="4x2"),
+    )
+    for name, value in changes.items():
+        config = replace_setting(config, name.replace("__", "."), value)
+    validate(config)
+    return config
+
+
+BOUNDARY, MID_FADE, FIRST_TICK, TOTAL = 496, 800, 1008, 1920
+
+
+@cache
+def small_loader(data, seed):
+    return open_loader(data, seed=seed, progress=False)
+
+
+_build_program = loop.build_program
+_programs = {}
+
+
+def shared_program(config, resolution, loader):
+    """`loop.build_program`, but runs that differ only in length and housekeeping share what is compiled."""
+    lengths = {"stable_kimg": 1.0, "fade_kimg": 1.0, "total_kimg": 0.0, "tick_kimg": 1.0, "learning_rate": 0.001}
+    key = to_json(replace(config, run=RunConfig(), schedule=replace(config.schedule, **lengths))), resolution
+    if key not in _programs:
+        _programs[key] = _build_program(config, resolution, loader)
+    return _programs[key]
+
+
+def run_small(workdir, config, *, stop_at=None, shared=True, **options):
+    """Train in this process; `stop_at` images asks for a stop after that call."""
+    counted = {"images": -1}
+
+    def should_stop():
+        return stop_at is not None and counted["images"] >= stop_at
+
+    enter_stage = loop._Run._enter_stage
+
+    def note_call(run, call):
+        counted["images"] = call.end
+        enter_stage(run, call)
+
+    with (
+        mock.patch.object(loop, "build_program", shared_program if shared else _build_program),
+        mock.patch.object(loop._Run, "_enter_stage", note_call),
+    ):
+        loader = small_loader(config.data, config.run.seed)
+        return loop.train(config, workdir, loader, should_stop=should_stop, **options)
+
+
+@cache
+def finished_run(folder):
+    """A complete run 4x4 -> 8x8, for reading only; `folder` is the session's."""
+    workdir = folder / "finished"
+    assert run_small(workdir, small_config())
+    return workdir
+
+
+@cache
+def finished_labelled_run(folder):
+    """A complete run at 4x4 alone with labels, for reading only; `folder` is the session's."""
+    workdir = folder / "labelled"
+    assert run_small(workdir, labelled_config())
+    return workdir
+
+
+def labelled_config():
+    return small_config(data__resolution=4, data__labels=True, schedule__stable_kimg=0.16)
+
+
+def copy_of(workdir, tmp_path, name="copy"):
+    return Path(shutil.copytree(workdir, tmp_path / name))
+
+
+def stats(workdir):
+    return [json.loads(line) for line in (workdir / "stats.jsonl").read_text().splitlines()]
+
+
+def lasting(records):
+    """What two runs of the same settings must agree on."""
+    return [{key: value for key, value in record.items() if key not in VOLATILE} for record in records]
+
+
+def digest(workdir, checkpoint="latest"):
+    return load_trained(workdir, checkpoint).position.digest
+
+
+def assert_states_close(first, second, tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), first, second)
+
+
+@pytest.fixture
+def finished(tmp_path_factory):
+    return finished_run(tmp_path_factory.getbasetemp())
+
+
+def brief_config(resolution=8, **changes):
+    """Phases of five steps."""
+    lengths = {"schedule__stable_kimg": 0.08, "schedule__fade_kimg": 0.08, "schedule__learning_rate": 0.001}
+    return small_config(data__resolution=resolution, **lengths, **changes)
+
+
+def run_and_listen(workdir, config):
+    """Run with nothing shared; the names of all programs that XLA compiled meanwhile."""
+    compiled = []
+
+    def listen(event, seconds, **details):
+        if event == COMPILE_EVENT:
+            compiled.append(str(details.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        assert run_small(workdir, config, shared=False)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    return compiled
+
+
+class TestOneProgramPerResolution:
+    def test_two_fades_up_to_sixteen(self, tmp_path):
+        """Five stages, three programs; a mapped function compiles under the name `_fun`."""
+        stages = Schedule(brief_config(16).schedule, 16).stages
+        assert [stage.name for stage in stages] == ["4x4 stable", "8x8 fade", "8x8 stable", "16x16 fade", "16x16 stable"]
+        compiled = run_and_listen(tmp_path, brief_config(16))
+        assert compiled.count("jit(_fun)") == 3, sorted(set(compiled))
+        (record,) = stats(tmp_path)
+        assert (record["compiles"], record["resolution"], record["images_seen"]) == (3, 16, 400)
+
+    def test_several_steps_per_call(self, tmp_path):
+        """Calls of 3 and 2 steps: as many programs, and the same training within rounding."""
+        run_small(tmp_path / "one", brief_config())
+        compiled = run_and_listen(tmp_path / "three", brief_config(run__steps_per_call=3))
+        assert compiled.count("jit(_fun)") == 2, sorted(set(compiled))
+        assert stats(tmp_path / "three")[-1]["compiles"] == 2
+        one, three = (load_trained(tmp_path / name) for name in ("one", "three"))
+        assert int(one.state.step) == int(three.state.step) == 15
+        assert_states_close(one.state, three.state, 1e-3)
+        for name in ("steps", "loss_g", "loss_d", "real_score", "fake_score", "gradient_penalty"):
+            assert stats(tmp_path / "one")[0][name] == pytest.approx(stats(tmp_path / "three")[0][name], rel=1e-3, abs=1e-4)
+
+
+class TestResume:
+    @pytest.mark.parametrize(
+        "stops",
+        [(16,), (BOUNDARY,), (MID_FADE,), (FIRST_TICK,), (BOUNDARY - 16, BOUNDARY, BOUNDARY + 16, 1040, TOTAL - 16)],
+        ids=["start", "growth boundary", "mid-fade and mid-tick", "end of a tick", "five times"],
+    )
+    def test_is_bit_identical(self, finished, tmp_path, stops):
+        for stop_at in stops:
+            assert not run_small(tmp_path / "run", small_config(), stop_at=stop_at)
+            assert load_trained(tmp_path / "run").position.images_seen == stop_at
+        assert run_small(tmp_path / "run", small_config())
+        assert lasting(stats(tmp_path / "run")) == lasting(stats(finished))
+        assert digest(tmp_path / "run") == digest(finished)
+        log = (tmp_path / "run" / "log.txt").read_text()
+        assert log.count("the same command continues") == len(stops) == log.count("continuing at kimg")
+
+    def test_another_seed_is_another_run(self, tmp_path):
+        """The digests above can differ."""
+        for name, seed in (("a", 7), ("b", 8)):
+            assert not run_small(tmp_path / name, small_config(run__seed=seed), stop_at=32)
+        assert digest(tmp_path / "a") != digest(tmp_path / "b")
+
+    def test_after_a_kill_goes_on_from_the_checkpoint_before(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        shutil.rmtree(workdir / "checkpoints" / str(TOTAL))
+        with (workdir / "stats.jsonl").open("a") as file:
+            file.write('{"tick": 3, "images_s')  # cut off while it was written
+        assert run_small(workdir, small_config())
+        assert lasting(stats(workdir)) == lasting(stats(finished))
+        assert digest(workdir) == digest(finished)
+
+    def test_without_any_checkpoint_left_refuses(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        shutil.rmtree(workdir / "checkpoints")
+        with pytest.raises(UserError, match="no checkpoint is left"):
+            run_small(workdir, small_config())
+
+    def test_a_complete_run_says_so(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        before = (workdir / "stats.jsonl").read_bytes()
+        assert run_small(workdir, small_config())
+        assert (workdir / "stats.jsonl").read_bytes() == before
+        assert "the run is complete" in (workdir / "log.txt").read_text()
+
+    def test_a_longer_run_goes_on(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        longer = small_config(schedule__total_kimg=2.0)
+        assert run_small(workdir, longer, allow_config_change=True)
+        assert load_trained(workdir).position.images_seen == 2000
+        log = (workdir / "log.txt").read_text()
+        assert "configuration changed: schedule.total_kimg: 0.0 -> 2.0" in log
+
+    def test_a_new_batch_size_that_cuts_a_step_is_refused(self, tmp_path):
+        assert not run_small(tmp_path / "run", small_config(), stop_at=MID_FADE - 16)
+        with pytest.raises(UserError, match=r"checkpoints/784: .*batch") as caught:
+            run_small(tmp_path / "run", small_config(schedule__batch_size=32), allow_config_change=True)
+        assert "\n" not in str(caught.value)
+
+    def test_a_schedule_that_would_shrink_the_networks_is_refused(self, tmp_path):
+        assert not run_small(tmp_path / "run", small_config(), stop_at=MID_FADE)
+        with pytest.raises(UserError, match=r"8x8.*4x4") as caught:
+            run_small(tmp_path / "run", small_config(schedule__stable_kimg=0.96), allow_config_change=True)
+        assert "\n" not in str(caught.value)
+
+
+class TestFolder:
+    def test_has_everything(self, finished):
+        names = {path.name for path in finished.iterdir()}
+        pictures = {"reals.png", "fakes000000.png", "fakes000001.png"}
+        assert names == pictures | {"config.json", "log.txt", "stats.jsonl", "checkpoints"}
+        assert (finished / "config.json").read_text() == to_json(small_config())
+
+    def test_stats_have_every_field(self, finished):
+        wanted = (
+            "tick kimg images_seen resolution alpha batch_size loss_g loss_d real_score fake_score gradient_penalty "
+            "images_per_second seconds_per_tick wait_seconds skipped_steps compiles memory_bytes eta_seconds"
+        )
+        records = stats(finished)
+        assert len(records) == 2
+        for record in records:
+            assert set(wanted.split()) <= set(record)
+            assert all(record[name] is not None for name in wanted.split())
+        assert [record["images_seen"] for record in records] == [FIRST_TICK, TOTAL]
+        assert [record["steps"] for record in records] == [63, 57]
+        assert [record["tick"] for record in records] == [1, 2]
+        assert records[0]["alpha"] == pytest.approx((FIRST_TICK - 16 - 480) / 960)
+        assert records[1]["alpha"] == 1.0
+        assert records[-1]["eta_seconds"] == 0
+        assert records[0]["eta_seconds"] > 0
+
+    def test_every_tick_has_a_status_line(self, finished):
+        lines = [line for line in (finished / "log.txt").read_text().splitlines() if line.startswith("tick ")]
+        assert len(lines) == 2
+        for word in ("kimg", "res 8", "alpha 1.00", "loss G", "score real", "gp", "img/s", "mem", "skipped 0", "left"):
+            assert word in lines[1]
+
+    def test_the_log_tells_what_grew(self, finished):
+        log = (finished / "log.txt").read_text()
+        assert log.count("growing to 8x8: G kept 6 leaves, new 6 (block_8x8/conv0") == 1
+        assert grid_size("4x2", 8) == (4, 2)
+
+
+class TestNotFinite:
+    def test_skipped_updates_are_on_record(self, tmp_path):
+        """Steps so long that the first ones leave every float: from then on nothing is updated, and the run goes on."""
+        config = small_config(schedule__total_kimg=0.16, schedule__learning_rate=1e30)
+        assert run_small(tmp_path, config)
+        text = (tmp_path / "stats.jsonl").read_text()
+        record = json.loads(text, parse_constant=pytest.fail)
+        assert record["loss_d"] is None
+        assert 10 <= record["skipped_steps"] == record["skipped_steps_in_tick"] < 20
+        state = load_trained(tmp_path).state
+        assert int(state.skipped_generator) + int(state.skipped_discriminator) == record["skipped_steps"]
+        assert int(state.generator_moments.count) == 10 - int(state.skipped_generator)
+        assert f"skipped {record['skipped_steps']}" in (tmp_path / "log.txt").read_text()
+
+
+class TestDevicesCannotShare:
+    def test_is_refused_before_a_folder_is_made(self, tmp_path):
+        with pytest.raises(UserError, match="batch size 6 at 4x4"):
+            run_small(tmp_path / "run", small_config(schedule__batch_size=6, discriminator__minibatch_stddev="none"))
+        assert not (tmp_path / "run").exists()

@@ -1,0 +1,176 @@
+"""What a run tells: numbers that JSON has, an ETA that knows what is still to come, silence where nobody looks."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pggan_jax.training.telemetry import (
+    Clock,
+    CompileCounter,
+    EtaEstimator,
+    Lap,
+    Log,
+    ProgressBar,
+    StatsLog,
+    format_seconds,
+    status_line,
+)
+
+
+class TestEta:
+    def test_unknown_before_anything_was_seen(self):
+        assert math.isnan(EtaEstimator({4: 1.0}).seconds({4: 100}))
+
+    def test_resolutions_not_reached_cost_by_arithmetic(self):
+        eta = EtaEstimator({4: 1.0, 8: 5.0, 16: 30.0})
+        eta.observe(4, images=100, seconds=1.0)
+        assert eta.seconds({4: 100}) == pytest.approx(1.0)
+        assert eta.seconds({4: 100, 8: 100, 16: 10}) == pytest.approx(1.0 + 5.0 + 3.0)
+
+    def test_the_nearest_measured_resolution_counts(self):
+        eta = EtaEstimator({4: 1.0, 8: 5.0, 16: 30.0})
+        eta.observe(4, images=100, seconds=1.0)
+        eta.observe(8, images=100, seconds=2.0)
+        assert eta.seconds({16: 100}) == pytest.approx(2.0 * 30 / 5)
+
+    def test_newer_notes_weigh_more(self):
+        eta = EtaEstimator({4: 1.0})
+        for seconds in (100.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0):
+            eta.observe(4, images=1, seconds=seconds)
+        assert eta.seconds({4: 1}) == pytest.approx(1.0, abs=0.5)
+
+    def test_nothing_observed_changes_nothing(self):
+        eta = EtaEstimator({4: 1.0})
+        eta.observe(4, images=0, seconds=9.0)
+        assert math.isnan(eta.seconds({4: 1}))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 s"),
+        (12.34, "12.3 s"),
+        (59.9, "59.9 s"),
+        (60, "1m 00s"),
+        (245, "4m 05s"),
+        (3600, "1h 00m"),
+        (3 * 3600 + 7 * 60 + 59, "3h 07m"),
+        (47 * 3600, "47h 00m"),
+        (48 * 3600, "2d 0h"),
+        (52 * 3600, "2d 4h"),
+        (math.nan, "?"),
+    ],
+)
+def test_format_seconds(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+class TestStatsLog:
+    def test_what_is_not_finite_becomes_null(self, tmp_path):
+        log = StatsLog(tmp_path / "stats.jsonl", resume_at=0)
+        log.append({"images_seen": 1, "loss": math.nan, "eta": math.inf, "alpha": 0.5})
+        text = (tmp_path / "stats.jsonl").read_text()
+        assert json.loads(text, parse_constant=pytest.fail) == {"images_seen": 1, "loss": None, "eta": None, "alpha": 0.5}
+
+    def test_drops_what_lies_beyond_the_checkpoint(self, tmp_path):
+        path = tmp_path / "stats.jsonl"
+        path.write_text('{"images_seen": 10}\n{"images_seen": 20}\n{"images_seen": 30}\n5\n{"images_s')
+        StatsLog(path, resume_at=20).append({"images_seen": 40})
+        assert [json.loads(line)["images_seen"] for line in path.read_text().splitlines()] == [10, 20, 40]
+
+    def test_silent_hosts_write_nothing(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        StatsLog(None, resume_at=0).append({"images_seen": 1})
+        assert not list(tmp_path.iterdir())
+
+
+class TestLog:
+    def test_to_terminal_and_file_after_what_was_there(self, tmp_path, capsys):
+        (tmp_path / "log.txt").write_text("before\n")
+        log = Log(tmp_path / "log.txt")
+        log("grün")
+        log.close()
+        assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "before\ngrün\n"
+        assert capsys.readouterr().out == "grün\n"
+
+    def test_silent_hosts_say_nothing(self, capsys):
+        log = Log(None)
+        log("hello")
+        log.close()
+        assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_the_bar_is_silent_where_there_is_no_terminal(monkeypatch, visible):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar = ProgressBar(total_images=100, images_seen=10, visible=visible)
+    for _ in range(5):
+        bar.update(10, "8x8 fade", math.nan)
+    bar.close()
+    assert stream.getvalue() == ""
+
+
+class TestCompileCounter:
+    def test_counts_while_it_watches(self):
+        counter = CompileCounter()
+        argument = np.ones(3, np.float32)
+        try:
+            jax.jit(lambda x: x * 3.25)(argument)
+            assert counter.count == 0
+            with counter.watch():
+                doubled = jax.jit(lambda x: jnp.tanh(x) * 7.125)
+                doubled(argument)
+                assert counter.count == 1
+                doubled(argument)
+                assert counter.count == 1
+            jax.jit(lambda x: x - 9.5)(argument)
+            assert counter.count == 1
+            assert counter.lap() > 0
+            assert counter.lap() == 0
+        finally:
+            counter.close()
+
+    def test_deaf_after_close(self):
+        counter = CompileCounter()
+        counter.close()
+        with counter.watch():
+            jax.jit(lambda x: x * 11.5)(np.ones(5, np.float32))
+        assert counter.count == 0
+
+
+class TestClock:
+    def test_phases_by_lap(self):
+        clock = Clock()
+        with clock.phase("save"):
+            pass
+        clock.add("wait", 2.0)
+        assert list(clock.iterate("wait", [1, 2, 3])) == [1, 2, 3]
+        record = clock.lap().record()
+        assert record["wait_seconds"] >= 2.0
+        assert record["compile_seconds"] == 0.0
+        assert set(record) == {f"{name}_seconds" for name in ("wait", "compile", "snapshot", "save")} | {"seconds_per_tick"}
+        assert clock.lap().record()["wait_seconds"] == 0.0
+
+    def test_training_is_what_is_left(self):
+        assert Lap(10.0, {"wait": 1.0, "compile": 2.0, "snapshot": 3.0, "save": 1.0}).training == pytest.approx(4.0)
+        assert Lap(1.0, {"compile": 2.0}).training > 0
+
+
+def test_a_status_line_with_numbers_that_are_none():
+    names = ("kimg", "alpha", "loss_d", "real_score", "fake_score", "gradient_penalty", "images_per_second", "seconds_per_tick")
+    record = dict.fromkeys(names, 1.5)
+    record |= {"tick": 3, "resolution": 16, "memory_bytes": 2**31, "skipped_steps": 4, "compiles": 2}
+    record |= {"loss_g": math.nan, "eta_seconds": math.nan}
+    line = status_line(record)
+    assert "\n" not in line
+    for words in ("tick 3", "kimg 1.5", "res 16", "loss G nan", "mem 2.0 GiB", "skipped 4", "compiles 2", "left ?"):
+        assert words in line
