@@ -5,7 +5,7 @@
 Subfolders are classes if every image lies in one; --set data.labels=true trains with them. Other sizes by
 --set data.resolution=256; `python launch.py plan` with the same flags tells the cost beforehand.
 
-Cost: not measured as a whole; it is the official network and the v2-1gpu batch sizes and phases, some 5,400 kimg at 128x128: a
+Cost: not measured as a whole; it is the official network and the v2-1gpu batch sizes and phases, 6,600 kimg to 128x128: a
 matter of days on one GPU and not for a CPU.
 Expect: from about 10,000 images of one kind upwards, recognisable pictures from 32x32 on.
 """

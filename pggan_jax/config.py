@@ -127,6 +127,10 @@ class ScheduleConfig:
         OFFICIAL_TICKS, "tick_kimg of single resolutions, as 4:20,8:10", minimum=1, maximum=MAX_KIMG
     )
 
+    def batch_size_for(self, resolution: int) -> int:
+        """Images per step at `resolution`, over all devices."""
+        return self.batch_size_at.get(resolution, self.batch_size)
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:

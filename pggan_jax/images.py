@@ -15,11 +15,6 @@ from PIL import Image
 from pggan_jax.files import write_atomically
 
 
-def to_network_range(images: np.ndarray) -> np.ndarray:
-    """uint8 0..255 to float32 [-1, 1] by x*(2/255) - 1 (spec 3.1)."""
-    return images.astype(np.float32) * np.float32(2.0 / 255.0) - np.float32(1.0)
-
-
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """Network images [-1, 1] to uint8 by round(x*127.5 + 127.5), saturated (spec 7.1). Not-a-number becomes 0."""
     scaled = np.rint(np.asarray(images, np.float32) * 127.5 + 127.5)

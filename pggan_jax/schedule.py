@@ -109,10 +109,6 @@ class Schedule:
     def _fade_images(self, resolution: int) -> float:
         return _snap(1000 * self._config.fade_kimg_at.get(resolution, self._config.fade_kimg))
 
-    def batch_size(self, resolution: int) -> int:
-        """Images per step at `resolution`, over all devices."""
-        return self._config.batch_size_at.get(resolution, self._config.batch_size)
-
     def look(self, images_seen: int) -> Moment:
         """The official formula at exactly `images_seen`, whether or not the run looks at the schedule there (spec 2.4)."""
         phase = min(bisect_right(self._phase_starts, images_seen), len(self.resolutions)) - 1
@@ -127,7 +123,7 @@ class Schedule:
         lod = self._full_log2 - math.log2(resolution) + (1.0 - alpha)
         learning_rate = self._config.learning_rate_at.get(resolution, self._config.learning_rate)
         learning_rate *= ramp(images_seen / 1000, self._config.rampup_kimg)
-        return Moment(images_seen, lod, resolution, alpha, fading, self.batch_size(resolution), learning_rate)
+        return Moment(images_seen, lod, resolution, alpha, fading, self._config.batch_size_for(resolution), learning_rate)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

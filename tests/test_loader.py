@@ -95,7 +95,6 @@ class TestPrefetcher:
             assert list(results) == [2 * request for request in range(100)]
             with pytest.raises(StopIteration):
                 next(results)
-            assert results.wait_seconds >= 0
 
     @pytest.mark.parametrize("depth", [1, 2, 5])
     def test_never_more_than_depth_ahead(self, depth):
@@ -165,7 +164,6 @@ class TestPrefetcher:
             timer = threading.Timer(0.05, go.set)
             timer.start()
             next(results)
-            assert results.wait_seconds > 0
 
     def test_depth_must_be_positive(self):
         with pytest.raises(ValueError, match="depth 0"):

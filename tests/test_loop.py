@@ -41,6 +41,7 @@ VOLATILE = {
     "seconds_per_tick",
     "wait_seconds",
     "compile_seconds",
+    "grow_seconds",
     "snapshot_seconds",
     "save_seconds",
     "compiles",

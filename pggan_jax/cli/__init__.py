@@ -74,6 +74,10 @@ def main(parsed: tuple[str, flags.FlagValues]) -> int:
         # The reader of our output, such as `head`, has seen enough.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        return _report(
+            f"{error.filename or 'input or output'}: {error.strerror or error}; mend that and run the same command again"
+        )
 
 
 def _overview() -> str:

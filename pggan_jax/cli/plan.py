@@ -37,7 +37,8 @@ _COLUMNS = (
 
 def run(values: flags.FlagValues) -> None:
     """Print one row per resolution and the total."""
-    config = read_config(values).config
+    loaded = read_config(values)
+    config = loaded.config
     from tqdm import tqdm
 
     from pggan_jax.training import parallel
@@ -48,7 +49,7 @@ def run(values: flags.FlagValues) -> None:
     by_resolution: dict[int, list[Stage]] = {}
     for stage in schedule.stages:
         by_resolution.setdefault(stage.resolution, []).append(stage)
-    parallel.check_batches(config, {resolution: stages[0].batch_size for resolution, stages in by_resolution.items()})
+    parallel.check_batches(config, loaded.origins)
     channels, label_size = _data_shape(config.data)
     seconds = values["seconds"].value if values["measure"].value else 0.0
     print(f"{parallel.describe_devices()}; {config.data.source}, {channels} channel(s)")

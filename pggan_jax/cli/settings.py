@@ -10,12 +10,10 @@ from typing import get_args
 from absl import flags
 
 from pggan_jax.cli.arguments import define_config_flags, read_config
-from pggan_jax.config_rules import type_name, walk
+from pggan_jax.config_rules import allowed_range, type_name, walk
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
-
-_LIMITS = {"minimum": "at least", "above": "greater than", "maximum": "at most", "below": "less than"}
 
 
 def run(values: flags.FlagValues) -> None:
@@ -25,7 +23,8 @@ def run(values: flags.FlagValues) -> None:
     for path, value, hint, metadata in walk(config):
         shown = ",".join(f"{key}:{item:g}" for key, item in value.items()) if get_args(hint) else value
         shown = str(shown).lower() if hint is bool else shown
-        limits = [f"{words} {metadata[name]:g}" for name, words in _LIMITS.items() if name in metadata]
+        limits = allowed_range(metadata)
         if "choices" in metadata:
-            limits = ["one of " + ", ".join(choice for choice in metadata["choices"] if choice)]
-        print(f"{path} = {shown}\n    {metadata['help']} ({'; '.join([type_name(hint), *limits])})")
+            limits = "one of " + ", ".join(choice for choice in metadata["choices"] if choice)
+        kind = "; ".join(filter(None, [type_name(hint), limits]))
+        print(f"{path} = {shown}\n    {metadata['help']} ({kind})")

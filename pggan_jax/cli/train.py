@@ -1,13 +1,16 @@
 """python launch.py [train] [FLAGS]
 
 Train a network from 4x4 up, or continue: the same command in the same --workdir goes on where the run stopped, also in the
-middle of a fade-in. Ctrl-C saves and stops; a second Ctrl-C stops at once. The workdir gets config.json, log.txt, stats.jsonl
-(one object per tick), reals.png, fakesKKKKKK.png (one grid per tick, by kimg) and checkpoints/.
+middle of a fade-in. Ctrl-C saves and stops with exit status 75; a second Ctrl-C stops at once.
+
+The workdir gets config.json, log.txt, stats.jsonl (one object per tick), reals.png, fakesKKKKKK.png (one grid per tick, named
+by kimg) and checkpoints/.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 
@@ -40,6 +43,7 @@ class StopRequest:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.is_set = True
+        print("stopping after this step and saving; once more to stop at once", file=sys.stderr)
         signal.signal(number, signal.SIG_DFL)
 
     def __call__(self) -> bool:
@@ -55,17 +59,18 @@ def run(values: flags.FlagValues) -> int:
 
     parallel.initialize_hosts(values["coordinator"].value, values["num_processes"].value, values["process_id"].value)
     from pggan_jax.data.dataset import open_loader
-    from pggan_jax.training.loop import train
+    from pggan_jax.training.loop import begin, train
 
-    should_stop = StopRequest()
     config = loaded.config
+    allow_config_change = values["allow_config_change"].value
+    begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)
     loader = open_loader(config.data, seed=config.run.seed, progress=parallel.is_main_process())
     is_complete = train(
         config,
         workdir,
         loader,
-        allow_config_change=values["allow_config_change"].value,
-        should_stop=should_stop,
+        allow_config_change=allow_config_change,
+        should_stop=StopRequest(),
     )
     return 0 if is_complete else EXIT_STOPPED
 

@@ -7,7 +7,6 @@ array of positions of any shape gives images of that shape.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -127,9 +126,6 @@ class Prefetcher(Iterator[Result], Generic[Request, Result]):
     """Yields `make(request)` for each request, in order, made ahead by one background thread.
 
     Use it as a context manager or call `close`: otherwise the thread waits for its consumer until the process ends.
-
-    Attributes:
-        wait_seconds: total time that the consumer has waited for results; near 0 when the data keep up with the training.
     """
 
     def __init__(self, make: Callable[[Request], Result], requests: Iterable[Request], *, depth: int = 2) -> None:
@@ -142,7 +138,6 @@ class Prefetcher(Iterator[Result], Generic[Request, Result]):
         """
         if depth < 1:
             raise ValueError(f"depth {depth} is less than 1")
-        self.wait_seconds = 0.0
         self._make = make
         self._requests = requests
         self._depth = depth
@@ -155,10 +150,8 @@ class Prefetcher(Iterator[Result], Generic[Request, Result]):
         self._thread.start()
 
     def __next__(self) -> Result:
-        started = time.perf_counter()
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._finished or self._closed)
-            self.wait_seconds += time.perf_counter() - started
             if self._closed:
                 raise StopIteration
             if self._ready:

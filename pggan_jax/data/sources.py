@@ -1,7 +1,8 @@
 """Where images come from: what every source offers, and `open_source`, which turns the setting `data.source` into one.
 
 A source knows its images at one resolution, one by one and by number. It must not know the levels, their storage or the order
-of training. A new kind of source is a class with the members of `Source` and one entry in `_KINDS`.
+of training. A new kind of source is a class with the members of `Source`, one entry in `_KINDS`, and its name
+in `config_rules`, which refuses others before anything is opened.
 """
 
 from __future__ import annotations

@@ -58,15 +58,31 @@ def initialize(networks: Networks, seed: int) -> tuple[dict[str, Any], dict[str,
     A leaf's value depends on the seed and its path alone, so a layer starts the same whenever it is grown. They are drawn on
     the host: compiling a random generator for some fifty shapes would take longer than the first step.
     """
+    of_generator, of_discriminator = _abstract_inputs(networks)
+    return (
+        _draw_parameters(networks.generator, of_generator, f"{seed} generator"),
+        _draw_parameters(networks.discriminator.clone(axis_name=None), of_discriminator, f"{seed} discriminator"),
+    )
+
+
+def parameter_shapes(networks: Networks) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `initialize` returns, as shapes alone; nothing is drawn."""
     generator, discriminator = networks.generator, networks.discriminator.clone(axis_name=None)
-    size = networks.resolution
+    of_generator, of_discriminator = _abstract_inputs(networks)
+    key = jax.random.key(0)
+    return (
+        jax.eval_shape(generator.init, key, *of_generator)["params"],
+        jax.eval_shape(discriminator.init, key, *of_discriminator)["params"],
+    )
+
+
+def _abstract_inputs(networks: Networks) -> tuple[tuple[jax.ShapeDtypeStruct, ...], tuple[jax.ShapeDtypeStruct, ...]]:
+    """One sample's inputs of generator and discriminator."""
+    generator, size = networks.generator, networks.resolution
     latents = jax.ShapeDtypeStruct((1, networks.latent_size), jnp.float32)
     labels = jax.ShapeDtypeStruct((1, generator.label_size), jnp.float32)
     images = jax.ShapeDtypeStruct((1, size, size, generator.channels), jnp.float32)
-    return (
-        _draw_parameters(generator, (latents, labels), f"{seed} generator"),
-        _draw_parameters(discriminator, (images,), f"{seed} discriminator"),
-    )
+    return (latents, labels), (images,)
 
 
 def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], stream: str) -> dict[str, Any]:

@@ -78,6 +78,8 @@ class Checkpoints:
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies), read_only=read_only
         )
         self.directory = directory.absolute()
+        self._read_only = read_only
+        self._had_folder = self.directory.is_dir()
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=options,
@@ -87,6 +89,22 @@ class Checkpoints:
     def all_images_seen(self) -> list[int]:
         """Images seen of every finished checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
+
+    def are_lost(self, *, has_begun: bool) -> bool:
+        """Whether checkpoints have vanished: none is here, though one was finished once, or the folder of a begun run is gone.
+
+        A run that died before its first checkpoint was finished has lost none and may begin again.
+        """
+        return not self.all_images_seen() and (self._marker.exists() or (has_begun and not self._had_folder))
+
+    @property
+    def _marker(self) -> Path:
+        """Exists as soon as some checkpoint is known to have been finished."""
+        return self.directory / ".finished"
+
+    def _mark_finished(self) -> None:
+        if parallel.is_main_process() and self.all_images_seen():
+            self._marker.touch()
 
     def save(self, state: TrainState, position: Position) -> None:
         """Start saving; returns as soon as the state may be donated. Replaces nothing: a position is saved once."""
@@ -98,6 +116,8 @@ class Checkpoints:
             ),
             force=True,
         )
+        # Orbax has waited for the save before this one.
+        self._mark_finished()
 
     def position(self, images_seen: int) -> Position:
         """What a checkpoint says of itself, without reading the state.
@@ -153,8 +173,8 @@ class Checkpoints:
 
     def _damaged(self, images_seen: int, reason: str) -> UserError:
         return UserError(
-            f"{self.directory / str(images_seen)}: cannot be restored ({reason}); "
-            "delete or move this folder to continue from the checkpoint before it"
+            f"{self.directory / str(images_seen)}: cannot be restored ({reason}); if the disk is in order, "
+            "move this folder away to continue from the checkpoint before it"
         )
 
     def wait(self) -> None:
@@ -163,6 +183,9 @@ class Checkpoints:
 
     def close(self) -> None:
         """Finish a save under way and release the folder."""
+        if not self._read_only:
+            self._manager.wait_until_finished()
+            self._mark_finished()
         self._manager.close()
 
 

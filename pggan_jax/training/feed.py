@@ -13,6 +13,15 @@ from pggan_jax.schedule import Schedule, Stage, Tick
 from pggan_jax.training import parallel
 from pggan_jax.training.step import Batch, Controls
 
+ACCELERATOR_STEPS_PER_CALL = 16
+
+
+def effective_steps_per_call(config: Config) -> int:
+    """Iterations per call: as set, or 1 on a CPU, where a loop is slower, and several elsewhere, where dispatch costs."""
+    if config.run.steps_per_call:
+        return config.run.steps_per_call
+    return 1 if parallel.backend() == "cpu" else ACCELERATOR_STEPS_PER_CALL
+
 
 @dataclass(frozen=True)
 class Call:

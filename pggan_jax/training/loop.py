@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,13 @@ from pggan_jax.networks.cost import relative_cost
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import parallel, telemetry
 from pggan_jax.training.checkpoint import Checkpoints, Position
-from pggan_jax.training.feed import Call, Feed, plan_calls
+from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
 from pggan_jax.training.meter import TickMeter
 from pggan_jax.training.snapshots import Snapshots
-from pggan_jax.training.state import TrainState, create_train_state, grow_train_state, reset_moments
+from pggan_jax.training.state import TrainState, abstract_train_state, create_train_state, grow_train_state, reset_moments
 from pggan_jax.training.step import make_train_call
 from pggan_jax.training.workdir import Workdir, claim_workdir, store_config
 
-ACCELERATOR_STEPS_PER_CALL = 16
 STOP_DELAY = 2
 """Calls after which a run over several hosts answers a stop request."""
 
@@ -40,20 +39,39 @@ class Program:
     sampler: Sampler
 
 
-def default_steps_per_call(config: Config) -> int:
-    """Iterations per call: as set, or 1 on a CPU, where a loop is slower, and several elsewhere, where dispatch costs."""
-    if config.run.steps_per_call:
-        return config.run.steps_per_call
-    return 1 if parallel.backend() == "cpu" else ACCELERATOR_STEPS_PER_CALL
-
-
 def build_program(config: Config, resolution: int, loader: Loader) -> Program:
     """Modules and functions for `resolution`; nothing is compiled before it is called."""
-    networks = build_networks(
-        config, resolution, channels=loader.channels, label_size=loader.label_size, axis_name=parallel.AXIS
-    )
+    networks = _networks(config, resolution, loader)
     train_call = parallel.map_over_devices(make_train_call(config, networks))
     return Program(networks, train_call, Sampler(networks.generator))
+
+
+def _networks(config: Config, resolution: int, loader: Loader) -> Networks:
+    sizes = {"channels": loader.channels, "label_size": loader.label_size}
+    return build_networks(config, resolution, **sizes, axis_name=parallel.AXIS)
+
+
+def begin(
+    config: Config, workdir: Path, *, allow_config_change: bool = False, origins: Mapping[str, str] | None = None
+) -> list[str]:
+    """Everything that can be refused before data are read; `train` does it too.
+
+    Args:
+        config: validated settings.
+        workdir: the run's folder.
+        allow_config_change: accept settings that differ from those the run was started with.
+        origins: where each setting was set, for the message.
+
+    Returns:
+        One line per setting that differs, on the first process; nothing on others.
+
+    Raises:
+        UserError: on every process, if devices cannot share a batch or the first process may not use the folder.
+    """
+    parallel.check_batches(config, origins)
+    return parallel.on_first_process(
+        lambda: claim_workdir(workdir, config, allow_config_change=allow_config_change), otherwise=[]
+    )
 
 
 def train(
@@ -79,19 +97,13 @@ def train(
     Raises:
         UserError: devices cannot share a batch, or the folder or its checkpoints do not fit.
     """
-    schedule = Schedule(config.schedule, config.data.resolution)
-    parallel.check_batches(config, {stage.resolution: stage.batch_size for stage in schedule.stages})
-    warnings: list[str] = []
+    changes = begin(config, workdir, allow_config_change=allow_config_change)
     paths = Workdir(workdir)
-    if parallel.is_main_process():
-        paths = claim_workdir(workdir, config, allow_config_change=allow_config_change, warn=warnings.append)
-    parallel.wait_for_all("workdir")
-    run = _Run(config, schedule, paths, loader)
+    run = _Run(config, Schedule(config.schedule, config.data.resolution), paths, loader)
     try:
-        if warnings:
+        if changes:
             store_config(paths, config)
-        for warning in warnings:
-            run.log(warning)
+            run.log("configuration changed: " + "; ".join(changes))
         return run.to_the_end(should_stop)
     finally:
         run.close()
@@ -126,9 +138,9 @@ class _Run:
 
     def _restore_or_create(self) -> tuple[TrainState, Position]:
         found = self.checkpoints.all_images_seen()
-        if not found and self.paths.stats.exists() and self.paths.stats.read_text().strip():
+        if not found and self.checkpoints.are_lost(has_begun=self.paths.stats.exists()):
             raise UserError(
-                f"{self.paths.checkpoints}: no checkpoint is left, but stats.jsonl says that the run had begun; "
+                f"{self.paths.checkpoints}: no checkpoint is left, although this run had saved some; "
                 "bring the checkpoints back, or use a new --workdir to start over"
             )
         if found:
@@ -150,6 +162,11 @@ class _Run:
         """
         here, stage = position.images_seen, self.schedule.stage_at(position.images_seen)
         folder = self.checkpoints.directory / str(here)
+        if stage.resolution > 2 * position.resolution:
+            sizes = f"{position.resolution}x{position.resolution}, but the schedule is at {stage.name} there"
+            raise UserError(
+                f"{folder}: holds networks of {sizes}; they grow one doubling at a time: bring the old schedule back"
+            )
         if position.resolution > stage.resolution:
             sizes = f"{position.resolution}x{position.resolution}, but the schedule is at {stage.name} there"
             raise UserError(f"{folder}: holds networks of {sizes}; networks only grow: bring the old schedule back")
@@ -158,8 +175,8 @@ class _Run:
             raise UserError(f"{folder}: lies inside a step of {step}; choose batch sizes and phases that meet this point")
 
     def _abstract_state(self, resolution: int) -> TrainState:
-        networks = build_program(self.config, resolution, self.loader).networks
-        return jax.eval_shape(lambda: create_train_state(self.config.optimizer, networks, self.config.run.seed))
+        networks = _networks(self.config, resolution, self.loader)
+        return abstract_train_state(self.config.optimizer, networks)
 
     def _position(self, images_seen: int, resolution: int, *, alpha: float, **tick: Any) -> Position:
         sizes = {"channels": self.loader.channels, "label_size": self.loader.label_size}
@@ -176,7 +193,8 @@ class _Run:
             self.log(f"the run is complete at kimg {self.start / 1000:.1f}; raise schedule.total_kimg to train on")
             return True
         self._announce()
-        steps_per_call = default_steps_per_call(self.config)
+        self.clock.lap()
+        steps_per_call = effective_steps_per_call(self.config)
         feed = Feed(self.config, self.schedule, self.loader, steps_per_call=steps_per_call)
         calls = plan_calls(self.schedule, start=self.start, steps_per_call=steps_per_call)
         bar = telemetry.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)
@@ -184,7 +202,8 @@ class _Run:
         try:
             with Prefetcher(feed, calls) as prefetched:
                 for call, batch, controls in self.clock.iterate("wait", prefetched):
-                    self._enter_stage(call)
+                    with self.clock.phase("grow"):
+                        self._enter_stage(call)
                     with self.counter.watch():
                         arguments = batch, self.label_table, controls, np.int32(call.steps)
                         self.state, sums = self.program.train_call(self.state, *arguments)
@@ -222,14 +241,16 @@ class _Run:
     def _enter_stage(self, call: Call) -> None:
         """On the first call of a stage: grow if its resolution is new, and reset the optimizers if asked to."""
         stage = call.stage
+        is_new = call.start == stage.start and stage.start > 0
         if self.program.networks.resolution != stage.resolution:
+            is_new = True
             self._use_program(stage.resolution)
             state, of_generator, of_discriminator = grow_train_state(
                 self.state, self.config.optimizer, self.program.networks, self.config.run.seed
             )
             self.state = parallel.replicate(state)
             self.log(f"growing to {stage.resolution}x{stage.resolution}: G {of_generator}; D {of_discriminator}")
-        if call.start == stage.start and stage.start and self.config.optimizer.on_new_phase == "reset":
+        if is_new and self.config.optimizer.on_new_phase == "reset":
             self.state = parallel.replicate(reset_moments(self.state))
 
     def _remaining(self, images_seen: int) -> dict[int, int]:
@@ -262,7 +283,14 @@ class _Run:
         if save or is_due or call.end == self.schedule.total_images:
             self._save(call)
         lap = self.clock.lap()
-        self.eta.observe(call.stage.resolution, images_in_process, lap.training)
+        if self.schedule.at(call.tick.start).resolution == call.stage.resolution:
+            self.eta.observe(call.stage.resolution, images_in_process, lap.training)
+        updates = metrics["steps"] * (self.config.schedule.critic_steps + 1)
+        if metrics["skipped_steps_in_tick"] == updates:
+            self.log(
+                "warning: every update of this tick was skipped, as no gradient was finite; the run has diverged: "
+                "lower schedule.learning_rate, or go back to an earlier checkpoint"
+            )
         record = {
             "tick": call.tick.index + 1,
             "kimg": call.end / 1000,

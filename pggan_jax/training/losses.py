@@ -136,4 +136,6 @@ def lsgan_noise_strength(average: jax.Array) -> jax.Array:
 
 def update_lsgan_average(average: jax.Array, loss: jax.Array) -> jax.Array:
     """Running average that drives the noise. The authors' code feeds it the critic's loss, clipped to [0, 1] (spec 3.6)."""
-    return LSGAN_AVERAGE_DECAY * average + (1.0 - LSGAN_AVERAGE_DECAY) * jnp.clip(loss, 0.0, 1.0)
+    # A loss that is not a number would make every later one so.
+    signal = jnp.where(jnp.isnan(loss), average, jnp.clip(loss, 0.0, 1.0))
+    return LSGAN_AVERAGE_DECAY * average + (1.0 - LSGAN_AVERAGE_DECAY) * signal

@@ -6,8 +6,8 @@ The state has no device axis: it is the same on every device, and checkpoints ar
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -16,9 +16,13 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pggan_jax.config import Config
+from pggan_jax.config_rules import problem
 from pggan_jax.errors import UserError
+from pggan_jax.schedule import Schedule
 
 AXIS = "devices"
+_LONGEST_MESSAGE = 4096
+Result = TypeVar("Result")
 
 
 def initialize_hosts(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -58,23 +62,38 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
-def process_count() -> int:
-    """Processes, usually one per host."""
-    return jax.process_count()
-
-
 def describe_devices() -> str:
     """Such as '1 x cpu' or '8 x NVIDIA H200 on 2 hosts'."""
     hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}{hosts}"
 
 
-def wait_for_all(what: str) -> None:
-    """Return when every process has come here."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result:
+    """Do something on the first process only. What it refuses is refused everywhere, so that nobody waits for nobody.
 
-        multihost_utils.sync_global_devices(what)
+    Args:
+        work: may raise UserError.
+        otherwise: the result on other processes.
+
+    Raises:
+        UserError: with the same text on every process.
+    """
+    if jax.process_count() == 1:
+        return work()
+    from jax.experimental import multihost_utils
+
+    result, refusal = otherwise, b""
+    if is_main_process():
+        try:
+            result = work()
+        except UserError as error:
+            refusal = str(error).encode()[:_LONGEST_MESSAGE]
+    message = np.zeros(_LONGEST_MESSAGE, np.uint8)
+    message[: len(refusal)] = list(refusal)
+    told = bytes(np.asarray(multihost_utils.broadcast_one_to_all(message), np.uint8)).rstrip(b"\0")
+    if told:
+        raise UserError(told.decode(errors="ignore"))
+    return result
 
 
 class StopVote:
@@ -97,7 +116,7 @@ class StopVote:
 
 
 def backend() -> str:
-    """ "cpu", "gpu" or "tpu"."""
+    """One of "cpu", "gpu" and "tpu"."""
     return jax.default_backend()
 
 
@@ -191,27 +210,29 @@ def local_places(config: Config, batch_size: int) -> np.ndarray:
     return dealt[first : first + jax.local_device_count()]
 
 
-def check_batches(config: Config, batch_sizes: dict[int, int]) -> None:
+def check_batches(config: Config, origins: Mapping[str, str] | None = None) -> None:
     """Refuse batch sizes that these devices cannot share.
 
     Args:
-        config: for the minibatch-stddev groups.
-        batch_sizes: images per step by resolution.
+        config: batch sizes of all resolutions, and the minibatch-stddev groups.
+        origins: where each setting was set, for the message.
 
     Raises:
-        UserError: naming the batch, the devices, and device counts that would do.
+        ConfigError: naming the batch, the devices, and device counts that would do.
     """
     stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
-    for resolution, batch_size in batch_sizes.items():
+    for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
+        batch_size = config.schedule.batch_size_for(resolution)
         try:
             deal(batch_size, **stddev, devices=jax.device_count())
         except ValueError as error:
-            possible = [count for count in range(1, batch_size + 1) if _can_deal(batch_size, stddev, count)]
-            counts = ", ".join(str(count) for count in possible)
-            raise UserError(
-                f"batch size {batch_size} at {resolution}x{resolution}: {error}; possible device counts: {counts} "
-                f"(or change schedule.batch_size_at, or discriminator.minibatch_stddev=whole_batch)"
-            ) from None
+            possible = [str(count) for count in range(1, batch_size + 1) if _can_deal(batch_size, stddev, count)]
+            path = "schedule.batch_size_at" if resolution in config.schedule.batch_size_at else "schedule.batch_size"
+            rule = (
+                f"at {resolution}x{resolution} {error}; possible device counts: {', '.join(possible)} "
+                "(or change the batch size, or set discriminator.minibatch_stddev=whole_batch)"
+            )
+            raise problem(path, batch_size, rule, origins) from None
 
 
 def _can_deal(batch_size: int, stddev: dict[str, Any], devices: int) -> bool:

@@ -12,7 +12,8 @@ from pggan_jax.config import Config
 from pggan_jax.networks.build import build_networks
 from pggan_jax.schedule import Stage
 from pggan_jax.training import parallel
-from pggan_jax.training.state import create_train_state
+from pggan_jax.training.feed import effective_steps_per_call
+from pggan_jax.training.state import abstract_train_state, create_train_state
 from pggan_jax.training.step import Batch, Controls, make_train_call
 
 
@@ -22,7 +23,7 @@ class StepCost:
 
     Attributes:
         generator_parameters, discriminator_parameters: numbers of weights and biases, the faded-out path's included.
-        flops_per_image: of one iteration over its images, as the compiler counts them.
+        flops_per_image: of one iteration over its images, as the compiler counts them (a loop's body once).
         peak_bytes: memory per device the compiled step needs, arguments included.
         compile_seconds: of the step.
         images_per_second: measured, or None.
@@ -46,7 +47,7 @@ def measure_step(config: Config, stage: Stage, *, channels: int, label_size: int
         seconds: how long to measure after the first step; 0 leaves the speed out and runs nothing.
     """
     networks = build_networks(config, stage.resolution, channels=channels, label_size=label_size, axis_name=parallel.AXIS)
-    state = jax.eval_shape(lambda: create_train_state(config.optimizer, networks, config.run.seed))
+    state = abstract_train_state(config.optimizer, networks)
     mapped = parallel.map_over_devices(make_train_call(config, networks))
     shared = _shared_arguments(config, stage, channels, label_size)
     start = time.perf_counter()
@@ -70,9 +71,10 @@ def measure_step(config: Config, stage: Stage, *, channels: int, label_size: int
 
 
 def _shared_arguments(config: Config, stage: Stage, channels: int, label_size: int) -> tuple:
-    """Batch, label table, controls and step count of one iteration on noise."""
+    """Batch, label table, controls and step count of one call on noise."""
+    steps = effective_steps_per_call(config)
     places = parallel.local_places(config, stage.batch_size)
-    leading = (places.shape[0], 1, stage.critic_steps, places.shape[1])
+    leading = (places.shape[0], steps, stage.critic_steps, places.shape[1])
     random = np.random.default_rng(0)
     table = np.eye(label_size, dtype=np.float32) if label_size else np.zeros((1, 0), np.float32)
     batch = Batch(
@@ -80,20 +82,21 @@ def _shared_arguments(config: Config, stage: Stage, channels: int, label_size: i
         labels=table[random.integers(len(table), size=leading)],
         places=np.broadcast_to(places[:, None, None, :], leading).astype(np.uint32),
     )
-    one = np.ones(1, np.float32)
+    one = np.ones(steps, np.float32)
     controls = Controls(alpha=one, learning_rate=1e-3 * one, ema_decay=0.999 * one, noise_seed=np.uint32(0))
-    return parallel.split(batch), parallel.replicate(table), controls, np.int32(1)
+    return parallel.split(batch), parallel.replicate(table), controls, np.int32(steps)
 
 
 def _images_per_second(mapped, state, shared, stage: Stage, seconds: float) -> float:
     state, sums = mapped(state, *shared)
     jax.block_until_ready(sums)
-    start, steps = time.perf_counter(), 0
-    while steps < 2 or time.perf_counter() - start < seconds:
+    *_, steps_per_call = shared
+    start, calls = time.perf_counter(), 0
+    while calls < 2 or time.perf_counter() - start < seconds:
         state, sums = mapped(state, *shared)
         jax.block_until_ready(sums)
-        steps += 1
-    return steps * stage.images_per_step / (time.perf_counter() - start)
+        calls += 1
+    return calls * int(steps_per_call) * stage.images_per_step / (time.perf_counter() - start)
 
 
 def _count(params) -> int:

@@ -6,6 +6,7 @@ Everything random and the order of the data follow from `(seed, step, images_see
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from pggan_jax.config import OptimizerConfig
-from pggan_jax.networks.build import Networks, initialize
+from pggan_jax.networks.build import Networks, initialize, parameter_shapes
 from pggan_jax.networks.growth import GrowthReport, transfer
 from pggan_jax.training.optimizer import AdamMoments, official_adam
 
@@ -45,8 +46,16 @@ class TrainState:
 
 
 def create_train_state(config: OptimizerConfig, networks: Networks, seed: int) -> TrainState:
-    """The state before the first step. Usable under `jax.eval_shape` to get shapes alone."""
-    generator, discriminator = initialize(networks, seed)
+    """The state before the first step."""
+    return _with_parameters(config, *initialize(networks, seed))
+
+
+def abstract_train_state(config: OptimizerConfig, networks: Networks) -> TrainState:
+    """Shapes and types of the state, without drawing or allocating anything."""
+    return jax.eval_shape(partial(_with_parameters, config), *parameter_shapes(networks))
+
+
+def _with_parameters(config: OptimizerConfig, generator: dict[str, Any], discriminator: dict[str, Any]) -> TrainState:
     optimizer = official_adam(config)
     # Each counter is an array of its own: a donated buffer may appear only once.
     return TrainState(

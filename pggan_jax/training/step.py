@@ -6,6 +6,7 @@ Everything random comes from (seed, step, sample's place in the global batch), w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -137,12 +138,14 @@ def _update_critic(
     flip = coin < 0.5 if config.data.mirror else None
     has_fade = networks.resolution > config.schedule.start_resolution
     reals = prepare_reals(images, flip, controls.alpha if has_fade else None)
-    noise = _critic_noise(config, state, draws.keys)
 
     def loss(params):
+        passes = itertools.count()
         terms = losses.critic_loss(
             config.loss,
-            lambda x: networks.discriminator.apply({"params": params}, x, controls.alpha, noise),
+            lambda x: networks.discriminator.apply(
+                {"params": params}, x, controls.alpha, _critic_noise(config, state, draws.keys, next(passes))
+            ),
             reals,
             fakes,
             labels,
@@ -168,7 +171,7 @@ def _update_critic(
     if config.loss.name == "lsgan":
         average = losses.update_lsgan_average(average, mean_over_devices(terms.loss))
     state = state.replace(
-        images_seen=state.images_seen + config.schedule.batch_size_at.get(networks.resolution, config.schedule.batch_size),
+        images_seen=state.images_seen + config.schedule.batch_size_for(networks.resolution),
         discriminator=params,
         discriminator_moments=moments,
         generator_ema=ema,
@@ -190,7 +193,7 @@ def _update_generator(
     rows = (draws.uniforms[:, 0] * label_table.shape[0]).astype(jnp.int32)
     # A uniform number may round up to 1.
     labels = label_table[jnp.minimum(rows, label_table.shape[0] - 1)]
-    noise = _critic_noise(config, state, draws.keys)
+    noise = _critic_noise(config, state, draws.keys, 0)
 
     def loss(params):
         fakes = networks.generator.apply({"params": params}, draws.latents, labels, controls.alpha)
@@ -209,7 +212,9 @@ def _update_generator(
     return state, value
 
 
-def _critic_noise(config: Config, state: TrainState, keys: jax.Array) -> InputNoise | None:
+def _critic_noise(config: Config, state: TrainState, keys: jax.Array, pass_number: int) -> InputNoise | None:
+    """LSGAN's noise for one of the critic's passes in an update: reals and fakes are perturbed independently."""
     if config.loss.name != "lsgan":
         return None
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, pass_number)
     return InputNoise(losses.lsgan_noise_strength(state.lsgan_average), keys)

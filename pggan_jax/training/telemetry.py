@@ -22,6 +22,7 @@ from tqdm import tqdm
 from pggan_jax.files import write_atomically
 
 Item = TypeVar("Item")
+_PHASES = ("wait", "compile", "grow", "snapshot", "save")
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
@@ -64,7 +65,7 @@ class Lap:
 
     Attributes:
         wall: all of it.
-        phases: "wait" (for data), "compile", "snapshot", "save".
+        phases: "wait" (for data), "compile", "grow", "snapshot", "save".
     """
 
     wall: float
@@ -72,13 +73,13 @@ class Lap:
 
     @property
     def training(self) -> float:
-        """What is left for steps: everything but compiling, drawing and saving. Never quite 0, so that it can divide."""
-        apart = sum(self.phases.get(phase, 0.0) for phase in ("compile", "snapshot", "save"))
+        """What is left for steps: all but compiling, growing, drawing and saving. Never quite 0, so that it can divide."""
+        apart = sum(self.phases.get(phase, 0.0) for phase in _PHASES if phase != "wait")
         return max(self.wall - apart, 1e-9)
 
     def record(self) -> dict[str, float]:
         """As fields of stats.jsonl."""
-        seconds = {f"{phase}_seconds": self.phases.get(phase, 0.0) for phase in ("wait", "compile", "snapshot", "save")}
+        seconds = {f"{phase}_seconds": self.phases.get(phase, 0.0) for phase in _PHASES}
         return {"seconds_per_tick": self.wall, **seconds}
 
 
@@ -203,7 +204,6 @@ class EtaEstimator:
     """Remaining time from measured speed per resolution; resolutions not reached yet are scaled by their arithmetic.
 
     Args:
-        remaining: (resolution, images) still to come at a point of the run, by calling `seconds`.
         cost_per_image: relative arithmetic per image by resolution.
     """
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from pggan_jax.config import Config
@@ -15,7 +14,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.training.checkpoint import Checkpoints, Position
-from pggan_jax.training.state import TrainState, create_train_state
+from pggan_jax.training.state import TrainState, abstract_train_state
 from pggan_jax.training.workdir import Workdir
 
 
@@ -55,10 +54,8 @@ def open_checkpoints(workdir: Path) -> tuple[Config, Checkpoints]:
     """
     paths = Workdir(workdir)
     config = paths.load_config()
-    if not paths.checkpoints.is_dir():
-        raise UserError(f"--workdir={workdir}: has no checkpoint yet; let the run reach the end of its first tick")
-    checkpoints = Checkpoints(paths.checkpoints, read_only=True)
-    if not checkpoints.all_images_seen():
+    checkpoints = Checkpoints(paths.checkpoints, read_only=True) if paths.checkpoints.is_dir() else None
+    if checkpoints is None or not checkpoints.all_images_seen():
         raise UserError(f"--workdir={workdir}: has no checkpoint yet; let the run reach the end of its first tick")
     return config, checkpoints
 
@@ -89,9 +86,7 @@ def read_checkpoint(config: Config, checkpoints: Checkpoints, images_seen: int) 
     """
     position = checkpoints.position(images_seen)
     networks = build_networks(config, position.resolution, channels=position.channels, label_size=position.label_size)
-    state, position = checkpoints.restore(
-        images_seen, lambda _: jax.eval_shape(lambda: create_train_state(config.optimizer, networks, config.run.seed))
-    )
+    state, position = checkpoints.restore(images_seen, lambda _: abstract_train_state(config.optimizer, networks))
     return Trained(config, position, state, networks)
 
 

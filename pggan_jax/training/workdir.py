@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +59,7 @@ class Workdir:
         return from_json(self.config.read_text(encoding="utf-8", errors="replace"), str(self.config))
 
 
-def claim_workdir(path: Path, config: Config, *, allow_config_change: bool, warn: Callable[[str], None]) -> Workdir:
+def claim_workdir(path: Path, config: Config, *, allow_config_change: bool) -> list[str]:
     """Make the folder of a new run, or check that the run in it has the same configuration.
 
     Args:
@@ -68,7 +67,9 @@ def claim_workdir(path: Path, config: Config, *, allow_config_change: bool, warn
         config: what the run is about to use.
         allow_config_change: accept another configuration than the stored one. `store_config` then replaces it, once it is
             known that the run can go on with the new one.
-        warn: told what changed, if that was allowed.
+
+    Returns:
+        One line per setting that differs from the stored configuration.
 
     Raises:
         UserError: the folder cannot be written, holds something that is not a run, or a run with another configuration.
@@ -84,17 +85,15 @@ def claim_workdir(path: Path, config: Config, *, allow_config_change: bool, warn
                     f"--workdir={path}: holds a run with another configuration (stored -> now):\n  {listed}\n"
                     "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
                 )
-            if changes:
-                warn("configuration changed: " + "; ".join(changes))
-        elif any(path.iterdir()):
+            return changes
+        if any(path.iterdir()):
             raise UserError(
                 f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
             )
-        else:
-            store_config(workdir, config)
+        store_config(workdir, config)
     except OSError as error:
         raise UserError(f"--workdir={path}: cannot be written ({error.strerror}); choose a folder you may write to") from error
-    return workdir
+    return []
 
 
 def store_config(workdir: Workdir, config: Config) -> None:
