@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from test_cli import environment, small_flags
-from test_loop import BOUNDARY, assert_states_close, finished_run, quick_compilation, run_small, small_config, stats
+from test_loop import BOUNDARY, assert_states_close, quick_compilation, run_small, small_config, stats
 
 from pggan_jax.training.trained import load_trained
 
@@ -94,13 +93,10 @@ class TestTwoProcesses:
         assert statuses == [0, 0], said
         assert load_trained(workdir).position.images_seen == 480
 
-
-def test_another_configuration_on_the_same_folder_stops_both(tmp_path_factory):
-    """One process alone refuses as ever; the flags are those of several hosts."""
-    workdir = finished_run(tmp_path_factory.getbasetemp())
-    words = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=1", "--process_id=0", "--set", "loss.name=hinge"]
-    command = [sys.executable, "launch.py", *small_flags(), f"--workdir={workdir}", *words]
-    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert "loss.name: 'wgan_gp' -> 'hinge'" in done.stderr
-    assert "Traceback" not in done.stderr
+    def test_what_the_first_refuses_stops_both(self, tmp_path, tmp_path_factory):
+        workdir = tmp_path / "run"
+        assert not run_small(workdir, small_config(), stop_at=16)
+        statuses, said = finish(workdir, start(workdir, tmp_path_factory, "--set", "loss.name=hinge"))
+        assert statuses == [2, 2], said
+        assert all("loss.name: 'wgan_gp' -> 'hinge'" in output for output in said)
+        assert not any("Traceback" in output for output in said)

@@ -264,6 +264,21 @@ class TestResume:
         with pytest.raises(UserError, match="no checkpoint is left"):
             run_small(workdir, small_config())
 
+    def test_one_that_died_before_its_first_checkpoint_begins_again(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        shutil.rmtree(workdir / "checkpoints")
+        (workdir / "checkpoints").mkdir()
+        assert run_small(workdir, small_config())
+        assert lasting(stats(workdir)) == lasting(stats(finished))
+        assert digest(workdir) == digest(finished)
+
+    def test_one_whose_checkpoints_were_emptied_refuses(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        for checkpoint in (workdir / "checkpoints").glob("[0-9]*"):
+            shutil.rmtree(checkpoint)
+        with pytest.raises(UserError, match="no checkpoint is left"):
+            run_small(workdir, small_config())
+
     def test_a_complete_run_says_so(self, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)
         before = (workdir / "stats.jsonl").read_bytes()
@@ -343,9 +358,17 @@ class TestNotFinite:
         assert int(state.generator_moments.count) == 10 - int(state.skipped_generator)
         assert f"skipped {record['skipped_steps']}" in (tmp_path / "log.txt").read_text()
 
+    def test_a_tick_without_any_update_is_called_a_divergence(self, tmp_path):
+        config = small_config(data__resolution=4, schedule__total_kimg=2.0, schedule__learning_rate=1e30)
+        assert run_small(tmp_path, config)
+        first, second = stats(tmp_path)
+        assert first["skipped_steps_in_tick"] < 2 * first["steps"]
+        assert second["skipped_steps_in_tick"] == 2 * second["steps"]
+        assert (tmp_path / "log.txt").read_text().count("the run has diverged") == 1
+
 
 class TestDevicesCannotShare:
     def test_is_refused_before_a_folder_is_made(self, tmp_path):
-        with pytest.raises(UserError, match="batch size 6 at 4x4"):
+        with pytest.raises(UserError, match=r"schedule\.batch_size = 6 .*at 4x4"):
             run_small(tmp_path / "run", small_config(schedule__batch_size=6, discriminator__minibatch_stddev="none"))
         assert not (tmp_path / "run").exists()

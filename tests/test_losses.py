@@ -261,3 +261,10 @@ def test_lsgan_average_clips_what_it_is_fed():
         average = update_lsgan_average(average, jnp.asarray(loss))
         expected = 0.9 * expected + 0.1 * min(max(loss, 0.0), 1.0)
         np.testing.assert_allclose(average, expected, rtol=1e-5)
+
+
+def test_lsgan_average_survives_a_loss_that_is_not_a_number():
+    average = jnp.asarray(0.7)
+    for loss in (jnp.nan, jnp.inf, -jnp.inf):
+        average = update_lsgan_average(average, jnp.asarray(loss))
+    np.testing.assert_allclose(average, (0.7 * 0.9 + 0.1) * 0.9, rtol=1e-5)

@@ -12,7 +12,7 @@ import pytest
 from test_loop import quick_compilation, small_config, small_loader
 
 from pggan_jax.networks.build import build_networks
-from pggan_jax.training import losses, parallel
+from pggan_jax.training import losses, parallel, step
 from pggan_jax.training.draws import draw_iteration
 from pggan_jax.training.state import create_train_state
 from pggan_jax.training.step import METRICS, Batch, Controls, make_train_call, prepare_reals
@@ -218,6 +218,19 @@ class TestGames:
         assert int(state.skipped_generator) == int(state.skipped_discriminator) == 0
         assert (metrics["gradient_penalty"] > 0) == (changes["loss__name"] != "lsgan")
         assert (state.lsgan_average > 0) == (changes["loss__name"] == "lsgan")
+
+
+class TestCriticNoise:
+    def noise(self, pass_number, **changes):
+        state = Trainer(config_of(**changes), resolution=4).start()
+        return step._critic_noise(config_of(**changes), state, jax.random.split(jax.random.key(0), 3), pass_number)
+
+    def test_every_pass_and_sample_has_its_own(self):
+        keys = [jax.random.key_data(self.noise(number, loss__name="lsgan").keys) for number in range(2)]
+        assert len(np.unique(np.concatenate(keys), axis=0)) == 6
+
+    def test_belongs_to_lsgan_alone(self):
+        assert self.noise(0) is None
 
 
 class TestReals:
