@@ -4,7 +4,8 @@
 
 The folder holds the 30,000 CelebA-HQ images. The schedule is the official v2-1gpu; others are chosen by
 --set preset=v1-1gpu (the paper's own), v2-2gpus, v2-4gpus or v2-8gpus. Their batch sizes are totals over all devices. The
-paper's networks had separate scaling, the authors' later code trains fused ones; for the former add --set generator.fused_scale=false --set discriminator.fused_scale=false.
+paper's networks had separate scaling, the authors' later code trains fused ones; for the former add
+--set generator.fused_scale=false --set discriminator.fused_scale=false.
 
 Cost: not measured. The authors report two weeks (v2-1gpu) on one V100 and two days on eight (v2-8gpus).
 Expect: the paper reports FID 7.30 on 50,000 images and SWD x1e3 of 5.44 on average.

@@ -2,7 +2,8 @@
 
     python launch.py
 
-Cost: 505 s in all on 2 cores of a 2.8 GHz Xeon, 37 s of them compilation: 10 s at 4x4, 83 s at 8x8, 169 s at 16x16, 243 s at 32x32.
+Cost: 505 s in all on 2 cores of a 2.8 GHz Xeon, 37 s of them compilation: 10 s at 4x4, 83 s at 8x8, 169 s at 16x16 and
+243 s at 32x32. Other programs were running beside it now and then.
 Expect: a grid with one row per class, every digit legible; `python experiments/check_digits.py` reads them with a classifier.
 """
 

@@ -160,7 +160,7 @@ class TestDamage:
             message = str(caught.value)
             assert "\n" not in message
             assert message.startswith(f"{checkpoint}: ")
-            assert "delete or move this folder" in message
+            assert "move this folder away" in message
 
     def test_no_flipped_byte_restores_another_state(self, finished, tmp_path):
         """Orbax notices few of them; the digest notices the rest. Bytes that nothing refers to do no harm."""

@@ -31,26 +31,27 @@ class TestEta:
 
     def test_resolutions_not_reached_cost_by_arithmetic(self):
         eta = EtaEstimator({4: 1.0, 8: 5.0, 16: 30.0})
-        eta.observe(4, images=100, seconds=1.0)
+        eta.observe({4: 100}, 1.0)
         assert eta.seconds({4: 100}) == pytest.approx(1.0)
         assert eta.seconds({4: 100, 8: 100, 16: 10}) == pytest.approx(1.0 + 5.0 + 3.0)
 
     def test_the_nearest_measured_resolution_counts(self):
         eta = EtaEstimator({4: 1.0, 8: 5.0, 16: 30.0})
-        eta.observe(4, images=100, seconds=1.0)
-        eta.observe(8, images=100, seconds=2.0)
+        eta.observe({4: 100}, 1.0)
+        eta.observe({8: 100}, 2.0)
         assert eta.seconds({16: 100}) == pytest.approx(2.0 * 30 / 5)
 
     def test_newer_notes_weigh_more(self):
         eta = EtaEstimator({4: 1.0})
         for seconds in (100.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0):
-            eta.observe(4, images=1, seconds=seconds)
+            eta.observe({4: 1}, seconds)
         assert eta.seconds({4: 1}) == pytest.approx(1.0, abs=0.5)
 
-    def test_nothing_observed_changes_nothing(self):
-        eta = EtaEstimator({4: 1.0})
-        eta.observe(4, images=0, seconds=9.0)
-        assert math.isnan(eta.seconds({4: 1}))
+    def test_images_of_two_resolutions_share_the_time_by_arithmetic(self):
+        eta = EtaEstimator({4: 1.0, 8: 5.0})
+        eta.observe({4: 50, 8: 10}, 2.0)
+        assert eta.seconds({4: 50}) == pytest.approx(1.0)
+        assert eta.seconds({8: 10}) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,9 @@ class TestClock:
         record = clock.lap().record()
         assert record["wait_seconds"] >= 2.0
         assert record["compile_seconds"] == 0.0
-        assert set(record) == {f"{name}_seconds" for name in ("wait", "compile", "snapshot", "save")} | {"seconds_per_tick"}
+        assert set(record) == {f"{name}_seconds" for name in ("wait", "compile", "grow", "snapshot", "save")} | {
+            "seconds_per_tick"
+        }
         assert clock.lap().record()["wait_seconds"] == 0.0
 
     def test_training_is_what_is_left(self):

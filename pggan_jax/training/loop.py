@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader, Prefetcher
 from pggan_jax.errors import UserError
-from pggan_jax.generation.sampling import Sampler
-from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.networks.cost import relative_cost
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import parallel, telemetry
 from pggan_jax.training.checkpoint import Checkpoints, Position
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
 from pggan_jax.training.meter import TickMeter
+from pggan_jax.training.program import Program, build_program, networks_for
 from pggan_jax.training.snapshots import Snapshots
 from pggan_jax.training.state import TrainState, abstract_train_state, create_train_state, grow_train_state, reset_moments
-from pggan_jax.training.step import make_train_call
 from pggan_jax.training.workdir import Workdir, claim_workdir, store_config
 
 STOP_DELAY = 2
 """Calls after which a run over several hosts answers a stop request."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """What belongs to one resolution: the modules, the mapped train call, the compiled generator."""
-
-    networks: Networks
-    train_call: Callable[..., tuple[TrainState, jax.Array]]
-    sampler: Sampler
-
-
-def build_program(config: Config, resolution: int, loader: Loader) -> Program:
-    """Modules and functions for `resolution`; nothing is compiled before it is called."""
-    networks = _networks(config, resolution, loader)
-    train_call = parallel.map_over_devices(make_train_call(config, networks))
-    return Program(networks, train_call, Sampler(networks.generator))
-
-
-def _networks(config: Config, resolution: int, loader: Loader) -> Networks:
-    sizes = {"channels": loader.channels, "label_size": loader.label_size}
-    return build_networks(config, resolution, **sizes, axis_name=parallel.AXIS)
 
 
 def begin(
@@ -175,7 +150,7 @@ class _Run:
             raise UserError(f"{folder}: lies inside a step of {step}; choose batch sizes and phases that meet this point")
 
     def _abstract_state(self, resolution: int) -> TrainState:
-        networks = _networks(self.config, resolution, self.loader)
+        networks = networks_for(self.config, resolution, self.loader)
         return abstract_train_state(self.config.optimizer, networks)
 
     def _position(self, images_seen: int, resolution: int, *, alpha: float, **tick: Any) -> Position:
@@ -208,7 +183,7 @@ class _Run:
                         arguments = batch, self.label_table, controls, np.int32(call.steps)
                         self.state, sums = self.program.train_call(self.state, *arguments)
                     self.meter.add(sums, steps=call.steps, images=call.end - call.start)
-                    bar.update(call.end - call.start, call.stage.name, self.eta.seconds(self._remaining(call.end)))
+                    bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))
                     is_stopping = vote(should_stop()) and call.end < total
                     if call.end == call.tick.end:
                         self._finish_tick(call, save=is_stopping)
@@ -253,13 +228,16 @@ class _Run:
         if is_new and self.config.optimizer.on_new_phase == "reset":
             self.state = parallel.replicate(reset_moments(self.state))
 
-    def _remaining(self, images_seen: int) -> dict[int, int]:
-        """Images still to come, by resolution."""
-        remaining: dict[int, int] = {}
-        for stage in self.schedule.stages_between(images_seen, self.schedule.total_images):
-            images = stage.end - max(stage.start, images_seen)
-            remaining[stage.resolution] = remaining.get(stage.resolution, 0) + images
-        return remaining
+    def _images(self, start: int, end: int) -> dict[int, int]:
+        """Images between two points of the run, by resolution."""
+        images: dict[int, int] = {}
+        for stage in self.schedule.stages_between(start, end):
+            here = min(end, stage.end) - max(start, stage.start)
+            images[stage.resolution] = images.get(stage.resolution, 0) + here
+        return images
+
+    def _eta_seconds(self, images_seen: int) -> float:
+        return self.eta.seconds(self._images(images_seen, self.schedule.total_images))
 
     def _alpha(self, call: Call) -> float:
         """Weight of the newest layers in the call's last step."""
@@ -283,8 +261,7 @@ class _Run:
         if save or is_due or call.end == self.schedule.total_images:
             self._save(call)
         lap = self.clock.lap()
-        if self.schedule.at(call.tick.start).resolution == call.stage.resolution:
-            self.eta.observe(call.stage.resolution, images_in_process, lap.training)
+        self.eta.observe(self._images(max(self.start, call.tick.start), call.end), lap.training)
         updates = metrics["steps"] * (self.config.schedule.critic_steps + 1)
         if metrics["skipped_steps_in_tick"] == updates:
             self.log(
@@ -303,7 +280,7 @@ class _Run:
             **lap.record(),
             "compiles": self.counter.count,
             "memory_bytes": parallel.device_memory_bytes() or telemetry.process_memory_bytes(),
-            "eta_seconds": self.eta.seconds(self._remaining(call.end)),
+            "eta_seconds": self._eta_seconds(call.end),
         }
         self.stats.append(record)
         self.log(telemetry.status_line(record))

@@ -211,10 +211,11 @@ class EtaEstimator:
         self._cost = dict(cost_per_image)
         self._seconds_per_image: dict[int, float] = {}
 
-    def observe(self, resolution: int, images: int, seconds: float) -> None:
-        """Note how long some images took; newer notes weigh more."""
-        if images:
-            now = seconds / images
+    def observe(self, images: Mapping[int, int], seconds: float) -> None:
+        """Note how long some images took together, by resolution; newer notes weigh more."""
+        cost = sum(count * self._cost[resolution] for resolution, count in images.items())
+        for resolution in images:
+            now = seconds * self._cost[resolution] / cost
             before = self._seconds_per_image.get(resolution, now)
             self._seconds_per_image[resolution] = 0.5 * (now + before)
 
