@@ -2,7 +2,7 @@
 
     python launch.py --config=experiments/smoke.py
 
-Cost: COST_SMOKE
+Cost: 35 s in all on 2 cores of a 2.8 GHz Xeon, 20 s of them compilation.
 Expect: blurred blobs. It shows that everything works, not what a GAN can do.
 """
 

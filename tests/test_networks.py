@@ -168,7 +168,7 @@ def layers_called(abstract_run: Any, networks: Networks) -> dict[str, tuple[Equa
 
     def note(call, arguments, options, context):
         module = context.module
-        if isinstance(module, Equalized):
+        if isinstance(module, Equalized) and context.method_name == "__call__":
             attributes = {name: getattr(module, name) for name in LAYER_ATTRIBUTES}
             calls["/".join(module.path)] = Equalized(**attributes, parent=None), arguments[0].shape[-1]
         return call(*arguments, **options)
