@@ -17,6 +17,8 @@ from pggan_jax.config_rules import ConfigError, problem, type_name, validate, wa
 from pggan_jax.errors import UserError
 from pggan_jax.presets import PRESETS, apply_preset
 
+_ROOT = Path(__file__).resolve().parents[1]
+
 
 @dataclasses.dataclass(frozen=True)
 class LoadedConfig:
@@ -55,10 +57,17 @@ def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
 
 
 def _read_experiment(experiment: str) -> Config:
-    path = Path(experiment)
+    path = Path(experiment).expanduser()
     if not path.is_file():
-        known = ", ".join(sorted(str(file) for file in path.parent.glob("*.py"))) or "none"
-        raise UserError(f"--config={experiment}: no such file; experiment files in {path.parent}/: {known}")
+        # From any other folder, experiments/NAME.py means the one beside the package.
+        path = _ROOT / experiment
+    if not experiment or not path.is_file():
+        beside = Path(experiment).parent
+        found = [] if beside == Path() else sorted(beside.glob("*.py"))
+        found = found or sorted((_ROOT / "experiments").glob("*.py"))
+        files = [file for file in found if "def get_config" in file.read_text(errors="replace")]
+        known = [str(file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file) for file in files]
+        raise UserError(f"--config={experiment}: no such file; there are {', '.join(known)}")
     try:
         namespace = runpy.run_path(str(path))
     except UserError:

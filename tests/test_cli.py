@@ -411,3 +411,12 @@ class TestLauncher:
         assert "continuing at kimg 1." in again.stdout
         assert lasting(stats(tmp_path / "run")) == lasting(stats(finished))
         assert digest(tmp_path / "run") == digest(finished)
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "--workdir="], ["sample", "--workdir="], ["inspect", "--workdir= "]], ids=["train", "sample", "inspect"]
+)
+def test_an_empty_folder_name_is_refused(words, launch):
+    status, _, complaint = launch(*words)
+    assert status == 2
+    assert "--workdir=: is empty" in complaint

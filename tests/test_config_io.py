@@ -201,7 +201,12 @@ def test_missing_experiment_names_the_files_beside_it(experiment, tmp_path):
     message = refusal(UserError, load_config, str(tmp_path / "expriment.py"))
     assert "no such file" in message
     assert str(tmp_path / "experiment.py") in message
-    assert "none" in refusal(UserError, load_config, str(tmp_path / "nowhere" / "a.py"))
+    assert "experiments/digits.py" in refusal(UserError, load_config, str(tmp_path / "nowhere" / "a.py"))
+
+
+def test_experiments_of_the_project_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("experiments/smoke.py").config.data.resolution == 16
     assert "no such file" in refusal(UserError, load_config, str(tmp_path))
 
 

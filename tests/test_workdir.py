@@ -7,7 +7,7 @@ from test_loop import small_config
 
 from pggan_jax.config_io import from_json, to_json
 from pggan_jax.errors import UserError
-from pggan_jax.training.workdir import Workdir, claim_workdir, store_config
+from pggan_jax.training.workdir import Workdir, check_workdir, claim_workdir, store_config
 
 
 def claim(path, config=None, *, allow=False):
@@ -115,3 +115,9 @@ def test_pictures_are_named_by_kimg(tmp_path):
 def test_a_configuration_survives_its_file():
     config = small_config(schedule__batch_size_at={4: 32}, run__seed=2**32 - 1)
     assert from_json(to_json(config), "here") == config
+
+
+def test_a_check_leaves_nothing_that_stands_in_the_way(tmp_path):
+    assert check_workdir(tmp_path / "run", small_config(), allow_config_change=False) == []
+    assert list((tmp_path / "run").iterdir()) == []
+    assert claim(tmp_path / "run", small_config(loss__name="hinge"))[1] == []

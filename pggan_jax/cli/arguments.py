@@ -38,13 +38,24 @@ def read_config(values: flags.FlagValues) -> LoadedConfig:
     return load_config(values["config"].value, values["set"].value)
 
 
+def folder(flag: str, path: str) -> Path:
+    """A folder as the user wrote it.
+
+    Raises:
+        UserError: it is the empty text, as an unset shell variable gives.
+    """
+    if not path.strip():
+        raise UserError(f"--{flag}=: is empty; name a folder")
+    return Path(path).expanduser()
+
+
 def existing_run(path: str) -> Path:
     """A workdir that must hold a run.
 
     Raises:
         UserError: there is no such folder.
     """
-    workdir = Path(path).expanduser()
+    workdir = folder("workdir", path)
     if not workdir.is_dir():
         raise UserError(f"--workdir={path}: no such folder; give the --workdir of a run, such as {DEFAULT_WORKDIR}")
     return workdir

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, parse_seeds
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder, parse_seeds
 from pggan_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
@@ -46,7 +46,7 @@ def run(values: flags.FlagValues) -> None:
     trained = load_trained(workdir, values["checkpoint"].value)
     label_size = trained.position.label_size
     classes = _classes(values["class"].value, seeds, label_size)
-    out = Path(values["out"].value).expanduser()
+    out = folder("out", values["out"].value)
     _write({}, out)
     params = trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator
     sampler, pictures = trained.sampler(), []

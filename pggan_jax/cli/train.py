@@ -16,7 +16,14 @@ from types import FrameType
 
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_EXPERIMENT, DEFAULT_WORKDIR, define_config_flags, define_host_flags, read_config
+from pggan_jax.cli.arguments import (
+    DEFAULT_EXPERIMENT,
+    DEFAULT_WORKDIR,
+    define_config_flags,
+    define_host_flags,
+    folder,
+    read_config,
+)
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -53,7 +60,8 @@ class StopRequest:
 def run(values: flags.FlagValues) -> int:
     """Train to the end or to a stop; 0 when complete, `EXIT_STOPPED` when stopped."""
     loaded = read_config(values)
-    workdir = Path(values["workdir"].value or _default_workdir(values["config"].value)).expanduser()
+    workdir = values["workdir"].value
+    workdir = folder("workdir", _default_workdir(values["config"].value) if workdir is None else workdir)
 
     from pggan_jax.training import parallel
 

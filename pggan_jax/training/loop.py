@@ -20,7 +20,7 @@ from pggan_jax.training.meter import TickMeter
 from pggan_jax.training.program import Program, build_program, networks_for
 from pggan_jax.training.snapshots import Snapshots
 from pggan_jax.training.state import TrainState, abstract_train_state, create_train_state, grow_train_state, reset_moments
-from pggan_jax.training.workdir import Workdir, claim_workdir, store_config
+from pggan_jax.training.workdir import Workdir, check_workdir, claim_workdir, store_config
 
 STOP_DELAY = 2
 """Calls after which a run over several hosts answers a stop request."""
@@ -29,7 +29,7 @@ STOP_DELAY = 2
 def begin(
     config: Config, workdir: Path, *, allow_config_change: bool = False, origins: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Everything that can be refused before data are read; `train` does it too.
+    """Refuse what can be refused before data are read. Leaves no trace that would stand in the way of another attempt.
 
     Args:
         config: validated settings.
@@ -45,7 +45,7 @@ def begin(
     """
     parallel.check_batches(config, origins)
     return parallel.on_first_process(
-        lambda: claim_workdir(workdir, config, allow_config_change=allow_config_change), otherwise=[]
+        lambda: check_workdir(workdir, config, allow_config_change=allow_config_change), otherwise=[]
     )
 
 
@@ -72,7 +72,10 @@ def train(
     Raises:
         UserError: devices cannot share a batch, or the folder or its checkpoints do not fit.
     """
-    changes = begin(config, workdir, allow_config_change=allow_config_change)
+    parallel.check_batches(config)
+    changes = parallel.on_first_process(
+        lambda: claim_workdir(workdir, config, allow_config_change=allow_config_change), otherwise=[]
+    )
     paths = Workdir(workdir)
     run = _Run(config, Schedule(config.schedule, config.data.resolution), paths, loader)
     try:
@@ -99,6 +102,7 @@ class _Run:
         )
         self.label_table = parallel.replicate(loader.label_table())
         self.program: Program | None = None
+        self.compiled: Program | None = None
         self.state, position = self._restore_or_create()
         self.start = position.images_seen
         self.meter = TickMeter(position)
@@ -165,7 +169,10 @@ class _Run:
         """Call after call until the run is complete (True) or should stop (False)."""
         total = self.schedule.total_images
         if self.start >= total:
-            self.log(f"the run is complete at kimg {self.start / 1000:.1f}; raise schedule.total_kimg to train on")
+            self.log(
+                f"the run is complete at kimg {self.start / 1000:.1f}; to train on, "
+                "give --set schedule.total_kimg=N with a larger N, and --allow_config_change"
+            )
             return True
         self._announce()
         self.clock.lap()
@@ -180,6 +187,7 @@ class _Run:
                     with self.clock.phase("grow"):
                         self._enter_stage(call)
                     with self.counter.watch():
+                        self._announce_compilation(call)
                         arguments = batch, self.label_table, controls, np.int32(call.steps)
                         self.state, sums = self.program.train_call(self.state, *arguments)
                     self.meter.add(sums, steps=call.steps, images=call.end - call.start)
@@ -208,6 +216,11 @@ class _Run:
             with self.clock.phase("snapshot"):
                 self.snapshots.write_reals()
                 self._draw(self.schedule.at(0).alpha, 0)
+
+    def _announce_compilation(self, call: Call) -> None:
+        if self.compiled is not self.program:
+            self.log(f"compiling the {call.stage.resolution}x{call.stage.resolution} step")
+            self.compiled = self.program
 
     def _draw(self, alpha: float, images_seen: int) -> None:
         ema = parallel.first_device(self.state.generator_ema)

@@ -60,7 +60,23 @@ class Workdir:
 
 
 def claim_workdir(path: Path, config: Config, *, allow_config_change: bool) -> list[str]:
-    """Make the folder of a new run, or check that the run in it has the same configuration.
+    """`check_workdir`, and make the folder that of a new run if there is none in it yet."""
+    changes = check_workdir(path, config, allow_config_change=allow_config_change)
+    workdir = Workdir(path)
+    if not workdir.config.exists():
+        try:
+            store_config(workdir, config)
+        except OSError as error:
+            raise _cannot_be_written(path, error) from error
+    return changes
+
+
+def _cannot_be_written(path: Path, error: OSError) -> UserError:
+    return UserError(f"--workdir={path}: cannot be written ({error.strerror}); choose a folder you may write to")
+
+
+def check_workdir(path: Path, config: Config, *, allow_config_change: bool) -> list[str]:
+    """Make the folder, and check that the run in it, if any, has the same configuration. Claims nothing.
 
     Args:
         path: the folder; made if absent.
@@ -90,9 +106,8 @@ def claim_workdir(path: Path, config: Config, *, allow_config_change: bool) -> l
             raise UserError(
                 f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
             )
-        store_config(workdir, config)
     except OSError as error:
-        raise UserError(f"--workdir={path}: cannot be written ({error.strerror}); choose a folder you may write to") from error
+        raise _cannot_be_written(path, error) from error
     return []
 
 
