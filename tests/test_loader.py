@@ -8,6 +8,7 @@ import pytest
 from pggan_jax.data.loader import Loader, Prefetcher, rows_at
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.errors import UserError
+from pggan_jax.training.telemetry import Clock
 
 
 def make_pyramid(count=11, classes=("a", "b")):
@@ -158,12 +159,13 @@ class TestPrefetcher:
             raise KeyError
         assert not results._thread.is_alive()
 
-    def test_waiting_is_counted(self):
-        go = threading.Event()
+    def test_waiting_is_counted_by_the_clock(self):
+        go, clock = threading.Event(), Clock()
         with Prefetcher(lambda _request: go.wait(timeout=30), range(1)) as results:
             timer = threading.Timer(0.05, go.set)
             timer.start()
-            next(results)
+            assert list(clock.iterate("wait", results)) == [True]
+        assert clock.lap().phases["wait"] > 0.04
 
     def test_depth_must_be_positive(self):
         with pytest.raises(ValueError, match="depth 0"):

@@ -28,7 +28,7 @@ STOP_DELAY = 2
 
 def begin(
     config: Config, workdir: Path, *, allow_config_change: bool = False, origins: Mapping[str, str] | None = None
-) -> list[str]:
+) -> None:
     """Refuse what can be refused before data are read. Leaves no trace that would stand in the way of another attempt.
 
     Args:
@@ -37,16 +37,11 @@ def begin(
         allow_config_change: accept settings that differ from those the run was started with.
         origins: where each setting was set, for the message.
 
-    Returns:
-        One line per setting that differs, on the first process; nothing on others.
-
     Raises:
         UserError: on every process, if devices cannot share a batch or the first process may not use the folder.
     """
     parallel.check_batches(config, origins)
-    return parallel.on_first_process(
-        lambda: check_workdir(workdir, config, allow_config_change=allow_config_change), otherwise=[]
-    )
+    parallel.on_first_process(lambda: check_workdir(workdir, config, allow_config_change=allow_config_change), otherwise=[])
 
 
 def train(
@@ -117,7 +112,7 @@ class _Run:
 
     def _restore_or_create(self) -> tuple[TrainState, Position]:
         found = self.checkpoints.all_images_seen()
-        if not found and self.checkpoints.are_lost(has_begun=self.paths.stats.exists()):
+        if self.checkpoints.are_lost(has_begun=self.paths.stats.exists()):
             raise UserError(
                 f"{self.paths.checkpoints}: no checkpoint is left, although this run had saved some; "
                 "bring the checkpoints back, or use a new --workdir to start over"
