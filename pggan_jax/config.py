@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pggan_jax.source_names import SOURCE_KINDS
+
 
 def setting(
     default: Any,
@@ -35,6 +37,7 @@ def setting(
 MAX_RESOLUTION = 8192
 MAX_KIMG = 2_147_483  # 2^31 images
 DTYPES = ("float32", "bfloat16")
+RESAMPLES = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 OFFICIAL_TICKS = {4: 160.0, 8: 140.0, 16: 120.0, 32: 100.0, 64: 80.0, 128: 60.0, 256: 40.0, 512: 20.0, 1024: 10.0}
 
 
@@ -43,12 +46,32 @@ class DataConfig:
     """What the critic is shown."""
 
     source: str = setting(
-        "digits", "where images come from: digits and photos are embedded, folder:DIR reads every image below DIR"
+        "digits", "where images come from: " + "; ".join(f"{kind.usage}: {kind.help}" for kind in SOURCE_KINDS.values())
     )
     resolution: int = setting(32, "side of the finished images in pixels, 4*2^k", minimum=4, maximum=MAX_RESOLUTION)
-    channels: int = setting(0, "colour channels; 0 takes the source's own (1 for digits, 3 for photos)", minimum=0, maximum=16)
+    channels: int = setting(
+        0, "colour channels; 0 takes the source's own (1 for digits, 3 for photos, folders and archives)", minimum=0, maximum=16
+    )
     labels: bool = setting(False, "train with class labels: concatenated input in G, auxiliary classifier in D")
     mirror: bool = setting(False, "flip each real image left-right with probability 1/2")
+    crop: str = setting(
+        "center",
+        "how images of other shapes are fitted: center takes the largest middle part; none refuses them; pad puts smaller ones "
+        "on black, unscaled; LEFT,TOP,WIDTH,HEIGHT cuts that window first",
+    )
+    resample: str = setting("lanczos", "filter that shrinks larger images", choices=RESAMPLES)
+    modes: str = setting(
+        "convert",
+        "images with other colour channels than data.channels: convert them, or refuse (leave them out)",
+        choices=("convert", "refuse"),
+    )
+    max_images: int = setting(0, "use at most so many images; 0 uses all", minimum=0)
+    shuffle_seed: int = setting(
+        -1,
+        "store images in the order of this seed's permutation (123 in the authors' files); -1 keeps the source's order",
+        minimum=-1,
+        maximum=2**32 - 1,
+    )
 
 
 @dataclass(frozen=True)

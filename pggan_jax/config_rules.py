@@ -10,8 +10,9 @@ from typing import Any, get_args, get_type_hints
 
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError
-from pggan_jax.images import grid_size
+from pggan_jax.images import grid_size, parse_crop
 from pggan_jax.schedule import Schedule
+from pggan_jax.source_names import parse_source
 
 Origins = Mapping[str, str]
 MAX_TOTAL_IMAGES = 2**31 - 1
@@ -149,11 +150,14 @@ def _check_resolutions(config: Config, origins: Origins | None) -> None:
 
 
 def _check_picture(config: Config, origins: Origins | None) -> None:
-    kind, _, rest = config.data.source.partition(":")
-    if config.data.source not in ("digits", "photos") and not (kind == "folder" and rest):
-        raise problem(
-            "data.source", config.data.source, "must be digits, photos, or folder:DIR with the folder's path", origins
-        )
+    try:
+        kind, _ = parse_source(config.data.source)
+    except ValueError as error:
+        raise problem("data.source", config.data.source, str(error), origins) from None
+    try:
+        parse_crop(config.data.crop)
+    except ValueError as error:
+        raise problem("data.crop", config.data.crop, str(error), origins) from None
     if kind == "photos" and config.data.labels:
         raise problem("data.labels", True, "photos have no classes; use data.labels=false", origins)
     try:

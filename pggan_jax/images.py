@@ -53,6 +53,21 @@ def grid_size(name: str, resolution: int) -> tuple[int, int]:
     return int(columns), int(rows)
 
 
+def parse_crop(text: str) -> str | tuple[int, int, int, int]:
+    """How images of other shapes are fitted: "center", "none", "pad", or a window (left, top, width, height) in pixels.
+
+    Raises:
+        ValueError: `text` is none of these.
+    """
+    if text in ("center", "none", "pad"):
+        return text
+    parts = text.split(",")
+    numbers = tuple(int(part) for part in parts if part.strip().isdecimal())
+    if len(parts) != 4 or len(numbers) != 4 or not (numbers[2] and numbers[3]):
+        raise ValueError("must be center, none, pad, or a window LEFT,TOP,WIDTH,HEIGHT in pixels, such as 25,57,128,128")
+    return numbers
+
+
 def make_grid(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
     """Tile uint8 images `[batch, height, width, channels]` row by row into one picture.
 

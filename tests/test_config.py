@@ -21,7 +21,10 @@ DTYPE_RULE = "must be one of float32, bfloat16"
 BAD = {
     "preset": [("v3-1gpu", 'must be one of "" (none), v1-1gpu, v2-1gpu, v2-2gpus, v2-4gpus, v2-8gpus')],
     "data.source": [
-        (bad, "must be digits, photos, or folder:DIR") for bad in ("", "cifar", "folder", "folder:", "digits:", "digits:x")
+        *[(bad, "must be one of digits, photos, folder:DIR, zip:FILE, tfds:NAME[:SPLIT]") for bad in ("", "cifar", "cifar:x")],
+        *[(bad, "write it as folder:DIR") for bad in ("folder", "folder:")],
+        *[(bad, "write it as digits") for bad in ("digits:", "digits:x")],
+        ("synthetic:", "write it as synthetic[:COUNT[:SEED]]"),
     ],
     "data.resolution": [
         (2, "at least 4 and at most 8192"),
@@ -34,6 +37,14 @@ BAD = {
     "data.channels": [(-1, "at least 0 and at most 16"), (17, "at least 0 and at most 16")],
     "data.labels": [("yes", "must be true or false")],
     "data.mirror": [(1, "must be true or false")],
+    "data.crop": [
+        (bad, "must be center, none, pad, or a window LEFT,TOP,WIDTH,HEIGHT")
+        for bad in ("", "middle", "1,2,3", "1,2,3,x", "0,0,0,5", "-1,0,5,5")
+    ],
+    "data.resample": [("cubic", "must be one of lanczos, bicubic, bilinear, box, nearest")],
+    "data.modes": [("drop", "must be one of convert, refuse")],
+    "data.max_images": [(-1, "at least 0")],
+    "data.shuffle_seed": [(-2, "at least -1"), (2**32, "at most 4294967295")],
     "generator.fmap_base": [(0, "at least 1")],
     "generator.fmap_decay": [(-0.1, "at least 0 and at most 16"), (16.5, "at most 16")],
     "generator.fmap_max": [(0, "at least 1")],

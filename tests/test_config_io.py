@@ -252,7 +252,8 @@ def changed_everywhere() -> Config:
             new = new if isinstance(value, float) else int(new)
         else:
             choices = {"preset": "v2-4gpus", "minibatch_stddev": "none", "on_new_phase": "carry", "name": "hinge"}
-            choices |= {"gradient_norm": "current", "dtype": "bfloat16"}
+            choices |= {"gradient_norm": "current", "dtype": "bfloat16", "crop": "pad", "resample": "box"}
+            choices |= {"modes": "refuse"}
             new = others.get(path) or choices[path.rpartition(".")[2]]
         config = replace_setting(config, path, others.get(path, new))
     config = replace_setting(config, "optimizer.beta1", 0.5)

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "interop": {"ground", "networks", "interop"},
     "cli": ALL_ROOMS,
 }
-GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule"}
+GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule", "source_names"}
 DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
 DEVICE_HOME = f"{PACKAGE}.training.parallel"
 
