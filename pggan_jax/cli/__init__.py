@@ -10,6 +10,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from absl import flags, logging
 
@@ -21,6 +22,11 @@ COMMANDS = {
     "explain": "what the schedule does at one point of a run",
     "sample": "make pictures with a trained generator",
     "inspect": "list the checkpoints of a run",
+    "check": "read a collection of images once and tell what is in it and what is wrong with it",
+    "prepare": "turn a collection of images into memory maps of all resolutions",
+    "show": "one picture of a collection, with labels",
+    "extract": "write the images of a collection as PNG files",
+    "compare": "compare two collections position by position",
     "settings": "list every setting that --set takes, with its default and limits",
 }
 _EXIT_INTERRUPTED = 130
@@ -29,8 +35,16 @@ _USAGE = """usage: python launch.py [COMMAND] [FLAGS]
 Progressive Growing of GANs: networks that start at 4x4 and grow while they train."""
 
 
-def parse(argv: Sequence[str]) -> tuple[str, flags.FlagValues]:
-    """Turn the command line into a command's name and its flags; print help or a one-line error and exit otherwise."""
+class Parsed(NamedTuple):
+    """A command line: the command's name, its flags, and what it works on."""
+
+    name: str
+    values: flags.FlagValues
+    arguments: list[str]
+
+
+def parse(argv: Sequence[str]) -> Parsed:
+    """Understand the command line; print help or a one-line error and exit otherwise."""
     logging.use_absl_handler()
     flags.FLAGS.mark_as_parsed()
     words = list(argv[1:])
@@ -49,23 +63,27 @@ def parse(argv: Sequence[str]) -> tuple[str, flags.FlagValues]:
         module = importlib.import_module(f"pggan_jax.cli.{name}")
         if any(word in ("--help", "-h", "--helpfull", "--helpshort") for word in words):
             _print_and_exit(f"{module.__doc__.strip()}\n\nflags:{_describe(module.FLAGS)}")
-        rest = module.FLAGS([argv[0], *words])[1:]
+        arguments = module.FLAGS([argv[0], *words])[1:]
     except flags.Error as error:
         _fail(f"{error}; see python launch.py {name} --help")
     except UserError as error:
         _fail(str(error))
-    if rest:
-        _fail(f"{rest[0]!r} is not a flag of {name}; flags start with --; see python launch.py {name} --help")
-    return name, module.FLAGS
+    wanted = getattr(module, "ARGUMENTS", ())
+    if len(arguments) > len(wanted):
+        surplus = arguments[len(wanted)]
+        _fail(f"{surplus!r} is not a flag of {name}; flags start with --; see python launch.py {name} --help")
+    if len(arguments) < len(wanted):
+        _fail(f"{name} needs {wanted[len(arguments)]}: python launch.py {name} {' '.join(wanted)} [FLAGS]; see its --help")
+    return Parsed(name, module.FLAGS, arguments)
 
 
-def main(parsed: tuple[str, flags.FlagValues]) -> int:
+def main(parsed: Parsed) -> int:
     """Run a command; the result is the exit status."""
-    name, values = parsed
+    name, values, arguments = parsed
     # Orbax reports every file it writes at INFO, and warns of choices that are made here on purpose.
     logging.set_verbosity(logging.ERROR)
     try:
-        return importlib.import_module(f"pggan_jax.cli.{name}").run(values) or 0
+        return importlib.import_module(f"pggan_jax.cli.{name}").run(values, *arguments) or 0
     except UserError as error:
         return _report(str(error))
     except KeyboardInterrupt:
@@ -88,6 +106,7 @@ def _overview() -> str:
         "examples:\n"
         "  python launch.py                       grow a network on handwritten digits, 4x4 to 32x32, in minutes\n"
         "  python launch.py --config=experiments/folder.py --set data.source=folder:~/photos --workdir=runs/mine\n"
+        "  python launch.py check folder:~/photos\n"
         "  python launch.py sample --workdir=runs/digits --seeds=0-35 --out=samples\n\n"
         "python launch.py COMMAND --help tells the flags of a command."
     )

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from pggan_jax.config import MAX_RESOLUTION, DataConfig
 from pggan_jax.config_io import LoadedConfig, load_config
+from pggan_jax.config_rules import is_resolution
 from pggan_jax.errors import UserError
+from pggan_jax.images import parse_crop
+
+if TYPE_CHECKING:
+    from pggan_jax.data.preparation import Preparation
 
 DEFAULT_EXPERIMENT = "experiments/digits.py"
 DEFAULT_WORKDIR = "runs/digits"
@@ -31,6 +39,66 @@ def define_host_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run over several hosts", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "how many processes take part", flag_values=values, lower_bound=1)
     flags.DEFINE_integer("process_id", None, "which of them this is, from 0", flag_values=values, lower_bound=0)
+
+
+def define_preparation_flags(values: flags.FlagValues, *, default_resolution: int | None = None) -> None:
+    """Add what decides how images become a data set, with the words and limits of the settings of the same name."""
+    for setting in fields(DataConfig):
+        help, limits = setting.metadata["help"], setting.metadata
+        if setting.name in ("crop", "resample", "modes"):
+            if "choices" in limits:
+                flags.DEFINE_enum(setting.name, setting.default, limits["choices"], help, flag_values=values)
+            else:
+                flags.DEFINE_string(setting.name, setting.default, help, flag_values=values)
+        elif setting.name in ("channels", "max_images", "shuffle_seed"):
+            bounds = {"lower_bound": limits["minimum"], "upper_bound": limits.get("maximum")}
+            flags.DEFINE_integer(setting.name, setting.default, help, **bounds, flag_values=values)
+    flags.DEFINE_integer(
+        "resolution",
+        default_resolution,
+        "side of the finished images, 4*2^k; smaller images cannot be used",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "base_shape", "4x4", "HEIGHTxWIDTH of the first level, such as 3x4; it is doubled as 4x4 would be", flag_values=values
+    )
+
+
+def define_workers_flag(values: flags.FlagValues) -> None:
+    """Add --workers."""
+    flags.DEFINE_integer(
+        "workers",
+        None,
+        "processes that decode (default: one per core); 0 decodes in this one",
+        flag_values=values,
+        lower_bound=0,
+    )
+
+
+def read_preparation(values: flags.FlagValues, **more: Any) -> Preparation:
+    """How images become a data set, from the flags; --resolution must have been given.
+
+    Raises:
+        UserError: a value is impossible.
+    """
+    from pggan_jax.data.preparation import Preparation
+
+    resolution, crop, base_shape = values["resolution"].value, values["crop"].value, values["base_shape"].value
+    if not is_resolution(resolution) or resolution > MAX_RESOLUTION:
+        raise UserError(f"--resolution={resolution}: must be 4*2^k, that is 4, 8, 16, 32 ... {MAX_RESOLUTION}")
+    try:
+        parse_crop(crop)
+    except ValueError as error:
+        raise UserError(f"--crop={crop}: {error}") from None
+    shared = {name: values[name].value for name in ("channels", "resample", "modes", "max_images", "shuffle_seed")}
+    return Preparation(resolution, _parse_base_shape(base_shape), crop=crop, **shared, **more)
+
+
+def _parse_base_shape(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and 1 <= int(height) <= 64 and 1 <= int(width) <= 64):
+        raise UserError(f"--base_shape={text}: must be HEIGHTxWIDTH in pixels from 1 to 64, such as 4x4 or 3x4")
+    return int(height), int(width)
 
 
 def read_config(values: flags.FlagValues) -> LoadedConfig:

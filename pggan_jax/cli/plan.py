@@ -89,7 +89,7 @@ def _data_shape(data: DataConfig) -> tuple[int, int]:
     from pggan_jax.data.sources import open_source
 
     source = open_source(data.source, resolution=data.resolution, channels=data.channels)
-    return source.channels, len(source.class_names) if data.labels else 0
+    return data.channels or source.channels, len(source.class_names) if data.labels else 0
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

@@ -72,7 +72,9 @@ def run(values: flags.FlagValues) -> int:
     config = loaded.config
     allow_config_change = values["allow_config_change"].value
     begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)
-    loader = open_loader(config.data, seed=config.run.seed, progress=parallel.is_main_process())
+    is_main = parallel.is_main_process()
+    tell = print if is_main else lambda _line: None
+    loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
     is_complete = train(
         config,
         workdir,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pggan_jax.config import DataConfig
 from pggan_jax.data.loader import Loader
-from pggan_jax.data.pyramid import build_pyramid
-from pggan_jax.data.sources import open_source
+from pggan_jax.data.preparation import Preparation
+from pggan_jax.data.prepare import build_in_memory, estimate, preparation_key, prepare
+from pggan_jax.data.prepared import PreparedSource
+from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.sources import Source, open_source
+from pggan_jax.errors import UserError
 
 IN_MEMORY_SOURCES = ("digits",)
 """Sources so small that preparing them is quicker than looking for them in the cache."""
@@ -20,18 +25,47 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PGGAN_JAX_CACHE") or Path(base) / "pggan_jax") / "data"
 
 
-def open_loader(config: DataConfig, *, seed: int, progress: bool = True) -> Loader:
+def open_loader(
+    config: DataConfig, *, seed: int, progress: bool = True, tell: Callable[[str], None] = lambda _line: None
+) -> Loader:
     """Everything a run needs of its data.
 
     Args:
-        config: source, resolution, channels, labels.
+        config: source, resolution, channels, labels and how images are fitted.
         seed: of the order in which images are shown.
         progress: show a bar while images are prepared.
+        tell: given one line when images have to be prepared first.
 
     Raises:
         UserError: the source cannot be used, or has no classes where labels are wanted.
     """
     source = open_source(config.source, resolution=config.resolution, channels=config.channels)
-    cache = None if config.source in IN_MEMORY_SOURCES else cache_folder()
-    pyramid = build_pyramid(source, resolution=config.resolution, cache=cache, progress=progress)
+    if config.labels and not source.class_names:
+        raise UserError(
+            f"data.labels = True: {source.name} has no classes; set data.labels=false, or put the images of each class into a "
+            "subfolder of its own, or add a dataset.json"
+        )
+    pyramid = _pyramid(source, config, progress=progress, tell=tell)
     return Loader(pyramid, seed=seed, use_labels=config.labels)
+
+
+def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callable[[str], None]) -> Pyramid:
+    preparation = Preparation.of_config(config)
+    if isinstance(source, PreparedSource):
+        if config.channels not in (0, source.channels):
+            raise UserError(
+                f"data.channels = {config.channels}: {source.name} was prepared with {source.channels}; set data.channels=0, "
+                f"or prepare the images again with --channels={config.channels}"
+            )
+        return source.folder.pyramid(config.resolution, config.max_images)
+    if config.source in IN_MEMORY_SOURCES:
+        return build_in_memory(source, preparation)
+    preparation = preparation.for_source(source)
+    folder = cache_folder() / preparation_key(source, preparation)[:20]
+    if not folder.exists():
+        needed = estimate(source, preparation, folder)
+        tell(
+            f"preparing {needed.images:,} images of {source.name} once, {needed.bytes / 1e6:,.0f} MB in {folder}; "
+            "later runs use them again"
+        )
+    return prepare(source, preparation, folder, progress=progress, is_cache=True).pyramid(config.resolution)

@@ -38,14 +38,15 @@ class DigitsSource:
     """The 1,797 scanned digits of scikit-learn: 8x8 pixels, 17 grey levels, 10 classes, enlarged to any resolution."""
 
     name = "digits"
+    channels = 1
     class_names = tuple("0123456789")
+    complaints: tuple[str, ...] = ()
 
-    def __init__(self, *, resolution: int, channels: int) -> None:
-        """Open the scans. More than one channel (0 means one) repeats the grey."""
+    def __init__(self, *, resolution: int) -> None:
+        """Open the scans."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        self.channels = channels or 1
         self._resolution = resolution
         self._scans = (digits.images * (255.0 / DIGITS_MAX_VALUE)).astype(np.float32)
         self._labels = digits.target
@@ -53,10 +54,13 @@ class DigitsSource:
     def __len__(self) -> int:
         return len(self._scans)
 
-    def image(self, index: int) -> np.ndarray:
-        """Scan `index` as uint8 `[resolution, resolution, channels]`."""
-        grey = np.rint(_resize_scan(self._scans[index], self._resolution)).astype(np.uint8)
-        return np.repeat(grey[..., None], self.channels, axis=-1)
+    def item_name(self, index: int) -> str:
+        """Such as "scan 17"."""
+        return f"scan {index}"
+
+    def read(self, index: int) -> np.ndarray:
+        """Scan `index` as uint8 `[resolution, resolution, 1]`."""
+        return np.rint(_resize_scan(self._scans[index], self._resolution)).astype(np.uint8)[..., None]
 
     def label(self, index: int) -> int:
         """The digit on scan `index`, 0..9."""
@@ -82,42 +86,42 @@ class PhotosSource:
     """`PHOTO_CROPS` square crops of ten colour photographs, up to 256x256. Crop i depends on i alone. No labels."""
 
     name = "photos"
+    channels = 3
     class_names: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
 
-    def __init__(self, *, resolution: int, channels: int) -> None:
+    def __init__(self, *, resolution: int) -> None:
         """Open the photographs.
 
         Args:
             resolution: side of the crops after downsizing, at most 256.
-            channels: 3 or 0 for colour, 1 for luminance.
 
         Raises:
-            UserError: another number of channels, a larger resolution, or a photograph is not installed.
+            UserError: a larger resolution, or a photograph is not installed.
         """
-        if channels not in (0, 1, 3):
-            raise UserError(
-                f"data.channels = {channels}: photos has 3 (colour) or 1 (luminance); set data.channels=0 for its own"
-            )
         if resolution > PHOTO_MAX_RESOLUTION:
             raise UserError(
-                f"data.resolution = {resolution}: photos goes up to {PHOTO_MAX_RESOLUTION}; "
-                f"set data.resolution={PHOTO_MAX_RESOLUTION} or use your own images with data.source=folder:DIR"
+                f"resolution {resolution}: photos goes up to {PHOTO_MAX_RESOLUTION}; "
+                f"take {PHOTO_MAX_RESOLUTION}, or your own images by folder:DIR"
             )
-        self.channels = channels or 3
         self._resolution = resolution
-        self._photos = _load_photos("L" if channels == 1 else "RGB")
+        self._photos = _load_photos()
 
     def __len__(self) -> int:
         return PHOTO_CROPS
 
-    def image(self, index: int) -> np.ndarray:
-        """Crop `index` as uint8 `[resolution, resolution, channels]`."""
+    def item_name(self, index: int) -> str:
+        """Such as "crop 17"."""
+        return f"crop {index}"
+
+    def read(self, index: int) -> np.ndarray:
+        """Crop `index` as uint8 `[resolution, resolution, 3]`."""
         number, box = self._crop(index)
         # reducing_gap: whole-number box reduction first, then Lanczos; as good to the eye and several times faster.
         crop = self._photos[number].resize(
             (self._resolution, self._resolution), Image.Resampling.LANCZOS, box=box, reducing_gap=2.0
         )
-        return np.asarray(crop).reshape(self._resolution, self._resolution, self.channels)
+        return np.asarray(crop)
 
     def label(self, index: int) -> int:
         """Always 0: there are no classes."""
@@ -140,7 +144,7 @@ class PhotosSource:
         return number, (left, top, left + side, top + side)
 
 
-def _load_photos(mode: str) -> list[Image.Image]:
+def _load_photos() -> list[Image.Image]:
     """All photographs, decoded, in a fixed order."""
     import skimage
     from sklearn.datasets import load_sample_images
@@ -157,7 +161,7 @@ def _load_photos(mode: str) -> list[Image.Image]:
                 f"data.source = 'photos': cannot read {folder / file_name} ({error}); "
                 "reinstall it with pip install --force-reinstall -r requirements.txt"
             ) from None
-    return [_fit(photo).convert(mode) for photo in photos]
+    return [_fit(photo) for photo in photos]
 
 
 def _fit(photo: Image.Image) -> Image.Image:

@@ -1,42 +1,47 @@
 """Where images come from: what every source offers, and `open_source`, which turns the setting `data.source` into one.
 
-A source knows its images at one resolution, one by one and by number. It must not know the levels, their storage or the order
-of training. A new kind of source is a class with the members of `Source`, one entry in `_KINDS`, and its name
-in `config_rules`, which refuses others before anything is opened.
+A source knows its items one by one and by number. It must not know sizes that others want, levels, storage or the order of
+training. A new kind is a class with the members of `Source`, a line in `source_names`, and one in `_OPENERS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from pggan_jax.data.embedded import DigitsSource, PhotosSource
-from pggan_jax.data.folder import FolderSource
 from pggan_jax.errors import UserError
+from pggan_jax.source_names import parse_source
+
+_DRAWN_RESOLUTION = 64
 
 
 class Source(Protocol):
-    """Images by number at one resolution. `image` is called from several threads at once.
+    """Images by number. Can be pickled: worker processes get a copy.
 
     Attributes:
         name: the setting that opens this source, for messages.
-        channels: colour channels of every image.
+        channels: what most of its images have of their own, and `data.channels=0` gives.
         class_names: one name per class, in the order of the label numbers; empty for images without labels.
+        complaints: what is wrong beside single images, one line each.
     """
 
     name: str
     channels: int
     class_names: tuple[str, ...]
+    complaints: tuple[str, ...]
 
     def __len__(self) -> int:
         """How many images there are, unusable ones included."""
         ...
 
-    def image(self, index: int) -> np.ndarray:
-        """Image `index` as uint8 `[resolution, resolution, channels]`.
+    def item_name(self, index: int) -> str:
+        """What to call image `index` in a message, such as its path; can be printed anywhere."""
+        ...
+
+    def read(self, index: int) -> bytes | np.ndarray:
+        """Image `index` as an encoded file or as uint8 `[height, width, channels]`.
 
         Raises:
             UnusableImageError: this one image cannot be used; the reader leaves it out and goes on.
@@ -48,44 +53,57 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A digest of all that determines images and labels besides resolution and channels, without decoding any."""
+        """A digest of all that determines images and labels, without decoding any."""
         ...
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """How one kind of source is written in the setting, and what opens it."""
-
-    usage: str
-    open: Callable[..., Source]
-    takes_argument: bool
-
-
-_KINDS = {
-    "digits": _Kind("digits", DigitsSource, takes_argument=False),
-    "photos": _Kind("photos", PhotosSource, takes_argument=False),
-    "folder": _Kind("folder:DIR", FolderSource, takes_argument=True),
-}
-
-
-def open_source(spec: str, *, resolution: int, channels: int) -> Source:
+def open_source(spec: str, *, resolution: int = 0, channels: int = 0) -> Source:
     """The source that `data.source` names, checked but with no image decoded.
 
     Args:
-        spec: "digits", "photos" or "folder:DIR".
-        resolution: side of the images in pixels.
-        channels: colour channels of the images; 0 takes the source's own.
+        spec: one of the forms in `source_names.SOURCE_KINDS`.
+        resolution: side in pixels at which sources that draw their images (digits, photos, synthetic) do so, and the level
+            that tfrecords opens; 0 leaves it to them. Others keep the sizes they have.
+        channels: for sources that draw; 0 takes their own.
 
     Raises:
-        UserError: there is no such source, or it cannot give such images.
+        UserError: there is no such source, or it cannot be read.
     """
-    kind_name, colon, argument = spec.partition(":")
-    usages = ", ".join(kind.usage for kind in _KINDS.values())
-    if kind_name not in _KINDS:
-        raise UserError(f"data.source = {spec!r}: must be one of {usages}")
-    kind = _KINDS[kind_name]
-    if kind.takes_argument != bool(argument) or (colon and not argument):
-        raise UserError(f"data.source = {spec!r}: write it as {kind.usage}")
-    if kind.takes_argument:
-        return kind.open(argument, resolution=resolution, channels=channels)
-    return kind.open(resolution=resolution, channels=channels)
+    try:
+        kind, argument = parse_source(spec)
+    except ValueError as error:
+        raise UserError(f"source {spec!r}: {error}") from None
+    return _OPENERS[kind](argument, resolution, channels)
+
+
+# Each imports its module when it is opened: some bring large packages with them, and most runs use one.
+def _digits(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.embedded import DigitsSource
+
+    return DigitsSource(resolution=resolution or _DRAWN_RESOLUTION)
+
+
+def _photos(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.embedded import PhotosSource
+
+    return PhotosSource(resolution=resolution or _DRAWN_RESOLUTION)
+
+
+def _folder(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.folder import FolderSource
+
+    return FolderSource(argument)
+
+
+def _prepared(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.prepared import PreparedSource
+
+    return PreparedSource(argument)
+
+
+_OPENERS: dict[str, Callable[[str, int, int], Source]] = {
+    "digits": _digits,
+    "photos": _photos,
+    "folder": _folder,
+    "prepared": _prepared,
+}

@@ -1,0 +1,56 @@
+"""python launch.py compare SOURCE_A SOURCE_B [--ignore_labels]
+
+Compare two sources position by position: how many images have equal pixels and how many labels are equal. Exit status 0 if all
+are and both have the same number, 1 otherwise.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+ARGUMENTS = ("SOURCE_A", "SOURCE_B")
+FLAGS = flags.FlagValues()
+flags.DEFINE_boolean("ignore_labels", False, "compare pixels alone", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "resolution",
+    0,
+    "size at which digits, photos and synthetic are drawn, or the level of tfrecords",
+    flag_values=FLAGS,
+    lower_bound=0,
+)
+
+
+def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:
+    """Print the numbers; 1 if the sources differ."""
+    from tqdm import tqdm
+
+    from pggan_jax.data.showing import equal_images
+    from pggan_jax.data.sources import open_source
+
+    first, second = (open_source(name, resolution=values["resolution"].value) for name in (first_name, second_name))
+    common = min(len(first), len(second))
+    images = labels = 0
+    first_difference = None
+    for index in tqdm(range(common), desc="comparing", unit="img", delay=2, disable=None):
+        is_equal = equal_images(first, second, index)
+        images += is_equal
+        labels += _label(first, index) == _label(second, index)
+        if not is_equal and first_difference is None:
+            first_difference = index
+    print(f"images  {images:,} of {common:,} are equal")
+    if first_difference is not None:
+        names = " and ".join(source.item_name(first_difference) for source in (first, second))
+        print(f"        the first difference is at {first_difference}: {names}")
+    is_same = images == common and len(first) == len(second)
+    if not values["ignore_labels"].value:
+        print(f"labels  {labels:,} of {common:,} are equal")
+        is_same = is_same and labels == common
+    if len(first) != len(second):
+        print(f"length  {first.name} has {len(first):,} images, {second.name} has {len(second):,}")
+    print("the same" if is_same else "different")
+    return int(not is_same)
+
+
+def _label(source: object, index: int) -> int | None:
+    """The class, or None where there are none: no label differs from class 0."""
+    return source.label(index) if source.class_names else None

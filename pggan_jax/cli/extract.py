@@ -1,0 +1,61 @@
+"""python launch.py extract SOURCE --out=DIR [FLAGS]
+
+Write the images of any source as PNG files img00000000.png ..., in its order, with a dataset.json where there are labels, so
+that folder:DIR gives the same images and labels again. Without --resolution images keep the size they have.
+"""
+
+from __future__ import annotations
+
+import json
+
+from absl import flags
+
+from pggan_jax.cli.arguments import folder
+from pggan_jax.errors import UserError
+
+ARGUMENTS = ("SOURCE",)
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("out", None, "folder to write; must be absent or empty", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "resolution",
+    0,
+    "size at which digits, photos and synthetic are drawn, or the level of tfrecords",
+    flag_values=FLAGS,
+    lower_bound=0,
+)
+flags.DEFINE_integer("max_images", 0, "write at most so many; 0 writes all", flag_values=FLAGS, lower_bound=0)
+
+
+def run(values: flags.FlagValues, source_name: str) -> int:
+    """Write the files and say where; 1 if some images could not be read."""
+    if values["out"].value is None:
+        raise UserError("extract needs --out, such as --out=images")
+    out = folder("out", values["out"].value)
+    from tqdm import tqdm
+
+    from pggan_jax.data.decoding import UnusableImageError
+    from pggan_jax.data.showing import as_picture
+    from pggan_jax.data.sources import open_source
+    from pggan_jax.files import write_atomically
+    from pggan_jax.images import write_png
+
+    source = open_source(source_name, resolution=values["resolution"].value)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out={out}: is there already and is not an empty folder; choose another")
+    out.mkdir(parents=True, exist_ok=True)
+    count = min(len(source), values["max_images"].value or len(source))
+    labels, unusable = [], 0
+    for index in tqdm(range(count), desc=f"extracting {source.name}", unit="img", delay=2, disable=None):
+        try:
+            picture = as_picture(source.read(index))
+        except UnusableImageError as error:
+            unusable += 1
+            tqdm.write(f"left out {source.item_name(index)} {error}")
+            continue
+        name = f"img{index:08d}.png"
+        write_png(out / name, picture)
+        labels.append([name, source.label(index)])
+    if source.class_names:
+        write_atomically(out / "dataset.json", json.dumps({"labels": labels}).encode())
+    print(f"{count - unusable:,} images{', labels in dataset.json' if source.class_names else ''} -> {out}")
+    return int(unusable > 0)

@@ -1,0 +1,67 @@
+"""python launch.py prepare SOURCE --out=DIR --resolution=R [FLAGS]
+
+Turn a collection into a prepared folder that training reads without decoding anything: uint8 memory maps of every resolution
+(r0004.npy ... ), labels.npy, info.json with all options, counts, checksums and the mean image, mean.png. Then train with
+--set data.source=prepared:DIR. Training on a raw source does the same by itself, into a cache.
+
+Nothing is ever overwritten. The work happens in DIR.partial, which becomes DIR at the end; when it was interrupted, the same
+command continues. Images that cannot be used are left out and listed in info.json; `launch.py check` names them beforehand.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import flags
+
+from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, folder, read_preparation
+from pggan_jax.errors import UserError
+
+ARGUMENTS = ("SOURCE",)
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("out", None, "folder to write; must be absent or empty", flag_values=FLAGS)
+define_preparation_flags(FLAGS)
+flags.DEFINE_boolean(
+    "mirror",
+    False,
+    "follow each image by its mirror image, which doubles the files; --set data.mirror=true flips while training instead",
+    flag_values=FLAGS,
+)
+define_workers_flag(FLAGS)
+flags.DEFINE_boolean(
+    "dry_run", False, "say what would be written and how much space it takes, and write nothing", flag_values=FLAGS
+)
+
+
+def run(values: flags.FlagValues, source_name: str) -> None:
+    """Write the folder and say what is in it."""
+    for required, example in (("resolution", "128"), ("out", "data/mine")):
+        if values[required].value is None:
+            raise UserError(f"prepare needs --{required}, such as --{required}={example}")
+    out = folder("out", values["out"].value)
+    preparation = read_preparation(values, copies_mirrored=values["mirror"].value)
+    from pggan_jax.data.prepare import estimate, prepare
+    from pggan_jax.data.pyramid import examples
+    from pggan_jax.data.sources import open_source
+
+    source = open_source(
+        source_name, resolution=max(preparation.frame.height, preparation.frame.width), channels=preparation.channels
+    )
+    preparation = preparation.for_source(source)
+    needed = estimate(source, preparation, out)
+    sizes = ", ".join(f"{width}x{height}" for height, width in reversed(preparation.shapes.values()))
+    plan = f"{needed.images:,} rows of {sizes}, {preparation.channels} channel(s), {needed.bytes:,} bytes"
+    if values["dry_run"].value:
+        fits = "enough" if needed.free >= needed.bytes else "NOT ENOUGH"
+        print(f"{source.name}: would write at most {plan} to {out}; {needed.free:,} bytes are free there: {fits}")
+        return
+    for complaint in source.complaints:
+        print(f"note: {complaint}", file=sys.stderr)
+    prepared = prepare(source, preparation, out, workers=values["workers"].value)
+    skipped = prepared.info["skipped"]
+    if skipped:
+        print(f"left out {len(skipped):,} unusable images: {examples(skipped)} (all in {out / 'info.json'})")
+    print(
+        f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}\n"
+        f"train with --set data.source=prepared:{out} --set data.resolution={preparation.resolution}"
+    )

@@ -1,0 +1,188 @@
+"""A prepared folder: the files that hold a data set at every resolution, how they are opened and how they are verified.
+
+`r0004.npy`, `r0008.npy` ... hold uint8 `[images, height, width, channels]`, `labels.npy` int32 class numbers, `info.json` where
+all that comes from, with checksums and the mean image, `mean.png` the mean image to look at. A folder with an `info.json` is
+whole: it is written last, before the folder gets its name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pggan_jax.data.array_file import checksum
+from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.errors import UserError
+
+FORMAT = "pggan_jax 1"
+INFO = "info.json"
+LABELS = "labels.npy"
+MEAN = "mean.png"
+
+
+def level_name(resolution: int) -> str:
+    """File name of a level."""
+    return f"r{resolution:04d}.npy"
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder looks like a prepared one."""
+    return (folder / INFO).is_file() and (folder / level_name(4)).is_file()
+
+
+@dataclass(frozen=True)
+class PreparedFolder:
+    """An opened folder; the arrays are memory maps.
+
+    Attributes:
+        path: the folder.
+        info: `info.json`.
+    """
+
+    path: Path
+    info: dict[str, Any]
+
+    @property
+    def resolutions(self) -> list[int]:
+        """Nominal resolutions, largest first."""
+        return [int(size) for size in self.info["levels"]]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class; none without labels."""
+        return tuple(self.info["class_names"])
+
+    @property
+    def is_square(self) -> bool:
+        """Whether the first level is 4x4, as the networks start."""
+        return self.info["options"]["base_shape"] == [4, 4]
+
+    def level(self, resolution: int) -> np.ndarray:
+        """uint8 `[images, height, width, channels]`, mapped."""
+        return _map(self.path / level_name(resolution), tuple(self.info["levels"][str(resolution)]["shape"]), np.uint8)
+
+    def classes(self) -> np.ndarray:
+        """int32 `[images]`, mapped; 0 without labels."""
+        return _map(self.path / LABELS, (self.info["images"],), np.int32)
+
+    def pyramid(self, resolution: int, max_images: int = 0) -> Pyramid:
+        """The levels up to `resolution`, of all images or the first few.
+
+        Raises:
+            UserError: the folder ends below that resolution, or does not start at 4x4.
+        """
+        largest = self.resolutions[0]
+        if resolution > largest:
+            raise UserError(
+                f"data.resolution = {resolution}: {self.path} was prepared up to {largest}; set data.resolution={largest}, or "
+                f"prepare the images again with --resolution={resolution}"
+            )
+        if not self.is_square:
+            height, width = self.info["options"]["base_shape"]
+            raise UserError(
+                f"{self.path}: was prepared with --base_shape={height}x{width}; networks start at 4x4: prepare square images"
+            )
+        rows = slice(max_images or None)
+        levels = {size: self.level(size)[rows] for size in self.resolutions if size <= resolution}
+        return Pyramid(levels, self.classes()[rows], self.class_names, tuple(self.info["skipped"]))
+
+    def files(self) -> dict[str, dict[str, Any]]:
+        """What `info.json` says of each array: its shape and checksum, by file name."""
+        return {level_name(int(size)): level for size, level in self.info["levels"].items()} | {LABELS: self.info["labels"]}
+
+    def total_bytes(self) -> int:
+        """Size of all arrays on disk."""
+        return sum((self.path / name).stat().st_size for name in self.files())
+
+    def damaged_files(self, progress: Callable[[int], None] = lambda _bytes: None) -> list[str]:
+        """Names of the arrays whose bytes differ from what was written. Reads everything.
+
+        Args:
+            progress: told the number of bytes after each part.
+        """
+        return [
+            name for name, file in self.files().items() if checksum(self.path / name, progress) != int(file["crc32"], base=16)
+        ]
+
+
+def open_prepared(folder: Path) -> PreparedFolder:
+    """Open a folder that was prepared, and hold its files against `info.json`.
+
+    Raises:
+        UserError: there is none, or a file is missing or has another shape.
+    """
+    try:
+        info = json.loads((folder / INFO).read_text(encoding="utf-8"))
+        if info["format"] != FORMAT:
+            raise UserError(
+                f"{folder / INFO}: has the format {info['format']!r}, this program reads {FORMAT!r}; prepare it again"
+            )
+        prepared = PreparedFolder(folder, info)
+        for size in prepared.resolutions:
+            prepared.level(size)
+        prepared.classes()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder}: holds no {Path(error.filename).name}, so it is not a whole prepared folder; "
+            f"make one with launch.py prepare SOURCE --out={folder}"
+        ) from None
+    except NotADirectoryError:
+        raise UserError(f"{folder}: is a file; name the folder that `launch.py prepare` has written") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}: is damaged ({error}); remove it and prepare it again") from None
+    return prepared
+
+
+def _map(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    if not shape[0]:
+        return np.zeros(shape, dtype)
+    array = np.load(path, mmap_mode="r")
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{path.name} holds {array.dtype} {array.shape}, info.json says {np.dtype(dtype)} {shape}")
+    return array
+
+
+class PreparedSource:
+    """A prepared folder's largest level as a source, so that it can be checked, shown, compared and prepared anew."""
+
+    complaints: tuple[str, ...] = ()
+
+    def __init__(self, folder: str):
+        """Open the folder; see `open_prepared` for what is refused."""
+        self.name = f"prepared:{folder}"
+        self.folder = open_prepared(Path(folder).expanduser())
+        self.class_names = self.folder.class_names
+        self._level = self.folder.level(self.folder.resolutions[0])
+        self._classes = self.folder.classes()
+        self.channels = self._level.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self._level)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled memory maps would be copies of all pixels.
+        return PreparedSource, (self.name.partition(":")[2],)
+
+    def item_name(self, index: int) -> str:
+        """Such as "row 17"."""
+        return f"row {index}"
+
+    def label(self, index: int) -> int:
+        """The class of the row."""
+        return int(self._classes[index])
+
+    def read(self, index: int) -> np.ndarray:
+        """uint8 `[height, width, channels]`."""
+        if not 0 <= index < len(self):
+            raise UnusableImageError(f"is beyond the {len(self)} rows")
+        return np.asarray(self._level[index])
+
+    def fingerprint(self) -> str:
+        """Of the checksums."""
+        return json.dumps(self.folder.files(), sort_keys=True)
