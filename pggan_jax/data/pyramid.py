@@ -40,13 +40,13 @@ class Pyramid:
 
     Attributes:
         levels: by resolution, from the largest down to 4: uint8 `[images, resolution, resolution, channels]`.
-        labels: one-hot float32 `[images, classes]`; `[images, 0]` without classes.
+        classes: each image's class number, int32 `[images]`; zeros without classes.
         class_names: one name per class.
         skipped: why each unusable image was left out, its name included.
     """
 
     levels: Mapping[int, np.ndarray]
-    labels: np.ndarray
+    classes: np.ndarray
     class_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
 
@@ -56,7 +56,7 @@ class Pyramid:
         return self.levels[4].shape[-1]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.classes)
 
     @property
     def warning(self) -> str:
@@ -82,16 +82,16 @@ def build_pyramid(source: Source, *, resolution: int, cache: Path | None, progre
     sizes = _sizes(resolution)
     if cache is None:
         levels = {size: np.empty((len(source), size, size, source.channels), np.uint8) for size in sizes}
-        labels = np.empty((len(source), len(source.class_names)), np.float32)
+        classes = np.empty(len(source), np.int32)
 
-        def store(row: int, images: Mapping[int, np.ndarray], label: np.ndarray) -> None:
+        def store(row: int, images: Mapping[int, np.ndarray], label: int) -> None:
             for size, image in images.items():
                 levels[size][row] = image
-            labels[row] = label
+            classes[row] = label
 
         count, skipped = _read_all(source, sizes, store, progress=progress)
         levels = {size: level[:count] for size, level in levels.items()}
-        return Pyramid(levels, labels[:count], source.class_names, tuple(skipped))
+        return Pyramid(levels, classes[:count], source.class_names, tuple(skipped))
     key = f"{FORMAT_VERSION} {resolution} {source.channels} {source.class_names} {source.fingerprint()}"
     folder = cache / hashlib.sha256(os.fsencode(key)).hexdigest()[:20]
     try:
@@ -132,7 +132,7 @@ def _sizes(resolution: int) -> tuple[int, ...]:
 def _read_all(
     source: Source,
     sizes: tuple[int, ...],
-    store: Callable[[int, Mapping[int, np.ndarray], np.ndarray], None],
+    store: Callable[[int, Mapping[int, np.ndarray], int], None],
     *,
     progress: bool,
 ) -> tuple[int, list[str]]:
@@ -144,7 +144,6 @@ def _read_all(
     Raises:
         UserError: no row was stored.
     """
-    one_hot = np.eye(len(source.class_names), dtype=np.float32)
 
     def prepare(index: int) -> dict[int, np.ndarray] | str:
         try:
@@ -165,7 +164,7 @@ def _read_all(
                 if isinstance(images, str):
                     skipped.append(images)
                 else:
-                    store(row, images, one_hot[source.label(index)] if len(one_hot) else one_hot.reshape(0))
+                    store(row, images, source.label(index))
                     row += 1
                 bar.update()
     if not row:
@@ -192,14 +191,14 @@ def _open_cached(folder: Path, sizes: tuple[int, ...], source: Source) -> Pyrami
     try:
         info = json.loads((folder / "info.json").read_text())
         levels = {size: np.load(_level_path(folder, size), mmap_mode="r") for size in sizes}
-        labels = np.load(folder / "labels.npy", mmap_mode="r" if source.class_names else None)
+        classes = np.load(folder / "labels.npy")
         shapes = {size: (info["images"], size, size, source.channels) for size in sizes}
     except (OSError, ValueError, KeyError):
         return None
     whole = all(level.shape == shapes[size] and level.dtype == np.uint8 for size, level in levels.items())
-    if not whole or labels.shape != (info["images"], len(source.class_names)):
+    if not whole or classes.shape != (info["images"],) or classes.dtype != np.int32:
         return None
-    return Pyramid(levels, labels, source.class_names, tuple(info["skipped"]))
+    return Pyramid(levels, classes, source.class_names, tuple(info["skipped"]))
 
 
 def _write_cached(folder: Path, source: Source, sizes: tuple[int, ...], *, progress: bool) -> None:
@@ -216,12 +215,12 @@ def _write_cached(folder: Path, source: Source, sizes: tuple[int, ...], *, progr
                 size: stack.enter_context(_ArrayFile(_level_path(partial, size), (size, size, source.channels), np.uint8))
                 for size in sizes
             }
-            labels = stack.enter_context(_ArrayFile(partial / "labels.npy", (len(source.class_names),), np.float32))
+            classes = stack.enter_context(_ArrayFile(partial / "labels.npy", (), np.int32))
 
-            def store(row: int, images: Mapping[int, np.ndarray], label: np.ndarray) -> None:
+            def store(row: int, images: Mapping[int, np.ndarray], label: int) -> None:
                 for size, image in images.items():
                     levels[size].append(image)
-                labels.append(label)
+                classes.append(np.int32(label))
 
             count, skipped = _read_all(source, sizes, store, progress=progress)
         info = {
@@ -241,7 +240,7 @@ def _write_cached(folder: Path, source: Source, sizes: tuple[int, ...], *, progr
 
 def _check_space(cache: Path, source: Source, sizes: tuple[int, ...]) -> None:
     """Refuse before the work, not after half of it."""
-    per_image = sum(size * size * source.channels for size in sizes) + 4 * len(source.class_names)
+    per_image = sum(size * size * source.channels for size in sizes) + 4
     needed = len(source) * per_image
     free = shutil.disk_usage(cache).free
     if free < needed:
