@@ -15,8 +15,7 @@ def make_pyramid(count=11, classes=("a", "b")):
     levels = {size: np.zeros((count, size, size, 3), np.uint8) for size in (8, 4)}
     for size, level in levels.items():
         level[:] = np.arange(count)[:, None, None, None] + size
-    labels = np.eye(len(classes), dtype=np.float32)[np.arange(count) % len(classes)] if classes else np.zeros((count, 0))
-    return Pyramid(levels, labels.astype(np.float32), classes)
+    return Pyramid(levels, np.arange(count, dtype=np.int32) % max(1, len(classes)), classes)
 
 
 class TestRows:
@@ -84,6 +83,12 @@ class TestLoader:
             loader = Loader(make_pyramid(classes=classes), seed=0, use_labels=False)
             assert loader.label_size == 0
             assert loader.gather(4, np.arange(6).reshape(2, 3)).labels.shape == (2, 3, 0)
+
+    def test_the_table_of_classes_is_four_bytes_per_image(self):
+        loader = Loader(make_pyramid(), seed=0, use_labels=True)
+        assert loader.class_table().tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
+        assert loader.class_table().nbytes == 44
+        assert Loader(make_pyramid(), seed=0, use_labels=False).class_table().tolist() == [0]
 
     def test_labels_that_do_not_exist_are_refused(self):
         with pytest.raises(UserError, match=r"data\.labels"):

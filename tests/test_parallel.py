@@ -118,7 +118,7 @@ def train(config, *, devices, steps, alpha):
         images, labels = loader.gather(8, 16 * step + places)
         controls = Controls(alpha[step] * one, 1e-3 * one, 0.9 * one, np.uint32(3))
         batch = Batch(images, labels, places.astype(np.uint32))
-        state, metrics = mapped(state, batch, loader.label_table(), controls, np.int32(1))
+        state, metrics = mapped(state, batch, loader.class_table(), controls, np.int32(1))
         sums.append(np.asarray(metrics))
     return jax.device_get(state), np.array(sums)
 

@@ -49,7 +49,7 @@ class Trainer:
         full = np.ones(steps, np.float32)
         controls = Controls(alpha * full, learning_rate * full, ema_decay * full, np.uint32(3))
         state = jax.tree.map(np.array, state)  # a donated buffer must not be the caller's
-        state, sums = self.call(state, batch, self.loader.label_table(), controls, np.int32(steps if count is None else count))
+        state, sums = self.call(state, batch, self.loader.class_table(), controls, np.int32(steps if count is None else count))
         return jax.device_get(state), dict(zip(METRICS, np.asarray(sums), strict=True))
 
 

@@ -86,12 +86,12 @@ class Loader:
             )
         self._pyramid = pyramid
         self._seed = seed
-        self._labels = pyramid.labels if use_labels else pyramid.labels[:, :0]
+        self._use_labels = use_labels
 
     @property
     def label_size(self) -> int:
         """Length of a label vector; 0 when labels are not used."""
-        return self._labels.shape[-1]
+        return len(self._pyramid.class_names) if self._use_labels else 0
 
     @property
     def channels(self) -> int:
@@ -107,9 +107,9 @@ class Loader:
         """Number of images."""
         return len(self._pyramid)
 
-    def label_table(self) -> np.ndarray:
-        """The labels of all images, float32 `[images, label_size]`, to draw from; one empty row without labels."""
-        return np.asarray(self._labels) if self.label_size else np.zeros((1, 0), np.float32)
+    def class_table(self) -> np.ndarray:
+        """The class of every row, int32 `[images]`, to draw from; one 0 when labels are not used."""
+        return self._pyramid.classes if self._use_labels else np.zeros(1, np.int32)
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
         """The rows of the pyramid at `positions`, int64 of the same shape."""
@@ -119,7 +119,11 @@ class Loader:
         """The real images at `positions` (any shape) from the level `resolution`."""
         rows = self.rows(positions)
         # asarray: plain arrays out of memory maps, too.
-        return HostBatch(np.asarray(self._pyramid.levels[resolution])[rows], np.asarray(self._labels)[rows])
+        return HostBatch(np.asarray(self._pyramid.levels[resolution])[rows], self.labels(rows))
+
+    def labels(self, rows: np.ndarray) -> np.ndarray:
+        """One-hot labels of some rows, float32 `[*rows, label_size]`. Made when asked for: all of them would fill a memory."""
+        return np.asarray(self._pyramid.classes[rows][..., None] == np.arange(self.label_size), np.float32)
 
 
 class Prefetcher(Iterator[Result], Generic[Request, Result]):

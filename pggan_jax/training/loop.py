@@ -95,7 +95,7 @@ class _Run:
         self.checkpoints = Checkpoints(
             paths.checkpoints, keep_last=config.run.keep_last, keep_every_kimg=config.run.keep_every_kimg
         )
-        self.label_table = parallel.replicate(loader.label_table())
+        self.class_table = parallel.replicate(loader.class_table())
         self.program: Program | None = None
         self.compiled: Program | None = None
         self.state, position = self._restore_or_create()
@@ -183,7 +183,7 @@ class _Run:
                         self._enter_stage(call)
                     with self.counter.watch():
                         self._announce_compilation(call)
-                        arguments = batch, self.label_table, controls, np.int32(call.steps)
+                        arguments = batch, self.class_table, controls, np.int32(call.steps)
                         self.state, sums = self.program.train_call(self.state, *arguments)
                     self.meter.add(sums, steps=call.steps, images=call.end - call.start)
                     bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))

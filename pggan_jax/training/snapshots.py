@@ -31,7 +31,7 @@ class Snapshots:
     def _positions(self, loader: Loader, rows: int) -> np.ndarray:
         """Positions in the data's order such that row y of the grid shows class y modulo the number of classes."""
         first_epoch = np.arange(len(loader))
-        classes = loader.gather(4, first_epoch).labels.argmax(axis=-1)
+        classes = loader.class_table()[loader.rows(first_epoch)]
         row_classes = np.arange(rows) % loader.label_size
         taken = dict.fromkeys(range(loader.label_size), 0)
         positions = []

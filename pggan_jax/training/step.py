@@ -77,21 +77,21 @@ def prepare_reals(images: jax.Array, flip: jax.Array | None, alpha: jax.Array | 
 
 
 def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """The per-device function `call(state, batch, label_table, controls, count) -> (state, metric sums)`.
+    """The per-device function `call(state, batch, class_table, controls, count) -> (state, metric sums)`.
 
-    `label_table` `[rows, label_size]` holds the labels the generator draws from; `count` says how many of the batch's steps
+    `class_table` int32 `[rows]` holds the classes the generator draws from; `count` says how many of the batch's steps
     are real, so that a short last call needs no second program. The metric sums are float32, in the order of `METRICS`.
     """
     one_iteration = partial(_iteration, config, networks)
 
     def call(
-        state: TrainState, batch: Batch, label_table: jax.Array, controls: Controls, count: jax.Array
+        state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls, count: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         def body(index: jax.Array | int, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
             state, sums = carry
             step_batch = jax.tree.map(lambda leaf: leaf[index], batch)
             step_controls = Controls(*(leaf[index] for leaf in controls[:-1]), controls.noise_seed)
-            state, metrics = one_iteration(state, step_batch, label_table, step_controls)
+            state, metrics = one_iteration(state, step_batch, class_table, step_controls)
             return state, sums + metrics
 
         start = state, jnp.zeros(len(METRICS))
@@ -104,7 +104,7 @@ def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[T
 
 
 def _iteration(
-    config: Config, networks: Networks, state: TrainState, batch: Batch, label_table: jax.Array, controls: Controls
+    config: Config, networks: Networks, state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls
 ) -> tuple[TrainState, jax.Array]:
     *critic_draws, generator_draws = draw_iteration(
         controls.noise_seed,
@@ -118,7 +118,7 @@ def _iteration(
         images, labels = batch.images[repeat], batch.labels[repeat]
         state, terms = _update_critic(config, networks, state, images, labels, draws, controls)
         critic_metrics += jnp.stack(terms)
-    state, generator_loss = _update_generator(config, networks, state, label_table, generator_draws, controls)
+    state, generator_loss = _update_generator(config, networks, state, class_table, generator_draws, controls)
     metrics = jnp.append(critic_metrics / config.schedule.critic_steps, generator_loss)
     return state.replace(step=state.step + 1), mean_over_devices(metrics)
 
@@ -185,14 +185,15 @@ def _update_generator(
     config: Config,
     networks: Networks,
     state: TrainState,
-    label_table: jax.Array,
+    class_table: jax.Array,
     draws: Draws,
     controls: Controls,
 ) -> tuple[TrainState, jax.Array]:
     """One generator update with latents and labels of its own."""
-    rows = (draws.uniforms[:, 0] * label_table.shape[0]).astype(jnp.int32)
+    rows = (draws.uniforms[:, 0] * class_table.shape[0]).astype(jnp.int32)
     # A uniform number may round up to 1.
-    labels = label_table[jnp.minimum(rows, label_table.shape[0] - 1)]
+    classes = class_table[jnp.minimum(rows, class_table.shape[0] - 1)]
+    labels = jax.nn.one_hot(classes, networks.generator.label_size, dtype=jnp.float32)
     noise = _critic_noise(config, state, draws.keys, 0)
 
     def loss(params):
