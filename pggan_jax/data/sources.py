@@ -95,6 +95,36 @@ def _folder(argument: str, resolution: int, channels: int) -> Source:
     return FolderSource(argument)
 
 
+def _zip(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.archive import ArchiveSource
+
+    return ArchiveSource(argument)
+
+
+def _tfds(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.tfds import TfdsSource
+
+    return TfdsSource(argument)
+
+
+def _tfrecords(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.tfrecords import TFRecordsSource
+
+    return TFRecordsSource(argument, resolution=resolution)
+
+
+def _stacked(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.generated import StackedSource
+
+    return StackedSource(open_source(argument, resolution=resolution))
+
+
+def _synthetic(argument: str, resolution: int, channels: int) -> Source:
+    from pggan_jax.data.generated import SyntheticSource
+
+    return SyntheticSource(argument, resolution=resolution or _DRAWN_RESOLUTION, channels=channels or 3)
+
+
 def _prepared(argument: str, resolution: int, channels: int) -> Source:
     from pggan_jax.data.prepared import PreparedSource
 
@@ -105,5 +135,10 @@ _OPENERS: dict[str, Callable[[str, int, int], Source]] = {
     "digits": _digits,
     "photos": _photos,
     "folder": _folder,
+    "zip": _zip,
+    "tfds": _tfds,
+    "tfrecords": _tfrecords,
     "prepared": _prepared,
+    "stacked": _stacked,
+    "synthetic": _synthetic,
 }
