@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.labels import NO_LABEL, find_labels
 from pggan_jax.data.names import CompactNames
 
@@ -80,8 +81,8 @@ class TestDatasetJson:
         labels = label(["1.png", "2.png"], at={"": document(("1.png", 1), ("gone\n.png", 7))})
         assert labels.numbers.tolist() == [1, NO_LABEL]
         [complaint] = labels.complaints
-        assert complaint.startswith("dataset.json: label for ")
-        assert "gone" in complaint
+        assert complaint.startswith("'gone")
+        assert "has a label in dataset.json, but there is no such image" in complaint
         assert "\n" not in complaint
         assert len(labels.class_names) == 8
 
@@ -133,6 +134,13 @@ class TestDatasetJson:
     def test_bytes_that_are_no_text(self):
         with pytest.raises(ValueError, match="not JSON"):
             find_labels(CompactNames([b"1.png"]), {b"dataset.json": b"\xff\xfe\xfd"}.get)
+
+    def test_a_file_that_cannot_be_read(self):
+        def fail(_path):
+            raise UnusableImageError("is empty")
+
+        with pytest.raises(ValueError, match=r"^dataset\.json is empty$"):
+            find_labels(CompactNames([b"1.png"]), fail)
 
     def test_messages_name_the_file_in_its_folder(self):
         with pytest.raises(ValueError, match=r"^faces/dataset\.json is not JSON"):

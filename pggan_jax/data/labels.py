@@ -13,18 +13,18 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 
 import numpy as np
 
-from pggan_jax.data.names import CompactNames, printable, relative_path
+from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.data.names import CompactNames, one_line_each, printable, relative_path
 
 LABELS_FILE = b"dataset.json"
 # Stands in `Labels.numbers` for an image that `dataset.json` leaves out.
 NO_LABEL = -1
 # More is a list of something else; a class costs a row of network weights.
 _MAX_CLASSES = 100_000
-_MISSING_SHOWN = 20
 _FORM = '{"labels": [["path", 3], ...]}'
 
 
@@ -50,20 +50,21 @@ def find_labels(names: CompactNames, load: Callable[[bytes], bytes | None]) -> L
 
     Args:
         names: paths of all images, sorted, at least one.
-        load: gives the content of another file of the collection by its path, None if it is not there.
+        load: gives the content of another file of the collection by its path, None if it is not there; raises
+            UnusableImageError if it cannot be read.
 
     Raises:
-        ValueError: `dataset.json` is not of the known form or labels no image; the message is one line that names the file.
+        ValueError: `dataset.json` cannot be read, has another form or labels no image; the message is a line that names it.
     """
     shared = _shared_folder(names)
     parents = [shared[: end + 1] for end in range(len(shared)) if shared[end : end + 1] == b"/"]
     for parent in [b"", *parents]:
-        content = load(parent + LABELS_FILE)
-        if content is not None:
-            try:
+        try:
+            content = load(parent + LABELS_FILE)
+            if content is not None:
                 return _from_json(content, names, parent)
-            except ValueError as error:
-                raise ValueError(f"{printable(parent + LABELS_FILE)} {error}") from None
+        except (UnusableImageError, ValueError) as error:
+            raise ValueError(f"{printable(parent + LABELS_FILE)} {error}") from None
     return _from_subfolders(names, below=len(shared))
 
 
@@ -75,22 +76,30 @@ def _shared_folder(names: CompactNames) -> bytes:
 
 def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
     """One class per subfolder, if there are two or more and no image lies beside them. `below` bytes are the shared folder."""
-    subfolders = [
-        (folder, sum(1 for _ in group)) for folder, group in groupby(names, lambda name: name[below:].partition(b"/")[:2])
-    ]
-    classes = sorted({folder for folder, _ in subfolders})
-    if len(classes) < 2 or not all(slash for _, slash in classes):
-        return Labels((), np.zeros(len(names), np.int32))
-    number = {folder: position for position, folder in enumerate(classes)}
-    numbers = np.repeat([number[folder] for folder, _ in subfolders], [count for _, count in subfolders])
-    return Labels(tuple(printable(folder) for folder, _ in classes), numbers.astype(np.int32))
+    subfolders: list[bytes] = []
+    counts: list[int] = []
+    for (subfolder, slash), images in groupby(names, lambda name: name[below:].partition(b"/")[:2]):
+        if not slash:
+            return _no_labels(names)
+        subfolders.append(subfolder)
+        counts.append(sum(1 for _ in images))
+    if len(subfolders) < 2:
+        return _no_labels(names)
+    classes = sorted(subfolders)
+    number = {subfolder: position for position, subfolder in enumerate(classes)}
+    numbers = np.repeat([number[subfolder] for subfolder in subfolders], counts)
+    return Labels(tuple(map(printable, classes)), numbers.astype(np.int32))
+
+
+def _no_labels(names: CompactNames, origin: bytes = b"") -> Labels:
+    return Labels((), np.zeros(len(names), np.int32), origin=origin)
 
 
 def _from_json(content: bytes, names: CompactNames, parent: bytes) -> Labels:
     """Numbers of `dataset.json` in the folder `parent` for the images `names`."""
     wanted = _parse(content)
     if wanted is None:
-        return Labels((), np.zeros(len(names), np.int32), origin=content)
+        return _no_labels(names, content)
     largest = max(wanted.values())
     example = printable(next(iter(wanted)))
     labels = len(wanted)
@@ -100,12 +109,7 @@ def _from_json(content: bytes, names: CompactNames, parent: bytes) -> Labels:
             f"labels {example!r}, but no image has the path of any label; write paths from its folder, "
             f"such as {printable(names[0][len(parent) :])!r}"
         )
-    file = printable(parent + LABELS_FILE)
-    complaints = [
-        f"{file}: label for {printable(path)!r}, but there is no such image" for path in islice(wanted, _MISSING_SHOWN)
-    ]
-    if len(wanted) > _MISSING_SHOWN:
-        complaints.append(f"{file}: labels for {len(wanted) - _MISSING_SHOWN:,} more images that are not there")
+    complaints = one_line_each(wanted, f"has a label in {printable(parent + LABELS_FILE)}, but there is no such image")
     return Labels(tuple(str(number) for number in range(largest + 1)), numbers, tuple(complaints), content)
 
 

@@ -6,8 +6,8 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -19,6 +19,7 @@ _UNREADABLE_SUFFIXES = frozenset(
 )
 # What macOS packs beside the files of an archive, and the thumbnails of a network disk.
 _SIDE_FOLDERS = frozenset({b"__MACOSX", b"@eaDir"})
+_LINES_SHOWN = 20
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -83,6 +84,14 @@ def printable(name: bytes) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def one_line_each(names: Collection[bytes], complaint: str) -> list[str]:
+    """Each name in quotes with the `complaint` after it; many are summed up in one line, as they usually have one cause."""
+    lines = [f"{printable(name)!r} {complaint}" for name in islice(names, _LINES_SHOWN)]
+    if len(names) > _LINES_SHOWN:
+        lines.append(f"and {len(names) - _LINES_SHOWN:,} more: each {complaint}")
+    return lines
 
 
 def relative_path(written: str) -> bytes:
