@@ -75,7 +75,7 @@ def _shared_folder(names: CompactNames) -> bytes:
 
 
 def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
-    """One class per subfolder, if no image lies beside them. `below`: length of the shared folder, so that there are several."""
+    """One class per subfolder, if no image lies beside them. `below`: length of the shared folder, so there are several."""
     subfolders: list[bytes] = []
     counts: list[int] = []
     for (subfolder, slash), images in groupby(names, lambda name: name[below:].partition(b"/")[:2]):
