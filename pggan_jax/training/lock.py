@@ -1,0 +1,51 @@
+"""One run per folder: a lock that names its owner and dies with it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from pggan_jax.errors import UserError
+
+
+class WorkdirLock:
+    """Held from construction to `release`, or to the end of the process, however it ends: the system lets go of it.
+
+    Args:
+        path: the lock file; it stays behind, and means nothing when nobody holds it.
+
+    Raises:
+        UserError: another process holds it; the message names the process and its host.
+    """
+
+    def __init__(self, path: Path):
+        # Not "w": the file must not be emptied before it is ours.
+        self._file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _describe_owner(self._file.fileno())
+            self._file.close()
+            raise UserError(
+                f"--workdir={path.parent}: is in use by {owner}; wait for that run, stop it, or choose another --workdir"
+            ) from None
+        self._file.truncate(0)
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        self._file.write(json.dumps(owner))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let another run have the folder."""
+        self._file.close()
+
+
+def _describe_owner(descriptor: int) -> str:
+    try:
+        owner = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
