@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from pggan_jax.data.celebahq import (
     FaceSquare,
@@ -53,6 +54,8 @@ def test_upright_face_by_hand():
     np.testing.assert_allclose(square.corners, [(-49.5, -89.5), (-49.5, 310.5), (350.5, 310.5), (350.5, -89.5)])
     assert square.zoom(1024) == pytest.approx(2.56)
     assert square.bounds() == (-50, -90, 351, 311)
+    assert square.border == 40
+    assert square.scaled(1 / 20).border == 3
 
 
 def test_long_face_is_measured_from_eye_to_mouth():
@@ -141,6 +144,27 @@ def test_mask_agrees_with_one_computed_pixel_by_pixel():
     assert mask.min() < 0
 
 
+def slow_padding(pixels: np.ndarray, pad: tuple[int, int, int, int], sigma: float) -> np.ndarray:
+    """spec 4.4 in float64: a mirror image without its edge, its blur, the median of both blended, by the slow mask."""
+    left, top, right, bottom = pad
+    height, width, _ = pixels.shape
+    rows = [min(abs(y), 2 * (height - 1) - abs(y)) for y in range(-top, height + bottom)]
+    columns = [min(abs(x), 2 * (width - 1) - abs(x)) for x in range(-left, width + right)]
+    mirrored = pixels.astype(np.float64)[rows][:, columns]
+    mask = slow_mask(len(rows), len(columns), pad)[..., None]
+    blurred = np.stack([ndimage.gaussian_filter(mirrored[..., channel], sigma) for channel in range(3)], axis=-1)
+    blended = mirrored + (blurred - mirrored) * np.clip(3 * mask + 1, 0, 1)
+    return blended + (np.median(blended, axis=(0, 1)) - blended) * np.clip(mask, 0, 1)
+
+
+def test_padding_agrees_with_the_formula():
+    picture = noise(90, 80)
+    view = pad_edges(View(picture, FaceSquare(np.array([20.0, 40.0]), np.array([24.0, 0.0]))), border=5)
+    # The side is 48: sigma 0.96, padding 0.3 * 48 = 14; 4 pixels and the border of 5 are less.
+    expected = slow_padding(np.asarray(picture), (14, 14, 14, 14), 0.96)
+    np.testing.assert_allclose(np.asarray(view.picture), expected, atol=0.51)
+
+
 @pytest.mark.parametrize(("top", "padded"), [(4, False), (3, True), (-5, True)])
 def test_pads_where_the_square_comes_near_an_edge(top, padded):
     square = FaceSquare(np.array([60.0, top + 20.0]), np.array([20.0, 0.0]))
@@ -189,6 +213,14 @@ def test_checkerboard_at_zoom_one_is_a_plain_crop():
     expected = np.repeat(board[70:134, 69:133, None], 3, axis=-1)
     inside = np.abs(np.mgrid[70:134, 69:133] % 16 - 7.5).max(axis=0) < 6
     np.testing.assert_allclose(picture[inside], expected[inside], atol=3)
+
+
+def test_square_between_pixels_averages_them():
+    """Drawn at the final size, half a pixel to the right of whole ones: the mean of neighbours on a ramp."""
+    ramp = np.repeat(2 * np.arange(120, dtype=np.uint8)[None], 200, axis=0)
+    landmarks = np.array([(52.5, 100), (68.5, 100), (0, 0), (60.5, 110), (60.5, 110)])
+    picture = np.asarray(render(Image.fromarray(ramp), landmarks, size=SIZE, transform_size=SIZE))
+    np.testing.assert_array_equal(picture[..., 0], np.broadcast_to(2 * (29 + np.arange(SIZE)) + 1, (SIZE, SIZE)))
 
 
 def spots(side: int, points: np.ndarray, radius: float) -> Image.Image:

@@ -53,6 +53,11 @@ class FaceSquare:
         """How much a finished picture of `size` pixels enlarges; below 1 it shrinks."""
         return size / self.side
 
+    @property
+    def border(self) -> int:
+        """Pixels around the square that are kept for the filters."""
+        return max(round(_BORDER_SHARE * self.side), _MIN_BORDER)
+
     def bounds(self) -> tuple[int, int, int, int]:
         """The upright box of whole pixels around it: left, top, right, bottom."""
         left, top = np.floor(self.corners.min(axis=0)).astype(int)
@@ -123,7 +128,8 @@ def render(photo: Image.Image, landmarks: np.ndarray, *, size: int = 1024, trans
         ValueError: the landmarks span nothing, or the square lies outside the photo.
     """
     view = shrink_large(View(photo.convert("RGB"), face_square(landmarks)), size)
-    border = _border(view.square)
+    # Fixed before the picture is enlarged, as the authors have it.
+    border = view.square.border
     view = enlarge_small(crop_surroundings(view, border), size)
     return _draw(pad_edges(view, border), size, transform_size)
 
@@ -136,11 +142,6 @@ def shrink_large(view: View, size: int) -> View:
     width, height = view.picture.size
     small = (max(round(width / divisor), 1), max(round(height / divisor), 1))
     return View(view.picture.resize(small, Image.Resampling.LANCZOS), view.square.scaled(1 / divisor))
-
-
-def _border(square: FaceSquare) -> int:
-    """Pixels around the square that are kept for the filters."""
-    return max(round(_BORDER_SHARE * square.side), _MIN_BORDER)
 
 
 def crop_surroundings(view: View, border: int) -> View:
