@@ -5,9 +5,10 @@
 Needs the data set prepared once, see docs/data.md; or --set data.source=folder:DIR with the 50,000 training images.
 
 The setup of the authors' older code, which made the paper's numbers (spec 6.3). It updated both networks at once from the same
-fakes and averaged the generator in the generator's step; here the critic goes first, on fakes of its own. The paper's text
-speaks of the CelebA networks instead: --set generator.fmap_base=8192 --set generator.fmap_max=512 --set generator.latent_size=512
-and the same feature maps for discriminator.
+fakes and averaged the generator in the generator's step; here the critic goes first, on fakes of its own.
+
+The paper's text speaks of the CelebA networks instead: add --set generator.fmap_base=8192 --set generator.fmap_max=512
+--set generator.latent_size=512 and the same feature maps for discriminator.
 
 Cost: not measured as a whole; `python launch.py plan` estimates 33 days on 2 CPU cores for the 1.25 million steps of 16 images,
 with 1.3 million parameters per network. Work for a GPU.
