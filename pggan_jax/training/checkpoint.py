@@ -7,6 +7,7 @@ restores on any number of devices. Arrays are restored at the resolution they we
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,8 +19,12 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from pggan_jax.errors import UserError
+from pggan_jax.files import write_atomically
 from pggan_jax.training import parallel
 from pggan_jax.training.state import TrainState
+
+
+_REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Position:
         tick_sums: metric sums of the unfinished tick, in the order of `step.METRICS`.
         tick_steps: iterations in those sums.
         tick_skipped: the state's count of skipped updates when the tick began.
+        skipped_in_a_row: iterations up to this one in which an update was skipped.
+        rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
         digest: sha256 over all leaves of the state.
     """
 
@@ -46,6 +53,8 @@ class Position:
     tick_sums: list[float] = field(default_factory=list)
     tick_steps: int = 0
     tick_skipped: int = 0
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
     digest: str = ""
 
 
@@ -99,12 +108,38 @@ class Checkpoints:
 
     @property
     def _marker(self) -> Path:
-        """Exists as soon as some checkpoint is known to have been finished."""
+        """Exists as soon as some checkpoint is known to have been finished; holds the sizes of all their files."""
         return self.directory / ".finished"
 
     def _mark_finished(self) -> None:
-        if parallel.is_main_process() and self.all_images_seen():
-            self._marker.touch()
+        if not parallel.is_main_process():
+            return
+        known = self._known_sizes()
+        sizes = {str(step): known.get(str(step)) or self._sizes(step) for step in self.all_images_seen()}
+        if sizes and sizes != known:
+            write_atomically(self._marker, json.dumps(sizes).encode())
+
+    def _known_sizes(self) -> dict[str, dict[str, int]]:
+        try:
+            return dict(json.loads(self._marker.read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    def _sizes(self, images_seen: int) -> dict[str, int]:
+        """Bytes of each file of a checkpoint, by its path in it."""
+        folder = self.directory / str(images_seen)
+        return {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+
+    def _check_files(self, images_seen: int) -> None:
+        """Name a missing or shortened file, before Orbax meets it and fills the terminal with what its threads make of it.
+
+        A checkpoint that was finished just before the process died is not on record and passes; the digest still guards it.
+        """
+        now = self._sizes(images_seen)
+        for name, size in self._known_sizes().get(str(images_seen), {}).items():
+            if now.get(name) != size:
+                what = f"has {now[name]:,} of {size:,} bytes" if name in now else "is missing"
+                raise self._damaged(images_seen, f"its file {name} {what}")
 
     def save(self, state: TrainState, position: Position) -> None:
         """Start saving; returns as soon as the state may be donated. Replaces nothing: a position is saved once."""
@@ -125,6 +160,7 @@ class Checkpoints:
         Raises:
             UserError: the checkpoint is damaged or was not written by this program.
         """
+        self._check_files(images_seen)
         try:
             restored = self._manager.restore(images_seen, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
             return Position(**restored["position"])
@@ -157,6 +193,57 @@ class Checkpoints:
             raise self._damaged(images_seen, "its contents do not have the digest they were saved with")
         return state, position
 
+    def restore_newest(
+        self, abstract_state: Callable[[int], TrainState], *, before_trouble: bool = False
+    ) -> tuple[TrainState, Position, list[str]]:
+        """Read the newest checkpoint that is whole; those after it are moved to `damaged_checkpoints` beside the folder.
+
+        Args:
+            abstract_state: as for `restore`.
+            before_trouble: pass over, and move away, checkpoints that were saved while updates were being skipped.
+
+        Returns:
+            The state, the position, and one line for each checkpoint that was passed over.
+
+        Raises:
+            UserError: none is whole; then nothing is moved.
+        """
+        passed_over: list[tuple[int, str]] = []
+        for images_seen in reversed(self.all_images_seen()):
+            try:
+                state, position = self.restore(images_seen, abstract_state)
+            except UserError as error:
+                passed_over.append((images_seen, str(error)))
+                continue
+            if before_trouble and position.skipped_in_a_row:
+                passed_over.append((images_seen, f"{self.directory / str(images_seen)}: was saved while updates were skipped"))
+                continue
+            moved = [f"{reason}; moved to {self._set_aside(bad)}" for bad, reason in passed_over]
+            return state, position, moved
+        reasons = "; ".join(reason for _, reason in passed_over[:_REASONS_SHOWN])
+        raise UserError(
+            f"no checkpoint of {len(passed_over)} can be restored: {reasons}; bring good ones back, or use a new --workdir to "
+            "start over"
+        )
+
+    def _set_aside(self, images_seen: int) -> Path:
+        """Move a checkpoint out of the way, without destroying what may still be of use; returns where to."""
+        place = self.directory.parent / "damaged_checkpoints" / str(images_seen)
+        if parallel.is_main_process():
+            while place.exists():
+                place = place.with_name(f"{place.name}_")
+            try:
+                place.parent.mkdir(exist_ok=True)
+                (self.directory / str(images_seen)).rename(place)
+            except OSError as error:
+                raise UserError(
+                    f"{self.directory / str(images_seen)}: is damaged and cannot be moved away ({error.strerror}); "
+                    "move it yourself and give the same command again"
+                ) from error
+        parallel.wait_for_all("checkpoints set aside")
+        self._manager.reload()
+        return place
+
     def _check_shapes(self, images_seen: int, abstract: TrainState) -> None:
         """Orbax would give arrays of another shape without a word, or blame the folder."""
         try:
@@ -172,10 +259,7 @@ class Checkpoints:
                 )
 
     def _damaged(self, images_seen: int, reason: str) -> UserError:
-        return UserError(
-            f"{self.directory / str(images_seen)}: cannot be restored ({reason}); if the disk is in order, "
-            "move this folder away to continue from the checkpoint before it"
-        )
+        return UserError(f"{self.directory / str(images_seen)}: cannot be restored ({reason})")
 
     def wait(self) -> None:
         """Block until a save under way is on disk."""

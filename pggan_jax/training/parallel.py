@@ -97,6 +97,14 @@ def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result
     return result
 
 
+def wait_for_all(what: str) -> None:
+    """Block until every process has come here; at once if there is only this one."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)
+
+
 class StopVote:
     """Makes all processes stop after the same call once one of them was asked to; otherwise the rest would wait for it.
 
