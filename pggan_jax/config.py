@@ -210,6 +210,15 @@ class RunConfig:
     keep_every_kimg: float = setting(
         0.0, "besides, keep one checkpoint in each span of so many kimg; 0 keeps none", minimum=0, maximum=MAX_KIMG
     )
+    init_from: str = setting(
+        "", "start from the weights of another run: its workdir, or WORKDIR@KIMG for one of its checkpoints; empty means fresh"
+    )
+    patience: int = setting(
+        20, "iterations in a row with an update skipped, as its gradient was not finite, that count as a divergence", minimum=1
+    )
+    max_rollbacks: int = setting(
+        3, "how often a diverged run goes back to its last good checkpoint, with other noise, before it stops", minimum=0
+    )
 
 
 @dataclass(frozen=True)

@@ -14,3 +14,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def append_durably(path: Path, content: bytes) -> None:
+    """Add `content` to a file and wait until it is on the disk; on failure the file is left as it was."""
+    with path.open("ab") as file:
+        end = file.tell()
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            os.truncate(path, end)
+            raise

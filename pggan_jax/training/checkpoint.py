@@ -7,7 +7,8 @@ restores on any number of devices. Arrays are restored at the resolution they we
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,10 +20,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from pggan_jax.errors import UserError
-from pggan_jax.files import write_atomically
 from pggan_jax.training import parallel
+from pggan_jax.training.finished import FinishedFiles
 from pggan_jax.training.state import TrainState
-
 
 _REASONS_SHOWN = 3
 
@@ -83,17 +83,19 @@ class Checkpoints:
         if keep_every_kimg:
             interval = max(1, round(keep_every_kimg * 1000))
             policies.append(preservation_policy.EveryNSteps(interval, exact_interval=False))
-        options = ocp.CheckpointManagerOptions(
+        self._options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies), read_only=read_only
         )
         self.directory = directory.absolute()
         self._read_only = read_only
         self._had_folder = self.directory.is_dir()
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=options,
-            item_handlers={"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()},
-        )
+        self._saving = 0
+        self._finished = FinishedFiles(self.directory)
+        self._open()
+
+    def _open(self) -> None:
+        handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(self.directory, options=self._options, item_handlers=handlers)
 
     def all_images_seen(self) -> list[int]:
         """Images seen of every finished checkpoint, oldest first."""
@@ -104,55 +106,64 @@ class Checkpoints:
 
         A run that died before its first checkpoint was finished has lost none and may begin again.
         """
-        return not self.all_images_seen() and (self._marker.exists() or (has_begun and not self._had_folder))
-
-    @property
-    def _marker(self) -> Path:
-        """Exists as soon as some checkpoint is known to have been finished; holds the sizes of all their files."""
-        return self.directory / ".finished"
+        return not self.all_images_seen() and (self._finished.exists() or (has_begun and not self._had_folder))
 
     def _mark_finished(self) -> None:
-        if not parallel.is_main_process():
-            return
-        known = self._known_sizes()
-        sizes = {str(step): known.get(str(step)) or self._sizes(step) for step in self.all_images_seen()}
-        if sizes and sizes != known:
-            write_atomically(self._marker, json.dumps(sizes).encode())
+        if parallel.is_main_process():
+            self._finished.note(self.all_images_seen())
 
-    def _known_sizes(self) -> dict[str, dict[str, int]]:
-        try:
-            return dict(json.loads(self._marker.read_text()))
-        except (OSError, ValueError):
-            return {}
+    def save(self, state: TrainState, position: Position) -> list[str]:
+        """Start saving; returns as soon as the state may be donated. Replaces nothing: a position is saved once.
 
-    def _sizes(self, images_seen: int) -> dict[str, int]:
-        """Bytes of each file of a checkpoint, by its path in it."""
-        folder = self.directory / str(images_seen)
-        return {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+        Returns:
+            One line for each save that has failed since the last call, for want of space, say; the checkpoints before it are
+            as they were.
 
-    def _check_files(self, images_seen: int) -> None:
-        """Name a missing or shortened file, before Orbax meets it and fills the terminal with what its threads make of it.
-
-        A checkpoint that was finished just before the process died is not on record and passes; the digest still guards it.
+        Raises:
+            UserError: the folder has vanished or can no longer be written.
         """
-        now = self._sizes(images_seen)
-        for name, size in self._known_sizes().get(str(images_seen), {}).items():
-            if now.get(name) != size:
-                what = f"has {now[name]:,} of {size:,} bytes" if name in now else "is missing"
-                raise self._damaged(images_seen, f"its file {name} {what}")
-
-    def save(self, state: TrainState, position: Position) -> None:
-        """Start saving; returns as soon as the state may be donated. Replaces nothing: a position is saved once."""
         position = Position(**{**asdict(position), "digest": state_digest(parallel.to_host(state))})
-        self._manager.save(
-            position.images_seen,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(parallel.global_arrays(state)), position=ocp.args.JsonSave(asdict(position))
-            ),
-            force=True,
-        )
-        # Orbax has waited for the save before this one.
+        failures = self.finish()
+        try:
+            self._manager.save(
+                position.images_seen,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(parallel.global_arrays(state)), position=ocp.args.JsonSave(asdict(position))
+                ),
+                force=True,
+            )
+            self._saving = position.images_seen
+        except Exception as error:
+            failures.append(self._give_up(position.images_seen, error))
+        return failures
+
+    def finish(self) -> list[str]:
+        """Wait for a save under way; one line if it has failed.
+
+        Raises:
+            UserError: the folder has vanished or can no longer be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            return [self._give_up(self._saving, error)]
         self._mark_finished()
+        return []
+
+    def _give_up(self, images_seen: int, error: Exception) -> str:
+        """Remove what a failed save has left, and say why it failed."""
+        if not self.directory.is_dir():
+            raise UserError(
+                f"{self.directory}: has vanished during the run; bring its disk back, and the same command continues"
+            ) from error
+        if not os.access(self.directory, os.W_OK):
+            raise UserError(f"{self.directory}: can no longer be written; mend that, and the same command continues") from error
+        for left_over in self.directory.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        self._open()
+        newest = self.all_images_seen()
+        kept = f"the newest checkpoint is that of kimg {newest[-1] / 1000:g}" if newest else "there is no checkpoint yet"
+        return f"the checkpoint of kimg {images_seen / 1000:g} could not be saved ({_first_line(error)}); {kept}"
 
     def position(self, images_seen: int) -> Position:
         """What a checkpoint says of itself, without reading the state.
@@ -160,7 +171,9 @@ class Checkpoints:
         Raises:
             UserError: the checkpoint is damaged or was not written by this program.
         """
-        self._check_files(images_seen)
+        # Before Orbax meets a damaged file and fills the terminal with what its threads make of it.
+        for difference in self._finished.differences(images_seen):
+            raise self._damaged(images_seen, difference)
         try:
             restored = self._manager.restore(images_seen, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
             return Position(**restored["position"])
@@ -261,16 +274,26 @@ class Checkpoints:
     def _damaged(self, images_seen: int, reason: str) -> UserError:
         return UserError(f"{self.directory / str(images_seen)}: cannot be restored ({reason})")
 
-    def wait(self) -> None:
-        """Block until a save under way is on disk."""
-        self._manager.wait_until_finished()
-
     def close(self) -> None:
-        """Finish a save under way and release the folder."""
-        if not self._read_only:
-            self._manager.wait_until_finished()
-            self._mark_finished()
-        self._manager.close()
+        """Finish a save under way and release the folder.
+
+        Raises:
+            UserError: that save has failed.
+        """
+        try:
+            if not self._read_only:
+                self.require_saved()
+        finally:
+            self._manager.close()
+
+    def require_saved(self) -> None:
+        """Wait for a save under way.
+
+        Raises:
+            UserError: it has failed.
+        """
+        for failure in self.finish():
+            raise UserError(f"{failure}; free some space, and the same command continues from there")
 
 
 def _first_line(error: Exception) -> str:

@@ -60,13 +60,17 @@ class Feed:
         schedule: what alpha and learning rate are at each step.
         loader: images and labels by position.
         steps_per_call: leading axis of every batch; a shorter call is padded.
+        noise_seed: of everything drawn while training; None takes the run's own.
     """
 
-    def __init__(self, config: Config, schedule: Schedule, loader: Loader, *, steps_per_call: int):
+    def __init__(
+        self, config: Config, schedule: Schedule, loader: Loader, *, steps_per_call: int, noise_seed: int | None = None
+    ):
         self._config = config
         self._schedule = schedule
         self._loader = loader
         self._steps = steps_per_call
+        self._noise_seed = config.run.seed if noise_seed is None else noise_seed
         self._resident_bytes = parallel.resident_bytes(config.run.device_data_mb)
         self._resident: parallel.ResidentLevel | None = None
         self._resident_resolution = 0
@@ -113,7 +117,7 @@ class Feed:
             alpha=np.array([moment.alpha for moment in moments], np.float32),
             learning_rate=np.array([moment.learning_rate for moment in moments], np.float32),
             ema_decay=decay,
-            noise_seed=np.uint32(self._config.run.seed),
+            noise_seed=np.uint32(self._noise_seed),
         )
 
     def _ema_decay(self, batch_size: int) -> float:

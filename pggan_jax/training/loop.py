@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from pggan_jax.errors import UserError
 from pggan_jax.networks.cost import relative_cost
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import parallel, telemetry
-from pggan_jax.training.checkpoint import Checkpoints, Position
+from pggan_jax.training.checkpoint import Checkpoints
+from pggan_jax.training.divergence import DivergedError, describe_divergence, seed_after
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
 from pggan_jax.training.meter import TickMeter
-from pggan_jax.training.program import Program, build_program, networks_for
+from pggan_jax.training.program import Program, build_program
+from pggan_jax.training.resume import Beginning, position_at, restore_or_create, roll_back
 from pggan_jax.training.snapshots import Snapshots
-from pggan_jax.training.state import TrainState, abstract_train_state, create_train_state, grow_train_state, reset_moments
+from pggan_jax.training.state import grow_train_state, reset_moments
 from pggan_jax.training.workdir import Workdir, check_workdir, claim_workdir, store_config
 
 STOP_DELAY = 2
@@ -98,13 +101,11 @@ class _Run:
         self.class_table = parallel.replicate(loader.class_table())
         self.program: Program | None = None
         self.compiled: Program | None = None
-        self.state, position = self._restore_or_create()
-        self.start = position.images_seen
-        self.meter = TickMeter(position)
-        self.stats = telemetry.StatsLog(paths.stats if self.is_main else None, resume_at=self.start)
-        self.snapshots = Snapshots(config, loader, paths)
+        self.stats = telemetry.StatsLog(paths.stats if self.is_main else None)
         self.steps_per_call = effective_steps_per_call(config)
-        self.feed = Feed(config, schedule, loader, steps_per_call=self.steps_per_call)
+        self.last_record: dict[str, Any] = {}
+        self._begin_at(restore_or_create(config, loader, self.checkpoints, has_begun=paths.stats.exists()))
+        self.snapshots = Snapshots(config, loader, paths)
 
     def close(self) -> None:
         """Finish a save under way; release files and listeners."""
@@ -112,58 +113,25 @@ class _Run:
         self.counter.close()
         self.log.close()
 
-    def _restore_or_create(self) -> tuple[TrainState, Position]:
-        found = self.checkpoints.all_images_seen()
-        if self.checkpoints.are_lost(has_begun=self.paths.stats.exists()):
-            raise UserError(
-                f"{self.paths.checkpoints}: no checkpoint is left, although this run had saved some; "
-                "bring the checkpoints back, or use a new --workdir to start over"
-            )
-        if found:
-            state, position = self.checkpoints.restore(found[-1], self._abstract_state)
-            self._check_continues(position)
-            self.log(f"continuing at kimg {position.images_seen / 1000:.1f}, resolution {position.resolution}")
-            self._use_program(position.resolution)
-        else:
-            position = self._position(0, self.config.schedule.start_resolution, alpha=1.0)
-            self._use_program(position.resolution)
-            state = create_train_state(self.config.optimizer, self.program.networks, self.config.run.seed)
-        return parallel.replicate(state), position
-
-    def _check_continues(self, position: Position) -> None:
-        """After a change of settings, the schedule must pass through the point where the run stands.
-
-        Raises:
-            UserError: it does not.
-        """
-        here, stage = position.images_seen, self.schedule.stage_at(position.images_seen)
-        folder = self.checkpoints.directory / str(here)
-        if stage.resolution > 2 * position.resolution:
-            sizes = f"{position.resolution}x{position.resolution}, but the schedule is at {stage.name} there"
-            raise UserError(
-                f"{folder}: holds networks of {sizes}; they grow one doubling at a time: bring the old schedule back"
-            )
-        if position.resolution > stage.resolution:
-            sizes = f"{position.resolution}x{position.resolution}, but the schedule is at {stage.name} there"
-            raise UserError(f"{folder}: holds networks of {sizes}; networks only grow: bring the old schedule back")
-        if here < stage.end and (here - stage.start) % stage.images_per_step:
-            step = f"{stage.images_per_step} images (batch size x critic steps, from {stage.start:,} images on)"
-            raise UserError(f"{folder}: lies inside a step of {step}; choose batch sizes and phases that meet this point")
-
-    def _abstract_state(self, resolution: int) -> TrainState:
-        networks = networks_for(self.config, resolution, self.loader)
-        return abstract_train_state(self.config.optimizer, networks)
-
-    def _position(self, images_seen: int, resolution: int, *, alpha: float, **tick: Any) -> Position:
-        sizes = {"channels": self.loader.channels, "label_size": self.loader.label_size}
-        return Position(images_seen, resolution, alpha, **sizes, **tick)
+    def _begin_at(self, beginning: Beginning) -> None:
+        """Stand where the next call will be the first."""
+        position = beginning.position
+        for line in beginning.lines:
+            self.log(line)
+        self._use_program(position.resolution)
+        self.state = parallel.replicate(beginning.state)
+        self.start, self.rollbacks = position.images_seen, position.rollbacks
+        self.meter = TickMeter(position)
+        self.stats.forget_after(self.start)
+        noise_seed = seed_after(self.config.run.seed, self.rollbacks)
+        self.feed = Feed(self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed)
 
     def _use_program(self, resolution: int) -> None:
         if self.program is None or self.program.networks.resolution != resolution:
             self.program = build_program(self.config, resolution, self.loader)
 
     def to_the_end(self, should_stop: Callable[[], bool]) -> bool:
-        """Call after call until the run is complete (True) or should stop (False)."""
+        """Call after call until the run is complete (True) or should stop (False), going back when it diverges."""
         total = self.schedule.total_images
         if self.start >= total:
             self.log(
@@ -173,31 +141,60 @@ class _Run:
             return True
         self._announce()
         self.clock.lap()
-        calls = plan_calls(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
-        bar = telemetry.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)
         vote = parallel.StopVote(delay=STOP_DELAY)
-        try:
-            with Prefetcher(self.feed, calls) as prefetched:
-                for call, batch, controls in self.clock.iterate("wait", prefetched):
-                    with self.clock.phase("grow"):
-                        self._enter_stage(call)
-                    with self.counter.watch():
-                        self._announce_resolution(call)
-                        arguments = batch, self.class_table, controls, np.int32(call.steps)
-                        self.state, sums = self.program.train_call(self.state, *arguments)
-                    self.meter.add(sums, steps=call.steps, images=call.end - call.start)
-                    bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))
-                    is_stopping = vote(should_stop()) and call.end < total
-                    if call.end == call.tick.end:
-                        self._finish_tick(call, save=is_stopping)
-                    elif is_stopping:
-                        self._save(call)
-                    if is_stopping:
-                        self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
-                        return False
-        finally:
-            bar.close()
+        while True:
+            bar = telemetry.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)
+            try:
+                return self._train_on(should_stop, vote, bar)
+            except DivergedError:
+                bar.close()
+                self._roll_back()
+            finally:
+                bar.close()
+
+    def _train_on(self, should_stop: Callable[[], bool], vote: parallel.StopVote, bar: telemetry.ProgressBar) -> bool:
+        """From where the run stands to its end (True) or a stop (False).
+
+        Raises:
+            DivergedError: too many iterations in a row had no finite gradient.
+        """
+        total = self.schedule.total_images
+        calls = plan_calls(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
+        with Prefetcher(self.feed, calls) as prefetched:
+            for call, batch, controls in self.clock.iterate("wait", prefetched):
+                with self.clock.phase("grow"):
+                    self._enter_stage(call)
+                with self.counter.watch():
+                    self._announce_resolution(call)
+                    arguments = batch, self.class_table, controls, np.int32(call.steps)
+                    self.state, sums = self.program.train_call(self.state, *arguments)
+                self.meter.add(sums, steps=call.steps, images=call.end - call.start)
+                if self.meter.skipped_in_a_row >= self.config.run.patience:
+                    raise DivergedError
+                bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))
+                is_stopping = vote(should_stop()) and call.end < total
+                if call.end == call.tick.end:
+                    self._finish_tick(call, save=is_stopping)
+                elif is_stopping:
+                    self._save(call)
+                if is_stopping:
+                    self.checkpoints.require_saved()
+                    self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
+                    return False
         return True
+
+    def _roll_back(self) -> None:
+        """After a divergence: to the last good checkpoint, with other noise.
+
+        Raises:
+            UserError: it has been done often enough; the message is the report.
+        """
+        report = describe_divergence(self.config, parallel.to_host(self.state), self.last_record)
+        if self.rollbacks >= self.config.run.max_rollbacks:
+            raise UserError(f"the run has diverged and stopped after {self.rollbacks} rollbacks: {report}")
+        self.log(f"WARNING: the run has diverged: {report}")
+        self._begin_at(roll_back(self.config, self.loader, self.checkpoints, rollbacks=self.rollbacks + 1))
+        self.log(f"rollback {self.rollbacks} of {self.config.run.max_rollbacks}: going on from there with other noise")
 
     def _announce(self) -> None:
         labels = f", {self.loader.label_size} classes" if self.loader.label_size else ""
@@ -256,8 +253,22 @@ class _Run:
     def _save(self, call: Call) -> None:
         tick = self.meter.unfinished()
         with self.clock.phase("save"):
-            position = self._position(call.end, call.stage.resolution, alpha=self._alpha(call), **tick)
-            self.checkpoints.save(self.state, position)
+            position = position_at(
+                self.loader, call.end, call.stage.resolution, alpha=self._alpha(call), rollbacks=self.rollbacks, **tick
+            )
+            self._warn_unsaved(self.checkpoints.save(self.state, position))
+
+    @contextmanager
+    def _going_on_without(self, what: str) -> Iterator[None]:
+        """A full disk is no reason to stop training."""
+        try:
+            yield
+        except OSError as error:
+            self.log(f"WARNING: this tick goes on without {what}: {error.filename or self.paths.path}: {error.strerror}")
+
+    def _warn_unsaved(self, failures: list[str]) -> None:
+        for failure in failures:
+            self.log(f"WARNING: {failure}; training goes on, and the next checkpoint is tried as usual")
 
     def _finish_tick(self, call: Call, *, save: bool) -> None:
         """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
@@ -265,19 +276,10 @@ class _Run:
         metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
         self.clock.add("compile", self.counter.lap())
         if self.is_main:
-            with self.clock.phase("snapshot"):
+            with self.clock.phase("snapshot"), self._going_on_without("its picture"):
                 self._draw(self._alpha(call), call.end)
-        is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
-        if save or is_due or call.end == self.schedule.total_images:
-            self._save(call)
         lap = self.clock.lap()
         self.eta.observe(self._images(max(self.start, call.tick.start), call.end), lap.training)
-        updates = metrics["steps"] * (self.config.schedule.critic_steps + 1)
-        if metrics["skipped_steps_in_tick"] == updates:
-            self.log(
-                "warning: every update of this tick was skipped, as no gradient was finite; the run has diverged: "
-                "lower schedule.learning_rate, or go back to an earlier checkpoint"
-            )
         record = {
             "tick": call.tick.index + 1,
             "kimg": call.end / 1000,
@@ -292,5 +294,14 @@ class _Run:
             "memory_bytes": parallel.device_memory_bytes() or telemetry.process_memory_bytes(),
             "eta_seconds": self._eta_seconds(call.end),
         }
-        self.stats.append(record)
+        self.last_record = record
+        # Before the checkpoint: whatever is killed in between is dropped and told again, and nothing is told twice or never.
+        with self._going_on_without("its line in stats.jsonl, which follows with the next"):
+            self.stats.append(record)
         self.log(telemetry.status_line(record))
+        is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
+        must_save = save or call.end == self.schedule.total_images
+        if must_save or (is_due and not self.meter.skipped_in_a_row):
+            self._save(call)
+        elif is_due:
+            self.log("no checkpoint here: the last update was skipped, as its gradient was not finite")

@@ -19,12 +19,16 @@ class TickMeter:
 
     Args:
         position: where the run continues; it may carry the sums of a tick that was interrupted.
+
+    Attributes:
+        skipped_in_a_row: iterations with a skipped update up to the last call that was collected.
     """
 
     def __init__(self, position: Position):
         self._sums = np.array(position.tick_sums or [0.0] * len(METRICS))
         self._in_flight: deque[jax.Array] = deque()
         self._skipped_before = position.tick_skipped
+        self.skipped_in_a_row = position.skipped_in_a_row
         self.steps = position.tick_steps
         self.images_in_process = 0
 
@@ -42,12 +46,19 @@ class TickMeter:
 
     def _collect(self, *, leave: int) -> None:
         while len(self._in_flight) > leave:
-            self._sums = self._sums + np.asarray(self._in_flight.popleft(), np.float64)
+            *sums, in_a_row = np.asarray(self._in_flight.popleft(), np.float64)
+            self._sums = self._sums + sums
+            self.skipped_in_a_row = int(in_a_row)
 
     def unfinished(self) -> dict[str, Any]:
         """The tick so far, as fields of a `Position`. Waits for the devices."""
         self._collect(leave=0)
-        return {"tick_sums": self._sums.tolist(), "tick_steps": self.steps, "tick_skipped": self._skipped_before}
+        return {
+            "tick_sums": self._sums.tolist(),
+            "tick_steps": self.steps,
+            "tick_skipped": self._skipped_before,
+            "skipped_in_a_row": self.skipped_in_a_row,
+        }
 
     def finish(self, skipped: int) -> dict[str, Any]:
         """End the tick and begin the next. Waits for the devices.

@@ -51,10 +51,15 @@ def guarded_update(
     """One update, or none at all if any gradient element is not finite (spec 2.7).
 
     Returns:
-        New parameters, new moments, and 1 if the update was skipped, else 0 (int32).
+        New parameters, new moments, and, int32, the number of the first leaf whose gradient is not finite, or -1.
     """
-    is_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)]).all()
+    are_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)])
+    is_finite = are_finite.all()
     direction, new_moments = optimizer.update(gradients, moments, params)
     new_params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
     keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), new, old)  # noqa: E731
-    return keep(new_params, params), keep(new_moments, moments), 1 - is_finite.astype(jnp.int32)
+    return (
+        keep(new_params, params),
+        keep(new_moments, moments),
+        jnp.where(is_finite, -1, jnp.argmin(are_finite)).astype(jnp.int32),
+    )

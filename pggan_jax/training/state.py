@@ -31,6 +31,9 @@ class TrainState:
         generator_moments, discriminator_moments: Adam's.
         lsgan_average: running average that drives LSGAN's noise, 0 in other games.
         skipped_generator, skipped_discriminator: updates left out because a gradient was not finite (int32).
+        bad_leaf_generator, bad_leaf_discriminator: number of the leaf that made the last such update be left out, the first
+            one in the order of the tree; -1 if there was none yet (int32).
+        skipped_in_a_row: iterations up to this one in which an update was left out (int32).
     """
 
     step: jax.Array
@@ -43,6 +46,9 @@ class TrainState:
     lsgan_average: jax.Array
     skipped_generator: jax.Array
     skipped_discriminator: jax.Array
+    bad_leaf_generator: jax.Array
+    bad_leaf_discriminator: jax.Array
+    skipped_in_a_row: jax.Array
 
 
 def create_train_state(config: OptimizerConfig, networks: Networks, seed: int) -> TrainState:
@@ -69,6 +75,9 @@ def _with_parameters(config: OptimizerConfig, generator: dict[str, Any], discrim
         lsgan_average=jnp.zeros((), jnp.float32),
         skipped_generator=jnp.zeros((), jnp.int32),
         skipped_discriminator=jnp.zeros((), jnp.int32),
+        bad_leaf_generator=jnp.full((), -1, jnp.int32),
+        bad_leaf_discriminator=jnp.full((), -1, jnp.int32),
+        skipped_in_a_row=jnp.zeros((), jnp.int32),
     )
 
 

@@ -26,7 +26,8 @@ from pggan_jax.training.parallel import mean_over_devices
 from pggan_jax.training.state import TrainState
 
 METRICS = ("loss_d", "real_score", "fake_score", "gradient_penalty", "loss_g")
-"""What a call returns, in this order: sums over its iterations of means over the batch."""
+"""What a call returns, in this order: sums over its iterations of means over the batch. Behind them, as one more number,
+`skipped_in_a_row` of the state after the call."""
 
 
 class Batch(NamedTuple):
@@ -80,7 +81,7 @@ def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[T
     """The per-device function `call(state, batch, class_table, controls, count) -> (state, metric sums)`.
 
     `class_table` int32 `[rows]` holds the classes the generator draws from; `count` says how many of the batch's steps
-    are real, so that a short last call needs no second program. The metric sums are float32, in the order of `METRICS`.
+    are real, so that a short last call needs no second program. The metric sums are float32, as `METRICS` says.
     """
     one_iteration = partial(_iteration, config, networks)
 
@@ -95,10 +96,9 @@ def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[T
             return state, sums + metrics
 
         start = state, jnp.zeros(len(METRICS))
-        if batch.places.shape[0] == 1:
-            # No loop where it cannot help: inside one, XLA:CPU convolutions lose their fast path.
-            return body(0, start)
-        return lax.fori_loop(0, count, body, start)
+        # No loop where it cannot help: inside one, XLA:CPU convolutions lose their fast path.
+        state, sums = body(0, start) if batch.places.shape[0] == 1 else lax.fori_loop(0, count, body, start)
+        return state, jnp.append(sums, state.skipped_in_a_row)
 
     return call
 
@@ -113,6 +113,7 @@ def _iteration(
         updates=config.schedule.critic_steps + 1,
         latent_size=networks.latent_size,
     )
+    skipped_before = state.skipped_discriminator + state.skipped_generator
     critic_metrics = jnp.zeros(len(METRICS) - 1)
     for repeat, draws in enumerate(critic_draws):
         images, labels = batch.images[repeat], batch.labels[repeat]
@@ -120,7 +121,9 @@ def _iteration(
         critic_metrics += jnp.stack(terms)
     state, generator_loss = _update_generator(config, networks, state, class_table, generator_draws, controls)
     metrics = jnp.append(critic_metrics / config.schedule.critic_steps, generator_loss)
-    return state.replace(step=state.step + 1), mean_over_devices(metrics)
+    was_skipped = state.skipped_discriminator + state.skipped_generator > skipped_before
+    in_a_row = jnp.where(was_skipped, state.skipped_in_a_row + 1, 0)
+    return state.replace(step=state.step + 1, skipped_in_a_row=in_a_row), mean_over_devices(metrics)
 
 
 def _update_critic(
@@ -155,7 +158,7 @@ def _update_critic(
         return terms.loss, terms
 
     gradients, terms = jax.grad(loss, has_aux=True)(state.discriminator)
-    params, moments, skipped = guarded_update(
+    params, moments, bad_leaf = guarded_update(
         official_adam(config.optimizer),
         state.discriminator,
         state.discriminator_moments,
@@ -176,7 +179,8 @@ def _update_critic(
         discriminator_moments=moments,
         generator_ema=ema,
         lsgan_average=average,
-        skipped_discriminator=state.skipped_discriminator + skipped,
+        skipped_discriminator=state.skipped_discriminator + (bad_leaf >= 0),
+        bad_leaf_discriminator=jnp.where(bad_leaf >= 0, bad_leaf, state.bad_leaf_discriminator),
     )
     return state, terms
 
@@ -202,14 +206,19 @@ def _update_generator(
         return losses.generator_loss(config.loss, scores, logits, labels)
 
     value, gradients = jax.value_and_grad(loss)(state.generator)
-    params, moments, skipped = guarded_update(
+    params, moments, bad_leaf = guarded_update(
         official_adam(config.optimizer),
         state.generator,
         state.generator_moments,
         mean_over_devices(gradients),
         controls.learning_rate,
     )
-    state = state.replace(generator=params, generator_moments=moments, skipped_generator=state.skipped_generator + skipped)
+    state = state.replace(
+        generator=params,
+        generator_moments=moments,
+        skipped_generator=state.skipped_generator + (bad_leaf >= 0),
+        bad_leaf_generator=jnp.where(bad_leaf >= 0, bad_leaf, state.bad_leaf_generator),
+    )
     return state, value
 
 

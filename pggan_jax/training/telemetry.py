@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ import jax
 import psutil
 from tqdm import tqdm
 
-from pggan_jax.files import write_atomically
+from pggan_jax.files import append_durably, write_atomically
 
 Item = TypeVar("Item")
 _PHASES = ("wait", "compile", "grow", "snapshot", "save")
@@ -146,8 +146,10 @@ class Log:
         if self._file:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
-            self._file.write(line + "\n")
-            self._file.flush()
+            # A full disk must not end a run for the sake of its log; the terminal has the line.
+            with suppress(OSError):
+                self._file.write(line + "\n")
+                self._file.flush()
 
     def close(self) -> None:
         """Close log.txt."""
@@ -160,14 +162,18 @@ class StatsLog:
 
     Args:
         path: the file, or None for a host that writes nothing.
-        resume_at: lines of ticks beyond so many images, left by a run that was stopped before its next checkpoint, are dropped.
     """
 
-    def __init__(self, path: Path | None, *, resume_at: int):
+    def __init__(self, path: Path | None):
         self._path = path
-        if path and path.exists():
-            kept = [line for line in path.read_text().splitlines() if _images_seen(line) <= resume_at]
-            write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+        self._unwritten = ""
+
+    def forget_after(self, images_seen: int) -> None:
+        """Drop lines of ticks beyond so many images: the run will come to them again."""
+        self._unwritten = ""
+        if self._path and self._path.exists():
+            kept = [line for line in self._path.read_text().splitlines() if _images_seen(line) <= images_seen]
+            write_atomically(self._path, "".join(f"{line}\n" for line in kept).encode())
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one tick; numbers that are not finite become null, as JSON has no word for them."""
@@ -175,8 +181,9 @@ class StatsLog:
             clean = {
                 key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
             }
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(clean) + "\n")
+            self._unwritten += json.dumps(clean) + "\n"
+            append_durably(self._path, self._unwritten.encode())
+            self._unwritten = ""
 
 
 def _images_seen(line: str) -> float:

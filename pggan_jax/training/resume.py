@@ -1,0 +1,159 @@
+"""Where a run begins: at its newest whole checkpoint, at another run's weights, or at fresh ones. And where it goes back to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pggan_jax.config import Config
+from pggan_jax.data.loader import Loader
+from pggan_jax.errors import UserError
+from pggan_jax.networks.growth import GrowthReport, transfer
+from pggan_jax.schedule import Schedule
+from pggan_jax.training.checkpoint import Checkpoints, Position
+from pggan_jax.training.program import networks_for
+from pggan_jax.training.state import TrainState, abstract_train_state, create_train_state
+from pggan_jax.training.trained import Trained, load_trained
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a run stands when its first call is made.
+
+    Attributes:
+        state: on the host.
+        position: beside it.
+        lines: what the log should tell of it.
+    """
+
+    state: TrainState
+    position: Position
+    lines: list[str] = field(default_factory=list)
+
+
+def position_at(loader: Loader, images_seen: int, resolution: int, *, alpha: float, **more: Any) -> Position:
+    """A position of a run on these data."""
+    sizes = {"channels": loader.channels, "label_size": loader.label_size}
+    return Position(images_seen, resolution, alpha, **sizes, **more)
+
+
+def restore_or_create(config: Config, loader: Loader, checkpoints: Checkpoints, *, has_begun: bool) -> Beginning:
+    """The newest whole checkpoint of the run; or, if it has never had one, its beginning.
+
+    Args:
+        config: of the run.
+        loader: its data.
+        checkpoints: its checkpoints; damaged ones newer than the one that is used are set aside.
+        has_begun: whether the run has left traces of training.
+
+    Raises:
+        UserError: there were checkpoints and none can be restored, or the schedule does not pass through the one that can.
+    """
+    if checkpoints.are_lost(has_begun=has_begun):
+        raise UserError(
+            f"{checkpoints.directory}: no checkpoint is left, although this run had saved some; "
+            "bring the checkpoints back, or use a new --workdir to start over"
+        )
+    if not checkpoints.all_images_seen():
+        return _create(config, loader)
+    beginning = _restore(config, loader, checkpoints)
+    _check_continues(config, beginning.position, checkpoints)
+    return beginning
+
+
+def roll_back(config: Config, loader: Loader, checkpoints: Checkpoints, *, rollbacks: int) -> Beginning:
+    """The newest checkpoint from before updates began to be skipped; the beginning of the run if there is none at all.
+
+    Args:
+        config, loader, checkpoints: as for `restore_or_create`.
+        rollbacks: how many there have been, this one included; noise drawn from then on depends on it.
+
+    Raises:
+        UserError: there are checkpoints, but none that is whole and from before the trouble.
+    """
+    lines = checkpoints.finish()
+    if checkpoints.all_images_seen():
+        beginning = _restore(config, loader, checkpoints, before_trouble=True)
+    else:
+        beginning = _create(config, loader)
+    position = replace(beginning.position, rollbacks=rollbacks)
+    return Beginning(beginning.state, position, [*lines, *beginning.lines])
+
+
+def _restore(config: Config, loader: Loader, checkpoints: Checkpoints, *, before_trouble: bool = False) -> Beginning:
+    def abstract_state(resolution: int) -> TrainState:
+        return abstract_train_state(config.optimizer, networks_for(config, resolution, loader))
+
+    state, position, passed_over = checkpoints.restore_newest(abstract_state, before_trouble=before_trouble)
+    line = f"continuing at kimg {position.images_seen / 1000:.1f}, resolution {position.resolution}"
+    return Beginning(state, position, [*(f"WARNING: {one}" for one in passed_over), line])
+
+
+def _create(config: Config, loader: Loader) -> Beginning:
+    resolution = config.schedule.start_resolution
+    state = create_train_state(config.optimizer, networks_for(config, resolution, loader), config.run.seed)
+    position = position_at(loader, 0, resolution, alpha=1.0)
+    if not config.run.init_from:
+        return Beginning(state, position)
+    return _warm_start(Beginning(state, position), config, loader)
+
+
+def _warm_start(fresh: Beginning, config: Config, loader: Loader) -> Beginning:
+    """Fresh networks with everything replaced that another run has under the same name: parameters and moving average.
+
+    Moments and counters start at 0: they belong to the other run's course.
+    """
+    source = _load_source(config)
+    theirs, ours = source.position, fresh.position
+    rule = f"run.init_from = {config.run.init_from!r}: holds networks"
+    if theirs.resolution > ours.resolution:
+        raise UserError(
+            f"{rule} of {theirs.resolution}x{theirs.resolution}, larger than where this run starts; "
+            f"set schedule.start_resolution={theirs.resolution} or choose an earlier checkpoint by @kimg"
+        )
+    if (theirs.channels, theirs.label_size) != (ours.channels, ours.label_size):
+        raise UserError(
+            f"{rule} for {theirs.channels} channels and {theirs.label_size} classes; these data have {ours.channels} and "
+            f"{ours.label_size}"
+        )
+    try:
+        generator, of_generator = transfer(source.state.generator, fresh.state.generator)
+        average, _ = transfer(source.state.generator_ema, fresh.state.generator_ema)
+        discriminator, of_discriminator = transfer(source.state.discriminator, fresh.state.discriminator)
+    except ValueError as error:
+        raise UserError(f"{rule} of other widths ({error}); use its generator.* and discriminator.* settings") from None
+    state = fresh.state.replace(generator=generator, generator_ema=average, discriminator=discriminator)
+    return Beginning(state, ours, [_describe_start(source, of_generator, of_discriminator)])
+
+
+def _load_source(config: Config) -> Trained:
+    folder, _, kimg = config.run.init_from.partition("@")
+    try:
+        return load_trained(Path(folder).expanduser(), kimg or "latest")
+    except UserError as error:
+        raise UserError(f"run.init_from = {config.run.init_from!r}: {error}") from None
+
+
+def _describe_start(source: Trained, of_generator: GrowthReport, of_discriminator: GrowthReport) -> str:
+    kimg, size = source.position.images_seen / 1000, source.position.resolution
+    return f"starting from kimg {kimg:g}, {size}x{size}, of another run: G {of_generator}; D {of_discriminator}"
+
+
+def _check_continues(config: Config, position: Position, checkpoints: Checkpoints) -> None:
+    """After a change of settings, the schedule must pass through the point where the run stands.
+
+    Raises:
+        UserError: it does not.
+    """
+    here, schedule = position.images_seen, Schedule(config.schedule, config.data.resolution)
+    stage = schedule.stage_at(here)
+    folder = checkpoints.directory / str(here)
+    sizes = f"{position.resolution}x{position.resolution}, but the schedule is at {stage.name} there"
+    if stage.resolution > 2 * position.resolution:
+        raise UserError(f"{folder}: holds networks of {sizes}; they grow one doubling at a time: bring the old schedule back")
+    if position.resolution > stage.resolution:
+        raise UserError(f"{folder}: holds networks of {sizes}; networks only grow: bring the old schedule back")
+    if here < stage.end and (here - stage.start) % stage.images_per_step:
+        step = f"{stage.images_per_step} images (batch size x critic steps, from {stage.start:,} images on)"
+        raise UserError(f"{folder}: lies inside a step of {step}; choose batch sizes and phases that meet this point")
