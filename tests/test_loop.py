@@ -34,22 +34,10 @@ from pggan_jax.errors import UserError
 from pggan_jax.images import grid_size
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import loop
+from pggan_jax.training.telemetry import VOLATILE_FIELDS
 from pggan_jax.training.trained import load_trained
 
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
-VOLATILE = {
-    "images_per_second",
-    "seconds_per_tick",
-    "wait_seconds",
-    "wait_share",
-    "compile_seconds",
-    "grow_seconds",
-    "snapshot_seconds",
-    "save_seconds",
-    "compiles",
-    "memory_bytes",
-    "eta_seconds",
-}
 
 
 def quick_compilation(tmp_path_factory):
@@ -168,7 +156,7 @@ def stats(workdir):
 
 def lasting(records):
     """What two runs of the same settings must agree on."""
-    return [{key: value for key, value in record.items() if key not in VOLATILE} for record in records]
+    return [{key: value for key, value in record.items() if key not in VOLATILE_FIELDS} for record in records]
 
 
 def digest(workdir, checkpoint="latest"):

@@ -25,6 +25,11 @@ from pggan_jax.files import append_durably, write_atomically
 Item = TypeVar("Item")
 _PHASES = ("wait", "compile", "grow", "snapshot", "save")
 _WAIT_SHARE_SHOWN = 0.01
+VOLATILE_FIELDS = frozenset(
+    {"images_per_second", "seconds_per_tick", "wait_share", "compiles", "memory_bytes", "eta_seconds"}
+    | {f"{phase}_seconds" for phase in _PHASES}
+)
+"""Fields of stats.jsonl that depend on the machine and its clock; all others are the same in every run of one configuration."""
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
