@@ -8,7 +8,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import (
     ORIENTATION_TAG,
     bomb,
@@ -22,6 +21,7 @@ from pictures import (
     quarters,
     stored_turned,
 )
+from PIL import Image
 
 from pggan_jax.data.decoding import (
     MAX_PIXELS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import encoded, landscape, noise, plain, quarters, stored_turned
+from PIL import Image
 
 from pggan_jax.data.decoding import UnusableImageError, decoding_errors, open_image
 from pggan_jax.data.framing import FILTERS, Frame, find_place, fit

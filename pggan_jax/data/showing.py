@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,7 +77,9 @@ def labelled_grid(source: Source, numbers: Sequence[int], frame: Frame, *, colum
             problems.append(f"{source.item_name(number)} {error}")
             continue
         if caption:
-            tile[height:] = _caption(source.class_names[source.label(number)], width, frame.channels)
+            label = source.label(number)
+            text = _plain_letters(source.class_names[label]) or f"class {label}"
+            tile[height:] = _caption(text, width, frame.channels)
     return make_grid(tiles, columns, gap=_GAP), problems
 
 
@@ -89,6 +92,12 @@ def grid_shape(items: int, frame: Frame, *, columns: int) -> tuple[int, int]:
 
 def _zoom(frame: Frame) -> int:
     return max(_SMALLEST_TILE // min(frame.height, frame.width), 1)
+
+
+def _plain_letters(text: str) -> str:
+    """Without accents, as Pillow's own font has plain letters alone; empty where that leaves something else."""
+    plain = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return plain if plain.isascii() else ""
 
 
 def _caption(text: str, width: int, channels: int) -> np.ndarray:
