@@ -205,6 +205,16 @@ class TestList:
         path.write_bytes(b"before" + path.read_bytes())
         assert contents_of(ArchiveSource(str(path))) == contents
 
+    def test_wide_numbers_behind_other_extras(self):
+        """Only those that do not fit stand there: here size and offset, in this order."""
+        extra = struct.pack("<2H3s", 0x7777, 3, b"abc") + struct.pack("<2H2Q", 1, 16, 2**33, 5)
+        entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 45, 45, 0, 8, 0, 0, 7, 9, 2**32 - 1, 1, len(extra), 0, 0, 0, 0, 2**32 - 1)
+        entry += b"a" + extra
+        content = bytes(10) + entry + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entry), 10, 0)
+        assert self.agrees(content) == 1
+        [member] = read_members(io.BytesIO(content))
+        assert (member.size, member.packed, member.offset) == (2**33, 9, 5)
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -257,6 +267,19 @@ class TestRefusals:
                 continue
             outcomes = [outcome_of(source, index) for index in range(len(source))]
             assert all(one in contents.values() if isinstance(one, bytes) else "; " in one for one in outcomes)
+
+    @pytest.mark.parametrize(
+        ("what", "place", "form", "value"),
+        [
+            ("an offset behind the list", 42, "<L", 2**31),
+            ("a name that reaches beyond it", 28, "<H", 6),
+            ("no entry", 0, "<L", 0),
+        ],
+    )
+    def test_a_broken_list(self, tmp_path, what, place, form, value):
+        path = pack(tmp_path / "x.zip", {"1.png": b"1", "2.png": b"2"})
+        patched(path, lambda content: set_field(content, b"2.png", place, form, value))
+        assert "its list of members is broken" in refusal_of(path), what
 
     def test_parts_of_a_split_archive(self, tmp_path):
         path = pack(tmp_path / "x.zip", {"1.png": b"1"})

@@ -75,7 +75,7 @@ def _shared_folder(names: CompactNames) -> bytes:
 
 
 def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
-    """One class per subfolder, if there are two or more and no image lies beside them. `below` bytes are the shared folder."""
+    """One class per subfolder, if no image lies beside them. `below`: length of the shared folder, so there are several."""
     subfolders: list[bytes] = []
     counts: list[int] = []
     for (subfolder, slash), images in groupby(names, lambda name: name[below:].partition(b"/")[:2]):
@@ -83,8 +83,6 @@ def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
             return _no_labels(names)
         subfolders.append(subfolder)
         counts.append(sum(1 for _ in images))
-    if len(subfolders) < 2:
-        return _no_labels(names)
     classes = sorted(subfolders)
     number = {subfolder: position for position, subfolder in enumerate(classes)}
     numbers = np.repeat([number[subfolder] for subfolder in subfolders], counts)

@@ -101,7 +101,8 @@ def _find_list(file: BinaryIO) -> tuple[int, int, int]:
         raise BadArchiveError("is one part of a split archive; join the parts first")
     start = end - length
     shift = start - offset
-    if start < 0 or shift < 0:
+    # Negative, too, where the list would begin before the file does.
+    if shift < 0:
         raise BadArchiveError(_BROKEN_LIST)
     return start, length, shift
 
