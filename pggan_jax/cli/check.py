@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -98,7 +99,7 @@ def _as_text(report: Report, values: flags.FlagValues) -> str:
         lines.append("  different labels on copies; keep one of each:")
         lines += [f"    {' = '.join(group)}" for group in report.conflicts]
     if report.complaints:
-        lines += ["  the collection", *(f"    {complaint}" for complaint in report.complaints)]
+        lines += ["  collection", *(f"    {complaint}" for complaint in report.complaints)]
     if found.unusable:
         lines.append(f"  unusable    {len(found.unusable):,}")
         width = min(_NAME_WIDTH, max(len(problem.name) for problem in found.unusable))
@@ -117,17 +118,26 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> str:
     """The commonest, and the range of the rest."""
     if not sizes:
         return "none"
-    (commonest, count, _), *others = (
-        (f"{width}x{height}", count, width * height) for (width, height), count in sizes.most_common()
-    )
-    text = f"{count:,} of {commonest}"
-    if len(others) == 1:
-        return f"{text}, {others[0][1]:,} of {others[0][0]}"
-    if others:
-        rest = sum(count for _, count, _ in others)
-        low, high = (pick(others, key=lambda one: one[2])[0] for pick in (min, max))
-        text += f", {rest:,} of {len(others):,} other sizes from {low} to {high}"
+    (commonest, count), *others = sizes.most_common()
+    if others and count == 1:
+        return f"all different, {_range(sizes)}"
+    text = f"{count:,} of {_size(commonest)}"
+    if len(others) > 1:
+        rest = [size for size, _ in others]
+        text += f", {sizes.total() - count:,} of {len(rest):,} other sizes from {_range(rest)}"
+    elif others:
+        text += f", {others[0][1]:,} of {_size(others[0][0])}"
     return text
+
+
+def _range(sizes: Iterable[tuple[int, int]]) -> str:
+    """The smallest and the largest by area."""
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    return f"{_size(ordered[0])} to {_size(ordered[-1])}"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _classes(report: Report) -> str:
