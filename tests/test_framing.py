@@ -45,6 +45,7 @@ class TestCrop:
             ((100, 100), Frame(32, 16, 1), (25, 0, 75, 100)),
             # The shape cannot be met exactly with whole pixels: to the nearest.
             ((100, 49), Frame(24, 32, 1), (17, 0, 82, 49)),
+            ((100, 50), Frame(24, 32, 1), (16, 0, 83, 50)),
         ],
     )
     def test_the_largest_part_of_the_frame_s_shape_in_the_middle(self, size, frame, box):
