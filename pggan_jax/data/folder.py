@@ -1,102 +1,162 @@
-"""The source `folder:DIR`: every image file below a folder, one subfolder per class. Lists names; decodes when asked."""
+"""The source `folder:DIR`: every image file below a folder. Lists names when opened, reads files when asked."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from pathlib import Path
+import re
+import stat
+from collections.abc import Iterator
 
-import numpy as np
+from pggan_jax.data.collection import ImageCollection, check_size, no_images, refusal
+from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.data.names import CompactNames, ImageSieve, is_passed_over, printable
 
-from pggan_jax.data.decoding import IMAGE_SUFFIXES, MODES, UnusableImageError, decode_image
-from pggan_jax.errors import UserError
+_PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")
 
 
-class FolderSource:
-    """All images below a folder, sorted by path. If all lie in two or more subfolders, these are the classes."""
+class FolderSource(ImageCollection):
+    """All images below a folder, sorted by path. Classes are subfolders, unless `dataset.json` says otherwise."""
 
-    def __init__(self, folder: str, *, resolution: int, channels: int) -> None:
-        """List the files; nothing is decoded yet.
+    def __init__(self, folder: str) -> None:
+        """List the files; none is opened but `dataset.json`.
 
         Args:
             folder: where to look, in all depths; `~` is the home folder. Hidden files and folders are passed over.
-            resolution: side of the images in pixels; larger images are cropped and downsized, smaller ones unusable.
-            channels: 3 or 0 for RGB, 1 for luminance, 4 for RGBA.
 
         Raises:
-            UserError: another number of channels, no such folder, or no image file in it.
+            UserError: no such folder, no image in it, a folder for another source, or a `dataset.json` that cannot be used.
         """
-        self.name = f"folder:{folder}"
-        if channels and channels not in MODES:
-            raise UserError(f"data.channels = {channels}: a folder gives 1 (luminance), 3 (RGB) or 4 (RGBA); 0 means 3")
-        self.channels = channels or 3
-        self._resolution = resolution
-        self._folder = Path(folder).expanduser()
-        if not self._folder.is_dir():
-            what = "is a file, not a folder" if self._folder.exists() else "no such folder"
-            raise UserError(f"data.source = {self.name!r}: {what}; give the folder that holds the images")
-        self._paths = _image_paths(self._folder)
-        if not self._paths:
-            kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-            raise UserError(f"data.source = {self.name!r}: no image file in it or below; wanted are {kinds}")
-        self.class_names = _class_names(self._paths)
-        self._class_numbers = {name: number for number, name in enumerate(self.class_names)}
+        name = f"folder:{printable(os.fsencode(folder))}"
+        # Absolute: the program may change its folder before a worker starts.
+        self._folder = os.path.abspath(os.path.expanduser(os.fsencode(folder)))
+        if not os.path.isdir(self._folder):
+            raise refusal(name, _no_folder(self._folder))
+        at_top = _listing(self._folder)
+        # Before looking for images: a prepared folder holds one, the mean of all.
+        if b"info.json" in at_top and any(map(_PREPARED_LEVEL.fullmatch, at_top)):
+            raise refusal(name, f"this is a prepared folder: write prepared:{printable(self._folder)}")
+        sieve = ImageSieve()
+        unlisted: list[str] = []
+        names = CompactNames(filter(sieve.takes, _files_below(self._folder, unlisted)))
+        complaints = [*sieve.complaints(), *unlisted]
+        if not names:
+            raise no_images(name, complaints, instead=_other_source(self._folder, at_top))
+        super().__init__(name, names, load=self._load, complaints=complaints)
 
-    def __len__(self) -> int:
-        return len(self._paths)
+    def _load(self, path: bytes) -> bytes | None:
+        """The content of a file beside the images; None if it is not there."""
+        file = os.path.join(self._folder, path)
+        return _read_file(file) if os.path.lexists(file) else None
 
-    def image(self, index: int) -> np.ndarray:
-        """File `index` as uint8 `[resolution, resolution, channels]`.
+    def _content(self, index: int) -> bytes:
+        return _read_file(os.path.join(self._folder, self._names[index]))
 
-        Raises:
-            UnusableImageError: the file is damaged, not an image, or smaller than the resolution.
-        """
-        path = self._paths[index]
+    def _state(self, index: int) -> bytes:
+        """Size and time of change; the folder itself may move."""
         try:
-            return decode_image(self._folder / path, resolution=self._resolution, channels=self.channels)
-        except UnusableImageError as error:
-            raise UnusableImageError(f"{path} {error}") from None
-
-    def label(self, index: int) -> int:
-        """Number of the subfolder that holds file `index`; 0 where there are no classes."""
-        return self._class_numbers.get(self._paths[index].partition("/")[0], 0)
-
-    def fingerprint(self) -> str:
-        """Of every file's path below the folder, size and time of change; the folder itself may move."""
-        digest = hashlib.sha256()
-        for path in self._paths:
-            try:
-                status = (self._folder / path).stat()
-                state = f"{status.st_size} {status.st_mtime_ns}"
-            except OSError:
-                # A dangling link, say; decoding will tell.
-                state = "unreadable"
-            digest.update(b"\0" + os.fsencode(path) + f"\0{state}".encode())
-        return digest.hexdigest()
+            status = os.stat(os.path.join(self._folder, self._names[index]))
+        except OSError:
+            # A dangling link, say; reading will tell.
+            return b"unreadable"
+        return f"{status.st_size} {status.st_mtime_ns}".encode()
 
 
-def _image_paths(folder: Path) -> list[str]:
-    """Relative paths of all image files below `folder`, sorted, links followed."""
-    found: list[str] = []
-    seen: set[str] = set()
-    for parent, subfolders, files in os.walk(folder, followlinks=True):
-        # Links may lead back up; each real folder is listed once.
-        real = os.path.realpath(parent)
-        if real in seen:
-            subfolders.clear()
+def _read_file(file: bytes) -> bytes:
+    """The bytes of one file.
+
+    Raises:
+        UnusableImageError: it cannot be read; the message goes on from its name.
+    """
+    try:
+        status = os.stat(file)
+        # Before opening: a pipe would wait for a writer for ever.
+        if stat.S_ISDIR(status.st_mode):
+            raise UnusableImageError("is a folder, not an image; rename it")
+        if not stat.S_ISREG(status.st_mode):
+            raise UnusableImageError("is a pipe or a device, not a file; remove it")
+        check_size(status.st_size)
+        with open(file, "rb") as opened:
+            return opened.read()
+    except FileNotFoundError:
+        if os.path.islink(file):
+            raise UnusableImageError("is a link to nothing; restore what it points to or remove it") from None
+        raise UnusableImageError("is gone since it was listed; put it back or start again without it") from None
+    except PermissionError:
+        raise UnusableImageError("may not be read; allow it with chmod +r or remove it") from None
+    except OSError as error:
+        raise UnusableImageError(f"cannot be read ({error.strerror}); copy it again or remove it") from None
+
+
+def _files_below(folder: bytes, unlisted: list[str]) -> Iterator[bytes]:
+    """Relative paths of all files below `folder`, sorted; what cannot be listed is told in `unlisted`.
+
+    Links to folders are followed. Each real folder counts once, so that links in a circle end.
+    """
+    top = os.path.join(os.path.realpath(folder), b"")
+    seen: set[tuple[int, int]] = set()
+    # Folders end in "/". As they are sorted with it and come off the end, the paths come out sorted.
+    pending = [b""]
+    while pending:
+        path = pending.pop()
+        if path and not path.endswith(b"/"):
+            yield path
             continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        below = Path(parent).relative_to(folder).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        found += [
-            prefix + name for name in files if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(found)
+        try:
+            status = os.stat(os.path.join(folder, path))
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(os.path.join(folder, path)) as entries:
+                pending += sorted((path + one for one in _visible(entries, top)), reverse=True)
+        except OSError as error:
+            where = printable(path) or "the folder itself"
+            unlisted.append(f"{where} cannot be listed ({error.strerror}); allow it with chmod +rx or remove it")
 
 
-def _class_names(paths: list[str]) -> tuple[str, ...]:
-    """The first-level subfolders, if they hold all images. A single one tells nothing apart, so it is no class."""
-    parts = [path.partition("/") for path in paths]
-    names = sorted({first for first, _, _ in parts})
-    return tuple(names) if len(names) > 1 and all(rest for _, _, rest in parts) else ()
+def _visible(entries: Iterator[os.DirEntry[bytes]], top: bytes) -> Iterator[bytes]:
+    """Names of files and, with a final "/", of folders."""
+    for entry in entries:
+        if is_passed_over(entry.name):
+            continue
+        try:
+            is_folder = entry.is_dir()
+        except OSError:
+            # A link to itself, say; reading will tell.
+            is_folder = False
+        if not is_folder:
+            yield entry.name
+        elif not (entry.is_symlink() and _comes_by_itself(entry.path, top)):
+            yield entry.name + b"/"
+
+
+def _comes_by_itself(link: bytes, top: bytes) -> bool:
+    """Whether `link` leads to a folder below `top`, which is listed under its own name and class."""
+    target = os.path.join(os.path.realpath(link), b"")
+    return target.startswith(top) and not any(map(is_passed_over, target[len(top) :].split(b"/")))
+
+
+def _listing(folder: bytes) -> list[bytes]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        # Listing the images will tell why.
+        return []
+
+
+def _no_folder(path: bytes) -> str:
+    """Why `path` is no folder, and what to write."""
+    if not os.path.exists(path):
+        return "no such folder; give the one that holds the images"
+    if path.lower().endswith(b".zip"):
+        return f"is a file, not a folder: write zip:{printable(path)}"
+    return "is a file, not a folder; give the folder that holds the images"
+
+
+def _other_source(folder: bytes, at_top: list[bytes]) -> str:
+    """What to write for a folder without images that holds something else; empty if there is nothing known."""
+    for file in at_top:
+        if file.endswith(b".tfrecords"):
+            return f"it holds TFRecord files: write tfrecords:{printable(folder)}"
+        if file.lower().endswith(b".zip"):
+            return f"it holds an archive: write zip:{printable(os.path.join(folder, file))}"
+    return ""
