@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -14,6 +15,7 @@ from pggan_jax.data import decoding
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.generated import StackedSource, SyntheticSource
 from pggan_jax.errors import UserError
+from pggan_jax.images import encode_png
 
 
 def synthetic(argument="", resolution=16, channels=3):
@@ -138,6 +140,8 @@ class TestStacked:
     @pytest.fixture(autouse=True)
     def plain_decoding(self, monkeypatch):
         def open_image(content):
+            if isinstance(content, bytes):
+                return Image.open(io.BytesIO(content))
             return Image.fromarray(content[..., 0] if content.shape[-1] == 1 else content)
 
         monkeypatch.setattr(decoding, "open_image", open_image, raising=False)
@@ -182,10 +186,20 @@ class TestStacked:
             source.read(mixed)
         assert "image 1 is 8x8" in str(caught.value)
 
-    def test_an_unusable_image_is_named(self):
-        source = StackedSource(Grey(1, odd_one={0: UnusableImageError("is not an image")}), count=1)
-        with pytest.raises(UnusableImageError, match="image 0: is not an image"):
-            source.read(0)
+    def test_encoded_images_are_stacked_too(self):
+        encoded = Grey(1, odd_one={0: encode_png(np.full((4, 5, 1), 9, np.uint8))})
+        np.testing.assert_array_equal(StackedSource(encoded, count=1).read(0), np.full((4, 5, 3), 9))
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (UnusableImageError("is not an image"), "is not an image"),
+            (encode_png(np.zeros((64, 64, 1), np.uint8))[:60], "cannot be decoded"),
+        ],
+    )
+    def test_an_unusable_image_is_named(self, content, reason):
+        with pytest.raises(UnusableImageError, match=f"image 0: {reason}"):
+            StackedSource(Grey(1, odd_one={0: content}), count=1).read(0)
 
     @pytest.mark.parametrize(("length", "count", "needle"), [(0, 5, "holds no image"), (5, 0, "0 stacks")])
     def test_nothing_to_stack_is_refused(self, length, count, needle):

@@ -208,10 +208,10 @@ class TestDamage:
 
 class TestRefusals:
     def test_no_folder_and_no_files(self, tmp_path):
-        assert "no such folder; give the folder" in refusal(tmp_path / "missing")
+        assert "No such file or directory; give the folder" in refusal(tmp_path / "missing")
         assert "holds no NAME-rNN.tfrecords" in refusal(tmp_path)
         (tmp_path / "file").write_text("")
-        assert "is a file, not a folder" in refusal(tmp_path / "file")
+        assert "Not a directory; give the folder" in refusal(tmp_path / "file")
 
     @pytest.mark.parametrize("exponent", [2, 3])
     def test_a_missing_level(self, folder, exponent):
@@ -261,7 +261,7 @@ class TestRefusals:
         write_labels(folder / "tiny-rxx.labels", rows)
         assert "tiny-rxx.labels row 7 is not one-hot" in refusal(folder)
 
-    @pytest.mark.parametrize("content", ["text", "empty", "truncated", "pickled", "zipped", "flat"])
+    @pytest.mark.parametrize("content", ["text", "empty", "truncated", "pickled", "zipped", "flat", "words"])
     def test_labels_that_are_no_table(self, folder, content):
         path = folder / "tiny-rxx.labels"
         if content == "truncated":
@@ -271,6 +271,8 @@ class TestRefusals:
                 np.savez(file, labels=np.eye(COUNT))
         elif content == "flat":
             write_labels(path, np.zeros(COUNT))
+        elif content == "words":
+            write_labels(path, np.array([["a", "b"]] * COUNT))
         elif content == "pickled":
             with path.open("wb") as file:
                 np.save(file, np.array([[Trap()]] * COUNT, object), allow_pickle=True)

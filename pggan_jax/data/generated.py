@@ -183,7 +183,10 @@ class StackedSource:
         try:
             return np.asarray(decoding.open_image(self._inner.read(number)).convert("L"))
         except UnusableImageError as error:
-            raise UnusableImageError(f"{self._inner.item_name(number)}: {error}") from None
+            reason = str(error)
+        except Exception as error:  # Pillow decodes only here, and its decoders raise nearly anything on damaged files.
+            reason = f"cannot be decoded ({type(error).__name__}: {error})"
+        raise UnusableImageError(f"{self._inner.item_name(number)}: {reason}")
 
     def fingerprint(self) -> str:
         """Of the other source's, the number of stacks and the seed."""

