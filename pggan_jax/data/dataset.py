@@ -57,6 +57,11 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
                 f"data.channels = {config.channels}: {source.name} was prepared with {source.channels}; set data.channels=0, "
                 f"or prepare the images again with --channels={config.channels}"
             )
+        if config.max_images and config.shuffle_seed >= 0:
+            raise UserError(
+                f"data.shuffle_seed = {config.shuffle_seed}: {source.name} has an order of its own; set data.shuffle_seed=-1, "
+                "or prepare the images again with --shuffle_seed and --max_images"
+            )
         return source.folder.pyramid(config.resolution, config.max_images)
     if config.source in IN_MEMORY_SOURCES:
         return build_in_memory(source, preparation)

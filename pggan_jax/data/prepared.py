@@ -190,7 +190,7 @@ class PreparedSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled memory maps would be copies of all pixels.
-        return PreparedSource, (self.name.partition(":")[2],)
+        return _reopen, (self.folder.path.absolute(), self.name)
 
     def item_name(self, index: int) -> str:
         """Such as "row 17"."""
@@ -209,3 +209,10 @@ class PreparedSource:
     def fingerprint(self) -> str:
         """Of the checksums."""
         return json.dumps(self.folder.files(), sort_keys=True)
+
+
+def _reopen(folder: Path, name: str) -> PreparedSource:
+    """In a worker process, whose working folder may be another."""
+    source = PreparedSource(str(folder))
+    source.name = name
+    return source
