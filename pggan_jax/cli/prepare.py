@@ -67,7 +67,8 @@ def run(values: flags.FlagValues, source_name: str) -> None:
     skipped = prepared.info["skipped"]
     if skipped:
         print(
-            f"left out {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {examples(skipped)} (all in {out / 'info.json'})"
+            f"left out {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {examples(skipped)} "
+            f"(all in {out / 'info.json'})"
         )
     print(
         f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}\n"
