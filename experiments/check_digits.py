@@ -38,8 +38,8 @@ def train_classifier(resolution: int) -> tuple[object, float, float]:
     from sklearn.model_selection import train_test_split
     from sklearn.svm import SVC
 
-    source = DigitsSource(resolution=resolution, channels=1)
-    images = np.stack([source.image(index) for index in range(len(source))]).reshape(len(source), -1) / 255.0
+    source = DigitsSource(resolution=resolution)
+    images = np.stack([source.read(index) for index in range(len(source))]).reshape(len(source), -1) / 255.0
     labels = np.array([source.label(index) for index in range(len(source))])
     train_x, test_x, train_y, test_y = train_test_split(images, labels, test_size=0.25, random_state=0, stratify=labels)
     classifier = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=5).fit(train_x, train_y)

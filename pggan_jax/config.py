@@ -198,6 +198,12 @@ class RunConfig:
     steps_per_call: int = setting(
         0, "iterations in one call of the compiled program; 0 chooses by backend (1 on a CPU)", minimum=0, maximum=1024
     )
+    device_data_mb: float = setting(
+        -1.0,
+        "all images at one resolution stay on each device if they are no larger than so many MB; 0 streams them; -1 chooses: "
+        "a quarter of the memory of a GPU or TPU, none on a CPU, where a memory map already lies in the same memory",
+        minimum=-1,
+    )
     grid: str = setting("1080p", "size of the picture grids: 1080p, 4k, or columns x rows such as 10x10")
     checkpoint_ticks: int = setting(1, "ticks between checkpoints", minimum=1)
     keep_last: int = setting(3, "how many of the newest checkpoints to keep", minimum=1)

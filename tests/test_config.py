@@ -102,6 +102,7 @@ BAD = {
     "loss.label_weight": [(-1.0, "at least 0")],
     "run.seed": [(-1, "at least 0 and at most 4294967295"), (2**32, "at most 4294967295")],
     "run.steps_per_call": [(-1, "at least 0 and at most 1024"), (1025, "at most 1024")],
+    "run.device_data_mb": [(-2.0, "at least -1")],
     "run.grid": [
         *[
             (bad, "must be 1080p, 4k, or columns x rows")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import jax
 import numpy as np
 import pytest
@@ -41,6 +43,74 @@ class TestPlanCalls:
         assert calls[0].start == BOUNDARY + 32
         assert calls[-1].end == TOTAL
         assert not list(plan_calls(schedule, start=TOTAL, steps_per_call=3))
+
+
+class TestEveryImage:
+    """Whatever the devices, hosts and batch sizes: the positions of a run, each exactly once and in order of the calls."""
+
+    @pytest.mark.parametrize("hosts", [1, 2, 3])
+    def test_all_positions_of_a_run_over_all_hosts(self, hosts):
+        config = small_config(schedule__batch_size_at={4: 48, 8: 24}, discriminator__minibatch_stddev="none")
+        schedule = schedule_of(config)
+        shown = []
+        for call in plan_calls(schedule, start=0, steps_per_call=3):
+            parts = [positions_of(config, call, host=host, hosts=hosts) for host in range(hosts)]
+            here = np.concatenate([part.ravel() for part in parts])
+            np.testing.assert_array_equal(np.sort(here), np.arange(call.start, call.end))
+            shown.extend(here)
+        np.testing.assert_array_equal(np.sort(shown), np.arange(schedule.total_images))
+        assert schedule.total_images > 1797, "more than an epoch"
+        loader = small_loader(config.data, config.run.seed)
+        first_epoch = loader.rows(np.sort(shown)[:1797])
+        np.testing.assert_array_equal(np.sort(first_epoch), np.arange(1797))
+
+    def test_another_batch_size_from_the_middle_on_keeps_the_place(self):
+        """Stopped at 480 images and continued in other steps: what comes next is what would have come."""
+        plain, wide = small_config(), small_config(schedule__batch_size_at={4: 16, 8: 32})
+        for config in (plain, wide):
+            calls = list(plan_calls(schedule_of(config), start=BOUNDARY, steps_per_call=1))[:8]
+            positions = np.concatenate([positions_of(config, call).ravel() for call in calls])
+            np.testing.assert_array_equal(np.sort(positions), np.arange(BOUNDARY, calls[-1].end))
+
+
+def positions_of(config, call, *, host=0, hosts=1):
+    """The positions that one of several hosts asks its loader for, without those that only pad the call."""
+    loader = mock.Mock(wraps=small_loader(config.data, config.run.seed))
+    loader.label_size = 0
+    devices = jax.local_device_count()
+    with (
+        mock.patch.object(jax, "device_count", return_value=hosts * devices),
+        mock.patch.object(jax, "process_index", return_value=host),
+    ):
+        Feed(config, schedule_of(config), loader, steps_per_call=3)(call)
+    ((positions,), _) = loader.rows.call_args
+    return positions[:, : call.steps]
+
+
+class TestWhereTheDataLie:
+    @pytest.mark.parametrize("size", [0.0, 0.05, 1.0], ids=["streamed", "mixed", "resident"])
+    def test_a_level_stays_only_while_its_resolution_lasts(self, size):
+        config = small_config(data__labels=True, run__device_data_mb=size)
+        feed, loader = make_feed(config, 2)
+        stays = {level: loader.level(level).nbytes <= size * 1e6 for level in (4, 8)}
+        for call in plan_calls(feed._schedule, start=BOUNDARY - 96, steps_per_call=2):
+            _, batch, _ = feed(call)
+            resolution = call.stage.resolution
+            rows = loader.rows(positions_of(config, call))
+            np.testing.assert_array_equal(np.asarray(batch.images)[:, : call.steps], loader.images(resolution, rows))
+            kept = feed._resident_resolution if feed._resident else None
+            assert kept == (resolution if stays[resolution] else None)
+            if call.start > BOUNDARY + 96:
+                break
+
+    def test_resident_and_streamed_batches_are_of_one_kind(self):
+        """The step then needs no second program."""
+        kinds = []
+        for size in (0.0, 1.0):
+            feed, _ = make_feed(small_config(run__device_data_mb=size), 1)
+            _, batch, _ = feed(next(plan_calls(feed._schedule, start=0, steps_per_call=1)))
+            kinds.append([(leaf.shape, leaf.dtype, leaf.sharding, leaf.committed) for leaf in batch])
+        assert kinds[0] == kinds[1]
 
 
 class TestFeed:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from pggan_jax.data import decoding
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.generated import StackedSource, SyntheticSource
 from pggan_jax.errors import UserError
@@ -137,15 +134,6 @@ class Grey:
 
 
 class TestStacked:
-    @pytest.fixture(autouse=True)
-    def plain_decoding(self, monkeypatch):
-        def open_image(content):
-            if isinstance(content, bytes):
-                return Image.open(io.BytesIO(content))
-            return Image.fromarray(content[..., 0] if content.shape[-1] == 1 else content)
-
-        monkeypatch.setattr(decoding, "open_image", open_image, raising=False)
-
     def test_triples_are_the_official_ones(self, reference):
         """`create_mnistrgb` draws three numbers per image from 60,000."""
         source = StackedSource(Grey(60_000))

@@ -1,10 +1,12 @@
 """Rows by position and the prefetcher: the same position is the same image, whatever the batches and restarts around it."""
 
 import threading
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from pggan_jax.data import loader as loader_module
 from pggan_jax.data.loader import Loader, Prefetcher, rows_at
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.errors import UserError
@@ -77,6 +79,20 @@ class TestLoader:
         loader = Loader(make_pyramid(), seed=0, use_labels=False)
         small, large = (loader.gather(size, np.arange(30)).images[:, 0, 0, 0] - size for size in (4, 8))
         np.testing.assert_array_equal(small, large)
+
+    @pytest.mark.parametrize("count", [1, 2, 7, 64])
+    def test_large_images_are_copied_by_threads(self, count, monkeypatch, tmp_path):
+        """The same rows out of a memory map, whichever way."""
+        np.save(tmp_path / "level.npy", np.random.default_rng(0).integers(0, 256, (50, 16, 16, 3), np.uint8))
+        level = np.load(tmp_path / "level.npy", mmap_mode="r")
+        rows = np.random.default_rng(1).integers(0, 50, (2, count))
+        monkeypatch.setattr(loader_module, "_BYTES_PER_THREAD", 1500)
+        loader = Loader(Pyramid({16: level}, np.zeros(50, np.int32), ()), seed=0, use_labels=False)
+        with mock.patch.object(loader._pool, "map", wraps=loader._pool.map) as threads:
+            images = loader.images(16, rows)
+        assert threads.called == (count >= 2)
+        np.testing.assert_array_equal(images, level[rows])
+        assert images.ctypes.data % 64 == 0, "a CPU device can take it over as it is"
 
     def test_without_labels(self):
         for classes in ((), ("a", "b")):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,7 @@ VOLATILE = {
     "images_per_second",
     "seconds_per_tick",
     "wait_seconds",
+    "wait_share",
     "compile_seconds",
     "grow_seconds",
     "snapshot_seconds",
@@ -188,6 +190,18 @@ def brief_config(resolution=8, **changes):
     return small_config(data__resolution=resolution, **lengths, **changes)
 
 
+@contextmanager
+def on_devices(count):
+    """Only the first `count` of this process's devices exist for the program."""
+    devices = jax.local_devices()[:count]
+    with (
+        mock.patch.object(jax, "local_devices", return_value=devices),
+        mock.patch.object(jax, "local_device_count", return_value=count),
+        mock.patch.object(jax, "device_count", return_value=count),
+    ):
+        yield
+
+
 def run_and_listen(workdir, config):
     """Run with nothing shared; the names of all programs that XLA compiled meanwhile."""
     compiled = []
@@ -225,6 +239,45 @@ class TestOneProgramPerResolution:
         assert_states_close(one.state, three.state, 1e-3)
         for name in ("steps", "loss_g", "loss_d", "real_score", "fake_score", "gradient_penalty"):
             assert stats(tmp_path / "one")[0][name] == pytest.approx(stats(tmp_path / "three")[0][name], rel=1e-3, abs=1e-4)
+
+
+class TestWhereTheDataLie:
+    """On the devices or streamed: the same training to the bit, and no program of the step more."""
+
+    @pytest.mark.parametrize("devices", [1, 4])
+    def test_training_is_bit_identical(self, tmp_path, devices):
+        # The second keeps 4x4 (0.03 MB) and streams 8x8 (0.12 MB): 10 of the 15 steps.
+        sizes = {"streamed": 0.0, "mixed": 0.05, "resident": 1.0}
+        with on_devices(devices):
+            for name, size in sizes.items():
+                assert run_small(tmp_path / name, brief_config(data__labels=True, run__device_data_mb=size))
+        assert len({digest(tmp_path / name) for name in sizes}) == 1
+        first, second, third = (lasting(stats(tmp_path / name)) for name in sizes)
+        assert first == second == third
+        told = {name: data_lines(tmp_path / name) for name in sizes}
+        assert told == {
+            "streamed": ["data 4x4: 0.03 MB, streamed", "data 8x8: 0.12 MB, streamed"],
+            "mixed": ["data 4x4: 0.03 MB on each device", "data 8x8: 0.12 MB, streamed"],
+            "resident": ["data 4x4: 0.03 MB on each device", "data 8x8: 0.12 MB on each device"],
+        }
+
+    def test_gathering_on_the_devices_compiles_no_step(self, tmp_path):
+        compiled = run_and_listen(tmp_path, brief_config(run__device_data_mb=1.0))
+        assert compiled.count("jit(_fun)") == 2, sorted(set(compiled))
+        assert compiled.count("jit(gather_rows)") == 2
+        assert stats(tmp_path)[-1]["compiles"] == 2
+
+    def test_resumes_from_where_it_was_streamed(self, tmp_path):
+        """A place to keep the data is no part of what was trained: it may change on the way."""
+        streamed, resident = (brief_config(run__device_data_mb=size) for size in (0.0, 1.0))
+        assert run_small(tmp_path / "whole", streamed)
+        assert not run_small(tmp_path / "run", streamed, stop_at=160)
+        assert run_small(tmp_path / "run", resident, allow_config_change=True)
+        assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+
+
+def data_lines(workdir):
+    return [line for line in (workdir / "log.txt").read_text().splitlines() if line.startswith("data ")]
 
 
 class TestResume:
@@ -317,13 +370,14 @@ class TestFolder:
     def test_stats_have_every_field(self, finished):
         wanted = (
             "tick kimg images_seen resolution alpha batch_size loss_g loss_d real_score fake_score gradient_penalty "
-            "images_per_second seconds_per_tick wait_seconds skipped_steps compiles memory_bytes eta_seconds"
+            "images_per_second seconds_per_tick wait_seconds wait_share skipped_steps compiles memory_bytes eta_seconds"
         )
         records = stats(finished)
         assert len(records) == 2
         for record in records:
             assert set(wanted.split()) <= set(record)
             assert all(record[name] is not None for name in wanted.split())
+            assert 0 <= record["wait_share"] < 1
         assert [record["images_seen"] for record in records] == [FIRST_TICK, TOTAL]
         assert [record["steps"] for record in records] == [63, 57]
         assert [record["tick"] for record in records] == [1, 2]

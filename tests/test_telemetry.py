@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -140,6 +141,15 @@ class TestCompileCounter:
         finally:
             counter.close()
 
+    def test_what_other_threads_compile_does_not_count(self):
+        counter = CompileCounter()
+        try:
+            with counter.watch(), ThreadPoolExecutor() as pool:
+                pool.submit(jax.jit(lambda x: x * 13.5), np.ones(6, np.float32)).result()
+            assert counter.count == 0
+        finally:
+            counter.close()
+
     def test_deaf_after_close(self):
         counter = CompileCounter()
         counter.close()
@@ -159,7 +169,8 @@ class TestClock:
         assert record["wait_seconds"] >= 2.0
         assert record["compile_seconds"] == 0.0
         assert set(record) == {f"{name}_seconds" for name in ("wait", "compile", "grow", "snapshot", "save")} | {
-            "seconds_per_tick"
+            "seconds_per_tick",
+            "wait_share",
         }
         assert clock.lap().record()["wait_seconds"] == 0.0
 
@@ -167,13 +178,28 @@ class TestClock:
         assert Lap(10.0, {"wait": 1.0, "compile": 2.0, "snapshot": 3.0, "save": 1.0}).training == pytest.approx(4.0)
         assert Lap(1.0, {"compile": 2.0}).training > 0
 
+    def test_the_share_of_waiting_is_of_the_training_time(self):
+        assert Lap(10.0, {"wait": 1.0, "compile": 4.0, "grow": 1.0}).wait_share == pytest.approx(0.2)
+        assert Lap(10.0, {}).wait_share == 0.0
+        assert Lap(1.0, {"wait": 0.6, "compile": 0.5}).wait_share == 1.0
 
-def test_a_status_line_with_numbers_that_are_none():
+
+def record_of_a_tick(**changes):
     names = ("kimg", "alpha", "loss_d", "real_score", "fake_score", "gradient_penalty", "images_per_second", "seconds_per_tick")
     record = dict.fromkeys(names, 1.5)
     record |= {"tick": 3, "resolution": 16, "memory_bytes": 2**31, "skipped_steps": 4, "compiles": 2}
-    record |= {"loss_g": math.nan, "eta_seconds": math.nan}
-    line = status_line(record)
+    return record | {"loss_g": math.nan, "eta_seconds": math.nan, "wait_share": 0.0} | changes
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.0, ""), (0.01, ""), (0.0149, "waiting 1%"), (0.5, "waiting 50%")])
+def test_waiting_is_told_above_one_percent(share, words):
+    line = status_line(record_of_a_tick(wait_share=share))
+    assert words in line
+    assert ("waiting" in line) == bool(words)
+
+
+def test_a_status_line_with_numbers_that_are_none():
+    line = status_line(record_of_a_tick())
     assert "\n" not in line
     for words in ("tick 3", "kimg 1.5", "res 16", "loss G nan", "mem 2.0 GiB", "skipped 4", "compiles 2", "left ?"):
         assert words in line

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pggan_jax.data import decoding
-from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.data.decoding import UnusableImageError, decoding_errors, open_image, to_channels, upright
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -181,12 +180,11 @@ class StackedSource:
 
     def _grey(self, number: int) -> np.ndarray:
         try:
-            return np.asarray(decoding.open_image(self._inner.read(number)).convert("L"))
+            image = open_image(self._inner.read(number))
+            with decoding_errors():
+                return np.asarray(to_channels(upright(image), 1))
         except UnusableImageError as error:
-            reason = str(error)
-        except Exception as error:  # Pillow decodes only here, and its decoders raise nearly anything on damaged files.
-            reason = f"cannot be decoded ({type(error).__name__}: {error})"
-        raise UnusableImageError(f"{self._inner.item_name(number)}: {reason}")
+            raise UnusableImageError(f"{self._inner.item_name(number)}: {error}") from None
 
     def fingerprint(self) -> str:
         """Of the other source's, the number of stacks and the seed."""

@@ -6,9 +6,12 @@ array of positions of any shape gives images of that shape.
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
@@ -17,6 +20,11 @@ import numpy as np
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.errors import UserError
 
+# Waking a thread costs as much as copying about a megabyte.
+_BYTES_PER_THREAD = 2 * 2**20
+_MAX_THREADS = 8
+# Arrays that begin at such an address can become a CPU device's memory as they are; others are copied once more.
+_ALIGNMENT = 64
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
@@ -65,6 +73,14 @@ def rows_at(positions: np.ndarray, *, seed: int, size: int) -> np.ndarray:
     return rows
 
 
+def _empty_aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An uninitialised uint8 array at an aligned address."""
+    size = math.prod(shape)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].reshape(shape)
+
+
 class Loader:
     """Images and labels of a pyramid by position and resolution."""
 
@@ -87,6 +103,8 @@ class Loader:
         self._pyramid = pyramid
         self._seed = seed
         self._use_labels = use_labels
+        # Threads start when first needed.
+        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), thread_name_prefix="gather")
 
     @property
     def label_size(self) -> int:
@@ -118,8 +136,33 @@ class Loader:
     def gather(self, resolution: int, positions: np.ndarray) -> HostBatch:
         """The real images at `positions` (any shape) from the level `resolution`."""
         rows = self.rows(positions)
-        # asarray: plain arrays out of memory maps, too.
-        return HostBatch(np.asarray(self._pyramid.levels[resolution])[rows], self.labels(rows))
+        return HostBatch(self.images(resolution, rows), self.labels(rows))
+
+    def level(self, resolution: int) -> np.ndarray:
+        """All images of one resolution, uint8 `[images, resolution, resolution, channels]`; may be a memory map."""
+        return self._pyramid.levels[resolution]
+
+    def images(self, resolution: int, rows: np.ndarray) -> np.ndarray:
+        """Copies of some rows of a level, uint8 `[*rows, resolution, resolution, channels]`.
+
+        Large ones by several threads, which also wait side by side for a disk.
+        """
+        # asarray: a plain array out of a memory map, too.
+        level, wanted = np.asarray(self.level(resolution)), rows.ravel()
+        images = _empty_aligned((len(wanted), *level.shape[1:]))
+        count = max(1, min(len(wanted), images.nbytes // _BYTES_PER_THREAD, _MAX_THREADS))
+        bounds = [len(wanted) * part // count for part in range(count + 1)]
+
+        def copy(start: int, end: int) -> None:
+            # clip, although no row lies outside: only then does NumPy write into `out` directly. It holds no lock meanwhile.
+            np.take(level, wanted[start:end], axis=0, out=images[start:end], mode="clip")
+
+        if count == 1:
+            copy(*bounds)
+        else:
+            # list: raises what a thread has raised.
+            list(self._pool.map(copy, bounds[:-1], bounds[1:]))
+        return images.reshape(*rows.shape, *level.shape[1:])
 
     def labels(self, rows: np.ndarray) -> np.ndarray:
         """One-hot labels of some rows, float32 `[*rows, label_size]`. Made when asked for: all of them would fill a memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
 from pggan_jax.config import Config
@@ -52,6 +53,8 @@ def plan_calls(schedule: Schedule, *, start: int, steps_per_call: int) -> Iterat
 class Feed:
     """Builds a call's arguments. Runs in the prefetching thread.
 
+    A level that fits stays on the devices as long as its resolution lasts; others are gathered on the host, call by call.
+
     Args:
         config: for the dealing of the batch and the moving average's decay.
         schedule: what alpha and learning rate are at each step.
@@ -64,10 +67,21 @@ class Feed:
         self._schedule = schedule
         self._loader = loader
         self._steps = steps_per_call
+        self._resident_bytes = parallel.resident_bytes(config.run.device_data_mb)
+        self._resident: parallel.ResidentLevel | None = None
+        self._resident_resolution = 0
 
     def __call__(self, call: Call) -> tuple[Call, Batch, Controls]:
         """The call, its batch on the devices, and its controls on the host."""
-        return call, parallel.split(self._batch(call)), self._controls(call)
+        return call, self._batch(call), self._controls(call)
+
+    def describe_data(self, resolution: int) -> str:
+        """Where the images of `resolution` come from, such as '5.52 MB on each device'."""
+        size = f"{self._loader.level(resolution).nbytes / 1e6:,.2f} MB"
+        return f"{size} on each device" if self._stays(resolution) else f"{size}, streamed"
+
+    def _stays(self, resolution: int) -> bool:
+        return self._loader.level(resolution).nbytes <= self._resident_bytes
 
     def _batch(self, call: Call) -> Batch:
         """Leaves `[local devices, steps, critic_steps, samples, ...]`; row order as `parallel.deal` says."""
@@ -75,8 +89,21 @@ class Feed:
         places = parallel.local_places(self._config, stage.batch_size)
         updates = np.arange(self._steps * stage.critic_steps).reshape(1, self._steps, stage.critic_steps, 1)
         positions = call.start + updates * stage.batch_size + places[:, None, None, :]
-        images, labels = self._loader.gather(stage.resolution, positions)
-        return Batch(images, labels, np.broadcast_to(places[:, None, None, :], positions.shape).astype(np.uint32))
+        rows = self._loader.rows(positions)
+        places = np.broadcast_to(places[:, None, None, :], positions.shape).astype(np.uint32)
+        labels, places = parallel.split((self._loader.labels(rows), places))
+        return Batch(self._images(stage.resolution, rows), labels, places)
+
+    def _images(self, resolution: int, rows: np.ndarray) -> jax.Array:
+        if not self._stays(resolution):
+            self._resident = None
+            return parallel.split(self._loader.images(resolution, rows))
+        if self._resident is None or self._resident_resolution != resolution:
+            # First the old level goes: there may be no room for both.
+            self._resident = None
+            self._resident = parallel.ResidentLevel(self._loader.level(resolution))
+            self._resident_resolution = resolution
+        return self._resident(rows)
 
     def _controls(self, call: Call) -> Controls:
         starts = call.start + np.minimum(np.arange(self._steps), call.steps - 1) * call.stage.images_per_step

@@ -103,6 +103,8 @@ class _Run:
         self.meter = TickMeter(position)
         self.stats = telemetry.StatsLog(paths.stats if self.is_main else None, resume_at=self.start)
         self.snapshots = Snapshots(config, loader, paths)
+        self.steps_per_call = effective_steps_per_call(config)
+        self.feed = Feed(config, schedule, loader, steps_per_call=self.steps_per_call)
 
     def close(self) -> None:
         """Finish a save under way; release files and listeners."""
@@ -171,18 +173,16 @@ class _Run:
             return True
         self._announce()
         self.clock.lap()
-        steps_per_call = effective_steps_per_call(self.config)
-        feed = Feed(self.config, self.schedule, self.loader, steps_per_call=steps_per_call)
-        calls = plan_calls(self.schedule, start=self.start, steps_per_call=steps_per_call)
+        calls = plan_calls(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
         bar = telemetry.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)
         vote = parallel.StopVote(delay=STOP_DELAY)
         try:
-            with Prefetcher(feed, calls) as prefetched:
+            with Prefetcher(self.feed, calls) as prefetched:
                 for call, batch, controls in self.clock.iterate("wait", prefetched):
                     with self.clock.phase("grow"):
                         self._enter_stage(call)
                     with self.counter.watch():
-                        self._announce_compilation(call)
+                        self._announce_resolution(call)
                         arguments = batch, self.class_table, controls, np.int32(call.steps)
                         self.state, sums = self.program.train_call(self.state, *arguments)
                     self.meter.add(sums, steps=call.steps, images=call.end - call.start)
@@ -212,9 +212,11 @@ class _Run:
                 self.snapshots.write_reals()
                 self._draw(self.schedule.at(0).alpha, 0)
 
-    def _announce_compilation(self, call: Call) -> None:
+    def _announce_resolution(self, call: Call) -> None:
         if self.compiled is not self.program:
-            self.log(f"compiling the {call.stage.resolution}x{call.stage.resolution} step")
+            size = f"{call.stage.resolution}x{call.stage.resolution}"
+            self.log(f"data {size}: {self.feed.describe_data(call.stage.resolution)}")
+            self.log(f"compiling the {size} step")
             self.compiled = self.program
 
     def _draw(self, alpha: float, images_seen: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
@@ -122,8 +123,18 @@ def backend() -> str:
 
 def device_memory_bytes() -> int:
     """Peak memory in use on the first device, or 0 where the backend does not tell (a CPU)."""
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    return int(statistics.get("peak_bytes_in_use", 0))
+    return _memory_statistic("peak_bytes_in_use")
+
+
+def resident_bytes(device_data_mb: float) -> float:
+    """How large a level of the data may be to stay on each device, by the setting `run.device_data_mb`."""
+    if device_data_mb >= 0:
+        return device_data_mb * 1e6
+    return 0.0 if backend() == "cpu" else _memory_statistic("bytes_limit") / 4
+
+
+def _memory_statistic(name: str) -> int:
+    return int((jax.local_devices()[0].memory_stats() or {}).get(name, 0))
 
 
 def map_over_devices(function: Callable[..., Any], *, devices: Sequence[jax.Device] | None = None) -> Any:
@@ -149,6 +160,30 @@ def replicate(tree: Any) -> Any:
 def split(tree: Any) -> Any:
     """Place arrays `[local devices, ...]` with one row on each local device."""
     return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
+
+
+class ResidentLevel:
+    """A level of the data that lies whole on every local device, and the small program that gathers rows of it.
+
+    That program is no part of the train step, which therefore is the same, to the bit, with data from anywhere. It runs on this
+    process's devices alone, so that processes need not agree on when.
+
+    Args:
+        level: uint8 `[images, resolution, resolution, channels]`.
+    """
+
+    def __init__(self, level: np.ndarray):
+        def gather_rows(level: jax.Array, rows: jax.Array) -> jax.Array:
+            # clip: rows are never outside, and nothing need be put in their place.
+            return jnp.take(level, rows, axis=0, mode="clip")
+
+        self._level = replicate(np.asarray(level))
+        specs = {"in_specs": (PartitionSpec(), PartitionSpec(AXIS)), "out_specs": PartitionSpec(AXIS)}
+        self._gather = jax.jit(jax.shard_map(gather_rows, mesh=_local_mesh(), **specs))
+
+    def __call__(self, rows: np.ndarray) -> jax.Array:
+        """Images of `rows` `[local devices, ...]`, placed as `split` would place them."""
+        return self._gather(self._level, split(rows.astype(np.int32)))
 
 
 def _local_mesh() -> Mesh:

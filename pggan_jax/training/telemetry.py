@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,31 +24,35 @@ from pggan_jax.files import write_atomically
 
 Item = TypeVar("Item")
 _PHASES = ("wait", "compile", "grow", "snapshot", "save")
+_WAIT_SHARE_SHOWN = 0.01
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 class CompileCounter:
-    """Counts programs that XLA compiles while a training call is being made; a fade-in must add none."""
+    """Counts programs that XLA compiles while a training call is being made; a fade-in must add none.
+
+    What other threads compile meanwhile does not count: gathering data has small programs of its own.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self._seconds = 0.0
-        self._is_watching = False
+        self._watching_thread: int | None = None
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
     def _on_event(self, event: str, seconds: float, **_: Any) -> None:
-        if self._is_watching and event == _COMPILE_EVENT:
+        if event == _COMPILE_EVENT and threading.get_ident() == self._watching_thread:
             self.count += 1
             self._seconds += seconds
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Count compilations inside the `with` block."""
-        self._is_watching = True
+        """Count compilations of this thread inside the `with` block."""
+        self._watching_thread = threading.get_ident()
         try:
             yield
         finally:
-            self._is_watching = False
+            self._watching_thread = None
 
     def lap(self) -> float:
         """Seconds of compilation since the last lap."""
@@ -77,10 +82,15 @@ class Lap:
         apart = sum(self.phases.get(phase, 0.0) for phase in _PHASES if phase != "wait")
         return max(self.wall - apart, 1e-9)
 
+    @property
+    def wait_share(self) -> float:
+        """Share of the training time that was spent waiting for data, 0..1."""
+        return min(1.0, self.phases.get("wait", 0.0) / self.training)
+
     def record(self) -> dict[str, float]:
         """As fields of stats.jsonl."""
         seconds = {f"{phase}_seconds": self.phases.get(phase, 0.0) for phase in _PHASES}
-        return {"seconds_per_tick": self.wall, **seconds}
+        return {"seconds_per_tick": self.wall, **seconds, "wait_share": self.wait_share}
 
 
 class Clock:
@@ -251,12 +261,13 @@ def process_memory_bytes() -> int:
 
 
 def status_line(record: Mapping[str, Any]) -> str:
-    """One tick in the tradition of the field, from its stats.jsonl record."""
+    """One tick in the tradition of the field, from its stats.jsonl record. Waiting for data is told where it costs speed."""
+    wait = f"waiting {record['wait_share']:.0%}  " if record["wait_share"] > _WAIT_SHARE_SHOWN else ""
     return (
         f"tick {record['tick']:<4d} kimg {record['kimg']:<8.1f} res {record['resolution']:<4d} alpha {record['alpha']:.2f}  "
         f"loss G {record['loss_g']:<7.3f} D {record['loss_d']:<7.3f} score real {record['real_score']:<7.3f} "
         f"fake {record['fake_score']:<7.3f} gp {record['gradient_penalty']:<7.4f} "
-        f"{record['images_per_second']:.0f} img/s  {format_seconds(record['seconds_per_tick'])}/tick  "
+        f"{record['images_per_second']:.0f} img/s  {format_seconds(record['seconds_per_tick'])}/tick  {wait}"
         f"mem {record['memory_bytes'] / 2**30:.1f} GiB  skipped {record['skipped_steps']}  "
         f"compiles {record['compiles']}  left {format_seconds(record['eta_seconds'])}"
     )
