@@ -194,7 +194,9 @@ class TestUnusable:
                 return super().read(index)
 
         prepared = prepare(Broken(noise(5, 4)), Preparation(4), tmp_path / "out")
-        assert prepared.info["skipped"] == ["picture 2 cannot be read (Input/output error); copy it again or remove it"]
+        assert prepared.info["skipped"] == [
+            "picture 2 cannot be decoded ([Errno 5] Input/output error); save it again or remove it"
+        ]
 
     def test_files_that_change_meanwhile_make_no_data_set(self, tmp_path):
         class Changing(ArraySource):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.data.decoding import UnusableImageError, decoding_errors
 from pggan_jax.data.framing import fit
 from pggan_jax.data.levels import fill_levels
 from pggan_jax.data.preparation import Preparation
@@ -111,9 +111,12 @@ def fill(plan: BlockPlan, numbers: Sequence[int] | np.ndarray, levels: Mapping[i
     frame, row = preparation.frame, 0
     for number in map(int, numbers):
         try:
-            top[row] = fit(plan.source.read(number), frame)
-        except (UnusableImageError, OSError) as error:
-            filled.skipped.append(f"{plan.source.item_name(number)} {_reason(error)}")
+            # Whatever a source stumbles over, as in `check`.
+            with decoding_errors():
+                content = plan.source.read(number)
+            top[row] = fit(content, frame)
+        except UnusableImageError as error:
+            filled.skipped.append(f"{plan.source.item_name(number)} {error}")
             continue
         label = plan.source.label(number)
         filled.labels.append(label)
@@ -125,9 +128,3 @@ def fill(plan: BlockPlan, numbers: Sequence[int] | np.ndarray, levels: Mapping[i
     if row:
         fill_levels({size: level[:row] for size, level in levels.items()})
     return filled
-
-
-def _reason(error: UnusableImageError | OSError) -> str:
-    if isinstance(error, OSError):
-        return f"cannot be read ({error.strerror or error}); copy it again or remove it"
-    return str(error)
