@@ -23,6 +23,7 @@ FEW_IMAGES = 1000
 UNEQUAL_CLASSES = 10
 _DIGEST_BYTES = 16
 _IMAGES_PER_REQUEST = 64
+_REQUESTS_PER_WORKER = 8
 # Below this many images, starting worker processes takes longer than the work.
 _IMAGES_WORTH_WORKERS = 512
 # Refuses nothing but pixels of unknown range.
@@ -151,8 +152,9 @@ def check(
     numbers = range(len(source)) if numbers is None else numbers
     if workers is None:
         workers = default_workers() if len(numbers) >= _IMAGES_WORTH_WORKERS else 0
-    starts = range(0, len(numbers), _IMAGES_PER_REQUEST)
-    requests = (numbers[start : start + _IMAGES_PER_REQUEST] for start in starts)
+    # Of few images less at a time, so that all workers are busy to the end.
+    at_a_time = min(_IMAGES_PER_REQUEST, 1 + len(numbers) // (_REQUESTS_PER_WORKER * max(workers, 1)))
+    requests = (numbers[start : start + at_a_time] for start in range(0, len(numbers), at_a_time))
     found = Findings()
     with tqdm(
         total=len(numbers), desc=f"checking {source.name}", unit="img", delay=2, disable=None if progress else True
@@ -233,12 +235,13 @@ def _examine_array(content: np.ndarray, frame: Frame | None) -> tuple[tuple[int,
 
 def _digest(content: bytes | np.ndarray) -> bytes:
     """16 bytes; equal for equal files and for equal arrays of the same shape."""
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    # Twice as fast as others on processors that know it; a PNG's digest takes a twentieth of its decoding with BLAKE2.
+    digest = hashlib.sha256()
     if isinstance(content, np.ndarray):
         digest.update(repr(content.shape).encode())
         content = np.ascontiguousarray(content)
     digest.update(content)
-    return digest.digest()
+    return digest.digest()[:_DIGEST_BYTES]
 
 
 def _equal_groups(digests: bytearray) -> list[list[int]]:
