@@ -335,6 +335,25 @@ class TestInterrupted:
             assert again.reads()[0][0] == [0, 256, 512][stop // 3]
             assert content(out) == expected
 
+    def test_before_a_written_block_counts(self, tmp_path, monkeypatch):
+        """Its images that were left out must not be counted, or named twice."""
+        progress, bad = partial_module.Progress, frozenset([5, 300])
+
+        def interrupted(*args, **more):
+            if args and args[0] > 256:
+                raise KeyboardInterrupt
+            return progress(*args, **more)
+
+        monkeypatch.setattr(partial_module, "Progress", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(labelled(bad=bad), PLAIN, tmp_path / "out", workers=0)
+        monkeypatch.undo()
+        again = labelled(log=tmp_path / "again", bad=bad)
+        prepare(again, PLAIN, tmp_path / "out", workers=0)
+        assert again.reads()[0] == list(range(256, COUNT))
+        prepare(labelled(bad=bad), PLAIN, tmp_path / "whole", workers=0)
+        assert content(tmp_path / "out") == content(tmp_path / "whole")
+
     @pytest.mark.parametrize("other", ["options", "files"])
     def test_of_other_options_or_files_is_begun_anew(self, tmp_path, other):
         larger = Preparation(8, channels=3, shuffle_seed=9) if other == "options" else Preparation(8)
