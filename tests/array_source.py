@@ -1,4 +1,4 @@
-"""A source of arrays for tests of what reads sources: bad images, and trouble of all kinds at chosen places."""
+"""Arrays as a source for tests: bad images, trouble of all kinds at chosen places, and what came of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.errors import UserError
+
+# Three blocks without worker processes, more with them.
+COUNT = 600
+CLASSES = ("a", "b", "c")
 
 
 def noise(count, resolution, channels=3, seed=0):
@@ -88,3 +94,24 @@ def _make_trouble(kind):
         raise KeyboardInterrupt
     else:
         raise ValueError(kind)
+
+
+def labelled(count=COUNT, resolution=8, **more):
+    return ArraySource(noise(count, resolution), np.arange(count) % 3, CLASSES, **more)
+
+
+def content(folder):
+    """Every byte of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refusal(function, *args, **kwargs):
+    with pytest.raises(UserError) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
