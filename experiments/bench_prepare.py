@@ -184,12 +184,12 @@ def main(argv: list[str]) -> int:
     ]
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        with tqdm(total=sum(count + few for *_, count in kinds), desc="making files", unit="img") as bar:
+        with tqdm(total=sum(count + few for *_, count in kinds), desc="making files", unit="img", disable=None) as bar:
             for side, resolution, suffix, count in kinds:
                 folder = Path(scratch) / f"{suffix} {side} to {resolution}"
                 make_files(folder, count, side, suffix, bar.update)
                 make_files(folder.with_name(f"few {folder.name}"), few, side, suffix, bar.update)
-        with tqdm(total=len(kinds) * FLAGS.rounds * 2 * len(WAYS), desc="measuring", unit="run") as bar:
+        with tqdm(total=len(kinds) * FLAGS.rounds * 2 * len(WAYS), desc="measuring", unit="run", disable=None) as bar:
             for side, resolution, suffix, _ in kinds:
                 folder = Path(scratch) / f"{suffix} {side} to {resolution}"
                 few_files = folder.with_name(f"few {folder.name}")
