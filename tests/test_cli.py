@@ -108,7 +108,13 @@ class TestMistakes:
         ("words", "parts"),
         [
             (["trian"], ["'trian' is not a command", "did you mean train?"]),
-            (["xyzzy"], ["'xyzzy' is not a command", "commands: train, plan, explain, sample, inspect, settings"]),
+            (
+                ["xyzzy"],
+                [
+                    "'xyzzy' is not a command",
+                    "commands: train, plan, explain, sample, inspect, check, prepare, show, extract, compare, settings",
+                ],
+            ),
             (["train", "--wokdir=x"], ["wokdir", "workdir", "launch.py train --help"]),
             (["--confg=x"], ["confg", "config"]),
             (["sample", "extra"], ["'extra' is not a flag of sample"]),

@@ -182,7 +182,7 @@ class TestStacked:
         ("content", "reason"),
         [
             (UnusableImageError("is not an image"), "is not an image"),
-            (encode_png(np.zeros((64, 64, 1), np.uint8))[:60], "cannot be decoded"),
+            (encode_png(np.zeros((64, 64, 1), np.uint8))[:60], "is truncated"),
         ],
     )
     def test_an_unusable_image_is_named(self, content, reason):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from test_cli import environment, small_flags
-from test_loop import BOUNDARY, assert_states_close, quick_compilation, run_small, small_config, stats
+from test_loop import BOUNDARY, assert_states_close, data_lines, digest, quick_compilation, run_small, small_config, stats
 
 from pggan_jax.training.trained import load_trained
 
@@ -83,6 +83,18 @@ class TestTwoProcesses:
         assert stats(workdir)[0]["loss_d"] == pytest.approx(stats(alone)[0]["loss_d"], abs=1e-2)
         assert log.read_text().count("growing to 8x8") == 1
         assert {path.name for path in workdir.iterdir()} == {path.name for path in alone.iterdir()}
+
+    def test_data_on_the_devices_train_as_streamed(self, tmp_path, tmp_path_factory):
+        """To the bit, through a growth."""
+        brief = ("--set", "schedule.stable_kimg=0.08", "--set", "schedule.fade_kimg=0.08")
+        for name, size in (("streamed", 0), ("resident", 1)):
+            workdir = tmp_path / name / "run"
+            workdir.parent.mkdir()
+            statuses, said = finish(workdir, start(workdir, tmp_path_factory, *brief, "--set", f"run.device_data_mb={size}"))
+            assert statuses == [0, 0], said
+        assert digest(tmp_path / "streamed/run") == digest(tmp_path / "resident/run")
+        assert [line.split("MB")[1] for line in data_lines(tmp_path / "streamed/run")] == [", streamed"] * 2
+        assert [line.split("MB")[1] for line in data_lines(tmp_path / "resident/run")] == [" on each device"] * 2
 
     def test_a_run_of_one_process_continues_on_two(self, tmp_path, tmp_path_factory):
         config = small_config(schedule__stable_kimg=0.16, schedule__fade_kimg=0.16)

@@ -10,12 +10,15 @@ Exit status 1 means that something needs a decision: an unusable image, a label 
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, read_preparation
+from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from pggan_jax.data.check import Report
@@ -29,22 +32,37 @@ flags.DEFINE_boolean("json", False, "print one JSON object instead of a report",
 _EXIT_NEEDS_DECISION = 1
 _CLASSES_SHOWN = 20
 _DUPLICATES_SHOWN = 5
+_COPIES_SHOWN = 3
+_RESOLUTIONS_SHOWN = 4
 _NAME_WIDTH = 40
+# What experiments/folder.py grows to; more is for those who know what it costs.
+_SUGGESTED_RESOLUTION = 128
+_PREPARATION_FLAGS = ("base_shape", "channels", "crop", "resample", "modes", "max_images", "shuffle_seed")
 
 
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Print the report; 1 if something needs a decision."""
+    resolution, frame, numbers = values["resolution"].value, None, None
+    if resolution is None:
+        _refuse_flags_without_resolution(values)
+    preparation = read_preparation(values) if resolution is not None else None
     from pggan_jax.data.check import check
     from pggan_jax.data.sources import open_source
 
-    resolution, frame = values["resolution"].value, None
-    preparation = read_preparation(values) if resolution is not None else None
     source = open_source(source_name, resolution=resolution or 0, channels=values["channels"].value)
     if preparation:
-        frame = preparation.for_source(source).frame
-    report = check(source, frame, workers=values["workers"].value)
-    print(json.dumps(_as_json(report), indent=1) if values["json"].value else _as_text(report, source_name, resolution))
+        preparation = preparation.for_source(source)
+        frame, numbers = preparation.frame, preparation.order(len(source))
+    report = check(source, frame, numbers=numbers, workers=values["workers"].value)
+    print(json.dumps(_as_json(report), indent=1) if values["json"].value else _as_text(report, values))
     return _EXIT_NEEDS_DECISION if report.needs_decision else 0
+
+
+def _refuse_flags_without_resolution(values: flags.FlagValues) -> None:
+    for name in _PREPARATION_FLAGS:
+        # Channels say what to draw, too.
+        if values[name].present and name != "channels":
+            raise UserError(f"--{name}={values[name].value}: says how images are prepared; give --resolution as well")
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -56,6 +74,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "modes": dict(report.found.modes),
         "classes": {name: report.found.labels[number] for number, name in enumerate(report.class_names)},
         "resolutions": dict(report.resolutions()),
+        "animated": report.found.animated,
         "duplicates": report.duplicates,
         "conflicting_labels": report.conflicts,
         "unusable": [problem._asdict() for problem in report.found.unusable],
@@ -65,79 +84,112 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _as_text(report: Report, source_name: str, resolution: int | None) -> str:
+def _as_text(report: Report, values: flags.FlagValues) -> str:
     found = report.found
     lines = [
         report.source,
         f"  images      {report.usable:,} usable of {report.images:,}",
         f"  sizes       {_sizes(found.sizes)}",
-        f"  modes       {', '.join(f'{mode} {count:,}' for mode, count in found.modes.most_common()) or 'none'}",
+        f"  modes       {', '.join(f'{mode}: {count:,}' for mode, count in found.modes.most_common()) or 'none'}",
         f"  classes     {_classes(report)}",
         f"  resolution  {_resolutions(report)}",
-        f"  copies      {_copies(report)}",
+        *_copies(report),
     ]
-    for group in report.conflicts:
-        lines.append(f"  different labels on copies: {' = '.join(group)}; keep one of them")
-    lines += [f"  {complaint}" for complaint in report.complaints]
+    if report.conflicts:
+        lines.append("  different labels on copies; keep one of each:")
+        lines += [f"    {' = '.join(group)}" for group in report.conflicts]
+    if report.complaints:
+        lines += ["  collection", *(f"    {complaint}" for complaint in report.complaints)]
     if found.unusable:
         lines.append(f"  unusable    {len(found.unusable):,}")
         width = min(_NAME_WIDTH, max(len(problem.name) for problem in found.unusable))
         lines += [f"    {problem.name:{width}}  {problem.reason}" for problem in found.unusable]
     lines += [f"  note: {warning}" for warning in report.warnings]
-    if report.needs_decision:
-        lines.append("needs a decision: mend the lines above, or go on: `prepare` and `train` leave unusable images out")
-    elif report.usable:
-        lines.append(f"next: {_next_command(report, source_name, resolution)}")
+    if not report.usable:
+        lines.append("nothing to train on: none of the images can be used")
+    elif report.needs_decision:
+        lines.append("needs a decision: mend what is listed, or go on: `prepare` and `train` leave unusable images out")
+    else:
+        lines.append(f"next: {_next_command(report, values)}")
     return "\n".join(lines)
 
 
 def _sizes(sizes: Counter[tuple[int, int]]) -> str:
+    """The commonest, and the range of the rest."""
     if not sizes:
         return "none"
     (commonest, count), *others = sizes.most_common()
-    text = f"{count:,} of {commonest[0]}x{commonest[1]}"
-    if others:
-        ordered = sorted((size for size, _ in others), key=lambda size: size[0] * size[1])
-        (low_width, low_height), (high_width, high_height) = ordered[0], ordered[-1]
-        rest = sum(number for _, number in others)
-        text += f"; {rest:,} of {len(others):,} other sizes, {low_width}x{low_height} to {high_width}x{high_height}"
+    if others and count == 1:
+        return f"all different, {_range(sizes)}"
+    text = f"{count:,} of {_size(commonest)}"
+    if len(others) > 1:
+        rest = [size for size, _ in others]
+        text += f", {sizes.total() - count:,} of {len(rest):,} other sizes from {_range(rest)}"
+    elif others:
+        text += f", {others[0][1]:,} of {_size(others[0][0])}"
     return text
+
+
+def _range(sizes: Iterable[tuple[int, int]]) -> str:
+    """The smallest and the largest by area."""
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    return f"{_size(ordered[0])} to {_size(ordered[-1])}"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _classes(report: Report) -> str:
     if not report.class_names:
         return "none"
     counts = [(name, report.found.labels[number]) for number, name in enumerate(report.class_names)]
-    shown = ", ".join(f"{name} {count:,}" for name, count in counts[:_CLASSES_SHOWN])
+    shown = ", ".join(f"{name}: {count:,}" for name, count in counts[:_CLASSES_SHOWN])
     more = len(counts) - _CLASSES_SHOWN
-    return f"{len(counts):,}: {shown}" + (f" and {more:,} more" if more > 0 else "")
+    return f"{len(counts):,}; {shown}" + (f" and {more:,} more" if more > 0 else "")
 
 
 def _resolutions(report: Report) -> str:
-    levels = report.resolutions()
-    if not levels:
-        return "all images are smaller than 4x4"
-    largest_for_all = max((size for size, count in levels if count == report.usable), default=0)
-    text = f"up to {largest_for_all} for all" if largest_for_all else "none suits all"
-    further = [f"{size} for {count:,}" for size, count in levels if size > largest_for_all]
-    return text + "".join(f", {one}" for one in further[:3])
+    """The largest that suits all, then each at which some more fall out."""
+    largest = {count: size for size, count in report.resolutions()}
+    if not largest:
+        return "none; all usable images are smaller than 4x4" if report.usable else "none"
+    steps = [f"{largest.pop(report.usable)} for all" if report.usable in largest else "none for all"]
+    steps += [f"{size:,} for {count:,}" for count, size in largest.items()]
+    return "up to " * (not steps[0].startswith("none")) + ", ".join(steps[:_RESOLUTIONS_SHOWN])
 
 
-def _copies(report: Report) -> str:
+def _copies(report: Report) -> list[str]:
+    """How many there are, and the first groups of those with equal labels."""
     if not report.duplicates:
-        return "none"
-    shown = "; ".join(
-        " = ".join(group[:3]) + (" ..." if len(group) > 3 else "") for group in report.duplicates[:_DUPLICATES_SHOWN]
-    )
-    more = len(report.duplicates) - _DUPLICATES_SHOWN
-    return f"{len(report.duplicates):,} groups: {shown}" + (f"; and {more:,} more groups" if more > 0 else "")
+        return ["  copies      none"]
+    lines = [f"  copies      {report.copies:,} in {_count(len(report.duplicates), 'group')}; what is there twice counts twice"]
+    conflicts = set(report.conflicts)
+    harmless = [group for group in report.duplicates if group not in conflicts]
+    for group in harmless[:_DUPLICATES_SHOWN]:
+        more = len(group) - _COPIES_SHOWN
+        lines.append(f"    {' = '.join(group[:_COPIES_SHOWN])}" + (f" and {more:,} more" if more > 0 else ""))
+    more = len(harmless) - _DUPLICATES_SHOWN
+    return [*lines, f"    and {_count(more, 'group')} more; --json lists all"] if more > 0 else lines
 
 
-def _next_command(report: Report, source_name: str, resolution: int | None) -> str:
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _next_command(report: Report, values: flags.FlagValues) -> str:
+    """What to type to train on these images as they were judged."""
     fitting = [size for size, count in report.resolutions() if count == report.usable]
-    size = resolution or max(fitting, default=4)
-    labels = " --set data.labels=true" if report.class_names else ""
-    return (
-        f"python launch.py --config=experiments/folder.py --set data.source={source_name} --set data.resolution={size}{labels} "
-        "--workdir=runs/mine"
-    )
+    size = values["resolution"].value or min(max(fitting, default=4), _SUGGESTED_RESOLUTION)
+    given = {name: values[name].value for name in _PREPARATION_FLAGS if values[name].present}
+    if "base_shape" in given:
+        words = ["prepare", report.source, "--out=prepared", f"--resolution={size}"]
+        words += [f"--{name}={value}" for name, value in given.items()]
+    else:
+        settings = {"source": report.source, "resolution": size, **given}
+        if report.class_names:
+            settings["labels"] = "true"
+        words = ["--config=experiments/folder.py"]
+        words += [word for name, value in settings.items() for word in ("--set", f"data.{name}={value}")]
+        words.append("--workdir=runs/mine")
+    return f"python launch.py {shlex.join(words)}"

@@ -42,7 +42,10 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     source = open_source(source_name, resolution=values["resolution"].value)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out={out}: is there already and is not an empty folder; choose another")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={out}: cannot be made ({error.strerror}); choose a place you may write to") from None
     count = min(len(source), values["max_images"].value or len(source))
     labels, unusable = [], 0
     for index in tqdm(range(count), desc=f"extracting {source.name}", unit="img", delay=2, disable=None):

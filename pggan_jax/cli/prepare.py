@@ -40,7 +40,8 @@ def run(values: flags.FlagValues, source_name: str) -> None:
             raise UserError(f"prepare needs --{required}, such as --{required}={example}")
     out = folder("out", values["out"].value)
     preparation = read_preparation(values, copies_mirrored=values["mirror"].value)
-    from pggan_jax.data.prepare import estimate, prepare
+    from pggan_jax.data.estimate import estimate
+    from pggan_jax.data.prepare import prepare
     from pggan_jax.data.pyramid import examples
     from pggan_jax.data.sources import open_source
 
@@ -48,19 +49,27 @@ def run(values: flags.FlagValues, source_name: str) -> None:
         source_name, resolution=max(preparation.frame.height, preparation.frame.width), channels=preparation.channels
     )
     preparation = preparation.for_source(source)
-    needed = estimate(source, preparation, out)
+    needed = estimate(source, preparation, out, workers=values["workers"].value)
     sizes = ", ".join(f"{width}x{height}" for height, width in reversed(preparation.shapes.values()))
     plan = f"{needed.images:,} rows of {sizes}, {preparation.channels} channel(s), {needed.bytes:,} bytes"
     if values["dry_run"].value:
-        fits = "enough" if needed.free >= needed.bytes else "NOT ENOUGH"
-        print(f"{source.name}: would write at most {plan} to {out}; {needed.free:,} bytes are free there: {fits}")
+        fits = "enough" if needed.free >= needed.needed else "NOT ENOUGH"
+        print(
+            f"{source.name}: would write at most {plan} to {out}, which takes {needed.needed:,} bytes on the way; "
+            f"{needed.free:,} bytes are free there: {fits}"
+        )
         return
     for complaint in source.complaints:
         print(f"note: {complaint}", file=sys.stderr)
-    prepared = prepare(source, preparation, out, workers=values["workers"].value)
+    prepared = prepare(
+        source, preparation, out, workers=values["workers"].value, tell=lambda line: print(f"note: {line}", file=sys.stderr)
+    )
     skipped = prepared.info["skipped"]
     if skipped:
-        print(f"left out {len(skipped):,} unusable images: {examples(skipped)} (all in {out / 'info.json'})")
+        print(
+            f"left out {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {examples(skipped)} "
+            f"(all in {out / 'info.json'})"
+        )
     print(
         f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}\n"
         f"train with --set data.source=prepared:{out} --set data.resolution={preparation.resolution}"

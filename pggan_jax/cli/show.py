@@ -1,10 +1,12 @@
 """python launch.py show SOURCE --out=grid.png [FLAGS]
 
-One picture of many images of a source with their labels below, to see what the program sees: upright, cropped, at the size it
-would train with. Images that cannot be used are left blank and named.
+One picture of many images of a source with their labels below, to see what the program sees: upright, cropped, with the pixels
+it would train with (those of small images enlarged). Images that cannot be used are left blank and named.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from absl import flags
 
@@ -22,9 +24,10 @@ flags.DEFINE_integer("first", 0, "number of the first image", flag_values=FLAGS,
 
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Write the picture and say where; 1 if some images could not be used."""
-    out = folder("out", values["out"].value)
+    out = _checked_file(values["out"].value)
     preparation = read_preparation(values)
-    from pggan_jax.data.showing import labelled_grid
+    from pggan_jax.data.decoding import MAX_PIXELS
+    from pggan_jax.data.showing import grid_shape, labelled_grid
     from pggan_jax.data.sources import open_source
     from pggan_jax.images import write_png
 
@@ -35,10 +38,29 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     if first >= len(order):
         raise UserError(f"--first={first}: {source.name} has {len(order):,} images; it must be less")
     shown = order[first : first + values["columns"].value * values["rows"].value]
-    grid, problems = labelled_grid(source, shown, preparation.frame, columns=values["columns"].value)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_png(out, grid)
+    height, width = grid_shape(len(shown), preparation.frame, columns=values["columns"].value)
+    if height * width > MAX_PIXELS:
+        raise UserError(
+            f"--columns={values['columns'].value} --rows={values['rows'].value}: the picture would have {width:,}x{height:,} "
+            f"pixels, at most {MAX_PIXELS:,} are written; take fewer, or a lower --resolution"
+        )
+    try:
+        # Before the work: a place where nothing can be written is told at once.
+        out.parent.mkdir(parents=True, exist_ok=True)
+        grid, problems = labelled_grid(source, shown, preparation.frame, columns=values["columns"].value)
+        write_png(out, grid)
+    except OSError as error:
+        raise UserError(f"--out={out}: cannot be written ({error.strerror}); choose a place you may write to") from None
     for problem in problems:
         print(problem)
     print(f"{len(shown) - len(problems)} images of {len(order):,} -> {out}")
     return int(bool(problems))
+
+
+def _checked_file(path: str) -> Path:
+    out = folder("out", path)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out={path}: a PNG file is written; let its name end in .png")
+    if out.is_dir():
+        raise UserError(f"--out={path}: is a folder; name a file in it")
+    return out

@@ -8,14 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.data.decoding import UnusableImageError, decoding_errors
 from pggan_jax.data.framing import fit
 from pggan_jax.data.levels import fill_levels
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.sources import Source
+from pggan_jax.data.workers import in_flight
 
 _BLOCK_BYTES = 8 * 2**20
+_ALL_SLOTS_BYTES = 2**28
 _MAX_IMAGES = 256
+_BLOCKS_PER_WORKER = 4
+
+
+def images_per_block(preparation: Preparation, images: int, workers: int) -> int:
+    """How many of so many images to hand over at a time.
+
+    Enough to make up for handing them over, few enough that all slots together stay small and that all workers are busy to the
+    end.
+    """
+    block_bytes = min(_BLOCK_BYTES, _ALL_SLOTS_BYTES // in_flight(workers))
+    shares = max(1, _BLOCKS_PER_WORKER * workers)
+    return max(1, min(_MAX_IMAGES, block_bytes // (preparation.bytes_per_row * preparation.rows_per_image), images // shares))
 
 
 @dataclass
@@ -37,18 +51,14 @@ class BlockPlan:
 
     Attributes:
         source, preparation: what to read and what to make of it.
+        images: how many images make up a block, at most.
         scratch: folder of the slots; None where `fill` is called directly.
     """
 
     source: Source
     preparation: Preparation
+    images: int
     scratch: Path | None = None
-
-    @property
-    def images(self) -> int:
-        """Images in one block: enough to make up for handing it over, few enough to keep memory small."""
-        row_bytes = self.preparation.bytes_per_row * self.preparation.rows_per_image
-        return max(1, min(_MAX_IMAGES, _BLOCK_BYTES // row_bytes))
 
     @property
     def slot_bytes(self) -> int:
@@ -69,7 +79,8 @@ class BlockPlan:
 
     def levels(self, slot: int) -> dict[int, np.ndarray]:
         """The arrays of a slot, by resolution."""
-        buffer = np.memmap(self._slot_path(slot), np.uint8, "r+")
+        # A plain array: every slice of a memmap costs as much as decoding a tiny image.
+        buffer = np.asarray(np.memmap(self._slot_path(slot), np.uint8, "r+"))
         levels, start = {}, 0
         for size, shape in self.level_shapes.items():
             end = start + int(np.prod(shape))
@@ -100,7 +111,10 @@ def fill(plan: BlockPlan, numbers: Sequence[int] | np.ndarray, levels: Mapping[i
     frame, row = preparation.frame, 0
     for number in map(int, numbers):
         try:
-            top[row] = fit(plan.source.read(number), frame)
+            # Whatever a source stumbles over, as in `check`.
+            with decoding_errors():
+                content = plan.source.read(number)
+            top[row] = fit(content, frame)
         except UnusableImageError as error:
             filled.skipped.append(f"{plan.source.item_name(number)} {error}")
             continue

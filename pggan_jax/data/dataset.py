@@ -9,7 +9,7 @@ from pathlib import Path
 from pggan_jax.config import DataConfig
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.preparation import Preparation
-from pggan_jax.data.prepare import build_in_memory, estimate, preparation_key, prepare
+from pggan_jax.data.prepare import build_in_memory, preparation_key, prepare
 from pggan_jax.data.prepared import PreparedSource
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sources import Source, open_source
@@ -22,7 +22,7 @@ IN_MEMORY_SOURCES = ("digits",)
 def cache_folder() -> Path:
     """Where prepared images are kept: $PGGAN_JAX_CACHE, else pggan_jax in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("PGGAN_JAX_CACHE") or Path(base) / "pggan_jax") / "data"
+    return Path(os.environ.get("PGGAN_JAX_CACHE") or Path(base) / "pggan_jax").expanduser() / "data"
 
 
 def open_loader(
@@ -34,7 +34,7 @@ def open_loader(
         config: source, resolution, channels, labels and how images are fitted.
         seed: of the order in which images are shown.
         progress: show a bar while images are prepared.
-        tell: given one line when images have to be prepared first.
+        tell: given a line when images have to be prepared first, or another process is waited for that does so.
 
     Raises:
         UserError: the source cannot be used, or has no classes where labels are wanted.
@@ -57,15 +57,14 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
                 f"data.channels = {config.channels}: {source.name} was prepared with {source.channels}; set data.channels=0, "
                 f"or prepare the images again with --channels={config.channels}"
             )
+        if config.max_images and config.shuffle_seed >= 0:
+            raise UserError(
+                f"data.shuffle_seed = {config.shuffle_seed}: {source.name} has an order of its own; set data.shuffle_seed=-1, "
+                "or prepare the images again with --shuffle_seed and --max_images"
+            )
         return source.folder.pyramid(config.resolution, config.max_images)
     if config.source in IN_MEMORY_SOURCES:
         return build_in_memory(source, preparation)
     preparation = preparation.for_source(source)
     folder = cache_folder() / preparation_key(source, preparation)[:20]
-    if not folder.exists():
-        needed = estimate(source, preparation, folder)
-        tell(
-            f"preparing {needed.images:,} images of {source.name} once, {needed.bytes / 1e6:,.0f} MB in {folder}; "
-            "later runs use them again"
-        )
-    return prepare(source, preparation, folder, progress=progress, is_cache=True).pyramid(config.resolution)
+    return prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell).pyramid(config.resolution)

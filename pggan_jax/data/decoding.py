@@ -17,8 +17,8 @@ COLOUR_NAMES = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
 # A file of a few kilobytes can claim gigabytes of pixels; nothing larger than this is decoded.
 MAX_PIXELS = 2**27
 
-# Pillow's own warning comes below that limit, its own error above it.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow warns of (broken EXIF data, a large picture) either does no harm or comes back as an error.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnusableImageError(Exception):
@@ -30,14 +30,18 @@ def decoding_errors() -> Iterator[None]:
     """Turn whatever Pillow raises on a damaged file, which may be nearly anything, into an UnusableImageError."""
     try:
         yield
-    except (UnusableImageError, MemoryError):
+    except UnusableImageError:
         raise
+    except MemoryError:
+        raise UnusableImageError("takes more memory to decode than there is; shrink it or remove it") from None
     except Image.UnidentifiedImageError:
         raise UnusableImageError("is not an image; remove it or save it as PNG or JPEG") from None
     except Image.DecompressionBombError:
         raise UnusableImageError(f"has more than {MAX_PIXELS:,} pixels; shrink it") from None
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "truncated" in reason.lower():
+            raise UnusableImageError("is truncated, its end is missing; fetch it again or remove it") from None
         raise UnusableImageError(f"cannot be decoded ({reason}); save it again or remove it") from None
 
 
@@ -52,7 +56,7 @@ def open_image(content: bytes | np.ndarray) -> Image.Image:
     """
     if isinstance(content, np.ndarray):
         if content.shape[-1] not in MODES:
-            raise UnusableImageError(f"has {content.shape[-1]} channels, which cannot be shown or converted")
+            raise UnusableImageError(f"has {content.shape[-1]} channels; only 1 to 4 can be shown, resized or converted")
         return Image.fromarray(content[..., 0] if content.shape[-1] == 1 else content, MODES[content.shape[-1]])
     if not content:
         raise UnusableImageError("is empty (zero bytes); fetch it again or remove it")
@@ -64,19 +68,20 @@ def open_image(content: bytes | np.ndarray) -> Image.Image:
 
 
 def is_animated(image: Image.Image) -> bool:
-    """Whether there are several frames; only the first is ever used."""
-    return getattr(image, "n_frames", 1) > 1
+    """Whether there are several pictures, of which only the first is ever used; the previews in a camera's MPO do not count."""
+    return image.format != "MPO" and getattr(image, "is_animated", False)
 
 
 def colour_channels(image: Image.Image) -> int:
     """Channels an image has of its own: 1 grey, 2 grey with transparency, 3 colour, 4 colour with transparency.
 
     Raises:
-        UnusableImageError: floating-point pixels, whose range nobody knows.
+        UnusableImageError: floating-point or 32-bit pixels, whose range nobody knows.
     """
-    if image.mode == "F":
-        raise UnusableImageError("has floating-point pixels of unknown range; save it with 8 or 16 bits")
-    colours = 1 if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I") else 3
+    if image.mode in ("F", "I"):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise UnusableImageError(f"has {kind} pixels of unknown range; save it with 8 or 16 bits")
+    colours = 1 if image.mode in ("1", "L", "LA", "La") or _is_deep(image) else 3
     return colours + image.has_transparency_data
 
 
@@ -88,9 +93,15 @@ def upright(image: Image.Image) -> Image.Image:
 
 def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1..8; 1 where there is none. From 5 on, width and height change places."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Broken EXIF data: the picture may be good all the same.
-        return image.getexif().get(_ORIENTATION_TAG, 1)
+    if image.format == "TIFF":
+        return 1  # Pillow turns these by itself, and tells their upright size before.
+    if image.format == "PNG":
+        image.load()  # EXIF data may follow the pixels. Damaged pixels are told here, not taken for broken EXIF data.
+    try:
+        number = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:
+        return 1  # Broken EXIF data may raise nearly anything; the picture may be good all the same.
+    return number if number in range(1, 9) else 1
 
 
 _ORIENTATION_TAG = 0x0112
@@ -110,11 +121,26 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
     mode = MODES[channels]
     if image.mode == mode and not (mode != "RGBA" and image.has_transparency_data):
         return image
-    if image.mode.startswith("I"):
-        # 16-bit grey; Pillow's own conversion would clip everything above 255 to white.
-        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8))
+    if _is_deep(image):
+        image = _with_8_bits(image)
     if mode != "RGBA" and image.has_transparency_data:
         image = image.convert("RGBA")
         # What transparent pixels hide is arbitrary; show what a viewer with a white page shows.
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether it is grey with 16 bits, of either byte order."""
+    return image.mode.startswith("I;16")
+
+
+def _with_8_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey, 0..65535, scaled to 0..255; Pillow's own conversion would clip everything above 255 to white."""
+    pixels = np.asarray(image)
+    grey = Image.fromarray(((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    # A PNG may name one value that stands for transparent pixels.
+    hidden = image.info.get("transparency")
+    if hidden is not None:
+        grey.putalpha(Image.fromarray(np.where(pixels == hidden, 0, 255).astype(np.uint8)))
+    return grey

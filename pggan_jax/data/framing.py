@@ -30,6 +30,8 @@ FILTERS = {
 # Much larger images are first reduced by whole numbers to this many times the wanted size, then by the filter: several times
 # faster, and Pillow's documentation calls the result "almost indistinguishable" from the filter alone.
 _REDUCING_GAP = 3.0
+# The other filters are fast without, and exact means or single pixels are the reason to choose them.
+_REDUCED_FILTERS = ("lanczos", "bicubic", "bilinear")
 Box = tuple[float, float, float, float]
 
 
@@ -128,15 +130,13 @@ def _put(image: Image.Image, place: Place, frame: Frame) -> Image.Image:
     """The picture at the frame's size in its mode (grey where the frame has no mode of its own)."""
     if place.box is None:
         return _pad(_converted(image, frame), frame)
-    is_reduced = _draft(image, place, frame)
+    scale = _draft(image, place, frame)
     image = _converted(image, frame)
-    box, wanted = place.box, (frame.width, frame.height)
-    if is_reduced:
-        scale_x, scale_y = image.width / place.size[0], image.height / place.size[1]
-        box = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
-    elif (box[2] - box[0], box[3] - box[1]) == wanted:
+    left, top, right, bottom = place.box
+    box, wanted = (left * scale, top * scale, right * scale, bottom * scale), (frame.width, frame.height)
+    if (right - left, bottom - top) == wanted:
         return image if image.size == wanted else image.crop(box)
-    gap = None if frame.resample == "nearest" else _REDUCING_GAP
+    gap = _REDUCING_GAP if frame.resample in _REDUCED_FILTERS else None
     return image.resize(wanted, FILTERS[frame.resample], box=box, reducing_gap=gap)
 
 
@@ -153,6 +153,8 @@ def _crop_box(width: int, height: int, frame: Frame) -> Box:
     if frame.crop == "none" and width * frame.height != height * frame.width:
         raise UnusableImageError(f"is {width}x{height}, another shape than {frame}; crop it, or take crop=center")
     scale = min(width / frame.width, height / frame.height)
+    if scale < 1 and frame.window:
+        raise UnusableImageError(f"leaves {width}x{height} of crop {frame.crop}, smaller than {frame}; take a larger crop")
     if scale < 1:
         raise UnusableImageError(f"is {width}x{height}, smaller than {frame}; remove it, or take a lower resolution")
     inner_width, inner_height = min(width, round(scale * frame.width)), min(height, round(scale * frame.height))
@@ -160,16 +162,16 @@ def _crop_box(width: int, height: int, frame: Frame) -> Box:
     return left, top, left + inner_width, top + inner_height
 
 
-def _draft(image: Image.Image, place: Place, frame: Frame) -> bool:
-    """Let a JPEG decoder leave out detail that `_REDUCING_GAP` would average away; whether it did."""
-    if image.format != "JPEG" or frame.resample == "nearest":
-        return False
+def _draft(image: Image.Image, place: Place, frame: Frame) -> float:
+    """Let a JPEG decoder leave out detail that `_REDUCING_GAP` would average away; the scale that it decodes at, at most 1."""
+    if image.format not in ("JPEG", "MPO") or frame.resample not in _REDUCED_FILTERS:
+        return 1.0
     left, top, right, bottom = place.box
     factor = _REDUCING_GAP * min(frame.width / (right - left), frame.height / (bottom - top))
-    needed = tuple(int(side * factor) + 1 for side in image.size)
-    before = image.size
-    image.draft(None, needed)
-    return image.size != before
+    width, height = image.size
+    drafted = image.draft(None, (int(width * factor) + 1, int(height * factor) + 1))
+    # Sizes are rounded up; the box that Pillow returns is exact.
+    return drafted[1][2] / width if drafted else 1.0
 
 
 def _pad(image: Image.Image, frame: Frame) -> Image.Image:

@@ -6,7 +6,6 @@ array of positions of any shape gives images of that shape.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections import deque
@@ -17,14 +16,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from pggan_jax.data.memory import RecycledMemory
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.errors import UserError
 
 # Waking a thread costs as much as copying about a megabyte.
 _BYTES_PER_THREAD = 2 * 2**20
 _MAX_THREADS = 8
-# Arrays that begin at such an address can become a CPU device's memory as they are; others are copied once more.
-_ALIGNMENT = 64
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
@@ -66,19 +64,13 @@ def rows_at(positions: np.ndarray, *, seed: int, size: int) -> np.ndarray:
         int64 rows 0..size-1 in the shape of `positions`; they depend on nothing but the arguments.
     """
     epochs, offsets = np.divmod(np.asarray(positions, np.int64), size)
+    if epochs.size and epochs.min() == epochs.max():  # most batches
+        return _permutation(seed, int(epochs.min()), size)[offsets]
     rows = np.empty(offsets.shape, np.int64)
     for epoch in np.unique(epochs):
         here = epochs == epoch
         rows[here] = _permutation(seed, int(epoch), size)[offsets[here]]
     return rows
-
-
-def _empty_aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An uninitialised uint8 array at an aligned address."""
-    size = math.prod(shape)
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].reshape(shape)
 
 
 class Loader:
@@ -103,6 +95,7 @@ class Loader:
         self._pyramid = pyramid
         self._seed = seed
         self._use_labels = use_labels
+        self._memory = RecycledMemory()
         # Threads start when first needed.
         self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), thread_name_prefix="gather")
 
@@ -149,7 +142,7 @@ class Loader:
         """
         # asarray: a plain array out of a memory map, too.
         level, wanted = np.asarray(self.level(resolution)), rows.ravel()
-        images = _empty_aligned((len(wanted), *level.shape[1:]))
+        images = self._memory.empty((len(wanted), *level.shape[1:]))
         count = max(1, min(len(wanted), images.nbytes // _BYTES_PER_THREAD, _MAX_THREADS))
         bounds = [len(wanted) * part // count for part in range(count + 1)]
 

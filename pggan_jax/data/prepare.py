@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +23,19 @@ from tqdm import tqdm
 
 from pggan_jax.data.array_file import ArrayFile
 from pggan_jax.data.blocks import BlockPlan, fill, fill_slot
+from pggan_jax.data.estimate import Estimate, choose_workers, estimate, plan_work
 from pggan_jax.data.partial import JOURNAL, LOCK, PartialFiles, claimed
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepared import FORMAT, INFO, MEAN, PreparedFolder, level_name, open_prepared
 from pggan_jax.data.pyramid import Pyramid, examples
 from pggan_jax.data.sources import Source
-from pggan_jax.data.workers import default_workers, in_flight, ordered_map
+from pggan_jax.data.workers import ordered_map
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
 from pggan_jax.images import write_png
 
-# Below this many images, starting worker processes takes longer than the work.
-_IMAGES_WORTH_WORKERS = 512
 _MEAN_RESOLUTION = 32
 _MEAN_ROWS_AT_ONCE = 4096
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a preparation would write, as far as it can be told without decoding.
-
-    Attributes:
-        images: rows, if all images are usable.
-        bytes: on disk.
-        free: bytes free there now.
-    """
-
-    images: int
-    bytes: int
-    free: int
-
-
-def estimate(source: Source, preparation: Preparation, folder: Path) -> Estimate:
-    """The size of a prepared folder; `preparation` as `for_source` gives it."""
-    rows = len(preparation.order(len(source))) * preparation.rows_per_image
-    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.is_dir())
-    return Estimate(rows, rows * preparation.bytes_per_row, shutil.disk_usage(existing).free)
 
 
 def build_in_memory(source: Source, preparation: Preparation) -> Pyramid:
@@ -66,10 +44,10 @@ def build_in_memory(source: Source, preparation: Preparation) -> Pyramid:
     Raises:
         UserError: no image is usable, or the source cannot give such channels.
     """
-    plan = BlockPlan(source, preparation.for_source(source))
-    order = plan.preparation.order(len(source))
-    rows = len(order) * plan.preparation.rows_per_image
-    levels = {size: np.empty((rows, *shape[1:]), np.uint8) for size, shape in plan.level_shapes.items()}
+    preparation = preparation.for_source(source)
+    order = preparation.order(len(source))
+    plan = BlockPlan(source, preparation, len(order))
+    levels = {size: np.empty(shape, np.uint8) for size, shape in plan.level_shapes.items()}
     filled = fill(plan, order, levels)
     count = len(filled.labels)
     _check_any(count, filled.skipped, source)
@@ -91,6 +69,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
     is_cache: bool = False,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> PreparedFolder:
     """Write a prepared folder, or continue one that was interrupted, or open it if it is already there.
 
@@ -102,38 +81,69 @@ def prepare(
         progress: show a bar on stderr when it takes more than two seconds and stderr is a terminal.
         is_cache: the folder's name is the program's own: wait for another process that prepares it instead of refusing, and
             replace it if it is damaged.
+        tell: given a line when work begins that the user has not asked for, is continued, or has to wait for another process.
 
     Raises:
-        UserError: the folder holds something else, no image is usable, the disk is full or cannot be written.
+        UserError: the folder holds something else, no image is usable, the files changed meanwhile, the disk is full or cannot
+            be written.
     """
     preparation = preparation.for_source(source)
     key = preparation_key(source, preparation)
-    partial = folder.with_name(f"{folder.name}.partial")
+    target = _target(folder)
+    partial = target.with_name(f"{target.name}.partial")
+    find = _find_cached if is_cache else _find_prepared
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with claimed(partial, wait=is_cache):
-            done = _open_cached(folder) if is_cache else _already_prepared(folder, key)
-            if done:
+        # What is finished never changes: no need to own it, or to be able to write there.
+        if done := find(folder, key):
+            return done
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with claimed(partial, wait=is_cache, tell=tell):
+            if done := find(folder, key):
                 return done
-            _check_space(source, preparation, folder, partial)
-            _write(source, preparation, partial, key, workers=workers, progress=progress)
-            (partial / LOCK).unlink()
-            partial.rename(folder)
+            if is_cache:
+                _remove_damaged(target, tell)
+            needed = _check_space(source, preparation, folder, partial, workers)
+            if is_cache:
+                tell(
+                    f"preparing {needed.images:,} images of {source.name} once, {needed.bytes / 1e6:,.0f} MB in {folder}; "
+                    "later runs use them again"
+                )
+            _write(source, preparation, partial, key, workers=workers, progress=progress, tell=tell)
+            partial.rename(target)
+            # Not before: without it, another process would take the folder for its own.
+            (target / LOCK).unlink()
     except OSError as error:
         raise _cannot_write(error, folder, partial) from error
     return open_prepared(folder)
 
 
-def _open_cached(folder: Path) -> PreparedFolder | None:
-    """The finished folder of a cache; None if there is none, or none any more that is whole."""
-    try:
-        return open_prepared(folder)
-    except UserError:
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+def _target(folder: Path) -> Path:
+    """Where the folder really is: a finished one can be renamed to neither a link nor the root of a disk.
+
+    Raises:
+        UserError: it is the root of a disk.
+    """
+    target = Path(os.path.realpath(folder))
+    if os.path.ismount(target):
+        raise UserError(f"{folder}: is the top of a disk, which cannot be replaced; name a folder in it")
+    return target
 
 
-def _already_prepared(folder: Path, key: str) -> PreparedFolder | None:
+def _find_cached(folder: Path, key: str) -> PreparedFolder | None:
+    """The finished folder of a cache; None if there is none that is whole."""
+    with suppress(UserError):
+        prepared = open_prepared(folder)
+        return prepared if prepared.info["key"] == key else None
+    return None
+
+
+def _remove_damaged(folder: Path, tell: Callable[[str], None]) -> None:
+    if folder.is_dir():
+        tell(f"{folder} is damaged and is made again")
+        shutil.rmtree(folder)
+
+
+def _find_prepared(folder: Path, key: str) -> PreparedFolder | None:
     """The finished folder; None if there is nothing yet.
 
     Raises:
@@ -155,15 +165,16 @@ def _already_prepared(folder: Path, key: str) -> PreparedFolder | None:
     return prepared
 
 
-def _check_space(source: Source, preparation: Preparation, folder: Path, partial: Path) -> None:
+def _check_space(source: Source, preparation: Preparation, folder: Path, partial: Path, workers: int | None) -> Estimate:
     """Refuse before the work, not after half of it."""
-    needed = estimate(source, preparation, folder)
-    present = sum(file.stat().st_size for file in partial.iterdir() if file.is_file())
-    if needed.free + present < needed.bytes:
+    needed = estimate(source, preparation, folder, workers=workers)
+    present = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+    if needed.free + present < needed.needed:
         raise UserError(
-            f"{folder}: {source.name} needs {needed.bytes:,} bytes and {needed.free:,} are free; "
+            f"{folder}: {source.name} needs {needed.needed:,} bytes and {needed.free + present:,} are free; "
             "free some, choose a folder on another disk, or lower the resolution"
         )
+    return needed
 
 
 def _cannot_write(error: OSError, folder: Path, partial: Path) -> UserError:
@@ -175,17 +186,33 @@ def _cannot_write(error: OSError, folder: Path, partial: Path) -> UserError:
     return UserError(f"{folder}: cannot be written ({error.strerror or error}); choose a folder you may write to")
 
 
-def _write(source: Source, preparation: Preparation, partial: Path, key: str, *, workers: int | None, progress: bool) -> None:
+def _write(
+    source: Source,
+    preparation: Preparation,
+    partial: Path,
+    key: str,
+    *,
+    workers: int | None,
+    progress: bool,
+    tell: Callable[[str], None],
+) -> None:
     """Everything from the first image to `info.json`."""
     files = PartialFiles(partial, preparation, key)
     try:
+        if files.images_read:
+            tell(f"continuing behind the {files.images_read:,} images that are done")
         try:
             _read_all(source, preparation, files, workers=workers, progress=progress)
-        except (KeyboardInterrupt, UserError):
             files.write_journal()
+        except BaseException:
+            with suppress(OSError):  # On a full disk, perhaps; then the journal before this one holds.
+                files.write_journal()
             raise
+        if preparation_key(source, preparation) != key:
+            files.discard()
+            raise UserError(f"{source.name}: changed while it was read; give the same command again when it is at rest")
         if not files.rows:
-            shutil.rmtree(partial)
+            files.discard()
         _check_any(files.rows, files.skipped, source)
         for file in files.all().values():
             file.finish()
@@ -219,8 +246,7 @@ def _read_all(source: Source, preparation: Preparation, files: PartialFiles, *, 
     """Decode in worker processes, append in order."""
     order = preparation.order(len(source))
     todo = order[files.images_read :]
-    if workers is None:
-        workers = default_workers() if len(todo) >= _IMAGES_WORTH_WORKERS else 0
+    workers = choose_workers(preparation, len(todo), workers)
     # disable=None: no bar where stderr is not a terminal.
     bar = tqdm(
         total=len(order),
@@ -230,19 +256,17 @@ def _read_all(source: Source, preparation: Preparation, files: PartialFiles, *, 
         delay=2,
         disable=None if progress else True,
     )
-    for left_over in files.partial.glob("scratch*"):
-        shutil.rmtree(left_over)
     with bar, tempfile.TemporaryDirectory(prefix="scratch", dir=files.partial) as scratch:
-        plan = BlockPlan(source, preparation, Path(scratch))
-        blocks = [todo[start : start + plan.images] for start in range(0, len(todo), plan.images)]
-        slots = min(in_flight(workers), len(blocks))
+        plan, slots = plan_work(source, preparation, len(todo), workers=workers, scratch=Path(scratch))
         plan.make_slots(slots)
+        blocks = [todo[start : start + plan.images] for start in range(0, len(todo), plan.images)]
         requests = ((numbers, index % slots) for index, numbers in enumerate(blocks))
         written = 0
-        for index, filled in enumerate(ordered_map(fill_slot, plan, requests, workers=workers)):
-            written += files.append(filled, plan.levels(index % slots), len(blocks[index]))
-            bar.set_postfix_str(f"{written / 1e6:,.0f} MB", refresh=False)
-            bar.update(len(blocks[index]))
+        with closing(ordered_map(fill_slot, plan, requests, workers=workers)) as results:
+            for index, filled in enumerate(results):
+                written += files.append(filled, plan.levels(index % slots), len(blocks[index]))
+                bar.set_postfix_str(f"{written / 1e6:,.0f} MB", refresh=False)
+                bar.update(len(blocks[index]))
 
 
 def _check_any(rows: int, skipped: Sequence[str], source: Source) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from pggan_jax.data.array_file import checksum
 from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.data.levels import level_shapes
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.errors import UserError
 
@@ -124,6 +125,7 @@ def open_prepared(folder: Path) -> PreparedFolder:
                 f"{folder / INFO}: has the format {info['format']!r}, this program reads {FORMAT!r}; prepare it again"
             )
         prepared = PreparedFolder(folder, info)
+        _check_info(info)
         for size in prepared.resolutions:
             prepared.level(size)
         prepared.classes()
@@ -134,9 +136,30 @@ def open_prepared(folder: Path) -> PreparedFolder:
         ) from None
     except NotADirectoryError:
         raise UserError(f"{folder}: is a file; name the folder that `launch.py prepare` has written") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise UserError(f"{folder}: is damaged ({INFO} lacks {error}); remove it and prepare it again") from None
+    except (ValueError, TypeError, AttributeError, IndexError, EOFError) as error:
         raise UserError(f"{folder}: is damaged ({error}); remove it and prepare it again") from None
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: cannot be read ({error.strerror}); allow it, or prepare it again"
+        ) from None
     return prepared
+
+
+def _check_info(info: dict[str, Any]) -> None:
+    """Ask for everything that is used later. Raises ValueError, KeyError or TypeError."""
+    shape, channels = info["options"]["base_shape"], info["channels"]
+    resolutions = [int(size) for size in info["levels"]]
+    wanted = {str(size): [info["images"], *level, channels] for size, level in level_shapes(max(resolutions), shape).items()}
+    if {size: level["shape"] for size, level in info["levels"].items()} != wanted:
+        raise ValueError(f"the levels in {INFO} do not follow from each other")
+    for file in (*info["levels"].values(), info["labels"]):
+        int(file["crc32"], base=16)
+    for name in ("key", "source"):
+        info[name].encode()
+    for name in ("class_names", "skipped"):
+        "".join(info[name])
 
 
 def _map(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -167,7 +190,7 @@ class PreparedSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled memory maps would be copies of all pixels.
-        return PreparedSource, (self.name.partition(":")[2],)
+        return _reopen, (self.folder.path.absolute(), self.name)
 
     def item_name(self, index: int) -> str:
         """Such as "row 17"."""
@@ -186,3 +209,10 @@ class PreparedSource:
     def fingerprint(self) -> str:
         """Of the checksums."""
         return json.dumps(self.folder.files(), sort_keys=True)
+
+
+def _reopen(folder: Path, name: str) -> PreparedSource:
+    """In a worker process, whose working folder may be another."""
+    source = PreparedSource(str(folder))
+    source.name = name
+    return source

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pggan_jax.data.decoding import UnusableImageError, colour_channels, decoding_errors, open_image, to_channels, upright
+from pggan_jax.data.decoding import (
+    MODES,
+    UnusableImageError,
+    colour_channels,
+    decoding_errors,
+    open_image,
+    to_channels,
+    upright,
+)
 from pggan_jax.data.framing import Frame, fit
 from pggan_jax.data.sources import Source
-from pggan_jax.images import make_grid
+from pggan_jax.images import make_grid, nearest_upscale
 
 _CAPTION_HEIGHT = 14
-_CAPTION_COLOUR = 255
+_FONT_SIZE = 10
 _GAP = 2
+# Smaller items are shown enlarged by a whole number, so that they and their captions can be made out.
+_SMALLEST_TILE = 64
 
 
 def as_picture(content: bytes | np.ndarray) -> np.ndarray:
@@ -34,7 +45,10 @@ def as_picture(content: bytes | np.ndarray) -> np.ndarray:
 def equal_images(first: Source, second: Source, index: int) -> bool:
     """Whether two sources have the same pixels at a position; images that cannot be decoded equal nothing."""
     try:
-        return np.array_equal(as_picture(first.read(index)), as_picture(second.read(index)))
+        contents = first.read(index), second.read(index)
+        if all(isinstance(content, np.ndarray) for content in contents):
+            return np.array_equal(*contents)
+        return np.array_equal(*map(as_picture, contents))
     except UnusableImageError:
         return False
 
@@ -51,22 +65,51 @@ def labelled_grid(source: Source, numbers: Sequence[int], frame: Frame, *, colum
     Returns:
         uint8 `[height, width, channels]`, and one line for each item that cannot be used and is left black.
     """
+    zoom = _zoom(frame)
+    height, width = zoom * frame.height, zoom * frame.width
     caption = _CAPTION_HEIGHT if source.class_names else 0
-    tiles = np.zeros((len(numbers), frame.height + caption, frame.width, frame.channels), np.uint8)
+    tiles = np.zeros((len(numbers), height + caption, width, frame.channels), np.uint8)
     problems = []
     for tile, number in zip(tiles, map(int, numbers), strict=True):
         try:
-            tile[: frame.height] = fit(source.read(number), frame)
+            tile[:height] = nearest_upscale(fit(source.read(number), frame), zoom)
         except UnusableImageError as error:
             problems.append(f"{source.item_name(number)} {error}")
             continue
         if caption:
-            tile[frame.height :] = _caption(source.class_names[source.label(number)], frame.width)[..., None]
+            label = source.label(number)
+            text = _plain_letters(source.class_names[label]) or f"class {label}"
+            tile[height:] = _caption(text, width, frame.channels)
     return make_grid(tiles, columns, gap=_GAP), problems
 
 
-def _caption(text: str, width: int) -> np.ndarray:
-    """White on black, as much as there is room for: uint8 `[_CAPTION_HEIGHT, width]`."""
+def grid_shape(items: int, frame: Frame, *, columns: int) -> tuple[int, int]:
+    """(height, width) in pixels, at most, of the picture that `labelled_grid` makes of so many items."""
+    zoom = _zoom(frame)
+    rows = -(-items // columns)
+    return rows * (zoom * frame.height + _CAPTION_HEIGHT + _GAP), columns * (zoom * frame.width + _GAP)
+
+
+def _zoom(frame: Frame) -> int:
+    return max(_SMALLEST_TILE // min(frame.height, frame.width), 1)
+
+
+def _plain_letters(text: str) -> str:
+    """Without accents, as Pillow's own font has plain letters alone; empty where that leaves something else."""
+    plain = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return plain if plain.isascii() else ""
+
+
+def _caption(text: str, width: int, channels: int) -> np.ndarray:
+    """White on opaque black, shortened to the room there is: uint8 `[_CAPTION_HEIGHT, width, channels]`."""
+    font = ImageFont.load_default(size=_FONT_SIZE)
+    room = width - 2
+    if font.getlength(text) > room:
+        kept = next((end for end in range(min(len(text), width), 0, -1) if font.getlength(text[:end] + "…") <= room), 0)
+        text = text[:kept] + "…"
     image = Image.new("L", (width, _CAPTION_HEIGHT))
-    ImageDraw.Draw(image).text((1, 1), text, fill=_CAPTION_COLOUR, font=ImageFont.load_default(size=10))
-    return np.asarray(image)
+    ImageDraw.Draw(image).text((1, 1), text, fill="white", font=font)
+    pixels = np.repeat(np.asarray(image)[..., None], channels, axis=-1)
+    if MODES.get(channels, "").endswith("A"):
+        pixels[..., -1] = 255
+    return pixels

@@ -11,9 +11,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -40,8 +41,10 @@ def in_flight(workers: int) -> int:
 
 def ordered_map(
     function: Callable[[Context, Request], Result], context: Context, requests: Iterable[Request], *, workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`function(context, request)` for each request, in order; at most `in_flight(workers)` at a time.
+
+    Whoever may stop before the end closes the generator (`contextlib.closing`), which ends the workers.
 
     Args:
         function: of a module's top level.
@@ -50,27 +53,47 @@ def ordered_map(
         workers: processes; 0 does the work in this one.
 
     Raises:
-        UserError: a worker died.
+        UserError: a worker died, or there is too little memory.
     """
-    if not workers:
-        yield from (function(context, request) for request in requests)
-        return
+    try:
+        if workers:
+            yield from _map_in_processes(function, context, requests, workers)
+        else:
+            yield from (function(context, request) for request in requests)
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process died, most likely for want of memory; free some, or run with fewer workers (--workers=1)"
+        ) from None
+    except MemoryError:
+        raise UserError("there is too little memory to decode an image; free some, or run with fewer workers") from None
+
+
+def _map_in_processes(
+    function: Callable[[Context, Request], Result], context: Context, requests: Iterable[Request], workers: int
+) -> Iterator[Result]:
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(context,))
     pending: deque[Future[Result]] = deque()
     try:
         for request in requests:
-            pending.append(pool.submit(_call, function, request))
+            with _no_interruption():
+                pending.append(pool.submit(_call, function, request))
             if len(pending) == in_flight(workers):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-    except BrokenProcessPool:
-        raise UserError(
-            "a worker process died, most likely for want of memory; free some, or run with fewer workers (--workers=1)"
-        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _no_interruption() -> Iterator[None]:
+    """Hold Ctrl-C back while workers are started: they inherit that, and one that is not yet up would print a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(context: Any) -> None:

@@ -71,6 +71,7 @@ class Feed:
         self._loader = loader
         self._steps = steps_per_call
         self._noise_seed = config.run.seed if noise_seed is None else noise_seed
+        self._dealt_batches: dict[int, tuple[np.ndarray, jax.Array]] = {}
         self._resident_bytes = parallel.resident_bytes(config.run.device_data_mb)
         self._resident: parallel.ResidentLevel | None = None
         self._resident_resolution = 0
@@ -90,24 +91,35 @@ class Feed:
     def _batch(self, call: Call) -> Batch:
         """Leaves `[local devices, steps, critic_steps, samples, ...]`; row order as `parallel.deal` says."""
         stage = call.stage
-        places = parallel.local_places(self._config, stage.batch_size)
-        updates = np.arange(self._steps * stage.critic_steps).reshape(1, self._steps, stage.critic_steps, 1)
-        positions = call.start + updates * stage.batch_size + places[:, None, None, :]
-        rows = self._loader.rows(positions)
-        places = np.broadcast_to(places[:, None, None, :], positions.shape).astype(np.uint32)
-        labels, places = parallel.split((self._loader.labels(rows), places))
-        return Batch(self._images(stage.resolution, rows), labels, places)
+        offsets, places = self._dealt(stage)
+        rows = self._loader.rows(call.start + offsets)
+        labels = parallel.split(self._loader.labels(rows))
+        level = self._resident_level(stage.resolution)
+        if level is None:
+            images = parallel.split(self._loader.images(stage.resolution, rows))
+        else:
+            images = level(parallel.split(rows.astype(np.int32)))
+        return Batch(images, labels, places)
 
-    def _images(self, resolution: int, rows: np.ndarray) -> jax.Array:
-        if not self._stays(resolution):
-            self._resident = None
-            return parallel.split(self._loader.images(resolution, rows))
-        if self._resident is None or self._resident_resolution != resolution:
+    def _dealt(self, stage: Stage) -> tuple[np.ndarray, jax.Array]:
+        """Positions of a call's samples after its start, and their places in the global batch: the same in all of its calls."""
+        if stage.batch_size not in self._dealt_batches:
+            places = parallel.local_places(self._config, stage.batch_size)[:, None, None, :]
+            updates = np.arange(self._steps * stage.critic_steps).reshape(1, self._steps, stage.critic_steps, 1)
+            offsets = updates * stage.batch_size + places
+            places = np.broadcast_to(places, offsets.shape).astype(np.uint32)
+            self._dealt_batches[stage.batch_size] = offsets, parallel.split(places)
+        return self._dealt_batches[stage.batch_size]
+
+    def _resident_level(self, resolution: int) -> parallel.ResidentLevel | None:
+        """The level on the devices, put there when its resolution begins; None if it is streamed."""
+        if self._resident_resolution != resolution:
             # First the old level goes: there may be no room for both.
             self._resident = None
-            self._resident = parallel.ResidentLevel(self._loader.level(resolution))
+            if self._stays(resolution):
+                self._resident = parallel.ResidentLevel(self._loader.level(resolution))
             self._resident_resolution = resolution
-        return self._resident(rows)
+        return self._resident
 
     def _controls(self, call: Call) -> Controls:
         starts = call.start + np.minimum(np.arange(self._steps), call.steps - 1) * call.stage.images_per_step

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import jax
@@ -22,7 +23,10 @@ from pggan_jax.errors import UserError
 from pggan_jax.schedule import Schedule
 
 AXIS = "devices"
+_WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
 _LONGEST_MESSAGE = 4096
+# Up to this size calling `device_put` takes longer than copying.
+_SMALL_BYTES = 2**18
 Result = TypeVar("Result")
 
 
@@ -162,12 +166,21 @@ def mean_over_devices(tree: Any) -> Any:
 
 def replicate(tree: Any) -> Any:
     """Place host or device arrays on every local device, as the mapped step returns them: the step then never recompiles."""
-    return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec()))
+    return jax.device_put(tree, _local_sharding(_WHOLE))
 
 
 def split(tree: Any) -> Any:
     """Place arrays `[local devices, ...]` with one row on each local device."""
-    return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec(AXIS)))
+    shares = _local_sharding(_SHARES)
+    if jax.local_device_count() == 1 and sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) <= _SMALL_BYTES:
+        return _copying_program(shares)(tree)
+    return jax.device_put(tree, shares)
+
+
+@lru_cache
+def _copying_program(sharding: NamedSharding) -> Callable[[Any], Any]:
+    """Places small arrays on one device in a fraction of the time of `device_put`, at the price of another copy."""
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 
 class ResidentLevel:
@@ -186,16 +199,21 @@ class ResidentLevel:
             return jnp.take(level, rows, axis=0, mode="clip")
 
         self._level = replicate(np.asarray(level))
-        specs = {"in_specs": (PartitionSpec(), PartitionSpec(AXIS)), "out_specs": PartitionSpec(AXIS)}
-        self._gather = jax.jit(jax.shard_map(gather_rows, mesh=_local_mesh(), **specs))
+        mesh = _local_sharding(_SHARES).mesh
+        self._gather = jax.jit(jax.shard_map(gather_rows, mesh=mesh, in_specs=(_WHOLE, _SHARES), out_specs=_SHARES))
 
-    def __call__(self, rows: np.ndarray) -> jax.Array:
-        """Images of `rows` `[local devices, ...]`, placed as `split` would place them."""
-        return self._gather(self._level, split(rows.astype(np.int32)))
+    def __call__(self, rows: jax.Array) -> jax.Array:
+        """Images of the int32 `rows` that each device was dealt by `split`; they lie where their rows did."""
+        return self._gather(self._level, rows)
 
 
-def _local_mesh() -> Mesh:
-    return Mesh(np.array(jax.local_devices()), (AXIS,))
+def _local_sharding(spec: PartitionSpec) -> NamedSharding:
+    return _sharding(tuple(jax.local_devices()), spec)
+
+
+@lru_cache
+def _sharding(devices: tuple[jax.Device, ...], spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), spec)
 
 
 def first_device(tree: Any) -> Any:

@@ -71,20 +71,20 @@ def measure_step(config: Config, stage: Stage, *, channels: int, label_size: int
 
 
 def _shared_arguments(config: Config, stage: Stage, channels: int, label_size: int) -> tuple:
-    """Batch, label table, controls and step count of one call on noise."""
+    """Batch, class table, controls and step count of one call on noise."""
     steps = effective_steps_per_call(config)
     places = parallel.local_places(config, stage.batch_size)
     leading = (places.shape[0], steps, stage.critic_steps, places.shape[1])
     random = np.random.default_rng(0)
-    table = np.eye(label_size, dtype=np.float32) if label_size else np.zeros((1, 0), np.float32)
+    classes = np.arange(max(label_size, 1), dtype=np.int32)
     batch = Batch(
         images=random.integers(0, 256, (*leading, stage.resolution, stage.resolution, channels), dtype=np.uint8),
-        labels=table[random.integers(len(table), size=leading)],
+        labels=np.eye(max(label_size, 1), label_size, dtype=np.float32)[random.integers(len(classes), size=leading)],
         places=np.broadcast_to(places[:, None, None, :], leading).astype(np.uint32),
     )
     one = np.ones(steps, np.float32)
     controls = Controls(alpha=one, learning_rate=1e-3 * one, ema_decay=0.999 * one, noise_seed=np.uint32(0))
-    return parallel.split(batch), parallel.replicate(table), controls, np.int32(steps)
+    return parallel.split(batch), parallel.replicate(classes), controls, np.int32(steps)
 
 
 def _images_per_second(mapped, state, shared, stage: Stage, seconds: float) -> float:
