@@ -80,8 +80,8 @@ def parse(argv: Sequence[str]) -> Parsed:
 def main(parsed: Parsed) -> int:
     """Run a command; the result is the exit status."""
     name, values, arguments = parsed
-    # Orbax reports every file it writes at INFO, and warns of choices that are made here on purpose.
-    logging.set_verbosity(logging.ERROR)
+    # Orbax reports every file it writes, warns of choices that are made here on purpose, and repeats errors that are told here.
+    logging.set_verbosity(logging.FATAL)
     try:
         return importlib.import_module(f"pggan_jax.cli.{name}").run(values, *arguments) or 0
     except UserError as error:

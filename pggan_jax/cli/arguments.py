@@ -39,6 +39,12 @@ def define_host_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run over several hosts", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "how many processes take part", flag_values=values, lower_bound=1)
     flags.DEFINE_integer("process_id", None, "which of them this is, from 0", flag_values=values, lower_bound=0)
+    flags.DEFINE_boolean(
+        "cluster",
+        False,
+        "take these three from the environment of SLURM, a TPU pod, Kubernetes or Open MPI",
+        flag_values=values,
+    )
 
 
 def define_preparation_flags(values: flags.FlagValues, *, default_resolution: int | None = None) -> None:
@@ -101,9 +107,9 @@ def _parse_base_shape(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def read_config(values: flags.FlagValues) -> LoadedConfig:
-    """The experiment that --config and --set describe, validated."""
-    return load_config(values["config"].value, values["set"].value)
+def read_config(values: flags.FlagValues, *more_settings: str) -> LoadedConfig:
+    """The experiment that --config and --set describe, validated; `more_settings` are as if given by --set at the end."""
+    return load_config(values["config"].value, [*values["set"].value, *more_settings])
 
 
 def folder(flag: str, path: str) -> Path:

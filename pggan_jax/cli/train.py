@@ -30,6 +30,12 @@ define_config_flags(FLAGS)
 flags.DEFINE_string(
     "workdir", None, f"folder of the run (default: runs/NAME for experiments/NAME.py, so {DEFAULT_WORKDIR})", flag_values=FLAGS
 )
+flags.DEFINE_string(
+    "init_from",
+    None,
+    "start a new run from the weights of another: its workdir, or WORKDIR@KIMG; short for --set run.init_from=...",
+    flag_values=FLAGS,
+)
 flags.DEFINE_boolean(
     "allow_config_change", False, "continue a run with settings that differ from those it was started with", flag_values=FLAGS
 )
@@ -59,13 +65,15 @@ class StopRequest:
 
 def run(values: flags.FlagValues) -> int:
     """Train to the end or to a stop; 0 when complete, `EXIT_STOPPED` when stopped."""
-    loaded = read_config(values)
+    init_from = values["init_from"].value
+    loaded = read_config(values, *([f"run.init_from={init_from}"] if init_from is not None else []))
     workdir = values["workdir"].value
     workdir = folder("workdir", _default_workdir(values["config"].value) if workdir is None else workdir)
 
     from pggan_jax.training import parallel
 
-    parallel.initialize_hosts(values["coordinator"].value, values["num_processes"].value, values["process_id"].value)
+    hosts = (values[name].value for name in ("coordinator", "num_processes", "process_id"))
+    parallel.initialize_hosts(*hosts, cluster=values["cluster"].value)
     from pggan_jax.data.dataset import open_loader
     from pggan_jax.training.loop import begin, train
 

@@ -13,7 +13,7 @@ from pggan_jax.errors import UserError
 
 
 class WorkdirLock:
-    """Held from construction to `release`, or to the end of the process, however it ends: the system lets go of it.
+    """Held from construction to the end of the `with` block, or of the process, however it ends: the system lets go of it.
 
     Args:
         path: the lock file; it stays behind, and means nothing when nobody holds it.
@@ -38,9 +38,23 @@ class WorkdirLock:
         self._file.write(json.dumps(owner))
         self._file.flush()
 
-    def release(self) -> None:
+    def __enter__(self) -> WorkdirLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         """Let another run have the folder."""
         self._file.close()
+
+
+def refuse_if_held(path: Path) -> None:
+    """Refuse if another process holds the lock now; makes no file where there is none.
+
+    Raises:
+        UserError: as `WorkdirLock`.
+    """
+    if path.exists():
+        with WorkdirLock(path):
+            pass
 
 
 def _describe_owner(descriptor: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pggan_jax.training import parallel, telemetry
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.divergence import DivergedError, describe_divergence, seed_after
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
+from pggan_jax.training.lock import WorkdirLock, refuse_if_held
 from pggan_jax.training.meter import TickMeter
 from pggan_jax.training.program import Program, build_program
 from pggan_jax.training.resume import Beginning, position_at, restore_or_create, roll_back
@@ -44,7 +45,12 @@ def begin(
         UserError: on every process, if devices cannot share a batch or the first process may not use the folder.
     """
     parallel.check_batches(config, origins)
-    parallel.on_first_process(lambda: check_workdir(workdir, config, allow_config_change=allow_config_change), otherwise=[])
+
+    def check() -> None:
+        check_workdir(workdir, config, allow_config_change=allow_config_change)
+        refuse_if_held(Workdir(workdir).lock)
+
+    parallel.on_first_process(check, otherwise=None)
 
 
 def train(
@@ -71,18 +77,21 @@ def train(
         UserError: devices cannot share a batch, or the folder or its checkpoints do not fit.
     """
     parallel.check_batches(config)
-    changes = parallel.on_first_process(
-        lambda: claim_workdir(workdir, config, allow_config_change=allow_config_change), otherwise=[]
-    )
     paths = Workdir(workdir)
-    run = _Run(config, Schedule(config.schedule, config.data.resolution), paths, loader)
-    try:
+    with ExitStack() as held:
+
+        def claim() -> list[str]:
+            check_workdir(workdir, config, allow_config_change=allow_config_change)
+            held.enter_context(WorkdirLock(paths.lock))
+            return claim_workdir(workdir, config, allow_config_change=allow_config_change)
+
+        changes = parallel.on_first_process(claim, otherwise=[])
+        run = held.enter_context(closing(_Run(config, Schedule(config.schedule, config.data.resolution), paths, loader)))
         if changes:
             store_config(paths, config)
             run.log("configuration changed: " + "; ".join(changes))
-        return run.to_the_end(should_stop)
-    finally:
-        run.close()
+        with parallel.leaving_the_dead():
+            return run.to_the_end(should_stop)
 
 
 class _Run:

@@ -5,8 +5,11 @@ The state has no device axis: it is the same on every device, and checkpoints ar
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -24,37 +27,69 @@ from pggan_jax.schedule import Schedule
 
 AXIS = "devices"
 _WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
+SECONDS_TO_NOTICE_A_DEAD_HOST = 20
+EXIT_ABANDONED = 76
+"""Exit status when another process of the run has died."""
 _LONGEST_MESSAGE = 4096
 # Up to this size calling `device_put` takes longer than copying.
 _SMALL_BYTES = 2**18
 Result = TypeVar("Result")
 
 
-def initialize_hosts(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+def initialize_hosts(
+    coordinator: str | None, num_processes: int | None, process_id: int | None, *, cluster: bool = False
+) -> None:
     """Join a run over several hosts; to be called before anything else touches JAX.
 
     Args:
-        coordinator: "host:port" of process 0; None leaves it to a cluster's own environment, or runs alone.
+        coordinator: "host:port" of process 0; None runs alone, or leaves it to the cluster.
         num_processes: how many processes take part.
         process_id: which of them this is, from 0.
+        cluster: take all three from the environment that SLURM, a TPU pod, Kubernetes or Open MPI gives each process.
 
     Raises:
-        UserError: only some of the three are given, or the coordinator cannot be reached.
+        UserError: only some of the three are given, or besides a cluster, or the coordinator cannot be reached.
     """
     given = [value is not None for value in (coordinator, num_processes, process_id)]
-    if not any(given):
+    if cluster and any(given):
+        raise UserError("--cluster takes --coordinator, --num_processes and --process_id from the environment; leave them out")
+    if not cluster and not any(given):
         return
-    if not all(given):
+    if not cluster and not all(given):
         raise UserError("several hosts need all of --coordinator=HOST:PORT, --num_processes=N and --process_id=0..N-1")
-    if not 0 <= process_id < num_processes:
+    if not cluster and not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must be from 0 to {num_processes - 1} (--num_processes={num_processes})")
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator, num_processes, process_id, heartbeat_timeout_seconds=SECONDS_TO_NOTICE_A_DEAD_HOST
+        )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(
-            f"--coordinator={coordinator}: cannot join process {process_id} of {num_processes}: {reason}"
-        ) from error
+        who = "--cluster" if cluster else f"--coordinator={coordinator}"
+        process = "the processes" if cluster else f"process {process_id} of {num_processes}"
+        raise UserError(f"{who}: cannot join {process}: {reason}") from error
+
+
+@contextmanager
+def leaving_the_dead() -> Iterator[None]:
+    """End this process with one line when another process of the run has died; does nothing in a run of one process.
+
+    What would follow otherwise waits for the dead: the end of a save, the end of JAX itself. Checkpoints are written under
+    another name first, so leaving at once damages none.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = str(error).strip().splitlines()[0][:200]
+        print(
+            f"error: process {jax.process_index()} of {jax.process_count()} stops, as another has died or cannot be reached "
+            f"({reason}); start all of them again with the same commands, and the run continues from its newest checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(EXIT_ABANDONED)
 
 
 def device_count() -> int:

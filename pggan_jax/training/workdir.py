@@ -33,6 +33,11 @@ class Workdir:
         return self.path / "stats.jsonl"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / "lock"
+
+    @property
     def reals(self) -> Path:
         """A grid of real images."""
         return self.path / "reals.png"
@@ -102,7 +107,7 @@ def check_workdir(path: Path, config: Config, *, allow_config_change: bool) -> l
                     "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
                 )
             return changes
-        if any(path.iterdir()):
+        if any(entry != workdir.lock for entry in path.iterdir()):
             raise UserError(
                 f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
             )
