@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,8 @@ from pggan_jax.config_io import replace_setting, to_json
 from pggan_jax.errors import UserError
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training import parallel
-from pggan_jax.training.checkpoint import Checkpoints, Position, state_digest
+from pggan_jax.training.checkpoint import Checkpoints
+from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import create_train_state
 from pggan_jax.training.trained import load_trained
 
@@ -53,10 +55,10 @@ class TestSaveAndRestore:
     def test_everything_comes_back(self, tmp_path, state, networks):
         checkpoints = Checkpoints(tmp_path / "checkpoints")
         checkpoints.save(parallel.replicate(state), position_at(160))
-        checkpoints.wait()
+        assert checkpoints.finish() == []
         found, position = checkpoints.restore(160, abstract_for(networks))
         jax.tree.map(np.testing.assert_array_equal, found, state)
-        assert position == Position(**{**position_at(160).__dict__, "digest": state_digest(state)})
+        assert position == replace(position_at(160), digest=state_digest(state)).sealed()
         checkpoints.close()
 
     def test_a_state_may_be_donated_while_it_is_saved(self, tmp_path, state, networks):
@@ -68,7 +70,7 @@ class TestSaveAndRestore:
             checkpoints.save(now, position_at(images_seen))
             for _ in range(3):
                 now = change(now)
-        checkpoints.wait()
+        assert checkpoints.finish() == []
         for index, images_seen in enumerate((16, 32, 48)):
             found, _ = checkpoints.restore(images_seen, abstract_for(networks))
             jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b * 8**index), found, state)  # noqa: B023
@@ -154,13 +156,16 @@ class TestDamage:
         workdir = copy_of(finished, tmp_path)
         checkpoint = workdir / "checkpoints" / str(TOTAL)
         damage(checkpoint)
-        for read in (lambda: load_trained(workdir), lambda: run_small(workdir, labelled_config())):
+        for read, start in (
+            (lambda: load_trained(workdir), f"{checkpoint}: "),
+            (lambda: run_small(workdir, labelled_config()), f"no checkpoint of 1 can be restored: {checkpoint}: "),
+        ):
             with pytest.raises(UserError, match="cannot be restored") as caught:
                 read()
             message = str(caught.value)
             assert "\n" not in message
-            assert message.startswith(f"{checkpoint}: ")
-            assert "move this folder away" in message
+            assert message.startswith(start)
+        assert checkpoint.exists(), "nothing is moved where nothing is good"
 
     def test_no_flipped_byte_restores_another_state(self, finished, tmp_path):
         """Orbax notices few of them; the digest notices the rest. Bytes that nothing refers to do no harm."""

@@ -11,7 +11,8 @@ from pggan_jax.config_io import replace_setting
 from pggan_jax.errors import UserError
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training import parallel
-from pggan_jax.training.parallel import check_batches, deal
+from pggan_jax.training.dealing import deal
+from pggan_jax.training.parallel import check_batches
 from pggan_jax.training.state import create_train_state
 from pggan_jax.training.step import Batch, Controls, make_train_call
 

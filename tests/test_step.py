@@ -50,7 +50,8 @@ class Trainer:
         controls = Controls(alpha * full, learning_rate * full, ema_decay * full, np.uint32(3))
         state = jax.tree.map(np.array, state)  # a donated buffer must not be the caller's
         state, sums = self.call(state, batch, self.loader.class_table(), controls, np.int32(steps if count is None else count))
-        return jax.device_get(state), dict(zip(METRICS, np.asarray(sums), strict=True))
+        names = *METRICS, "skipped_in_a_row"
+        return jax.device_get(state), dict(zip(names, np.asarray(sums), strict=True))
 
 
 def config_of(**changes):
@@ -97,7 +98,7 @@ class TestCounters:
     def test_a_padded_call_makes_only_the_steps_asked_for(self, trainer):
         """Three single steps, and a call of four of which three count, agree."""
         state = trainer.start()
-        total = np.zeros(len(METRICS))
+        total = np.zeros(len(METRICS) + 1)
         for _ in range(3):
             state, metrics = trainer(state)
             total += list(metrics.values())

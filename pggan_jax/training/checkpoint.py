@@ -6,11 +6,10 @@ restores on any number of devices. Arrays are restored at the resolution they we
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,50 +21,11 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from pggan_jax.errors import UserError
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
+from pggan_jax.training.keeping import NewestGood
+from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import TrainState
 
 _REASONS_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stood when it was saved, beside the state itself.
-
-    Attributes:
-        images_seen: real images shown to the critic.
-        resolution: of the saved networks.
-        alpha: weight of their newest layers.
-        channels: colour channels of their images.
-        label_size: length of their labels, 0 for none.
-        tick_sums: metric sums of the unfinished tick, in the order of `step.METRICS`.
-        tick_steps: iterations in those sums.
-        tick_skipped: the state's count of skipped updates when the tick began.
-        skipped_in_a_row: iterations up to this one in which an update was skipped.
-        rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
-        digest: sha256 over all leaves of the state.
-    """
-
-    images_seen: int
-    resolution: int
-    alpha: float
-    channels: int
-    label_size: int
-    tick_sums: list[float] = field(default_factory=list)
-    tick_steps: int = 0
-    tick_skipped: int = 0
-    skipped_in_a_row: int = 0
-    rollbacks: int = 0
-    digest: str = ""
-
-
-def state_digest(state: TrainState) -> str:
-    """sha256 over path, type, shape and bytes of every leaf, in the order of the tree; `state` on the host or on devices."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
 
 
 class Checkpoints:
@@ -73,13 +33,14 @@ class Checkpoints:
 
     Args:
         directory: usually WORKDIR/checkpoints.
-        keep_last: how many of the newest to keep; None keeps all.
+        keep_last: how many of the newest to keep; None keeps all. The newest from before a trouble is kept besides.
         keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
         read_only: open an existing folder without changing it.
     """
 
     def __init__(self, directory: Path, *, keep_last: int | None = None, keep_every_kimg: float = 0.0, read_only: bool = False):
-        policies: list[preservation_policy.PreservationPolicy] = [preservation_policy.LatestN(keep_last)]
+        self._newest_good = NewestGood()
+        policies = [preservation_policy.LatestN(keep_last), self._newest_good]
         if keep_every_kimg:
             interval = max(1, round(keep_every_kimg * 1000))
             policies.append(preservation_policy.EveryNSteps(interval, exact_interval=False))
@@ -90,6 +51,7 @@ class Checkpoints:
         self._read_only = read_only
         self._had_folder = self.directory.is_dir()
         self._saving = 0
+        self._last_failure = ""
         self._finished = FinishedFiles(self.directory)
         self._open()
 
@@ -122,8 +84,10 @@ class Checkpoints:
         Raises:
             UserError: the folder has vanished or can no longer be written.
         """
-        position = Position(**{**asdict(position), "digest": state_digest(parallel.to_host(state))})
+        position = replace(position, digest=state_digest(parallel.to_host(state))).sealed()
         failures = self.finish()
+        self._last_failure = ""
+        self._newest_good.note(position)
         try:
             self._manager.save(
                 position.images_seen,
@@ -163,7 +127,8 @@ class Checkpoints:
         self._open()
         newest = self.all_images_seen()
         kept = f"the newest checkpoint is that of kimg {newest[-1] / 1000:g}" if newest else "there is no checkpoint yet"
-        return f"the checkpoint of kimg {images_seen / 1000:g} could not be saved ({_first_line(error)}); {kept}"
+        self._last_failure = f"the checkpoint of kimg {images_seen / 1000:g} could not be saved ({_first_line(error)}); {kept}"
+        return self._last_failure
 
     def position(self, images_seen: int) -> Position:
         """What a checkpoint says of itself, without reading the state.
@@ -176,9 +141,15 @@ class Checkpoints:
             raise self._damaged(images_seen, difference)
         try:
             restored = self._manager.restore(images_seen, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
-            return Position(**restored["position"])
+            position = Position(**restored["position"])
         except Exception as error:
             raise self._damaged(images_seen, _first_line(error)) from error
+        if position.seal != position.sealed().seal:
+            raise self._damaged(images_seen, "its position does not have the digest it was saved with")
+        if position.images_seen != images_seen:
+            raise self._damaged(images_seen, f"it is the checkpoint of kimg {position.images_seen / 1000:g} under another name")
+        self._newest_good.note(position)
+        return position
 
     def restore(self, images_seen: int, abstract_state: Callable[[int], TrainState]) -> tuple[TrainState, Position]:
         """Read a checkpoint and verify it.
@@ -290,10 +261,11 @@ class Checkpoints:
         """Wait for a save under way.
 
         Raises:
-            UserError: it has failed.
+            UserError: the last save has failed, now or earlier.
         """
-        for failure in self.finish():
-            raise UserError(f"{failure}; free some space, and the same command continues from there")
+        self.finish()
+        if self._last_failure:
+            raise UserError(f"{self._last_failure}; free some space, and the same command continues from there")
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,10 @@ _TOLD = ("kimg", "resolution", "alpha", "loss_g", "loss_d", "gradient_penalty")
 
 
 class DivergedError(Exception):
-    """So many iterations in a row had an update whose gradient was not finite that the run cannot go on."""
+    """So many iterations in a row had an update whose gradient was not finite that the run cannot go on.
+
+    Its text is where the run stood, such as "8x8 fade, alpha 0.250".
+    """
 
 
 def seed_after(seed: int, rollbacks: int) -> int:
@@ -24,12 +27,13 @@ def seed_after(seed: int, rollbacks: int) -> int:
     return (seed + rollbacks * _SPREAD) % 2**32
 
 
-def describe_divergence(config: Config, state: TrainState, last_record: Mapping[str, Any]) -> str:
+def describe_divergence(config: Config, state: TrainState, where: str, last_record: Mapping[str, Any]) -> str:
     """In one line: how many updates, which leaf was the first, where the run stood, and its last statistics.
 
     Args:
         config: of the run.
         state: after the last call, on the host.
+        where: stage and alpha of that call.
         last_record: the last line of stats.jsonl; may be empty.
     """
     leaves = [
@@ -43,8 +47,8 @@ def describe_divergence(config: Config, state: TrainState, last_record: Mapping[
     told = ", ".join(f"{name} {last_record[name]:.4g}" for name in _TOLD if name in last_record) or "none yet"
     return (
         f"{int(state.skipped_in_a_row)} iterations in a row had no finite gradient (run.patience = {config.run.patience}); "
-        f"first not finite: {' and '.join(leaves)}; at kimg {int(state.images_seen) / 1000:.1f}; last statistics: {told}; "
-        "a lower schedule.learning_rate helps most often"
+        f"first not finite: {' and '.join(leaves)}; at kimg {int(state.images_seen) / 1000:.1f}, {where}; "
+        f"last statistics: {told}; a lower schedule.learning_rate helps most often"
     )
 
 

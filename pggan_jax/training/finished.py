@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pggan_jax.files import write_atomically
@@ -28,11 +29,12 @@ class FinishedFiles:
         return self._path.exists()
 
     def note(self, checkpoints: Sequence[int]) -> None:
-        """Put those checkpoints on record, and forget all others."""
+        """Put those checkpoints on record, and forget all others; where there is no space for that, the next time."""
         known = self._read()
         sizes = {str(one): known.get(str(one)) or self._sizes(one) for one in checkpoints}
         if sizes and sizes != known:
-            write_atomically(self._path, json.dumps(sizes).encode())
+            with suppress(OSError):
+                write_atomically(self._path, json.dumps(sizes).encode())
 
     def differences(self, checkpoint: int) -> Iterator[str]:
         """What has become of the files of a checkpoint since, such as "its file state/x is missing"."""
@@ -46,7 +48,7 @@ class FinishedFiles:
     def _read(self) -> dict[str, dict[str, int]]:
         try:
             return dict(json.loads(self._path.read_text()))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return {}
 
     def _sizes(self, checkpoint: int) -> dict[str, int]:

@@ -24,7 +24,7 @@ from pggan_jax.training.program import Program, build_program
 from pggan_jax.training.resume import Beginning, position_at, restore_or_create, roll_back
 from pggan_jax.training.snapshots import Snapshots
 from pggan_jax.training.state import grow_train_state, reset_moments
-from pggan_jax.training.workdir import Workdir, check_workdir, claim_workdir, store_config
+from pggan_jax.training.workdir import Workdir, check_workdir, claim_workdir, new_run_disclaimed, store_config
 
 STOP_DELAY = 2
 """Calls after which a run over several hosts answers a stop request."""
@@ -83,6 +83,7 @@ def train(
         def claim() -> list[str]:
             check_workdir(workdir, config, allow_config_change=allow_config_change)
             held.enter_context(WorkdirLock(paths.lock))
+            held.enter_context(new_run_disclaimed(workdir))
             return claim_workdir(workdir, config, allow_config_change=allow_config_change)
 
         changes = parallel.on_first_process(claim, otherwise=[])
@@ -118,9 +119,8 @@ class _Run:
 
     def close(self) -> None:
         """Finish a save under way; release files and listeners."""
-        self.checkpoints.close()
-        self.counter.close()
-        self.log.close()
+        with closing(self.log), closing(self.counter):
+            self.checkpoints.close()
 
     def _begin_at(self, beginning: Beginning) -> None:
         """Stand where the next call will be the first."""
@@ -131,7 +131,7 @@ class _Run:
         self.state = parallel.replicate(beginning.state)
         self.start, self.rollbacks = position.images_seen, position.rollbacks
         self.meter = TickMeter(position)
-        self.stats.forget_after(self.start)
+        self.stats.begin_at(self.start, position.unwritten)
         noise_seed = seed_after(self.config.run.seed, self.rollbacks)
         self.feed = Feed(self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed)
 
@@ -155,9 +155,9 @@ class _Run:
             bar = telemetry.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)
             try:
                 return self._train_on(should_stop, vote, bar)
-            except DivergedError:
+            except DivergedError as diverged:
                 bar.close()
-                self._roll_back()
+                self._roll_back(str(diverged))
             finally:
                 bar.close()
 
@@ -178,8 +178,7 @@ class _Run:
                     arguments = batch, self.class_table, controls, np.int32(call.steps)
                     self.state, sums = self.program.train_call(self.state, *arguments)
                 self.meter.add(sums, steps=call.steps, images=call.end - call.start)
-                if self.meter.skipped_in_a_row >= self.config.run.patience:
-                    raise DivergedError
+                self._check_divergence(call)
                 bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))
                 is_stopping = vote(should_stop()) and call.end < total
                 if call.end == call.tick.end:
@@ -188,17 +187,24 @@ class _Run:
                     self._save(call)
                 if is_stopping:
                     self.checkpoints.require_saved()
+                    self.stats.write_rest()
                     self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
                     return False
+        self.stats.write_rest()
         return True
 
-    def _roll_back(self) -> None:
+    def _check_divergence(self, call: Call) -> None:
+        """After each call, by what is known then; before whatever is written, by all there is to know."""
+        if self.meter.skipped_in_a_row >= self.config.run.patience:
+            raise DivergedError(f"{call.stage.name}, alpha {self._alpha(call):.3f}")
+
+    def _roll_back(self, where: str) -> None:
         """After a divergence: to the last good checkpoint, with other noise.
 
         Raises:
             UserError: it has been done often enough; the message is the report.
         """
-        report = describe_divergence(self.config, parallel.to_host(self.state), self.last_record)
+        report = describe_divergence(self.config, parallel.to_host(self.state), where, self.last_record)
         if self.rollbacks >= self.config.run.max_rollbacks:
             raise UserError(f"the run has diverged and stopped after {self.rollbacks} rollbacks: {report}")
         self.log(f"WARNING: the run has diverged: {report}")
@@ -260,7 +266,8 @@ class _Run:
         return self.schedule.at(call.end - call.stage.images_per_step).alpha
 
     def _save(self, call: Call) -> None:
-        tick = self.meter.unfinished()
+        tick = self.meter.unfinished() | {"unwritten": self.stats.unwritten}
+        self._check_divergence(call)
         with self.clock.phase("save"):
             position = position_at(
                 self.loader, call.end, call.stage.resolution, alpha=self._alpha(call), rollbacks=self.rollbacks, **tick
@@ -283,6 +290,7 @@ class _Run:
         """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
         images_in_process = self.meter.images_in_process
         metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
+        self._check_divergence(call)
         self.clock.add("compile", self.counter.lap())
         if self.is_main:
             with self.clock.phase("snapshot"), self._going_on_without("its picture"):

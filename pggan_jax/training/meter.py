@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pggan_jax.training.checkpoint import Position
+from pggan_jax.training.position import Position
 from pggan_jax.training.step import METRICS
 
 CALLS_IN_FLIGHT = 2

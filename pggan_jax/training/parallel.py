@@ -24,6 +24,7 @@ from pggan_jax.config import Config
 from pggan_jax.config_rules import problem
 from pggan_jax.errors import UserError
 from pggan_jax.schedule import Schedule
+from pggan_jax.training.dealing import deal, possible_device_counts
 
 AXIS = "devices"
 _WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
@@ -270,33 +271,6 @@ def global_arrays(tree: Any) -> Any:
     return jax.tree.map(fully_replicated_host_local_array_to_global_array, tree)
 
 
-def deal(batch_size: int, *, form: str, group_size: int, devices: int) -> np.ndarray:
-    """Which samples of the global batch each device gets, so that no minibatch-stddev group is split.
-
-    Args:
-        batch_size: samples in the global batch.
-        form: `discriminator.minibatch_stddev`.
-        group_size: `discriminator.mbstd_group_size`.
-        devices: over all hosts.
-
-    Returns:
-        int64 `[devices, batch_size / devices]`; row d holds places in the global batch.
-
-    Raises:
-        ValueError: the batch, or its groups, cannot be shared out evenly.
-    """
-    if batch_size % devices:
-        raise ValueError(f"{batch_size} images cannot be shared by {devices} devices")
-    size = batch_size if form in ("whole_batch", "none") else min(group_size, batch_size)
-    groups = batch_size // size
-    if groups > 1 and groups % devices:
-        raise ValueError(f"{groups} minibatch-stddev groups of {size} cannot be shared by {devices} devices")
-    places = np.arange(batch_size)
-    if form == "strided" and groups > 1:
-        return places.reshape(size, devices, groups // devices).transpose(1, 0, 2).reshape(devices, -1)
-    return places.reshape(devices, -1)
-
-
 def local_places(config: Config, batch_size: int) -> np.ndarray:
     """This host's rows of `deal`: `[local devices, samples per device]`."""
     devices = jax.device_count()
@@ -322,18 +296,10 @@ def check_batches(config: Config, origins: Mapping[str, str] | None = None) -> N
         try:
             deal(batch_size, **stddev, devices=jax.device_count())
         except ValueError as error:
-            possible = [str(count) for count in range(1, batch_size + 1) if _can_deal(batch_size, stddev, count)]
+            possible = ", ".join(map(str, possible_device_counts(batch_size, **stddev)))
             path = "schedule.batch_size_at" if resolution in config.schedule.batch_size_at else "schedule.batch_size"
             rule = (
-                f"at {resolution}x{resolution} {error}; possible device counts: {', '.join(possible)} "
+                f"at {resolution}x{resolution} {error}; possible device counts: {possible} "
                 "(or change the batch size, or set discriminator.minibatch_stddev=whole_batch)"
             )
             raise problem(path, batch_size, rule, origins) from None
-
-
-def _can_deal(batch_size: int, stddev: dict[str, Any], devices: int) -> bool:
-    try:
-        deal(batch_size, **stddev, devices=devices)
-    except ValueError:
-        return False
-    return True

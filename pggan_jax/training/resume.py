@@ -11,7 +11,8 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
 from pggan_jax.networks.growth import GrowthReport, transfer
 from pggan_jax.schedule import Schedule
-from pggan_jax.training.checkpoint import Checkpoints, Position
+from pggan_jax.training.checkpoint import Checkpoints
+from pggan_jax.training.position import Position
 from pggan_jax.training.program import networks_for
 from pggan_jax.training.state import TrainState, abstract_train_state, create_train_state
 from pggan_jax.training.trained import Trained, load_trained

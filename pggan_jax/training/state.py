@@ -32,7 +32,7 @@ class TrainState:
         lsgan_average: running average that drives LSGAN's noise, 0 in other games.
         skipped_generator, skipped_discriminator: updates left out because a gradient was not finite (int32).
         bad_leaf_generator, bad_leaf_discriminator: number of the leaf that made the last such update be left out, the first
-            one in the order of the tree; -1 if there was none yet (int32).
+            one in the order of the tree; -1 if there was none since the last iteration without (int32).
         skipped_in_a_row: iterations up to this one in which an update was left out (int32).
     """
 

@@ -122,8 +122,14 @@ def _iteration(
     state, generator_loss = _update_generator(config, networks, state, class_table, generator_draws, controls)
     metrics = jnp.append(critic_metrics / config.schedule.critic_steps, generator_loss)
     was_skipped = state.skipped_discriminator + state.skipped_generator > skipped_before
-    in_a_row = jnp.where(was_skipped, state.skipped_in_a_row + 1, 0)
-    return state.replace(step=state.step + 1, skipped_in_a_row=in_a_row), mean_over_devices(metrics)
+    # What went wrong once and passed must not be told as the cause of what goes wrong later.
+    state = state.replace(
+        step=state.step + 1,
+        skipped_in_a_row=jnp.where(was_skipped, state.skipped_in_a_row + 1, 0),
+        bad_leaf_discriminator=jnp.where(was_skipped, state.bad_leaf_discriminator, -1),
+        bad_leaf_generator=jnp.where(was_skipped, state.bad_leaf_generator, -1),
+    )
+    return state, mean_over_devices(metrics)
 
 
 def _update_critic(

@@ -159,7 +159,8 @@ class Log:
     def close(self) -> None:
         """Close log.txt."""
         if self._file:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
 
 
 class StatsLog:
@@ -173,12 +174,30 @@ class StatsLog:
         self._path = path
         self._unwritten = ""
 
-    def forget_after(self, images_seen: int) -> None:
-        """Drop lines of ticks beyond so many images: the run will come to them again."""
-        self._unwritten = ""
-        if self._path and self._path.exists():
-            kept = [line for line in self._path.read_text().splitlines() if _images_seen(line) <= images_seen]
-            write_atomically(self._path, "".join(f"{line}\n" for line in kept).encode())
+    @property
+    def unwritten(self) -> str:
+        """Lines that there was no space for."""
+        return self._unwritten
+
+    def begin_at(self, images_seen: int, unwritten: str = "") -> None:
+        """Drop lines of ticks beyond so many images, as the run will come to them again, and add what the file lacks.
+
+        Args:
+            images_seen: where the run stands.
+            unwritten: lines that there was no space for when it stood there before.
+        """
+        if not self._path:
+            return
+        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+        kept = _lines_until(images_seen, text)
+        if kept != text:
+            write_atomically(self._path, kept.encode())
+        lacking = _lines_until(images_seen, unwritten + self._unwritten).splitlines()
+        written = {_images_seen(line) for line in kept.splitlines()}
+        by_images = {_images_seen(line): f"{line}\n" for line in lacking}
+        self._unwritten = "".join(line for images, line in sorted(by_images.items()) if images not in written)
+        with suppress(OSError):
+            self.write_rest()
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one tick; numbers that are not finite become null, as JSON has no word for them."""
@@ -187,8 +206,21 @@ class StatsLog:
                 key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
             }
             self._unwritten += json.dumps(clean) + "\n"
+            self.write_rest()
+
+    def write_rest(self) -> None:
+        """Write the lines that there was no space for; does nothing if there are none.
+
+        Raises:
+            OSError: there still is none. The lines are kept for another attempt.
+        """
+        if self._path and self._unwritten:
             append_durably(self._path, self._unwritten.encode())
             self._unwritten = ""
+
+
+def _lines_until(images_seen: int, text: str) -> str:
+    return "".join(f"{line}\n" for line in text.splitlines() if _images_seen(line) <= images_seen)
 
 
 def _images_seen(line: str) -> float:

@@ -13,7 +13,8 @@ from pggan_jax.config import Config
 from pggan_jax.errors import UserError
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.networks.build import Networks, build_networks
-from pggan_jax.training.checkpoint import Checkpoints, Position
+from pggan_jax.training.checkpoint import Checkpoints
+from pggan_jax.training.position import Position
 from pggan_jax.training.state import TrainState, abstract_train_state
 from pggan_jax.training.workdir import Workdir
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +76,23 @@ def claim_workdir(path: Path, config: Config, *, allow_config_change: bool) -> l
         except OSError as error:
             raise _cannot_be_written(path, error) from error
     return changes
+
+
+@contextmanager
+def new_run_disclaimed(path: Path) -> Iterator[None]:
+    """If a run that is new in this folder is refused before it has begun, remove what claims the folder for its settings."""
+    workdir = Workdir(path)
+    is_new = not workdir.config.exists()
+    try:
+        yield
+    except UserError:
+        has_begun = workdir.stats.exists() or workdir.reals.exists()
+        if is_new and not has_begun:
+            with suppress(OSError):
+                workdir.checkpoints.rmdir()
+                workdir.log.unlink()
+                workdir.config.unlink()
+        raise
 
 
 def _cannot_be_written(path: Path, error: OSError) -> UserError:

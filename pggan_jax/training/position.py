@@ -1,0 +1,62 @@
+"""Where a run stands, as its checkpoints tell it beside the state, and the sums by which both are verified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+
+import jax
+import numpy as np
+
+from pggan_jax.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stood when it was saved, beside the state itself.
+
+    Attributes:
+        images_seen: real images shown to the critic.
+        resolution: of the saved networks.
+        alpha: weight of their newest layers.
+        channels: colour channels of their images.
+        label_size: length of their labels, 0 for none.
+        tick_sums: metric sums of the unfinished tick, in the order of `step.METRICS`.
+        tick_steps: iterations in those sums.
+        tick_skipped: the state's count of skipped updates when the tick began.
+        skipped_in_a_row: iterations up to this one in which an update was skipped.
+        rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
+        unwritten: lines that stats.jsonl still lacks, as there was no space for them.
+        digest: sha256 over all leaves of the state.
+        seal: sha256 over everything above.
+    """
+
+    images_seen: int
+    resolution: int
+    alpha: float
+    channels: int
+    label_size: int
+    tick_sums: list[float] = field(default_factory=list)
+    tick_steps: int = 0
+    tick_skipped: int = 0
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
+    unwritten: str = ""
+    digest: str = ""
+    seal: str = ""
+
+    def sealed(self) -> Position:
+        """The same with its seal."""
+        fields = {name: value for name, value in asdict(self).items() if name != "seal"}
+        return Position(**fields, seal=hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest())
+
+
+def state_digest(state: TrainState) -> str:
+    """sha256 over path, type, shape and bytes of every leaf, in the order of the tree; `state` on the host or on devices."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
