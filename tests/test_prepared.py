@@ -10,7 +10,7 @@ from array_source import ArraySource, noise
 
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepare import prepare
-from pggan_jax.data.prepared import PreparedSource, is_prepared, open_prepared
+from pggan_jax.data.prepared import PreparedSource, open_prepared
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sources import open_source
 from pggan_jax.errors import UserError
@@ -45,8 +45,6 @@ class TestOpen:
         assert prepared.is_square
         assert isinstance(prepared.level(16), np.memmap)
         assert prepared.damaged_files() == []
-        assert is_prepared(folder)
-        assert not is_prepared(folder.parent)
 
     def test_absent(self, tmp_path):
         message = refusal(open_prepared, tmp_path / "out")
