@@ -456,6 +456,17 @@ class TestCopies:
         seen.add(ArchiveSource(str(path)).fingerprint())
         assert len(seen) == 6
 
+    def test_fingerprint_tells_that_the_archive_changed_since_it_was_opened(self, tmp_path):
+        path = pack(tmp_path / "x.zip", {"1.png": b"1"})
+        source = ArchiveSource(str(path))
+        before = source.fingerprint()
+        assert source.fingerprint() == before
+        os.utime(path, (1, 1))
+        assert source.fingerprint() != before
+        path.unlink()
+        with pytest.raises(UserError, match="cannot be read any more"):
+            source.fingerprint()
+
 
 def test_checksums_are_those_of_zlib(tmp_path):
     path = pack(tmp_path / "x.zip", {"1.png": b"1"})
