@@ -98,7 +98,9 @@ def test_dry_run_writes_nothing(launch, images, tmp_path, monkeypatch, enough):
 
 def test_other_shapes_channels_and_limits(launch, images, tmp_path):
     words = ["--base_shape=5x4", "--channels=1", "--max_images=3", "--crop=none", "--resample=box", "--workers=1"]
-    assert launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'out'}", *words)[0] == 0
+    status, out, _ = launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'out'}", *words)
+    assert status == 0
+    assert "train with" not in out, "networks start at 4x4"
     prepared = open_prepared(tmp_path / "out")
     assert [prepared.level(size).shape for size in prepared.resolutions] == [(3, 10, 8, 1), (3, 5, 4, 1)]
     assert json.loads((tmp_path / "out/info.json").read_text())["options"]["resample"] == "box"
