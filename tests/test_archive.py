@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
+from test_folder import reason_for
 
 from pggan_jax.data import collection
 from pggan_jax.data.archive import ArchiveSource
@@ -61,15 +62,6 @@ def outcome_of(source, index):
         return source.read(index)
     except UnusableImageError as error:
         return str(error)
-
-
-def reason_for(source, index=0):
-    with pytest.raises(UnusableImageError) as caught:
-        source.read(index)
-    reason = str(caught.value)
-    assert source.item_name(index) not in reason
-    assert "\n" not in reason
-    return reason
 
 
 def refusal_of(path):
