@@ -15,10 +15,8 @@ edge of a photograph, which are enlarged and padded; such a process needs about 
 
 from __future__ import annotations
 
-import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pggan_jax.data.celebahq import read_landmarks, render
+from pggan_jax.data.workers import default_workers, ordered_map
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
 from pggan_jax.images import encode_png
@@ -44,7 +43,6 @@ flags.DEFINE_integer("size", 1024, "side of the finished pictures in pixels", lo
 flags.DEFINE_integer("workers", None, "processes; one per core without it", lower_bound=1)
 
 _OVERSAMPLING = 4  # 4096 for 1024
-_BLOCK = 1000  # photographs in the queue of the processes, so that it stays small
 _FAILURES_SHOWN = 10
 _EXIT_FAILURES, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
@@ -56,7 +54,6 @@ class Portrait:
     photo: Path
     landmarks: np.ndarray
     out: Path
-    size: int
 
 
 def choose_names(known: dict[str, np.ndarray], wanted: Path | None) -> list[str]:
@@ -103,18 +100,18 @@ def list_portraits() -> list[Portrait]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out={out}: {error.strerror}; give a folder that can be written to") from None
-    return [Portrait(folder / name, landmarks[name], out / f"{Path(name).stem}.png", FLAGS.size) for name in names]
+    return [Portrait(folder / name, landmarks[name], out / f"{Path(name).stem}.png") for name in names]
 
 
-def make_portrait(portrait: Portrait) -> str:
-    """Make one picture; returns why this photograph cannot be used, empty if it could.
+def make_portrait(size: int, portrait: Portrait) -> str:
+    """Make one picture, `size` pixels wide and high; returns why this photograph cannot be used, empty if it could.
 
     Raises:
         OSError: the picture cannot be written, so the next ones could not either.
     """
     try:
         with Image.open(portrait.photo) as photo:
-            face = render(photo, portrait.landmarks, size=portrait.size, transform_size=_OVERSAMPLING * portrait.size)
+            face = render(photo, portrait.landmarks, size=size, transform_size=_OVERSAMPLING * size)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files.
@@ -123,7 +120,7 @@ def make_portrait(portrait: Portrait) -> str:
     return ""
 
 
-def make_all(portraits: list[Portrait], workers: int | None) -> list[str]:
+def make_all(portraits: list[Portrait], workers: int) -> list[str]:
     """Make those that are not finished; returns what went wrong with single photographs.
 
     Raises:
@@ -131,20 +128,15 @@ def make_all(portraits: list[Portrait], workers: int | None) -> list[str]:
     """
     todo = [portrait for portrait in portraits if not portrait.out.exists()]
     failures = []
-    # Ctrl-C reaches every process; only this one answers.
-    pool = ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    results = ordered_map(make_portrait, FLAGS.size, todo, workers=workers)
+    bar = tqdm(total=len(portraits), initial=len(portraits) - len(todo), unit="img", disable=None)
     try:
-        with tqdm(total=len(portraits), initial=len(portraits) - len(todo), unit="img") as bar:
-            for start in range(0, len(todo), _BLOCK):
-                for failure in pool.map(make_portrait, todo[start : start + _BLOCK]):
-                    bar.update()
-                    failures += [failure] if failure else []
-    except BrokenProcessPool:
-        raise UserError("a process died, most likely for want of memory; use --workers=1 or a smaller --size") from None
+        with bar, closing(results):
+            for failure in results:
+                bar.update()
+                failures += [failure] if failure else []
     except OSError as error:
         raise UserError(f"--out={FLAGS.out}: {error.strerror}; mend that, and the same command continues") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
     return failures
 
 
@@ -153,7 +145,7 @@ def main(argv: list[str]) -> int:
     del argv
     try:
         portraits = list_portraits()
-        failures = make_all(portraits, FLAGS.workers)
+        failures = make_all(portraits, FLAGS.workers or default_workers())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return _EXIT_USAGE

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
+from test_folder import reason_for
 
 from pggan_jax.data import collection
 from pggan_jax.data.archive import ArchiveSource
@@ -61,15 +62,6 @@ def outcome_of(source, index):
         return source.read(index)
     except UnusableImageError as error:
         return str(error)
-
-
-def reason_for(source, index=0):
-    with pytest.raises(UnusableImageError) as caught:
-        source.read(index)
-    reason = str(caught.value)
-    assert source.item_name(index) not in reason
-    assert "\n" not in reason
-    return reason
 
 
 def refusal_of(path):
@@ -455,6 +447,17 @@ class TestCopies:
         os.utime(path, (2, 2))
         seen.add(ArchiveSource(str(path)).fingerprint())
         assert len(seen) == 6
+
+    def test_fingerprint_tells_that_the_archive_changed_since_it_was_opened(self, tmp_path):
+        path = pack(tmp_path / "x.zip", {"1.png": b"1"})
+        source = ArchiveSource(str(path))
+        before = source.fingerprint()
+        assert source.fingerprint() == before
+        os.utime(path, (1, 1))
+        assert source.fingerprint() != before
+        path.unlink()
+        with pytest.raises(UserError, match="cannot be read any more"):
+            source.fingerprint()
 
 
 def test_checksums_are_those_of_zlib(tmp_path):

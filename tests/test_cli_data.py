@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -53,6 +54,15 @@ def bad(tmp_path):
         "dog/\udcff\n.png": b"text",
     }
     return write(tmp_path / "bad", files)
+
+
+def test_names_that_the_terminal_s_encoding_lacks(launch, tmp_path, monkeypatch):
+    write(tmp_path, {f"{name}/1.png": encoded(noise(8, 8, seed=seed)) for seed, name in enumerate(("kočka", "pes"))})
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert launch("check", f"folder:{tmp_path}")[0] == 0
+    terminal.flush()
+    assert b"ko\\u010dka: 1, pes: 1" in terminal.buffer.getvalue()
 
 
 def lines_of(result, status=0):

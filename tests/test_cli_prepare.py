@@ -14,31 +14,12 @@ import numpy as np
 import pytest
 from array_source import noise
 from PIL import Image
+from test_cli import launch, one_line_error
 
-from pggan_jax import cli
 from pggan_jax.data.prepared import open_prepared
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def launch(capsys):
-    """Run a command line in this process: (exit status, stdout, stderr)."""
-
-    def run(*words):
-        capsys.readouterr()
-        module = sys.modules.get(f"pggan_jax.cli.{words[0]}")
-        if module:  # Flags keep their values from one command line to the next.
-            module.FLAGS.unparse_flags()
-            for flag in module.FLAGS:
-                module.FLAGS[flag].unparse()
-        try:
-            status = cli.main(cli.parse(["launch.py", *map(str, words)]))
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return run
+launch = launch  # a fixture
 
 
 @pytest.fixture
@@ -50,15 +31,6 @@ def images(tmp_path):
         Image.fromarray(noise(1, (20, 16), seed=index)[0]).save(path)
     (tmp_path / "images/cat/text.png").write_text("hello")
     return f"folder:{tmp_path / 'images'}"
-
-
-def refusal(result):
-    status, out, err = result
-    assert status == 2
-    assert out == ""
-    assert err.count("\n") == 1, err
-    assert err.startswith("error: ")
-    return err
 
 
 def test_a_folder_of_images(launch, images, tmp_path):
@@ -77,7 +49,9 @@ def test_a_folder_of_images(launch, images, tmp_path):
     assert hint == f"train with --set data.source=prepared:{tmp_path / 'out'} --set data.resolution=8"
     # Once more: nothing to do.
     assert launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'out'}", "--mirror", "--shuffle_seed=3")[0] == 0
-    assert "prepared with other options" in refusal(launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'out'}"))
+    assert "prepared with other options" in one_line_error(
+        launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'out'}")
+    )
 
 
 @pytest.mark.parametrize("enough", [False, True])
@@ -98,14 +72,16 @@ def test_dry_run_writes_nothing(launch, images, tmp_path, monkeypatch, enough):
 
 def test_other_shapes_channels_and_limits(launch, images, tmp_path):
     words = ["--base_shape=5x4", "--channels=1", "--max_images=3", "--crop=none", "--resample=box", "--workers=1"]
-    assert launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'out'}", *words)[0] == 0
+    status, out, _ = launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'out'}", *words)
+    assert status == 0
+    assert "train with" not in out, "networks start at 4x4"
     prepared = open_prepared(tmp_path / "out")
     assert [prepared.level(size).shape for size in prepared.resolutions] == [(3, 10, 8, 1), (3, 5, 4, 1)]
     assert json.loads((tmp_path / "out/info.json").read_text())["options"]["resample"] == "box"
 
 
 def test_no_image_fits(launch, images, tmp_path):
-    message = refusal(launch("prepare", images, "--resolution=64", f"--out={tmp_path / 'out'}"))
+    message = one_line_error(launch("prepare", images, "--resolution=64", f"--out={tmp_path / 'out'}"))
     assert "none of 7 images is usable" in message
     assert "smaller than 64x64" in message
     assert os.listdir(tmp_path) == ["images"]
@@ -127,7 +103,7 @@ def test_no_image_fits(launch, images, tmp_path):
 )
 def test_mistakes(launch, images, words, needle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert needle in refusal(launch("prepare", images, *words))
+    assert needle in one_line_error(launch("prepare", images, *words))
     assert os.listdir(tmp_path) == ["images"]
 
 

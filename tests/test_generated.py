@@ -85,7 +85,7 @@ class TestSynthetic:
         assert images.min() < 30
         assert images.max() > 220
 
-    @pytest.mark.parametrize("argument", ["0", "-1", "many", "1.5", "1e4", "5:x", "5:-1", "5:6:7", "²", "10000000000000"])
+    @pytest.mark.parametrize("argument", ["0", "-1", "many", "1.5", "1e4", "5:x", "5:-1", "5:6:7", "²", "1000000001"])
     def test_bad_counts_and_seeds_are_refused_in_one_line(self, argument):
         with pytest.raises(
             UserError, match=r"data\.source = 'synthetic:.*give a whole number from [01] to .*50000:7"

@@ -25,6 +25,7 @@ def test_unshuffled_order_and_its_limit():
     assert Preparation(4).order(4).tolist() == [0, 1, 2, 3]
     assert Preparation(4, max_images=2).order(4).tolist() == [0, 1]
     assert Preparation(4, max_images=9).order(4).tolist() == [0, 1, 2, 3]
+    assert [Preparation(4, max_images=limit).count(4) for limit in (0, 2, 9)] == [4, 2, 4]
 
 
 def test_shapes_double_from_the_base():

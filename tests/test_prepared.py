@@ -6,14 +6,13 @@ import pickle
 
 import numpy as np
 import pytest
-from array_source import ArraySource, noise
+from array_source import ArraySource, noise, refusal
 
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepare import prepare
-from pggan_jax.data.prepared import PreparedSource, is_prepared, open_prepared
+from pggan_jax.data.prepared import PreparedSource, open_prepared
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sources import open_source
-from pggan_jax.errors import UserError
 
 CLASSES = ("a", "b")
 
@@ -23,14 +22,6 @@ def folder(tmp_path):
     source = ArraySource(noise(20, 16), np.arange(20) % 2, CLASSES, bad=frozenset([3]))
     prepare(source, Preparation(16), tmp_path / "out")
     return tmp_path / "out"
-
-
-def refusal(function, *args, **kwargs):
-    with pytest.raises(UserError) as caught:
-        function(*args, **kwargs)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def edit_info(folder, **changes):
@@ -45,8 +36,6 @@ class TestOpen:
         assert prepared.is_square
         assert isinstance(prepared.level(16), np.memmap)
         assert prepared.damaged_files() == []
-        assert is_prepared(folder)
-        assert not is_prepared(folder.parent)
 
     def test_absent(self, tmp_path):
         message = refusal(open_prepared, tmp_path / "out")

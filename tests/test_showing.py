@@ -49,7 +49,14 @@ class TestEqualImages:
         other[7, 7, 2] ^= 1
         for first, second in ((pixels, other), (encoded(pixels), encoded(other)), (pixels, pixels[:4]), (pixels, b"text")):
             assert not self.equal(first, second)
-        assert not self.equal(b"text", b"text")
+
+    def test_what_cannot_be_decoded_equals_its_exact_copy(self):
+        cut = encoded(noise(40, 40))[:900]
+        assert self.equal(b"text", b"text")
+        assert self.equal(cut, bytes(bytearray(cut)))
+        assert not self.equal(b"text", b"test")
+        assert not self.equal(cut, encoded(noise(40, 40)))
+        assert not self.equal("cannot be read", "cannot be read")
 
     def test_arrays_that_cannot_be_shown(self):
         assert self.equal(noise(4, 4, 7), noise(4, 4, 7))

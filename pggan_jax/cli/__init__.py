@@ -82,6 +82,8 @@ def main(parsed: Parsed) -> int:
     name, values, arguments = parsed
     # Orbax reports every file it writes, warns of choices that are made here on purpose, and repeats errors that are told here.
     logging.set_verbosity(logging.FATAL)
+    # Names of files and classes may hold letters that the terminal's encoding lacks.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return importlib.import_module(f"pggan_jax.cli.{name}").run(values, *arguments) or 0
     except UserError as error:

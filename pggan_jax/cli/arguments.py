@@ -70,6 +70,17 @@ def define_preparation_flags(values: flags.FlagValues, *, default_resolution: in
     )
 
 
+def define_drawn_size_flag(values: flags.FlagValues) -> None:
+    """Add --resolution of the commands that take images as they are."""
+    flags.DEFINE_integer(
+        "resolution",
+        0,
+        "size at which digits, photos and synthetic are drawn, or the level of tfrecords",
+        flag_values=values,
+        lower_bound=0,
+    )
+
+
 def define_workers_flag(values: flags.FlagValues) -> None:
     """Add --workers."""
     flags.DEFINE_integer(

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from absl import flags
 
+from pggan_jax.cli.arguments import define_drawn_size_flag
+
 ARGUMENTS = ("SOURCE_A", "SOURCE_B")
 FLAGS = flags.FlagValues()
 flags.DEFINE_boolean("ignore_labels", False, "compare pixels alone", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "resolution",
-    0,
-    "size at which digits, photos and synthetic are drawn, or the level of tfrecords",
-    flag_values=FLAGS,
-    lower_bound=0,
-)
+define_drawn_size_flag(FLAGS)
 
 
 def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:

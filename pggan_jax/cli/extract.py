@@ -10,19 +10,13 @@ import json
 
 from absl import flags
 
-from pggan_jax.cli.arguments import folder
+from pggan_jax.cli.arguments import define_drawn_size_flag, folder
 from pggan_jax.errors import UserError
 
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "folder to write; must be absent or empty", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "resolution",
-    0,
-    "size at which digits, photos and synthetic are drawn, or the level of tfrecords",
-    flag_values=FLAGS,
-    lower_bound=0,
-)
+define_drawn_size_flag(FLAGS)
 flags.DEFINE_integer("max_images", 0, "write at most so many; 0 writes all", flag_values=FLAGS, lower_bound=0)
 
 

@@ -70,7 +70,6 @@ def run(values: flags.FlagValues, source_name: str) -> None:
             f"left out {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {examples(skipped)} "
             f"(all in {out / 'info.json'})"
         )
-    print(
-        f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}\n"
-        f"train with --set data.source=prepared:{out} --set data.resolution={preparation.resolution}"
-    )
+    print(f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}")
+    if prepared.is_square:
+        print(f"train with --set data.source=prepared:{out} --set data.resolution={preparation.resolution}")

@@ -45,7 +45,6 @@ class ArchiveSource(ImageCollection):
         try:
             with open(path, "rb") as opened:
                 images, label_files, repeats = _list_members(opened, sieve)
-                self._changed = os.fstat(opened.fileno()).st_mtime_ns
         except OSError as error:
             raise refusal(name, f"cannot be read ({error.strerror}); allow it with chmod +r or copy it again") from None
         except BadArchiveError as error:
@@ -65,9 +64,21 @@ class ArchiveSource(ImageCollection):
     def _content(self, index: int) -> bytes:
         return _unpack(self._file, self._member(index))
 
+    def fingerprint(self) -> str:
+        """Of the list of members, and of when the archive was written last: a repaired one may have the same list.
+
+        Raises:
+            UserError: it is no longer there.
+        """
+        try:
+            written = self._file.written()
+        except OSError as error:
+            raise refusal(self.name, f"cannot be read any more ({error.strerror}); put it back") from None
+        return f"{super().fingerprint()} {written}"
+
     def _state(self, index: int) -> bytes:
-        """What the list says of the member, and when the archive was written: a repaired one may have the same list."""
-        return self._member(index) + str(self._changed).encode()
+        """What the list says of the member, its checksum included."""
+        return self._member(index)
 
     def _member(self, index: int) -> bytes:
         return self._members[index * _MEMBER.size : (index + 1) * _MEMBER.size]
@@ -85,6 +96,10 @@ class _SharedFile:
         # Two threads may open it at once; the local name keeps each one's file open while it reads.
         opened = self._opened = self._opened or open(self._path, "rb", buffering=0)  # noqa: SIM115
         return os.pread(opened.fileno(), count, offset)
+
+    def written(self) -> int:
+        """When the file of this name was changed last, in nanoseconds."""
+        return os.stat(self._path).st_mtime_ns
 
     def __getstate__(self) -> dict[str, object]:
         return {"_path": self._path, "_opened": None}

@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import NamedTuple
@@ -156,10 +157,10 @@ def check(
     at_a_time = min(_IMAGES_PER_REQUEST, 1 + len(numbers) // (_REQUESTS_PER_WORKER * max(workers, 1)))
     requests = (numbers[start : start + at_a_time] for start in range(0, len(numbers), at_a_time))
     found = Findings()
-    with tqdm(
-        total=len(numbers), desc=f"checking {source.name}", unit="img", delay=2, disable=None if progress else True
-    ) as bar:
-        for part in ordered_map(_examine, (source, frame), requests, workers=workers):
+    parts = ordered_map(_examine, (source, frame), requests, workers=workers)
+    bar = tqdm(total=len(numbers), desc=f"checking {source.name}", unit="img", delay=2, disable=None if progress else True)
+    with bar, closing(parts):
+        for part in parts:
             found.add(part)
             bar.update(sum(part.sizes.values()) + len(part.unusable))
     groups = _equal_groups(found.digests)

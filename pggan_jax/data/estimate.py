@@ -36,7 +36,7 @@ class Estimate:
 
 def estimate(source: Source, preparation: Preparation, folder: Path, *, workers: int | None = None) -> Estimate:
     """The size of a prepared folder; `preparation` as `for_source` gives it."""
-    images = len(preparation.order(len(source)))
+    images = preparation.count(len(source))
     rows = images * preparation.rows_per_image
     size = rows * preparation.bytes_per_row
     plan, slots = plan_work(source, preparation, images, workers=choose_workers(preparation, images, workers))

@@ -76,12 +76,17 @@ class Preparation:
         """Pixels of all levels, and the label."""
         return sum(height * width * self.channels for height, width in self.shapes.values()) + np.int32().nbytes
 
+    def count(self, images: int) -> int:
+        """How many of so many images are wanted."""
+        return min(images, self.max_images or images)
+
     def order(self, images: int) -> np.ndarray:
         """int64 numbers of the images wanted, in the order they are stored; shuffled as the authors' tool does (spec 4.1)."""
+        if self.shuffle_seed < 0:
+            return np.arange(self.count(images))
         order = np.arange(images)
-        if self.shuffle_seed >= 0:
-            np.random.RandomState(self.shuffle_seed).shuffle(order)
-        return order[: self.max_images] if self.max_images else order
+        np.random.RandomState(self.shuffle_seed).shuffle(order)
+        return order[: self.count(images)]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -32,11 +32,6 @@ def level_name(resolution: int) -> str:
     return f"r{resolution:04d}.npy"
 
 
-def is_prepared(folder: Path) -> bool:
-    """Whether a folder looks like a prepared one."""
-    return (folder / INFO).is_file() and (folder / level_name(4)).is_file()
-
-
 @dataclass(frozen=True)
 class PreparedFolder:
     """An opened folder; the arrays are memory maps.

@@ -43,12 +43,14 @@ def as_picture(content: bytes | np.ndarray) -> np.ndarray:
 
 
 def equal_images(first: Source, second: Source, index: int) -> bool:
-    """Whether two sources have the same pixels at a position; images that cannot be decoded equal nothing."""
+    """Whether two sources have the same pixels at a position; what cannot be decoded equals its exact copies alone."""
     try:
-        contents = first.read(index), second.read(index)
-        if all(isinstance(content, np.ndarray) for content in contents):
-            return np.array_equal(*contents)
-        return np.array_equal(*map(as_picture, contents))
+        one, other = first.read(index), second.read(index)
+        if isinstance(one, bytes) and isinstance(other, bytes) and one == other:
+            return True
+        if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+            return np.array_equal(one, other)
+        return np.array_equal(as_picture(one), as_picture(other))
     except UnusableImageError:
         return False
 

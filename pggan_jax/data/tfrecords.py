@@ -192,7 +192,7 @@ class TFRecordsSource:
             if level.resolution == wanted:
                 return level
         offered = ", ".join(str(level.resolution) for level in levels)
-        raise UserError(f"data.resolution = {resolution}: {self.name} has {offered}; set one of these, or 0 for the largest")
+        raise UserError(f"data.resolution = {resolution}: {self.name} has {offered}; set one of these")
 
     def _find_labels(self, folder: Path) -> Path | None:
         paths = sorted(folder.glob("*.labels"))
