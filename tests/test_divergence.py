@@ -5,6 +5,7 @@ The trouble is injected: one iteration's latents are not numbers where the feed 
 
 from __future__ import annotations
 
+from functools import cache
 from unittest import mock
 
 import jax.numpy as jnp
@@ -70,40 +71,51 @@ def bad_from_34_on(number, seed):
     return number >= 34 and seed == FIRST
 
 
+def bad_from_4_on(number, seed):
+    return number >= 4 and seed == FIRST
+
+
+@cache
+def rolled_back_run(folder):
+    """A complete run that went back once, for reading only; `folder` is the session's."""
+    workdir = folder / "rolled_back"
+    assert run_poisoned(workdir, bad_from_34_on)
+    return workdir
+
+
 class TestRollback:
-    def test_goes_back_draws_anew_and_finishes(self, tmp_path):
-        assert run_poisoned(tmp_path / "run", bad_from_34_on)
-        assert [record["images_seen"] for record in stats(tmp_path / "run")] == TICKS
-        assert [record["skipped_steps"] for record in stats(tmp_path / "run")] == [0] * 6
-        log = log_of(tmp_path / "run")
+    def test_goes_back_draws_anew_and_finishes(self, tmp_path, tmp_path_factory):
+        run = rolled_back_run(tmp_path_factory.getbasetemp())
+        assert [record["images_seen"] for record in stats(run)] == TICKS
+        assert [record["skipped_steps"] for record in stats(run)] == [0] * 6
+        log = log_of(run)
         assert log.count("WARNING: the run has diverged: ") == 1
         assert log.count("continuing at kimg 3.8") == 1
         assert "rollback 1 of 3: going on from there with other noise" in log
-        trained = load_trained(tmp_path / "run")
+        trained = load_trained(run)
         assert trained.position.rollbacks == 1
         assert int(trained.state.step) == 60
 
         undisturbed = tmp_path / "undisturbed"
         assert run_poisoned(undisturbed, lambda number, seed: False)
-        ours, theirs = (lasting(stats(workdir)) for workdir in (tmp_path / "run", undisturbed))
+        ours, theirs = (lasting(stats(workdir)) for workdir in (run, undisturbed))
         assert ours[:3] == theirs[:3]
         assert ours[3]["loss_d"] != theirs[3]["loss_d"], "the noise is another one"
 
     @pytest.mark.parametrize("stop_at", [32 * STEP, 36 * STEP, 40 * STEP, 45 * STEP])
-    def test_a_stop_on_the_way_changes_nothing(self, tmp_path, stop_at):
+    def test_a_stop_on_the_way_changes_nothing(self, tmp_path, tmp_path_factory, stop_at):
         """Before the trouble, inside it, after the rollback: the count of rollbacks is part of what is saved."""
-        assert run_poisoned(tmp_path / "whole", bad_from_34_on)
+        whole = rolled_back_run(tmp_path_factory.getbasetemp())
         assert not run_poisoned(tmp_path / "run", bad_from_34_on, stop_at=stop_at)
         assert run_poisoned(tmp_path / "run", bad_from_34_on)
-        assert digest(tmp_path / "run") == digest(tmp_path / "whole")
-        assert lasting(stats(tmp_path / "run")) == lasting(stats(tmp_path / "whole"))
+        assert digest(tmp_path / "run") == digest(whole)
+        assert lasting(stats(tmp_path / "run")) == lasting(stats(whole))
         assert load_trained(tmp_path / "run").position.rollbacks == 1
 
-    def test_two_in_a_row_draw_different_noise(self, tmp_path):
-        assert run_poisoned(tmp_path / "one", bad_from_34_on)
+    def test_two_in_a_row_draw_different_noise(self, tmp_path, tmp_path_factory):
         assert run_poisoned(tmp_path / "two", lambda number, seed: number >= 34 and seed in (FIRST, SECOND))
         assert load_trained(tmp_path / "two").position.rollbacks == 2
-        assert digest(tmp_path / "one") != digest(tmp_path / "two")
+        assert digest(rolled_back_run(tmp_path_factory.getbasetemp())) != digest(tmp_path / "two")
         assert [record["images_seen"] for record in stats(tmp_path / "two")] == TICKS
 
     def test_before_the_first_checkpoint_back_to_the_beginning(self, tmp_path):
@@ -148,7 +160,16 @@ class TestPatience:
         assert run_poisoned(tmp_path, bad_from_34_on, config)
         assert load_trained(tmp_path).position.rollbacks == 1
         assert [path.name for path in (tmp_path / "damaged_checkpoints").iterdir()] == [f"{35 * STEP}"]
-        assert "was saved while updates were skipped; moved to" in log_of(tmp_path)
+        assert "is no place to go back to after a divergence; moved to" in log_of(tmp_path)
+
+    def test_a_stop_before_the_first_checkpoint_changes_nothing(self, tmp_path):
+        """What was saved for the sake of a stop is no place to go back to: without the stop it would not be there."""
+        assert run_poisoned(tmp_path / "whole", bad_from_4_on)
+        for stop_at in (2 * STEP, 6 * STEP):
+            assert not run_poisoned(tmp_path / "run", bad_from_4_on, stop_at=stop_at)
+        assert run_poisoned(tmp_path / "run", bad_from_4_on)
+        assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+        assert lasting(stats(tmp_path / "run")) == lasting(stats(tmp_path / "whole"))
 
 
 class TestReport:
