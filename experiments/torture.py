@@ -96,9 +96,8 @@ def last_continuation(workdir: Path) -> str:
     """Where the newest start went on, as it said itself."""
     log = workdir / "log.txt"
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return next(
-        (line.removeprefix("continuing at ") for line in reversed(lines) if line.startswith("continuing at ")), "the start"
-    )
+    found = [line.removeprefix(_CONTINUING) for line in lines if line.startswith(_CONTINUING)]
+    return found[-1] if found else "the start"
 
 
 def torment(workdir: Path, cache: Path, chance: random.Random, kills: int) -> Iterator[Kill]:

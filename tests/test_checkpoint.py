@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -168,8 +169,12 @@ class TestDamage:
         assert checkpoint.exists(), "nothing is moved where nothing is good"
 
     def test_no_flipped_byte_restores_another_state(self, finished, tmp_path):
-        """Orbax notices few of them; the digest notices the rest. Bytes that nothing refers to do no harm."""
+        """Orbax notices few of them; the digest notices the rest. Bytes that nothing refers to do no harm.
+
+        That is, where the process died before it put the files on record; else every flipped byte is noticed.
+        """
         workdir = copy_of(finished, tmp_path)
+        (workdir / "checkpoints" / ".finished").unlink()
         noticed = []
         for file in data_files(workdir / "checkpoints" / str(TOTAL)):
             for share in (0.1, 0.4, 0.7):
@@ -182,6 +187,33 @@ class TestDamage:
                 flip(file, share)
         assert any("do not have the digest" in message for message in noticed)
         assert digest(workdir) == digest(finished)
+
+    def test_every_flipped_byte_of_a_file_on_record_is_noticed(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        files = [file for file in (workdir / "checkpoints" / str(TOTAL)).rglob("*") if file.is_file() and file.stat().st_size]
+        for file in files:
+            for share in (0.0, 0.5, 0.99):
+                flip(file, share)
+                with pytest.raises(UserError, match=f"its file .*{file.name} has other contents"):
+                    load_trained(workdir)
+                flip(file, share)
+        assert digest(workdir) == digest(finished)
+
+    def test_what_is_said_of_the_state_is_guarded_too(self, finished, tmp_path):
+        """The sums of a tick, the rollbacks: not in the state, and yet they decide how the run ends."""
+        workdir = copy_of(finished, tmp_path)
+        (workdir / "checkpoints" / ".finished").unlink()
+        file = workdir / "checkpoints" / str(TOTAL) / "position" / "metadata"
+        assert '"rollbacks": 0' in file.read_text() or '"rollbacks":0' in file.read_text()
+        file.write_text(re.sub(r'"rollbacks": ?0', '"rollbacks": 1', file.read_text()))
+        with pytest.raises(UserError, match="its position does not have the digest"):
+            load_trained(workdir)
+
+    def test_a_checkpoint_under_another_name(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        shutil.copytree(workdir / "checkpoints" / str(TOTAL), workdir / "checkpoints" / "320")
+        with pytest.raises(UserError, match=r"320: .*the checkpoint of kimg 0\.16 under another name"):
+            load_trained(workdir)
 
     def test_other_folders_are_left_alone(self, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)

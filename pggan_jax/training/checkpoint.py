@@ -21,7 +21,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from pggan_jax.errors import UserError
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
-from pggan_jax.training.keeping import NewestGood
+from pggan_jax.training.keeping import NewestRefuge
 from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import TrainState
 
@@ -33,14 +33,14 @@ class Checkpoints:
 
     Args:
         directory: usually WORKDIR/checkpoints.
-        keep_last: how many of the newest to keep; None keeps all. The newest from before a trouble is kept besides.
+        keep_last: how many of the newest to keep; None keeps all. The newest to go back to after a divergence is kept besides.
         keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
         read_only: open an existing folder without changing it.
     """
 
     def __init__(self, directory: Path, *, keep_last: int | None = None, keep_every_kimg: float = 0.0, read_only: bool = False):
-        self._newest_good = NewestGood()
-        policies = [preservation_policy.LatestN(keep_last), self._newest_good]
+        self._newest_refuge = NewestRefuge()
+        policies = [preservation_policy.LatestN(keep_last), self._newest_refuge]
         if keep_every_kimg:
             interval = max(1, round(keep_every_kimg * 1000))
             policies.append(preservation_policy.EveryNSteps(interval, exact_interval=False))
@@ -87,7 +87,7 @@ class Checkpoints:
         position = replace(position, digest=state_digest(parallel.to_host(state))).sealed()
         failures = self.finish()
         self._last_failure = ""
-        self._newest_good.note(position)
+        self._newest_refuge.note(position)
         try:
             self._manager.save(
                 position.images_seen,
@@ -148,7 +148,7 @@ class Checkpoints:
             raise self._damaged(images_seen, "its position does not have the digest it was saved with")
         if position.images_seen != images_seen:
             raise self._damaged(images_seen, f"it is the checkpoint of kimg {position.images_seen / 1000:g} under another name")
-        self._newest_good.note(position)
+        self._newest_refuge.note(position)
         return position
 
     def restore(self, images_seen: int, abstract_state: Callable[[int], TrainState]) -> tuple[TrainState, Position]:
@@ -178,37 +178,39 @@ class Checkpoints:
         return state, position
 
     def restore_newest(
-        self, abstract_state: Callable[[int], TrainState], *, before_trouble: bool = False
-    ) -> tuple[TrainState, Position, list[str]]:
+        self, abstract_state: Callable[[int], TrainState], *, after_divergence: bool = False
+    ) -> tuple[tuple[TrainState, Position] | None, list[str]]:
         """Read the newest checkpoint that is whole; those after it are moved to `damaged_checkpoints` beside the folder.
 
         Args:
             abstract_state: as for `restore`.
-            before_trouble: pass over, and move away, checkpoints that were saved while updates were being skipped.
+            after_divergence: pass over, and move away, what was saved while updates were skipped or for the sake of a stop:
+                a run that was never stopped goes back to the same place.
 
         Returns:
-            The state, the position, and one line for each checkpoint that was passed over.
+            State and position, None if there never was a checkpoint to go back to; one line for each that was passed over.
 
         Raises:
             UserError: none is whole; then nothing is moved.
         """
-        passed_over: list[tuple[int, str]] = []
+        found, passed_over, bad = None, {}, []
         for images_seen in reversed(self.all_images_seen()):
             try:
-                state, position = self.restore(images_seen, abstract_state)
+                found = self.restore(images_seen, abstract_state)
             except UserError as error:
-                passed_over.append((images_seen, str(error)))
+                passed_over[images_seen] = str(error)
+                bad.append(str(error))
                 continue
-            if before_trouble and position.skipped_in_a_row:
-                passed_over.append((images_seen, f"{self.directory / str(images_seen)}: was saved while updates were skipped"))
-                continue
-            moved = [f"{reason}; moved to {self._set_aside(bad)}" for bad, reason in passed_over]
-            return state, position, moved
-        reasons = "; ".join(reason for _, reason in passed_over[:_REASONS_SHOWN])
-        raise UserError(
-            f"no checkpoint of {len(passed_over)} can be restored: {reasons}; bring good ones back, or use a new --workdir to "
-            "start over"
-        )
+            if found[1].is_refuge or not after_divergence:
+                break
+            found = None
+            passed_over[images_seen] = f"{self.directory / str(images_seen)}: is no place to go back to after a divergence"
+        if not found and bad:
+            raise UserError(
+                f"no checkpoint of {len(passed_over)} can be restored: {'; '.join(bad[:_REASONS_SHOWN])}; bring good ones back "
+                "or use a new --workdir to start over"
+            )
+        return found, [f"{reason}; moved to {self._set_aside(one)}" for one, reason in passed_over.items()]
 
     def _set_aside(self, images_seen: int) -> Path:
         """Move a checkpoint out of the way, without destroying what may still be of use; returns where to."""

@@ -1,8 +1,12 @@
-"""A record of the checkpoints that were finished, and the sizes of their files: tells at a glance what was lost since."""
+"""A record of the checkpoints that were finished, with size and checksum of their files: tells what has become of them since.
+
+So Orbax never meets a damaged file, of which its threads would fill the terminal with complaints.
+"""
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,26 +35,30 @@ class FinishedFiles:
     def note(self, checkpoints: Sequence[int]) -> None:
         """Put those checkpoints on record, and forget all others; where there is no space for that, the next time."""
         known = self._read()
-        sizes = {str(one): known.get(str(one)) or self._sizes(one) for one in checkpoints}
-        if sizes and sizes != known:
-            with suppress(OSError):
-                write_atomically(self._path, json.dumps(sizes).encode())
+        with suppress(OSError):
+            marks = {str(one): known.get(str(one)) or self._marks(one) for one in checkpoints}
+            if marks and marks != known:
+                write_atomically(self._path, json.dumps(marks).encode())
 
     def differences(self, checkpoint: int) -> Iterator[str]:
         """What has become of the files of a checkpoint since, such as "its file state/x is missing"."""
-        now = self._sizes(checkpoint)
-        for name, size in self._read().get(str(checkpoint), {}).items():
-            if name not in now:
+        folder = self._directory / str(checkpoint)
+        for name, (size, checksum) in self._read().get(str(checkpoint), {}).items():
+            file = folder / name
+            if not file.is_file():
                 yield f"its file {name} is missing"
-            elif now[name] != size:
-                yield f"its file {name} has {now[name]:,} of {size:,} bytes"
+            elif file.stat().st_size != size:
+                yield f"its file {name} has {file.stat().st_size:,} of {size:,} bytes"
+            elif zlib.crc32(file.read_bytes()) != checksum:
+                yield f"its file {name} has other contents than were saved"
 
-    def _read(self) -> dict[str, dict[str, int]]:
+    def _read(self) -> dict[str, dict[str, tuple[int, int]]]:
         try:
             return dict(json.loads(self._path.read_text()))
         except (OSError, ValueError, TypeError):
             return {}
 
-    def _sizes(self, checkpoint: int) -> dict[str, int]:
+    def _marks(self, checkpoint: int) -> dict[str, tuple[int, int]]:
         folder = self._directory / str(checkpoint)
-        return {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+        files = (file for file in folder.rglob("*") if file.is_file())
+        return {str(file.relative_to(folder)): (file.stat().st_size, zlib.crc32(file.read_bytes())) for file in files}

@@ -9,16 +9,16 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from pggan_jax.training.position import Position
 
 
-class NewestGood(preservation_policy.PreservationPolicy):
-    """Keeps the newest checkpoint from before updates began to be skipped: the one to go back to when the run diverges."""
+class NewestRefuge(preservation_policy.PreservationPolicy):
+    """Keeps the newest checkpoint to go back to when the run diverges."""
 
     def __init__(self) -> None:
-        self._troubled: set[int] = set()
+        self._others: set[int] = set()
 
     def note(self, position: Position) -> None:
         """Take note of a checkpoint that is being saved or was met in the folder."""
-        if position.skipped_in_a_row:
-            self._troubled.add(position.images_seen)
+        if not position.is_refuge:
+            self._others.add(position.images_seen)
 
     def should_preserve(
         self,
@@ -28,5 +28,5 @@ class NewestGood(preservation_policy.PreservationPolicy):
     ) -> Sequence[bool]:
         """Orbax asks with the oldest first."""
         del context
-        newest = max((info.step for info in checkpoints if info.step not in self._troubled), default=None)
+        newest = max((info.step for info in checkpoints if info.step not in self._others), default=None)
         return [info.step == newest for info in checkpoints]

@@ -184,7 +184,7 @@ class _Run:
                 if call.end == call.tick.end:
                     self._finish_tick(call, save=is_stopping)
                 elif is_stopping:
-                    self._save(call)
+                    self._save(call, is_due=False)
                 if is_stopping:
                     self.checkpoints.require_saved()
                     self.stats.write_rest()
@@ -265,8 +265,8 @@ class _Run:
         """Weight of the newest layers in the call's last step."""
         return self.schedule.at(call.end - call.stage.images_per_step).alpha
 
-    def _save(self, call: Call) -> None:
-        tick = self.meter.unfinished() | {"unwritten": self.stats.unwritten}
+    def _save(self, call: Call, *, is_due: bool) -> None:
+        tick = self.meter.unfinished() | {"unwritten": self.stats.unwritten, "is_due": is_due}
         self._check_divergence(call)
         with self.clock.phase("save"):
             position = position_at(
@@ -317,8 +317,8 @@ class _Run:
             self.stats.append(record)
         self.log(telemetry.status_line(record))
         is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
-        must_save = save or call.end == self.schedule.total_images
-        if must_save or (is_due and not self.meter.skipped_in_a_row):
-            self._save(call)
+        is_due = is_due or call.end == self.schedule.total_images
+        if save or call.end == self.schedule.total_images or (is_due and not self.meter.skipped_in_a_row):
+            self._save(call, is_due=is_due)
         elif is_due:
             self.log("no checkpoint here: the last update was skipped, as its gradient was not finite")

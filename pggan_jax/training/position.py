@@ -27,6 +27,7 @@ class Position:
         tick_skipped: the state's count of skipped updates when the tick began.
         skipped_in_a_row: iterations up to this one in which an update was skipped.
         rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
+        is_due: whether a run that is never stopped saves here too.
         unwritten: lines that stats.jsonl still lacks, as there was no space for them.
         digest: sha256 over all leaves of the state.
         seal: sha256 over everything above.
@@ -42,9 +43,15 @@ class Position:
     tick_skipped: int = 0
     skipped_in_a_row: int = 0
     rollbacks: int = 0
+    is_due: bool = True
     unwritten: str = ""
     digest: str = ""
     seal: str = ""
+
+    @property
+    def is_refuge(self) -> bool:
+        """Whether a diverged run may go back here: from before the trouble, and wherever it was stopped on the way."""
+        return self.is_due and not self.skipped_in_a_row
 
     def sealed(self) -> Position:
         """The same with its seal."""

@@ -74,21 +74,23 @@ def roll_back(config: Config, loader: Loader, checkpoints: Checkpoints, *, rollb
         UserError: there are checkpoints, but none that is whole and from before the trouble.
     """
     lines = checkpoints.finish()
-    if checkpoints.all_images_seen():
-        beginning = _restore(config, loader, checkpoints, before_trouble=True)
-    else:
-        beginning = _create(config, loader)
+    beginning = _restore(config, loader, checkpoints, after_divergence=True)
     position = replace(beginning.position, rollbacks=rollbacks)
     return Beginning(beginning.state, position, [*lines, *beginning.lines])
 
 
-def _restore(config: Config, loader: Loader, checkpoints: Checkpoints, *, before_trouble: bool = False) -> Beginning:
+def _restore(config: Config, loader: Loader, checkpoints: Checkpoints, *, after_divergence: bool = False) -> Beginning:
     def abstract_state(resolution: int) -> TrainState:
         return abstract_train_state(config.optimizer, networks_for(config, resolution, loader))
 
-    state, position, passed_over = checkpoints.restore_newest(abstract_state, before_trouble=before_trouble)
+    found, passed_over = checkpoints.restore_newest(abstract_state, after_divergence=after_divergence)
+    warnings = [f"WARNING: {one}" for one in passed_over]
+    if found is None:
+        beginning = _create(config, loader)
+        return replace(beginning, lines=[*warnings, *beginning.lines])
+    state, position = found
     line = f"continuing at kimg {position.images_seen / 1000:.1f}, resolution {position.resolution}"
-    return Beginning(state, position, [*(f"WARNING: {one}" for one in passed_over), line])
+    return Beginning(state, position, [*warnings, line])
 
 
 def _create(config: Config, loader: Loader) -> Beginning:

@@ -149,9 +149,14 @@ class Log:
 
     def __call__(self, line: str) -> None:
         if self._file:
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
-            # A full disk must not end a run for the sake of its log; the terminal has the line.
+            # A full disk must not end a run for the sake of its log, nor of a file that its output goes to.
+            try:
+                tqdm.write(line, file=sys.stdout)
+                sys.stdout.flush()
+            except BrokenPipeError:
+                raise
+            except OSError:
+                pass
             with suppress(OSError):
                 self._file.write(line + "\n")
                 self._file.flush()
