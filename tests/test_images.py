@@ -10,7 +10,6 @@ from PIL import Image
 
 from pggan_jax.files import write_atomically
 from pggan_jax.images import (
-    box_downscale,
     encode_png,
     grid_size,
     make_grid,
@@ -52,23 +51,6 @@ def test_rounding_and_saturation(value, expected, dtype):
     result = to_uint8(np.full((1, 1, 1, 1), value, dtype))
     assert result.dtype == np.uint8
     assert result.item() == expected
-
-
-@pytest.mark.parametrize("shape", [(2, 2, 1), (3, 4, 8, 3), (2, 3, 6, 4, 2)])
-def test_box_downscale_against_a_slow_loop(shape):
-    images = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    small = box_downscale(images)
-    assert small.dtype == np.float32
-    *batch, height, width, channels = shape
-    assert small.shape == (*batch, height // 2, width // 2, channels)
-    for *lead, y, x, channel in np.ndindex(small.shape):
-        block = [images[(*lead, 2 * y + dy, 2 * x + dx, channel)] for dy in (0, 1) for dx in (0, 1)]
-        assert small[(*lead, y, x, channel)] == pytest.approx(sum(map(float, block)) / 4, abs=1e-6)
-
-
-def test_box_downscale_refuses_odd_sides():
-    with pytest.raises(ValueError, match="reshape"):
-        box_downscale(np.zeros((1, 3, 4, 1), np.float32))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 8])
