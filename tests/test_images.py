@@ -62,11 +62,6 @@ def test_nearest_upscale_against_a_slow_loop(factor):
         assert large[n, y, x, channel] == images[n, y // factor, x // factor, channel]
 
 
-def test_box_downscale_undoes_nearest_upscale():
-    images = np.random.default_rng(2).normal(size=(2, 4, 4, 3)).astype(np.float32)
-    np.testing.assert_allclose(box_downscale(nearest_upscale(images, 2)), images, rtol=1e-6)
-
-
 @pytest.mark.parametrize(("batch", "columns", "rows"), [(6, 3, 2), (5, 3, 2), (1, 4, 1), (4, 1, 4), (7, 7, 1)])
 def test_grid_layout(batch, columns, rows):
     images = np.maximum(random_images(batch, 2, 3, 2), 1)
