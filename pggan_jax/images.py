@@ -1,4 +1,4 @@
-"""Pixels: uint8 and [-1, 1], box down, nearest up, grids, PNG files. NumPy on the host; knows nothing of networks or runs.
+"""Pixels: uint8 and [-1, 1], nearest up, grids, PNG files. NumPy on the host; knows nothing of networks or runs.
 
 Host images are uint8 `[batch, height, width, channels]` with values 0..255; network images are float `[-1, 1]`.
 """
@@ -19,13 +19,6 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     """Network images [-1, 1] to uint8 by round(x*127.5 + 127.5), saturated (spec 7.1). Not-a-number becomes 0."""
     scaled = np.rint(np.asarray(images, np.float32) * 127.5 + 127.5)
     return np.nan_to_num(np.clip(scaled, 0, 255)).astype(np.uint8)
-
-
-def box_downscale(images: np.ndarray) -> np.ndarray:
-    """Mean of non-overlapping 2x2 blocks of float images `[..., height, width, channels]` (spec 1.3)."""
-    *batch, height, width, channels = images.shape
-    blocks = images.reshape(*batch, height // 2, 2, width // 2, 2, channels)
-    return blocks.mean(axis=(-4, -2))
 
 
 def nearest_upscale(images: np.ndarray, factor: int) -> np.ndarray:

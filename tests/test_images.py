@@ -10,7 +10,6 @@ from PIL import Image
 
 from pggan_jax.files import write_atomically
 from pggan_jax.images import (
-    box_downscale,
     encode_png,
     grid_size,
     make_grid,
@@ -54,23 +53,6 @@ def test_rounding_and_saturation(value, expected, dtype):
     assert result.item() == expected
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 1), (3, 4, 8, 3), (2, 3, 6, 4, 2)])
-def test_box_downscale_against_a_slow_loop(shape):
-    images = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    small = box_downscale(images)
-    assert small.dtype == np.float32
-    *batch, height, width, channels = shape
-    assert small.shape == (*batch, height // 2, width // 2, channels)
-    for *lead, y, x, channel in np.ndindex(small.shape):
-        block = [images[(*lead, 2 * y + dy, 2 * x + dx, channel)] for dy in (0, 1) for dx in (0, 1)]
-        assert small[(*lead, y, x, channel)] == pytest.approx(sum(map(float, block)) / 4, abs=1e-6)
-
-
-def test_box_downscale_refuses_odd_sides():
-    with pytest.raises(ValueError, match="reshape"):
-        box_downscale(np.zeros((1, 3, 4, 1), np.float32))
-
-
 @pytest.mark.parametrize("factor", [1, 2, 3, 8])
 def test_nearest_upscale_against_a_slow_loop(factor):
     images = random_images(2, 3, 4, 3)
@@ -78,11 +60,6 @@ def test_nearest_upscale_against_a_slow_loop(factor):
     assert large.shape == (2, 3 * factor, 4 * factor, 3)
     for n, y, x, channel in np.ndindex(large.shape):
         assert large[n, y, x, channel] == images[n, y // factor, x // factor, channel]
-
-
-def test_box_downscale_undoes_nearest_upscale():
-    images = np.random.default_rng(2).normal(size=(2, 4, 4, 3)).astype(np.float32)
-    np.testing.assert_allclose(box_downscale(nearest_upscale(images, 2)), images, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("batch", "columns", "rows"), [(6, 3, 2), (5, 3, 2), (1, 4, 1), (4, 1, 4), (7, 7, 1)])
