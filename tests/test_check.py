@@ -219,7 +219,7 @@ class TestWarnings:
     def test_unequal_classes(self):
         assert self.warnings([1000, 100]) == []
         assert self.warnings([1000, 99, 500]) == ["very unequal classes: 1,000 of class 0, 99 of class 1"]
-        assert self.warnings([1000, 0]) == ["very unequal classes: 1,000 of class 0, 0 of class 1"]
+        assert self.warnings([1000, 0]) == ["1 of 2 classes have no image"]
 
     def test_none_of_few_images_where_there_are_none(self):
         assert check(Items([b"", b""]), workers=0, progress=False).warnings == []

@@ -385,3 +385,33 @@ def test_a_large_picture_in_a_grid_looks_like_itself(launch, tmp_path):
         shown = np.asarray(image)[:64, :64].astype(int)
     means = landscape(512, 512).reshape(64, 8, 64, 8, 3).mean(axis=(1, 3))
     assert np.abs(shown - means).mean() < 3
+
+
+def test_levels_of_a_prepared_folder(launch, tmp_path):
+    """`show` takes what is there, `extract` the level that is asked for."""
+    folder = tmp_path / "prepared"
+    assert launch("prepare", "synthetic:6", "--resolution=16", f"--out={folder}")[0] == 0
+    status, out, _ = launch("show", f"prepared:{folder}", f"--out={tmp_path / 'grid.png'}")
+    assert (status, out.split()[:2]) == (0, ["6", "images"])
+    for resolution in (16, 8):
+        images = tmp_path / f"images{resolution}"
+        assert launch("extract", f"prepared:{folder}", f"--out={images}", f"--resolution={resolution}")[0] == 0
+        assert Image.open(images / "img00000003.png").size == (resolution, resolution)
+        extracted = np.asarray(Image.open(images / "img00000003.png"))
+        np.testing.assert_array_equal(extracted, np.load(folder / f"r{resolution:04d}.npy")[3])
+
+
+def test_extract_onto_a_full_disk(launch, tmp_path, monkeypatch):
+    def full(path, _picture):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("pggan_jax.images.write_png", full)
+    error = one_line_error(launch("extract", "synthetic:3", f"--out={tmp_path / 'images'}"))
+    assert "No space left on device after 0 images" in error
+
+
+def test_plan_refuses_what_training_would(launch, tmp_path):
+    folder = tmp_path / "prepared"
+    assert launch("prepare", "synthetic:6", "--resolution=16", "--base_shape=3x4", f"--out={folder}")[0] == 0
+    settings = [f"--set=data.source=prepared:{folder}", "--set=data.resolution=16", "--set=data.labels=false"]
+    assert "square" in one_line_error(launch("plan", "--config=experiments/smoke.py", *settings))

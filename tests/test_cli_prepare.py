@@ -46,7 +46,10 @@ def test_a_folder_of_images(launch, images, tmp_path):
     assert left_out.startswith("left out 1 unusable image: cat/text.png is not an image")
     assert str(tmp_path / "out/info.json") in left_out
     assert written == f"12 rows of 4x4, 8x8, {prepared.total_bytes():,} bytes -> {tmp_path / 'out'}"
-    assert hint == f"train with --set data.source=prepared:{tmp_path / 'out'} --set data.resolution=8"
+    assert hint == (
+        f"next: python launch.py --config=experiments/folder.py --set data.source=prepared:{tmp_path / 'out'} "
+        "--set data.resolution=8 --set data.labels=true --workdir=runs/mine"
+    )
     # Once more: nothing to do.
     assert launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'out'}", "--mirror", "--shuffle_seed=3")[0] == 0
     assert "prepared with other options" in one_line_error(
@@ -60,7 +63,7 @@ def test_dry_run_writes_nothing(launch, images, tmp_path, monkeypatch, enough):
     free = size + slots - (not enough)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
     status, out, err = launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'deep/out'}", "--dry_run")
-    assert (status, err) == (0, "")
+    assert (status, err) == (0 if enough else 1, "")
     assert out == (
         f"{images}: would write at most 7 rows of 4x4, 8x8, 3 channel(s), {size:,} bytes to {tmp_path / 'deep/out'}, which "
         f"takes {size + slots:,} bytes on the way; {free:,} bytes are free there: {'enough' if enough else 'NOT ENOUGH'}\n"
@@ -124,3 +127,11 @@ def test_ctrl_c_while_processes_start(tmp_path):
     assert (running.returncode, out, err) == (130, "", "")
     assert os.listdir(tmp_path) == ["out.partial"]
     assert not list(tmp_path.glob("out.partial/scratch*"))
+
+
+def test_a_folder_inside_the_source_is_refused(launch, images):
+    folder = images.removeprefix("folder:")
+    status, out, err = launch("prepare", images, "--resolution=8", f"--out={folder}/prepared")
+    assert (status, out) == (2, "")
+    assert "lies inside" in err
+    assert not (Path(folder) / "prepared").exists()

@@ -39,6 +39,16 @@ class TestSubfolders:
         assert labels.numbers.tolist() == numbers
         assert labels.numbers.dtype == np.int32
 
+    def test_a_few_images_beside_the_subfolders_are_named(self):
+        """They cost all others their class; many of them are no oversight."""
+        inside = [f"{folder}/{number}.png".encode() for folder in ("cat", "dog") for number in range(10)]
+        labels = find_labels(CompactNames(sorted([*inside, b"root.png"])), lambda _path: None)
+        assert labels.class_names == ()
+        (complaint,) = labels.complaints
+        assert complaint.startswith("root.png: beside the subfolders")
+        many = [f"root{number}.png".encode() for number in range(9)]
+        assert find_labels(CompactNames(sorted([*inside, *many])), lambda _path: None).complaints == ()
+
     @pytest.mark.parametrize(
         "names", [["1.png"], ["only/1.png", "only/2.png"], ["cat/1.png", "dog/2.png", "3.png"], ["a/cat/1.png", "a/2.png"]]
     )

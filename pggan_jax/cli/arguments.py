@@ -47,7 +47,7 @@ def define_host_flags(values: flags.FlagValues) -> None:
     )
 
 
-def define_preparation_flags(values: flags.FlagValues, *, default_resolution: int | None = None) -> None:
+def define_preparation_flags(values: flags.FlagValues) -> None:
     """Add what decides how images become a data set, with the words and limits of the settings of the same name."""
     for setting in fields(DataConfig):
         help, limits = setting.metadata["help"], setting.metadata
@@ -61,7 +61,7 @@ def define_preparation_flags(values: flags.FlagValues, *, default_resolution: in
             flags.DEFINE_integer(setting.name, setting.default, help, **bounds, flag_values=values)
     flags.DEFINE_integer(
         "resolution",
-        default_resolution,
+        None,
         "side of the finished images, 4*2^k; smaller images cannot be used",
         flag_values=values,
     )
@@ -92,15 +92,16 @@ def define_workers_flag(values: flags.FlagValues) -> None:
     )
 
 
-def read_preparation(values: flags.FlagValues, **more: Any) -> Preparation:
-    """How images become a data set, from the flags; --resolution must have been given.
+def read_preparation(values: flags.FlagValues, *, resolution: int | None = None, **more: Any) -> Preparation:
+    """How images become a data set, from the flags; --resolution must have been given, or `resolution` stands for it.
 
     Raises:
         UserError: a value is impossible.
     """
     from pggan_jax.data.preparation import Preparation
 
-    resolution, crop, base_shape = values["resolution"].value, values["crop"].value, values["base_shape"].value
+    resolution = resolution or values["resolution"].value
+    crop, base_shape = values["crop"].value, values["base_shape"].value
     if not is_resolution(resolution) or resolution > MAX_RESOLUTION:
         raise UserError(f"--resolution={resolution}: must be 4*2^k, that is 4, 8, 16, 32 ... {MAX_RESOLUTION}")
     try:

@@ -50,7 +50,12 @@ def run(values: flags.FlagValues, source_name: str) -> int:
             tqdm.write(f"left out {source.item_name(index)} {error}")
             continue
         name = f"img{index:08d}.png"
-        write_png(out / name, picture)
+        try:
+            write_png(out / name, picture)
+        except OSError as error:
+            raise UserError(
+                f"--out={out}: {error.strerror} after {len(labels):,} images; mend that, remove the folder and extract again"
+            ) from None
         labels.append([name, source.label(index)])
     if source.class_names:
         write_atomically(out / "dataset.json", json.dumps({"labels": labels}).encode())

@@ -10,7 +10,9 @@ command continues. Images that cannot be used are left out and listed in info.js
 
 from __future__ import annotations
 
+import shlex
 import sys
+from pathlib import Path
 
 from absl import flags
 
@@ -29,16 +31,20 @@ flags.DEFINE_boolean(
 )
 define_workers_flag(FLAGS)
 flags.DEFINE_boolean(
-    "dry_run", False, "say what would be written and how much space it takes, and write nothing", flag_values=FLAGS
+    "dry_run",
+    False,
+    "say what would be written and how much space it takes, and write nothing; exit status 1 if there is not enough",
+    flag_values=FLAGS,
 )
 
 
-def run(values: flags.FlagValues, source_name: str) -> None:
+def run(values: flags.FlagValues, source_name: str) -> int:
     """Write the folder and say what is in it."""
     for required, example in (("resolution", "128"), ("out", "data/mine")):
         if values[required].value is None:
             raise UserError(f"prepare needs --{required}, such as --{required}={example}")
     out = folder("out", values["out"].value)
+    _check_apart(source_name, out)
     preparation = read_preparation(values, copies_mirrored=values["mirror"].value)
     from pggan_jax.data.estimate import estimate
     from pggan_jax.data.prepare import prepare
@@ -58,7 +64,7 @@ def run(values: flags.FlagValues, source_name: str) -> None:
             f"{source.name}: would write at most {plan} to {out}, which takes {needed.needed:,} bytes on the way; "
             f"{needed.free:,} bytes are free there: {fits}"
         )
-        return
+        return int(needed.free < needed.needed)
     for complaint in source.complaints:
         print(f"note: {complaint}", file=sys.stderr)
     prepared = prepare(
@@ -72,4 +78,15 @@ def run(values: flags.FlagValues, source_name: str) -> None:
         )
     print(f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}")
     if prepared.is_square:
-        print(f"train with --set data.source=prepared:{out} --set data.resolution={preparation.resolution}")
+        labels = " --set data.labels=true" if prepared.class_names else ""
+        print(
+            f"next: python launch.py --config=experiments/folder.py --set data.source=prepared:{shlex.quote(str(out))} "
+            f"--set data.resolution={preparation.resolution}{labels} --workdir=runs/mine"
+        )
+    return 0
+
+
+def _check_apart(source_name: str, out: Path) -> None:
+    kind, _, argument = source_name.partition(":")
+    if kind == "folder" and out.resolve().is_relative_to(Path(argument).expanduser().resolve()):
+        raise UserError(f"--out={out}: lies inside {source_name}, and would be read as part of it; choose a folder beside it")

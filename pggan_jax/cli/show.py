@@ -16,23 +16,27 @@ from pggan_jax.errors import UserError
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", "grid.png", "PNG file to write", flag_values=FLAGS)
-define_preparation_flags(FLAGS, default_resolution=64)
+define_preparation_flags(FLAGS)
 flags.DEFINE_integer("columns", 8, "images in a row", flag_values=FLAGS, lower_bound=1, upper_bound=256)
 flags.DEFINE_integer("rows", 6, "rows", flag_values=FLAGS, lower_bound=1, upper_bound=256)
 flags.DEFINE_integer("first", 0, "number of the first image", flag_values=FLAGS, lower_bound=0)
 
 
+_LARGEST_UNASKED = 64
+
+
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Write the picture and say where; 1 if some images could not be used."""
     out = _checked_file(values["out"].value)
-    preparation = read_preparation(values)
     from pggan_jax.data.decoding import MAX_PIXELS
-    from pggan_jax.data.showing import grid_shape, labelled_grid
+    from pggan_jax.data.showing import fitting_resolution, grid_shape, labelled_grid
     from pggan_jax.data.sources import open_source
     from pggan_jax.images import write_png
 
-    source = open_source(source_name, resolution=preparation.resolution, channels=preparation.channels)
-    preparation = preparation.for_source(source)
+    given = values["resolution"].value
+    source = open_source(source_name, resolution=given or 0, channels=values["channels"].value)
+    resolution = given if given is not None else fitting_resolution(source, at_most=_LARGEST_UNASKED)
+    preparation = read_preparation(values, resolution=resolution).for_source(source)
     order = preparation.order(len(source))
     first = values["first"].value
     if first >= len(order):

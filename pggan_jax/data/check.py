@@ -118,7 +118,10 @@ class Report:
         if 0 < self.usable < FEW_IMAGES:
             lines.append(f"few images ({self.usable:,}): below {FEW_IMAGES:,} the critic soon knows them by heart")
         counts = [self.found.labels[number] for number in range(len(self.class_names))]
-        if counts and max(counts) > UNEQUAL_CLASSES * min(counts):
+        empty = counts.count(0)
+        if empty:
+            lines.append(f"{empty:,} of {len(counts):,} classes have no image")
+        elif counts and max(counts) > UNEQUAL_CLASSES * min(counts):
             most, least = (self.class_names[counts.index(pick(counts))] for pick in (max, min))
             lines.append(f"very unequal classes: {max(counts):,} of {most}, {min(counts):,} of {least}")
         if self.found.animated:

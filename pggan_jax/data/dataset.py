@@ -40,17 +40,22 @@ def open_loader(
         UserError: the source cannot be used, or has no classes where labels are wanted.
     """
     source = open_source(config.source, resolution=config.resolution, channels=config.channels)
+    refuse_unfit(source, config)
+    pyramid = _pyramid(source, config, progress=progress, tell=tell)
+    return Loader(pyramid, seed=seed, use_labels=config.labels)
+
+
+def refuse_unfit(source: Source, config: DataConfig) -> None:
+    """Refuse before the work what a source cannot give.
+
+    Raises:
+        UserError: labels are wanted and there are none, or a prepared folder holds something else.
+    """
     if config.labels and not source.class_names:
         raise UserError(
             f"data.labels = True: {source.name} has no classes; set data.labels=false, or put the images of each class into a "
             "subfolder of its own, or add a dataset.json"
         )
-    pyramid = _pyramid(source, config, progress=progress, tell=tell)
-    return Loader(pyramid, seed=seed, use_labels=config.labels)
-
-
-def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callable[[str], None]) -> Pyramid:
-    preparation = Preparation.of_config(config)
     if isinstance(source, PreparedSource):
         if config.channels not in (0, source.channels):
             raise UserError(
@@ -62,6 +67,12 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
                 f"data.shuffle_seed = {config.shuffle_seed}: {source.name} has an order of its own; set data.shuffle_seed=-1, "
                 "or prepare the images again with --shuffle_seed and --max_images"
             )
+        source.folder.pyramid(config.resolution)
+
+
+def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callable[[str], None]) -> Pyramid:
+    preparation = Preparation.of_config(config)
+    if isinstance(source, PreparedSource):
         return source.folder.pyramid(config.resolution, config.max_images)
     if config.source in IN_MEMORY_SOURCES:
         return build_in_memory(source, preparation)

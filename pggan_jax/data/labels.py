@@ -25,6 +25,8 @@ LABELS_FILE = b"dataset.json"
 NO_LABEL = -1
 # More is a list of something else; a class costs a row of network weights.
 _MAX_CLASSES = 100_000
+# A share of the images.
+_FEW = 0.1
 _FORM = '{"labels": [["path", 3], ...]}'
 
 
@@ -35,7 +37,7 @@ class Labels:
     Attributes:
         class_names: one per class, in the order of the numbers; empty without classes.
         numbers: int32 `[images]`, 0..classes-1 or `NO_LABEL`; 0 without classes.
-        complaints: labels without an image, one line each.
+        complaints: labels without an image, images that stand in the way of classes; one line each.
         origin: the content of `dataset.json`; empty where subfolders decide.
     """
 
@@ -80,7 +82,7 @@ def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
     counts: list[int] = []
     for (subfolder, slash), images in groupby(names, lambda name: name[below:].partition(b"/")[:2]):
         if not slash:
-            return _no_labels(names)
+            return _no_labels(names, complaints=_lying_beside(names, below))
         subfolders.append(subfolder)
         counts.append(sum(1 for _ in images))
     classes = sorted(subfolders)
@@ -89,8 +91,17 @@ def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
     return Labels(tuple(map(printable, classes)), numbers.astype(np.int32))
 
 
-def _no_labels(names: CompactNames, origin: bytes = b"") -> Labels:
-    return Labels((), np.zeros(len(names), np.int32), origin=origin)
+def _lying_beside(names: CompactNames, below: int) -> tuple[str, ...]:
+    """A few images beside many in subfolders were most likely forgotten there; they cost all others their class."""
+    beside = [name for name in names if b"/" not in name[below:]]
+    if len(beside) > _FEW * len(names):
+        return ()
+    more = f" and {len(beside) - 1:,} more" if len(beside) > 1 else ""
+    return (f"{printable(beside[0])}{more}: beside the subfolders, so these are no classes; move into one, or remove",)
+
+
+def _no_labels(names: CompactNames, origin: bytes = b"", complaints: tuple[str, ...] = ()) -> Labels:
+    return Labels((), np.zeros(len(names), np.int32), complaints, origin)
 
 
 def _from_json(content: bytes, names: CompactNames, parent: bytes) -> Labels:

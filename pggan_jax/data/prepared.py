@@ -167,16 +167,17 @@ def _map(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
 
 
 class PreparedSource:
-    """A prepared folder's largest level as a source, so that it can be checked, shown, compared and prepared anew."""
+    """A level of a prepared folder as a source, so that it can be checked, shown, compared and prepared anew."""
 
     complaints: tuple[str, ...] = ()
 
-    def __init__(self, folder: str):
-        """Open the folder; see `open_prepared` for what is refused."""
+    def __init__(self, folder: str, *, resolution: int = 0):
+        """Open the folder at a resolution, or at its largest where it has no such level; see `open_prepared` for refusals."""
         self.name = f"prepared:{folder}"
         self.folder = open_prepared(Path(folder).expanduser())
         self.class_names = self.folder.class_names
-        self._level = self.folder.level(self.folder.resolutions[0])
+        self._resolution = resolution if resolution in self.folder.resolutions else self.folder.resolutions[0]
+        self._level = self.folder.level(self._resolution)
         self._classes = self.folder.classes()
         self.channels = self._level.shape[-1]
 
@@ -185,7 +186,7 @@ class PreparedSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled memory maps would be copies of all pixels.
-        return _reopen, (self.folder.path.absolute(), self.name)
+        return _reopen, (self.folder.path.absolute(), self.name, self._resolution)
 
     def item_name(self, index: int) -> str:
         """Such as "row 17"."""
@@ -206,8 +207,8 @@ class PreparedSource:
         return json.dumps(self.folder.files(), sort_keys=True)
 
 
-def _reopen(folder: Path, name: str) -> PreparedSource:
+def _reopen(folder: Path, name: str, resolution: int) -> PreparedSource:
     """In a worker process, whose working folder may be another."""
-    source = PreparedSource(str(folder))
+    source = PreparedSource(str(folder), resolution=resolution)
     source.name = name
     return source

@@ -55,6 +55,17 @@ def equal_images(first: Source, second: Source, index: int) -> bool:
         return False
 
 
+def fitting_resolution(source: Source, *, at_most: int) -> int:
+    """The largest 4*2^k that the first image which can be opened fills, between 4 and `at_most`."""
+    for number in range(len(source)):
+        try:
+            side = min(open_image(source.read(number)).size)
+        except UnusableImageError:
+            continue
+        return max(4, min(at_most, 2 ** (side.bit_length() - 1)))
+    return at_most
+
+
 def labelled_grid(source: Source, numbers: Sequence[int], frame: Frame, *, columns: int) -> tuple[np.ndarray, list[str]]:
     """Some items side by side, each above the name of its class.
 

@@ -63,7 +63,7 @@ def open_source(spec: str, *, resolution: int = 0, channels: int = 0) -> Source:
     Args:
         spec: one of the forms in `source_names.SOURCE_KINDS`.
         resolution: side in pixels at which sources that draw their images (digits, photos, synthetic) do so, and the level
-            that tfrecords opens; 0 leaves it to them. Others keep the sizes they have.
+            that tfrecords and prepared open; 0 leaves it to them. Others keep the sizes they have.
         channels: for sources that draw; 0 takes their own.
 
     Raises:
@@ -128,7 +128,7 @@ def _synthetic(argument: str, resolution: int, channels: int) -> Source:
 def _prepared(argument: str, resolution: int, channels: int) -> Source:
     from pggan_jax.data.prepared import PreparedSource
 
-    return PreparedSource(argument)
+    return PreparedSource(argument, resolution=resolution)
 
 
 _OPENERS: dict[str, Callable[[str, int, int], Source]] = {
