@@ -82,6 +82,7 @@ def main(parsed: Parsed) -> int:
     name, values, arguments = parsed
     # Orbax reports every file it writes, warns of choices that are made here on purpose, and repeats errors that are told here.
     logging.set_verbosity(logging.FATAL)
+    before, sys.unraisablehook = sys.unraisablehook, _tell_unraisable
     try:
         return importlib.import_module(f"pggan_jax.cli.{name}").run(values, *arguments) or 0
     except UserError as error:
@@ -96,6 +97,14 @@ def main(parsed: Parsed) -> int:
         return _report(
             f"{error.filename or 'input or output'}: {error.strerror or error}; mend that and run the same command again"
         )
+    finally:
+        sys.unraisablehook = before
+
+
+def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """All but what Orbax's threads still have to say when a save or a restore has failed; that it has failed is told here."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _overview() -> str:
