@@ -18,11 +18,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def append_durably(path: Path, content: bytes) -> None:
     """Add `content` to a file and wait until it is on the disk; on failure the file is left as it was."""
-    with path.open("ab") as file:
-        end = file.tell()
+    # Without a buffer: what could not be written would be tried again when the file is closed, behind our back.
+    with path.open("ab", buffering=0) as file:
+        end, rest = file.tell(), content
         try:
-            file.write(content)
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:
             os.truncate(path, end)

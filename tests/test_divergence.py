@@ -39,7 +39,8 @@ def poisoned_draws(noise_seed, step, places, **sizes):
 def ten_step_ticks(**changes):
     """60 steps at 4x4 in ticks of 10; 5 skipped in a row are a divergence."""
     lengths = {"schedule__batch_size": STEP, "schedule__stable_kimg": 7.68, "schedule__tick_kimg": 1.28}
-    return small_config(data__resolution=4, **lengths, **({"run__patience": 5} | changes))
+    widths = {"generator__fmap_max": 4, "discriminator__fmap_max": 4, "run__grid": "1x1"}
+    return small_config(data__resolution=4, **widths, **lengths, **({"run__patience": 5} | changes))
 
 
 def run_poisoned(workdir, is_bad, config=None, **options):

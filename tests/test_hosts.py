@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from test_cli import environment, small_flags
-from test_loop import BOUNDARY, assert_states_close, data_lines, digest, quick_compilation, run_small, small_config, stats
+from test_loop import (
+    BOUNDARY,
+    assert_states_close,
+    data_lines,
+    digest,
+    lasting,
+    quick_compilation,
+    run_small,
+    small_config,
+    stats,
+)
 
+from pggan_jax.training import parallel
 from pggan_jax.training.trained import load_trained
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
@@ -112,3 +125,94 @@ class TestTwoProcesses:
         assert statuses == [2, 2], said
         assert all("loss.name: 'wgan_gp' -> 'hinge'" in output for output in said)
         assert not any("Traceback" in output for output in said)
+
+
+def wait_for(log, words, processes):
+    """Until the log has these words; fails if a process ends before."""
+    end = time.monotonic() + TIMEOUT
+    while words not in (log.read_text() if log.exists() else ""):
+        assert all(process.poll() is None for process in processes), "ended too soon"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.long
+class TestADeadProcess:
+    @pytest.mark.parametrize("victim", [1, 0])
+    def test_the_other_stops_in_time_and_both_continue(self, tmp_path, tmp_path_factory, victim):
+        """Killed in mid-fade, after a checkpoint: the survivor says so within a minute, and the end is that of one process."""
+        workdir, survivor = tmp_path / "run", 1 - victim
+        longer = {"schedule.fade_kimg": 40.0, "schedule.total_kimg": 8.0}
+        flags = [word for name, value in longer.items() for word in ("--set", f"{name}={value}")]
+        processes = start(workdir, tmp_path_factory, *flags)
+        wait_for(workdir / "log.txt", "tick 2 ", processes)
+        processes[victim].kill()
+        killed_at = time.monotonic()
+        status = processes[survivor].wait(60)
+        assert time.monotonic() - killed_at < 60
+        _, said = finish(workdir, processes)
+        assert status == parallel.EXIT_ABANDONED, said[survivor]
+        assert f"error: process {survivor} of 2 stops, as another has died or cannot be reached" in said[survivor]
+        assert "start all of them again with the same commands" in said[survivor]
+        assert "Traceback" not in said[survivor]
+
+        statuses, said = finish(workdir, start(workdir, tmp_path_factory, *flags))
+        assert statuses == [0, 0], said
+        assert "continuing at kimg " in said[0]
+        undisturbed = tmp_path / "undisturbed"
+        undisturbed.mkdir()
+        statuses, said = finish(undisturbed / "run", start(undisturbed / "run", tmp_path_factory, *flags))
+        assert statuses == [0, 0], said
+        assert digest(workdir) == digest(undisturbed / "run")
+        assert lasting(stats(workdir)) == lasting(stats(undisturbed / "run"))
+
+
+def slurm(number, job):
+    """What SLURM tells each process."""
+    return {
+        "SLURM_JOB_ID": str(job),
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(number),
+        "SLURM_LOCALID": str(number),
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_STEP_NODELIST": "localhost",
+    }
+
+
+@pytest.mark.long
+def test_a_cluster_tells_the_processes_who_they_are(tmp_path, tmp_path_factory):
+    """A simulated SLURM; the job's number gives the port."""
+    workdir = tmp_path / "run"
+    flags = ["--cluster", "--set", "schedule.stable_kimg=0.08", "--set", "schedule.fade_kimg=0.08", f"--workdir={workdir}"]
+    job, processes = free_port(), []
+    for number in range(2):
+        env = environment(tmp_path_factory) | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | slurm(number, job)
+        output = (tmp_path / f"output{number}.txt").open("w")
+        command = [sys.executable, "launch.py", *small_flags(), *flags]
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT))
+    statuses, said = finish(workdir, processes)
+    assert statuses == [0, 0], said
+    assert "4 x cpu on 2 hosts" in said[0]
+    assert load_trained(workdir).position.images_seen == 240
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--cluster", "--num_processes=2"], "--cluster takes --coordinator, --num_processes and --process_id from"),
+        (["--cluster", "--coordinator=localhost:1", "--num_processes=2", "--process_id=0"], "leave them out"),
+        (["--coordinator=localhost:1", "--num_processes=2"], "several hosts need all of --coordinator=HOST:PORT"),
+        (["--num_processes=2", "--process_id=2", "--coordinator=localhost:1"], "--process_id=2: must be from 0 to 1"),
+        (["--cluster"], "--cluster: cannot join the processes: "),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(tmp_path, flags, words):
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "OMPI", "KUBERNETES"))}
+    command = [sys.executable, "launch.py", *small_flags(), f"--workdir={tmp_path / 'run'}", *flags]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert not (tmp_path / "run").exists()

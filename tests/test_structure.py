@@ -24,6 +24,9 @@ MAY_IMPORT = {
 }
 GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule", "source_names"}
 DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
+PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
+ATTRIBUTE_PICKLERS = ("pandas.read_pickle", "torch.load", "numpy.lib.format.read_array")
+RUNS_EXPERIMENTS = {f"{PACKAGE}.config_io": {"run_path"}}
 DEVICE_HOME = f"{PACKAGE}.training.parallel"
 
 
@@ -161,6 +164,45 @@ def test_files_are_short_and_named_for_a_job(module):
 def test_devices_are_known_in_one_place(module):
     if module != DEVICE_HOME:
         assert not device_names(TREES[module], module)
+
+
+def unsafe_loading(tree: ast.AST, module: str) -> set[str]:
+    """What in the tree could run code that came with data: pickles, eval, exec."""
+    found = {name.split(".")[0] for name in imported_names(tree, module)} & PICKLERS
+    found |= {name for name in ATTRIBUTE_PICKLERS if name in attribute_names(tree, module)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            if not (isinstance(node.value, ast.Constant) and node.value.value is False):
+                found.add("allow_pickle")
+        elif isinstance(node, ast.Name) and node.id in ("eval", "exec", "__import__"):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and node.attr in ("exec_module", "run_path", "run_module"):
+            found.add(node.attr)
+    return found
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_nothing_that_is_read_can_run(module):
+    assert unsafe_loading(TREES[module], module) == RUNS_EXPERIMENTS.get(module, set())
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import pickle", {"pickle"}),
+        ("def f():\n    from cloudpickle import loads", {"cloudpickle"}),
+        ("import numpy as np\nnp.load(f, allow_pickle=True)", {"allow_pickle"}),
+        ("import numpy as np\nnp.load(f, allow_pickle=flag)", {"allow_pickle"}),
+        ("import numpy as np\nnp.load(f, allow_pickle=False)", set()),
+        ("import pandas\npandas.read_pickle(f)", {"pandas.read_pickle"}),
+        ("eval('1')", {"eval"}),
+        ("run = exec", {"exec"}),
+        ("spec.loader.exec_module(module)", {"exec_module"}),
+        ("evaluate(x)", set()),
+    ],
+)
+def test_the_reader_of_unsafe_loading_sees(source, expected):
+    assert unsafe_loading(ast.parse(source), "a.b") == expected
 
 
 @pytest.mark.parametrize("module", [module for module in FILES if room_of(module) == "ground"])

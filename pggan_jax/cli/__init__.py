@@ -84,6 +84,7 @@ def main(parsed: Parsed) -> int:
     logging.set_verbosity(logging.FATAL)
     # Names of files and classes may hold letters that the terminal's encoding lacks.
     sys.stdout.reconfigure(errors="backslashreplace")
+    before, sys.unraisablehook = sys.unraisablehook, _tell_unraisable
     try:
         return importlib.import_module(f"pggan_jax.cli.{name}").run(values, *arguments) or 0
     except UserError as error:
@@ -98,6 +99,14 @@ def main(parsed: Parsed) -> int:
         return _report(
             f"{error.filename or 'input or output'}: {error.strerror or error}; mend that and run the same command again"
         )
+    finally:
+        sys.unraisablehook = before
+
+
+def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """All but what Orbax's threads still have to say when a save or a restore has failed; that it has failed is told here."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _overview() -> str:

@@ -84,6 +84,7 @@ class Checkpoints:
         Raises:
             UserError: the folder has vanished or can no longer be written.
         """
+        self._check_folder()
         position = replace(position, digest=state_digest(parallel.to_host(state))).sealed()
         failures = self.finish()
         self._last_failure = ""
@@ -116,12 +117,7 @@ class Checkpoints:
 
     def _give_up(self, images_seen: int, error: Exception) -> str:
         """Remove what a failed save has left, and say why it failed."""
-        if not self.directory.is_dir():
-            raise UserError(
-                f"{self.directory}: has vanished during the run; bring its disk back, and the same command continues"
-            ) from error
-        if not os.access(self.directory, os.W_OK):
-            raise UserError(f"{self.directory}: can no longer be written; mend that, and the same command continues") from error
+        self._check_folder()
         for left_over in self.directory.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(left_over, ignore_errors=True)
         self._open()
@@ -129,6 +125,13 @@ class Checkpoints:
         kept = f"the newest checkpoint is that of kimg {newest[-1] / 1000:g}" if newest else "there is no checkpoint yet"
         self._last_failure = f"the checkpoint of kimg {images_seen / 1000:g} could not be saved ({_first_line(error)}); {kept}"
         return self._last_failure
+
+    def _check_folder(self) -> None:
+        """Before Orbax makes another folder in its place, perhaps on another disk."""
+        if not self.directory.is_dir():
+            raise UserError(f"{self.directory}: has vanished during the run; bring it back, and the same command continues")
+        if not os.access(self.directory, os.W_OK):
+            raise UserError(f"{self.directory}: can no longer be written; mend that, and the same command continues")
 
     def position(self, images_seen: int) -> Position:
         """What a checkpoint says of itself, without reading the state.

@@ -1,0 +1,95 @@
+"""The short form of experiments/torture.py: two kills of a real process, and the script's own eyes on what is left.
+
+The long form is the script itself: python experiments/torture.py --kills=50
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_cli import environment, small_flags
+from test_loop import TOTAL, copy_of, finished_run, quick_compilation, run_small, small_config, stats
+
+quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def torture():
+    spec = importlib.util.spec_from_file_location("torture", ROOT / "experiments" / "torture.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["torture"] = module  # its dataclass looks itself up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def finished(tmp_path_factory):
+    return finished_run(tmp_path_factory.getbasetemp())
+
+
+class TestShortForm:
+    def test_killed_twice_it_ends_like_a_run_that_never_was(self, torture, finished, tmp_path, tmp_path_factory):
+        """Once while the first checkpoint is being made, once after a continuation; by SIGKILL, then by Ctrl-C twice."""
+        workdir = tmp_path / "run"
+        command = [sys.executable, "launch.py", *small_flags(), f"--workdir={workdir}"]
+        options = {"cwd": ROOT, "env": environment(tmp_path_factory), "text": True, "stderr": subprocess.STDOUT}
+        for kind, word, statuses in (
+            ("SIGKILL", "tick 1", {-signal.SIGKILL}),
+            ("SIGINT twice", "growing|data 8x8", {-signal.SIGINT, 75, 130}),
+        ):
+            with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as process:
+                said = []
+                for line in process.stdout:
+                    said.append(line)
+                    if line.startswith(tuple(word.split("|"))):
+                        break
+                status = torture.strike(process, kind)
+            assert status in statuses, said
+        again = subprocess.run(command, stdout=subprocess.PIPE, timeout=120, **options)
+        assert again.returncode == 0, again.stdout
+        assert torture.differences(finished, workdir) == []
+
+
+class TestEyes:
+    def test_see_no_difference_in_the_same(self, torture, finished, tmp_path):
+        assert torture.differences(finished, copy_of(finished, tmp_path)) == []
+
+    def test_see_what_is_different(self, torture, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        (workdir / "stats.jsonl").write_text("".join((finished / "stats.jsonl").read_text().splitlines(keepends=True)[:1]))
+        (workdir / "reals.png").unlink()
+        shutil.rmtree(workdir / "checkpoints" / str(TOTAL))
+        assert [one.split(":")[0] for one in torture.differences(finished, workdir)] == [
+            "checkpoints",
+            "stats.jsonl",
+            "pictures",
+        ]
+
+    def test_see_another_seed(self, torture, finished, tmp_path):
+        assert run_small(tmp_path, small_config(run__seed=3))
+        assert len(stats(tmp_path)) == len(stats(finished))
+        assert [one.split(":")[0] for one in torture.differences(finished, tmp_path)] == [
+            "checkpoints",
+            "stats.jsonl",
+            "pictures",
+        ]
+
+    def test_see_where_it_went_on(self, torture, tmp_path):
+        assert torture.last_continuation(tmp_path) == "the start"
+        (tmp_path / "log.txt").write_text("continuing at kimg 1.0, resolution 8\nx\ncontinuing at kimg 2.0, resolution 8\n")
+        assert torture.last_continuation(tmp_path) == "kimg 2.0, resolution 8"
+
+    def test_the_table_counts_every_kill(self, torture, capsys):
+        kills = [torture.Kill("SIGKILL", 1.0, -9, "the start"), torture.Kill("SIGTERM", 2.0, 75, "kimg 1.0")] * 3
+        torture.print_table(kills, 2, [])
+        out = capsys.readouterr().out
+        assert "| SIGKILL | 3 | 0 | 3 |" in out
+        assert "| SIGTERM | 3 | 3 | 0 |" in out
+        assert "6 kills in 2 runs, continued at 2 places; different at the end: nothing" in out
