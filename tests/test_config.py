@@ -112,6 +112,9 @@ BAD = {
     ],
     "run.checkpoint_ticks": [(0, "at least 1")],
     "run.keep_last": [(0, "at least 1")],
+    "run.init_from": [(1, "must be text")],
+    "run.patience": [(0, "at least 1")],
+    "run.max_rollbacks": [(-1, "at least 0")],
     "run.keep_every_kimg": [(-1.0, KIMG)],
 }
 BAD_CASES = [(path, bad, rule) for path, cases in BAD.items() for bad, rule in cases]

@@ -84,7 +84,8 @@ def main(parsed: Parsed) -> int:
     logging.set_verbosity(logging.FATAL)
     # Names of files and classes may hold letters that the terminal's encoding lacks.
     sys.stdout.reconfigure(errors="backslashreplace")
-    before, sys.unraisablehook = sys.unraisablehook, _tell_unraisable
+    # To the end of the process: those threads outlive this function.
+    sys.unraisablehook = _tell_unraisable
     try:
         return importlib.import_module(f"pggan_jax.cli.{name}").run(values, *arguments) or 0
     except UserError as error:
@@ -99,8 +100,6 @@ def main(parsed: Parsed) -> int:
         return _report(
             f"{error.filename or 'input or output'}: {error.strerror or error}; mend that and run the same command again"
         )
-    finally:
-        sys.unraisablehook = before
 
 
 def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
