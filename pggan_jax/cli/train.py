@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -54,10 +55,13 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del frame
+        del number, frame
         self.is_set = True
-        print("stopping after this step and saving; once more to stop at once", file=sys.stderr)
-        signal.signal(number, signal.SIG_DFL)
+        for either in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(either, signal.SIG_DFL)
+        # A terminal that is gone, or is being written to at this moment, must not end the run that is about to be saved.
+        with suppress(OSError, RuntimeError):
+            print("stopping after this step and saving; once more to stop at once", file=sys.stderr)
 
     def __call__(self) -> bool:
         return self.is_set
