@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import jax
 import jax.numpy as jnp
@@ -208,3 +210,19 @@ def test_a_status_line_with_numbers_that_are_none():
     assert "\n" not in line
     for words in ("tick 3", "kimg 1.5", "res 16", "loss G nan", "mem 2.0 GiB", "skipped 4", "compiles 2", "left ?"):
         assert words in line
+
+
+def test_a_log_outlives_the_reader_of_its_output(tmp_path, monkeypatch):
+    """As when `tee` is killed: the run goes on, and log.txt has every line."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as broken:
+        monkeypatch.setattr(sys, "stdout", broken)
+        log = Log(tmp_path / "log.txt")
+        log("one")
+        log("two")
+        log.close()
+        monkeypatch.undo()
+        with suppress(BrokenPipeError):
+            broken.close()
+    assert (tmp_path / "log.txt").read_text() == "one\ntwo\n"

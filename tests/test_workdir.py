@@ -121,3 +121,10 @@ def test_a_check_leaves_nothing_that_stands_in_the_way(tmp_path):
     assert check_workdir(tmp_path / "run", small_config(), allow_config_change=False) == []
     assert list((tmp_path / "run").iterdir()) == []
     assert claim(tmp_path / "run", small_config(loss__name="hinge"))[1] == []
+
+
+def test_what_a_start_leaves_that_was_killed_at_once_is_in_nobodys_way(tmp_path):
+    (tmp_path / "lock").touch()
+    (tmp_path / ".config.json.partial").write_text("{")
+    assert claim_workdir(tmp_path, small_config(), allow_config_change=False) == []
+    assert (tmp_path / "config.json").exists()

@@ -149,14 +149,10 @@ class Log:
 
     def __call__(self, line: str) -> None:
         if self._file:
-            # A full disk must not end a run for the sake of its log, nor of a file that its output goes to.
-            try:
+            # Neither a full disk nor a reader that has gone must end a run for the sake of what it tells.
+            with suppress(OSError):
                 tqdm.write(line, file=sys.stdout)
                 sys.stdout.flush()
-            except BrokenPipeError:
-                raise
-            except OSError:
-                pass
             with suppress(OSError):
                 self._file.write(line + "\n")
                 self._file.flush()

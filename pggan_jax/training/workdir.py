@@ -126,7 +126,8 @@ def check_workdir(path: Path, config: Config, *, allow_config_change: bool) -> l
                     "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
                 )
             return changes
-        if any(entry != workdir.lock for entry in path.iterdir()):
+        # A start that was killed at once has left no more than these.
+        if any(entry != workdir.lock and entry.suffix != ".partial" for entry in path.iterdir()):
             raise UserError(
                 f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
             )
