@@ -201,8 +201,9 @@ def test_a_run_on_a_full_disk_ends_with_one_line(finished, tmp_path, tmp_path_fa
     )
     done = subprocess.run([sys.executable, "-c", limit, *command], **options)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: the checkpoint of kimg 1.92 could not be saved (")
+    # Threads of Orbax and the interpreter's own warnings may add lines at the very end; of ours there is one.
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: the checkpoint of kimg 1.92 could not be saved (")
     assert "; there is no checkpoint yet; free some space" in done.stderr
     assert done.stdout.count("WARNING: the checkpoint of kimg 1.008 could not be saved (") == 1
     assert subprocess.run(command, **options).returncode == 0
