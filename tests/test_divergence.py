@@ -181,7 +181,7 @@ class TestReport:
         assert "\n" not in message
         for words in (
             "the run has diverged and stopped after 2 rollbacks: ",
-            "iterations in a row had no finite gradient (run.patience = 5)",
+            "iterations in a row had no finite update (run.patience = 5)",
             "first not finite: discriminator/block_4x4/",
             " and generator/block_4x4/",
             ", 4x4 stable, alpha 1.000; ",

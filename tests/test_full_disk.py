@@ -31,7 +31,8 @@ from test_loop import (
 )
 
 from pggan_jax.errors import UserError
-from pggan_jax.training import checkpoint, loop, telemetry
+from pggan_jax.training import checkpoint, telemetry
+from pggan_jax.training.run import Run
 from pggan_jax.training.telemetry import StatsLog
 from pggan_jax.training.trained import load_trained
 
@@ -59,13 +60,13 @@ def set_space():
 
 def calling_before(actions):
     """Run `actions[images](run)` before the call that starts at so many images."""
-    enter_stage = loop._Run._enter_stage
+    enter_stage = Run._enter_stage
 
     def act(run, call):
         actions.get(call.start, lambda _: None)(run)
         enter_stage(run, call)
 
-    return mock.patch.object(loop._Run, "_enter_stage", act)
+    return mock.patch.object(Run, "_enter_stage", act)
 
 
 def assert_like(workdir, finished):
@@ -91,8 +92,8 @@ class TestFullForAWhile:
         assert not list((tmp_path / "checkpoints").glob("*tmp*"))
         log = (tmp_path / "log.txt").read_text()
         for words in (
-            "WARNING: this tick goes on without its picture: ",
-            "WARNING: this tick goes on without its line in stats.jsonl, which follows with the next: ",
+            "WARNING: going on without its picture: ",
+            "WARNING: going on without its line in stats.jsonl, which follows with the next: ",
             "WARNING: the checkpoint of kimg 1.008 could not be saved (",
             "; the newest checkpoint is that of kimg 0.8; training goes on, and the next checkpoint is tried as usual",
         ):

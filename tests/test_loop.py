@@ -34,6 +34,8 @@ from pggan_jax.errors import UserError
 from pggan_jax.images import grid_size
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import loop
+from pggan_jax.training import run as run_module
+from pggan_jax.training.run import Run
 from pggan_jax.training.telemetry import VOLATILE_FIELDS
 from pggan_jax.training.trained import load_trained
 
@@ -92,12 +94,12 @@ def small_loader(data, seed):
     return open_loader(data, seed=seed, progress=False)
 
 
-_build_program = loop.build_program
+_build_program = run_module.build_program
 _programs = {}
 
 
 def shared_program(config, resolution, loader):
-    """`loop.build_program`, but runs that differ only in length and housekeeping share what is compiled."""
+    """`run.build_program`, but runs that differ only in length and housekeeping share what is compiled."""
     lengths = {"stable_kimg": 1.0, "fade_kimg": 1.0, "total_kimg": 0.0, "tick_kimg": 1.0, "learning_rate": 0.001}
     key = to_json(replace(config, run=RunConfig(), schedule=replace(config.schedule, **lengths))), resolution
     if key not in _programs:
@@ -112,15 +114,15 @@ def run_small(workdir, config, *, stop_at=None, shared=True, **options):
     def should_stop():
         return stop_at is not None and counted["images"] >= stop_at
 
-    enter_stage = loop._Run._enter_stage
+    enter_stage = Run._enter_stage
 
     def note_call(run, call):
         counted["images"] = call.end
         enter_stage(run, call)
 
     with (
-        mock.patch.object(loop, "build_program", shared_program if shared else _build_program),
-        mock.patch.object(loop._Run, "_enter_stage", note_call),
+        mock.patch.object(run_module, "build_program", shared_program if shared else _build_program),
+        mock.patch.object(Run, "_enter_stage", note_call),
     ):
         loader = small_loader(config.data, config.run.seed)
         return loop.train(config, workdir, loader, should_stop=should_stop, **options)

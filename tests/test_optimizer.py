@@ -45,7 +45,7 @@ def test_adam_follows_the_official_formula(beta1, beta2, epsilon):
     config = OptimizerConfig(beta1=beta1, beta2=beta2, epsilon=epsilon)
     optimizer, learning_rate = official_adam(config), 0.01
     params, moments = PARAMS, official_adam(config).init(PARAMS)
-    update = jax.jit(lambda *state: guarded_update(optimizer, *state, learning_rate))
+    update = jax.jit(lambda *state: guarded_update(optimizer, *state, learning_rate, loss=0.0))
     history = []
     for step in range(STEPS):
         params, moments, bad_leaf = update(params, moments, gradients_of(step))
@@ -109,8 +109,8 @@ def test_a_fresh_state_is_zero():
 def test_the_learning_rate_scales_the_step_and_leaves_the_moments_alone():
     optimizer = official_adam(OptimizerConfig())
     moments = optimizer.init(PARAMS)
-    small, small_moments, _ = guarded_update(optimizer, PARAMS, moments, gradients_of(0), jnp.float32(0.01))
-    large, large_moments, _ = guarded_update(optimizer, PARAMS, moments, gradients_of(0), jnp.float32(0.05))
+    small, small_moments, _ = guarded_update(optimizer, PARAMS, moments, gradients_of(0), jnp.float32(0.01), loss=0.0)
+    large, large_moments, _ = guarded_update(optimizer, PARAMS, moments, gradients_of(0), jnp.float32(0.05), loss=0.0)
     for start, near, far in zip(*map(jax.tree.leaves, (PARAMS, small, large)), strict=True):
         np.testing.assert_allclose(far - start, 5 * (near - start), rtol=1e-3, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, small_moments, large_moments)
@@ -121,7 +121,7 @@ def test_the_learning_rate_scales_the_step_and_leaves_the_moments_alone():
 def test_one_bad_gradient_element_skips_the_whole_update(bad, where):
     """Bit for bit: a zero that changed its sign would be found."""
     optimizer = official_adam(OptimizerConfig(beta1=0.5))
-    update = jax.jit(lambda *state: guarded_update(optimizer, *state, 0.1))
+    update = jax.jit(lambda *state: guarded_update(optimizer, *state, 0.1, loss=0.0))
     params = jax.tree.map(lambda p: jnp.asarray(p).at[..., -1].set(-0.0), PARAMS)
     params, moments, bad_leaf = update(params, optimizer.init(params), gradients_of(0))
     assert bad_leaf == -1
@@ -141,6 +141,34 @@ def test_a_zero_gradient_moves_nothing():
     """Layers that are not active yet stay as they are (spec 2.9)."""
     optimizer = official_adam(OptimizerConfig())
     zeros = jax.tree.map(np.zeros_like, PARAMS)
-    params, _, bad_leaf = guarded_update(optimizer, PARAMS, optimizer.init(PARAMS), zeros, 0.1)
+    params, _, bad_leaf = guarded_update(optimizer, PARAMS, optimizer.init(PARAMS), zeros, 0.1, loss=0.0)
     assert bad_leaf == -1
     jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
+
+
+def skipping(params, moments, gradients, learning_rate=0.1, loss=0.0):
+    """The number of what was not finite; nothing may have changed."""
+    optimizer = official_adam(OptimizerConfig())
+    kept, kept_moments, bad_leaf = guarded_update(optimizer, params, moments, gradients, learning_rate, loss=loss)
+    for before, after in zip(jax.tree.leaves((params, moments)), jax.tree.leaves((kept, kept_moments)), strict=True):
+        np.testing.assert_array_equal(before, after)
+    return int(bad_leaf)
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
+def test_a_loss_that_is_not_finite_skips_the_update(loss):
+    moments = official_adam(OptimizerConfig()).init(PARAMS)
+    assert skipping(PARAMS, moments, gradients_of(0), loss=jnp.float32(loss)) == len(jax.tree.leaves(PARAMS))
+
+
+def test_a_square_beyond_every_float_skips_the_update():
+    """The gradient is finite, its second moment is not."""
+    leaves, tree = jax.tree.flatten(gradients_of(0))
+    leaves[1] = np.full_like(leaves[1], 1e30)
+    moments = official_adam(OptimizerConfig()).init(PARAMS)
+    assert skipping(PARAMS, moments, jax.tree.unflatten(tree, leaves)) == 1
+
+
+def test_a_step_beyond_every_float_skips_the_update():
+    moments = official_adam(OptimizerConfig()).init(PARAMS)
+    assert skipping(PARAMS, moments, gradients_of(0), learning_rate=jnp.float32(3e38) * 2) == 0

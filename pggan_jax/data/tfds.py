@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pggan_jax.data.decoding import UnusableImageError
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
@@ -101,7 +101,7 @@ class TfdsSource:
         try:
             return self._examples[index]
         except Exception as error:  # The reader raises RuntimeError on damage, protobuf and TFDS their own.
-            raise UnusableImageError(f"record cannot be read ({_first_line(error)}); prepare the data set again") from None
+            raise UnusableImageError(f"record cannot be read ({first_line(error)}); prepare the data set again") from None
 
     def _error(self, problem: str) -> UserError:
         return UserError(f"data.source = {self.name!r}: {problem}")
@@ -122,7 +122,7 @@ class TfdsSource:
             except tfds.core.DatasetNotFoundError:
                 return self._builder_from_code(name, folder)
             except Exception as error:  # A name that cannot be parsed, or unreadable files of any kind.
-                raise self._error(f"{name!r} cannot be opened ({_first_line(error)}); write it as tfds:NAME[:SPLIT]") from None
+                raise self._error(f"{name!r} cannot be opened ({first_line(error)}); write it as tfds:NAME[:SPLIT]") from None
 
     def _builder_from_code(self, name: str, folder: dict[str, str | None]) -> DatasetBuilder:
         """Of a data set that is not prepared, which can tell what it would be."""
@@ -143,7 +143,7 @@ class TfdsSource:
             raise
         except Exception as error:  # The code of a data set may fail in any way, by a package that it misses for one.
             raise self._error(
-                f"is not prepared, and its code fails ({_first_line(error)}); type {_how_to_prepare(name)}"
+                f"is not prepared, and its code fails ({first_line(error)}); type {_how_to_prepare(name)}"
             ) from None
 
     def _unknown(self, what: str, wanted: str, known: list[str]) -> UserError:
@@ -202,7 +202,7 @@ class TfdsSource:
             )
         splits = ", ".join(f"{split} ({info.num_examples} images)" for split, info in builder.info.splits.items())
         return self._error(
-            f"cannot open split {self._split!r} ({_first_line(error)}); "
+            f"cannot open split {self._split!r} ({first_line(error)}); "
             f"there are {splits}, and parts with at least one image, such as train[:10%]"
         )
 
@@ -226,7 +226,3 @@ def _how_to_prepare(name: str) -> str:
         f"tfds.builder({name!r}, file_format='array_record').download_and_prepare()\" "
         "(only this may need pip install tensorflow; TFDS_DATA_DIR chooses the folder, for this program too)"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,9 +6,11 @@ restores on any number of devices. Arrays are restored at the resolution they we
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, first_line
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
 from pggan_jax.training.keeping import NewestRefuge
 from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import TrainState
-
-_REASONS_SHOWN = 3
 
 
 class Checkpoints:
@@ -54,6 +54,15 @@ class Checkpoints:
         self._last_failure = ""
         self._finished = FinishedFiles(self.directory)
         self._open()
+        for images_seen in [] if read_only else self.all_images_seen():
+            self._note_kind(images_seen)
+
+    def _note_kind(self, images_seen: int) -> None:
+        """Whether a checkpoint of an earlier process is one to go back to. A damaged one is told of when it is needed."""
+        with suppress(OSError, ValueError, TypeError):
+            position = Position(**json.loads((self.directory / str(images_seen) / "position" / "metadata").read_bytes()))
+            if position.has_own_seal:
+                self._newest_refuge.note(position)
 
     def _open(self) -> None:
         handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
@@ -68,11 +77,8 @@ class Checkpoints:
 
         A run that died before its first checkpoint was finished has lost none and may begin again.
         """
-        return not self.all_images_seen() and (self._finished.exists() or (has_begun and not self._had_folder))
-
-    def _mark_finished(self) -> None:
-        if parallel.is_main_process():
-            self._finished.note(self.all_images_seen())
+        are_lost = not self.all_images_seen() and (self._finished.exists() or (has_begun and not self._had_folder))
+        return bool(parallel.common_complaint("lost" if are_lost else ""))
 
     def save(self, state: TrainState, position: Position) -> list[str]:
         """Start saving; returns as soon as the state may be donated. Replaces nothing: a position is saved once.
@@ -85,11 +91,14 @@ class Checkpoints:
             UserError: the folder has vanished or can no longer be written.
         """
         self._check_folder()
-        position = replace(position, digest=state_digest(parallel.to_host(state))).sealed()
+        digest = state_digest(parallel.to_host(state)) if parallel.is_main_process() else ""
         failures = self.finish()
-        self._last_failure = ""
+        position = replace(position, had_refuge=self._newest_refuge.has_one, digest=digest).sealed()
+        self._last_failure = failure = ""
         self._newest_refuge.note(position)
         try:
+            if parallel.is_main_process():
+                self._finished.forget(position.images_seen)
             self._manager.save(
                 position.images_seen,
                 args=ocp.args.Composite(
@@ -99,8 +108,9 @@ class Checkpoints:
             )
             self._saving = position.images_seen
         except Exception as error:
-            failures.append(self._give_up(position.images_seen, error))
-        return failures
+            failure = first_line(error)
+        failure = parallel.common_complaint(failure)
+        return [*failures, self._give_up(position.images_seen, failure)] if failure else failures
 
     def finish(self) -> list[str]:
         """Wait for a save under way; one line if it has failed.
@@ -108,22 +118,30 @@ class Checkpoints:
         Raises:
             UserError: the folder has vanished or can no longer be written.
         """
+        failure = ""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            return [self._give_up(self._saving, error)]
-        self._mark_finished()
+            failure = first_line(error)
+        failure = parallel.common_complaint(failure)
+        if failure:
+            return [self._give_up(self._saving, failure)]
+        if parallel.is_main_process():
+            self._finished.note(self.all_images_seen())
         return []
 
-    def _give_up(self, images_seen: int, error: Exception) -> str:
+    def _give_up(self, images_seen: int, reason: str) -> str:
         """Remove what a failed save has left, and say why it failed."""
         self._check_folder()
-        for left_over in self.directory.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(left_over, ignore_errors=True)
+        self._newest_refuge.forget(images_seen)
+        if parallel.is_main_process():
+            for left_over in self.directory.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(left_over, ignore_errors=True)
+        parallel.wait_for_all("failed save removed")
         self._open()
         newest = self.all_images_seen()
         kept = f"the newest checkpoint is that of kimg {newest[-1] / 1000:g}" if newest else "there is no checkpoint yet"
-        self._last_failure = f"the checkpoint of kimg {images_seen / 1000:g} could not be saved ({_first_line(error)}); {kept}"
+        self._last_failure = f"the checkpoint of kimg {images_seen / 1000:g} could not be saved ({reason}); {kept}"
         return self._last_failure
 
     def _check_folder(self) -> None:
@@ -140,19 +158,33 @@ class Checkpoints:
             UserError: the checkpoint is damaged or was not written by this program.
         """
         # Before Orbax meets a damaged file and fills the terminal with what its threads make of it.
-        for difference in self._finished.differences(images_seen):
-            raise self._damaged(images_seen, difference)
+        self._refuse_if(next(self._finished.differences(images_seen), ""), images_seen)
+        restored = self._read(images_seen, position=ocp.args.JsonRestore())
         try:
-            restored = self._manager.restore(images_seen, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
             position = Position(**restored["position"])
-        except Exception as error:
-            raise self._damaged(images_seen, _first_line(error)) from error
-        if position.seal != position.sealed().seal:
+        except TypeError as error:
+            raise self._damaged(images_seen, first_line(error)) from error
+        if not position.has_own_seal:
             raise self._damaged(images_seen, "its position does not have the digest it was saved with")
         if position.images_seen != images_seen:
             raise self._damaged(images_seen, f"it is the checkpoint of kimg {position.images_seen / 1000:g} under another name")
         self._newest_refuge.note(position)
         return position
+
+    def _read(self, images_seen: int, **wanted: Any) -> Any:
+        problem, restored = "", None
+        try:
+            restored = self._manager.restore(images_seen, args=ocp.args.Composite(**wanted))
+        except Exception as error:
+            problem = first_line(error)
+        self._refuse_if(problem, images_seen)
+        return restored
+
+    def _refuse_if(self, problem: str, images_seen: int) -> None:
+        """What one process cannot read, none uses: they must go on from the same checkpoint."""
+        problem = parallel.common_complaint(problem)
+        if problem:
+            raise self._damaged(images_seen, problem)
 
     def restore(self, images_seen: int, abstract_state: Callable[[int], TrainState]) -> tuple[TrainState, Position]:
         """Read a checkpoint and verify it.
@@ -171,65 +203,33 @@ class Checkpoints:
         abstract = abstract_state(position.resolution)
         template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
         self._check_shapes(images_seen, abstract)
-        try:
-            restored = self._manager.restore(images_seen, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))
-        except Exception as error:
-            raise self._damaged(images_seen, _first_line(error)) from error
-        state = restored["state"]
-        if state_digest(state) != position.digest:
-            raise self._damaged(images_seen, "its contents do not have the digest they were saved with")
+        state = self._read(images_seen, state=ocp.args.StandardRestore(template))["state"]
+        is_whole = state_digest(state) == position.digest
+        self._refuse_if("" if is_whole else "its contents do not have the digest they were saved with", images_seen)
         return state, position
 
-    def restore_newest(
-        self, abstract_state: Callable[[int], TrainState], *, after_divergence: bool = False
-    ) -> tuple[tuple[TrainState, Position] | None, list[str]]:
-        """Read the newest checkpoint that is whole; those after it are moved to `damaged_checkpoints` beside the folder.
-
-        Args:
-            abstract_state: as for `restore`.
-            after_divergence: pass over, and move away, what was saved while updates were skipped or for the sake of a stop:
-                a run that was never stopped goes back to the same place.
-
-        Returns:
-            State and position, None if there never was a checkpoint to go back to; one line for each that was passed over.
-
-        Raises:
-            UserError: none is whole; then nothing is moved.
-        """
-        found, passed_over, bad = None, {}, []
-        for images_seen in reversed(self.all_images_seen()):
-            try:
-                found = self.restore(images_seen, abstract_state)
-            except UserError as error:
-                passed_over[images_seen] = str(error)
-                bad.append(str(error))
-                continue
-            if found[1].is_refuge or not after_divergence:
-                break
-            found = None
-            passed_over[images_seen] = f"{self.directory / str(images_seen)}: is no place to go back to after a divergence"
-        if not found and bad:
-            raise UserError(
-                f"no checkpoint of {len(passed_over)} can be restored: {'; '.join(bad[:_REASONS_SHOWN])}; bring good ones back "
-                "or use a new --workdir to start over"
-            )
-        return found, [f"{reason}; moved to {self._set_aside(one)}" for one, reason in passed_over.items()]
-
-    def _set_aside(self, images_seen: int) -> Path:
+    def set_aside(self, images_seen: int) -> Path:
         """Move a checkpoint out of the way, without destroying what may still be of use; returns where to."""
+        folder = self.directory / str(images_seen)
         place = self.directory.parent / "damaged_checkpoints" / str(images_seen)
-        if parallel.is_main_process():
-            while place.exists():
-                place = place.with_name(f"{place.name}_")
+
+        def move() -> Path:
+            free = place
+            while free.exists():
+                free = free.with_name(f"{free.name}_")
             try:
-                place.parent.mkdir(exist_ok=True)
-                (self.directory / str(images_seen)).rename(place)
+                free.parent.mkdir(exist_ok=True)
+                folder.rename(free)
+                self._finished.forget(images_seen)
             except OSError as error:
                 raise UserError(
-                    f"{self.directory / str(images_seen)}: is damaged and cannot be moved away ({error.strerror}); "
+                    f"{folder}: is damaged and cannot be moved away ({error.strerror}); "
                     "move it yourself and give the same command again"
                 ) from error
-        parallel.wait_for_all("checkpoints set aside")
+            return free
+
+        place = parallel.on_first_process(move, otherwise=place)
+        self._newest_refuge.forget(images_seen)
         self._manager.reload()
         return place
 
@@ -238,7 +238,7 @@ class Checkpoints:
         try:
             saved = _leaf_shapes(self._manager.item_metadata(images_seen)["state"].tree)
         except Exception as error:
-            raise self._damaged(images_seen, _first_line(error)) from error
+            raise self._damaged(images_seen, first_line(error)) from error
         wanted = _leaf_shapes(abstract)
         for path in sorted(saved.keys() | wanted.keys()):
             if saved.get(path) != wanted.get(path):
@@ -271,11 +271,6 @@ class Checkpoints:
         self.finish()
         if self._last_failure:
             raise UserError(f"{self._last_failure}; free some space, and the same command continues from there")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ So Orbax never meets a damaged file, of which its threads would fill the termina
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,14 @@ from pathlib import Path
 
 from pggan_jax.files import write_atomically
 
+Marks = dict[str, dict[str, tuple[int, int]]]
+
 
 class FinishedFiles:
     """The file `.finished` beside the checkpoints.
 
     A checkpoint that was finished just before its process died is not on record, and nothing is said of it here; its digest
-    guards it all the same.
+    guards it all the same. The record has a seal of its own: where that is broken, nothing is said of any checkpoint.
 
     Args:
         directory: the folder with one folder per checkpoint.
@@ -38,27 +41,48 @@ class FinishedFiles:
         with suppress(OSError):
             marks = {str(one): known.get(str(one)) or self._marks(one) for one in checkpoints}
             if marks and marks != known:
-                write_atomically(self._path, json.dumps(marks).encode())
+                self._write(marks)
+
+    def forget(self, checkpoint: int) -> None:
+        """A checkpoint is gone or about to be saved again: what is on record of it says nothing of what comes.
+
+        Raises:
+            OSError: the record cannot be written.
+        """
+        known = self._read()
+        if known.pop(str(checkpoint), None):
+            self._write(known)
 
     def differences(self, checkpoint: int) -> Iterator[str]:
         """What has become of the files of a checkpoint since, such as "its file state/x is missing"."""
         folder = self._directory / str(checkpoint)
         for name, (size, checksum) in self._read().get(str(checkpoint), {}).items():
             file = folder / name
-            if not file.is_file():
-                yield f"its file {name} is missing"
-            elif file.stat().st_size != size:
-                yield f"its file {name} has {file.stat().st_size:,} of {size:,} bytes"
-            elif zlib.crc32(file.read_bytes()) != checksum:
-                yield f"its file {name} has other contents than were saved"
+            try:
+                if not file.is_file():
+                    yield f"its file {name} is missing"
+                elif file.stat().st_size != size:
+                    yield f"its file {name} has {file.stat().st_size:,} of {size:,} bytes"
+                elif zlib.crc32(file.read_bytes()) != checksum:
+                    yield f"its file {name} has other contents than were saved"
+            except OSError as error:
+                yield f"its file {name} cannot be read: {error.strerror}"
 
-    def _read(self) -> dict[str, dict[str, tuple[int, int]]]:
+    def _read(self) -> Marks:
         try:
-            return dict(json.loads(self._path.read_text()))
-        except (OSError, ValueError, TypeError):
+            record = json.loads(self._path.read_bytes())
+            return record["marks"] if record["seal"] == _seal(record["marks"]) else {}
+        except (OSError, ValueError, TypeError, KeyError):
             return {}
+
+    def _write(self, marks: Marks) -> None:
+        write_atomically(self._path, json.dumps({"marks": marks, "seal": _seal(marks)}).encode())
 
     def _marks(self, checkpoint: int) -> dict[str, tuple[int, int]]:
         folder = self._directory / str(checkpoint)
         files = (file for file in folder.rglob("*") if file.is_file())
         return {str(file.relative_to(folder)): (file.stat().st_size, zlib.crc32(file.read_bytes())) for file in files}
+
+
+def _seal(marks: Marks) -> str:
+    return hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()

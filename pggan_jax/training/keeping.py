@@ -10,15 +10,26 @@ from pggan_jax.training.position import Position
 
 
 class NewestRefuge(preservation_policy.PreservationPolicy):
-    """Keeps the newest checkpoint to go back to when the run diverges."""
+    """Keeps the newest checkpoint to go back to when the run diverges. One that nothing is known of is none."""
 
     def __init__(self) -> None:
-        self._others: set[int] = set()
+        self._refuges: set[int] = set()
 
     def note(self, position: Position) -> None:
         """Take note of a checkpoint that is being saved or was met in the folder."""
-        if not position.is_refuge:
-            self._others.add(position.images_seen)
+        if position.is_refuge:
+            self._refuges.add(position.images_seen)
+        else:
+            self._refuges.discard(position.images_seen)
+
+    def forget(self, images_seen: int) -> None:
+        """A checkpoint is gone, or could not be saved."""
+        self._refuges.discard(images_seen)
+
+    @property
+    def has_one(self) -> bool:
+        """Whether there is a checkpoint to go back to."""
+        return bool(self._refuges)
 
     def should_preserve(
         self,
@@ -28,5 +39,5 @@ class NewestRefuge(preservation_policy.PreservationPolicy):
     ) -> Sequence[bool]:
         """Orbax asks with the oldest first."""
         del context
-        newest = max((info.step for info in checkpoints if info.step not in self._others), default=None)
+        newest = max((info.step for info in checkpoints if info.step in self._refuges), default=None)
         return [info.step == newest for info in checkpoints]

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from pggan_jax.training.feed import Call
 from pggan_jax.training.position import Position
 from pggan_jax.training.step import METRICS
 
 CALLS_IN_FLIGHT = 2
+
+
+class Trouble(NamedTuple):
+    """The longest row of iterations with a skipped update.
+
+    Attributes:
+        iterations: how many.
+        leaf_discriminator, leaf_generator: what was not finite then, as `guarded_update` numbers it; -1 for nothing.
+        call: the call in which there were so many; None if that was before the run continued.
+    """
+
+    iterations: int
+    leaf_discriminator: int = -1
+    leaf_generator: int = -1
+    call: Call | None = None
 
 
 class TickMeter:
@@ -22,37 +38,46 @@ class TickMeter:
 
     Attributes:
         skipped_in_a_row: iterations with a skipped update up to the last call that was collected.
+        worst: the longest such row in any call that was collected.
     """
 
     def __init__(self, position: Position):
         self._sums = np.array(position.tick_sums or [0.0] * len(METRICS))
-        self._in_flight: deque[jax.Array] = deque()
+        self._in_flight: deque[tuple[Call, jax.Array]] = deque()
         self._skipped_before = position.tick_skipped
         self.skipped_in_a_row = position.skipped_in_a_row
+        self.worst = Trouble(position.skipped_in_a_row)
         self.steps = position.tick_steps
         self.images_in_process = 0
 
-    def add(self, sums: jax.Array, *, steps: int, images: int) -> None:
+    def add(self, call: Call, numbers: jax.Array) -> None:
         """Take note of a call, and wait for the call before the last: the host then runs just ahead of the devices.
 
         Args:
-            sums: what the call returned, in the order of `METRICS`; need not be ready.
-            steps, images: how many the call made and showed.
+            call: which.
+            numbers: what it returned: `METRICS` and `TROUBLE`; need not be ready.
         """
-        self.steps += steps
-        self.images_in_process += images
-        self._in_flight.append(sums)
+        self.steps += call.steps
+        self.images_in_process += call.end - call.start
+        self._in_flight.append((call, numbers))
         self._collect(leave=CALLS_IN_FLIGHT)
+
+    def settle(self) -> None:
+        """Wait for all calls that were noted."""
+        self._collect(leave=0)
 
     def _collect(self, *, leave: int) -> None:
         while len(self._in_flight) > leave:
-            *sums, in_a_row = np.asarray(self._in_flight.popleft(), np.float64)
+            call, numbers = self._in_flight.popleft()
+            *sums, in_a_row, longest, of_discriminator, of_generator = np.asarray(numbers, np.float64)
             self._sums = self._sums + sums
             self.skipped_in_a_row = int(in_a_row)
+            if longest > self.worst.iterations:
+                self.worst = Trouble(int(longest), int(of_discriminator), int(of_generator), call)
 
     def unfinished(self) -> dict[str, Any]:
         """The tick so far, as fields of a `Position`. Waits for the devices."""
-        self._collect(leave=0)
+        self.settle()
         return {
             "tick_sums": self._sums.tolist(),
             "tick_steps": self.steps,
@@ -69,7 +94,7 @@ class TickMeter:
         Returns:
             Means of the metrics by name, and `steps`, `skipped_steps` and `skipped_steps_in_tick`.
         """
-        self._collect(leave=0)
+        self.settle()
         means = dict(zip(METRICS, (self._sums / self.steps).tolist(), strict=True))
         record = {
             "steps": self.steps,

@@ -1,4 +1,4 @@
-"""Adam as the authors' framework computes it, and a guard against gradients that are not numbers (spec 2.7, 2.8)."""
+"""Adam as the authors' framework computes it, and a guard against what is not a number (spec 2.7, 2.8)."""
 
 from __future__ import annotations
 
@@ -46,17 +46,36 @@ def official_adam(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def guarded_update(
-    optimizer: optax.GradientTransformation, params: Any, moments: AdamMoments, gradients: Any, learning_rate: jax.Array
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    moments: AdamMoments,
+    gradients: Any,
+    learning_rate: jax.Array,
+    *,
+    loss: jax.Array,
 ) -> tuple[Any, AdamMoments, jax.Array]:
-    """One update, or none at all if any gradient element is not finite (spec 2.7).
+    """One update, or none at all if it would leave anything that is not finite (spec 2.7).
+
+    Args:
+        optimizer: `official_adam`.
+        params, moments: as they are.
+        gradients: of `loss`; like it, the same on every device.
+        learning_rate: scalar.
+        loss: scalar.
 
     Returns:
-        New parameters, new moments, and, int32, the number of the first leaf whose gradient is not finite, or -1.
+        New parameters, new moments, and, int32, the number of the first leaf whose gradient, new moment or new value is not
+        finite, the number of leaves if it is only the loss that is not, or -1.
     """
-    are_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)])
-    is_finite = are_finite.all()
     direction, new_moments = optimizer.update(gradients, moments, params)
     new_params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
+    results = (gradients, new_moments.second, new_params)
+    are_finite = [
+        jnp.isfinite(gradient).all() & jnp.isfinite(moment).all() & jnp.isfinite(param).all()
+        for gradient, moment, param in zip(*map(jax.tree.leaves, results), strict=True)
+    ]
+    are_finite = jnp.stack([*are_finite, jnp.isfinite(loss)])
+    is_finite = are_finite.all()
     keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), new, old)  # noqa: E731
     return (
         keep(new_params, params),

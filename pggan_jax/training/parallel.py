@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pggan_jax.config import Config
 from pggan_jax.config_rules import problem
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, first_line
 from pggan_jax.schedule import Schedule
 from pggan_jax.training.dealing import deal, possible_device_counts
 
@@ -32,6 +32,7 @@ SECONDS_TO_NOTICE_A_DEAD_HOST = 20
 EXIT_ABANDONED = 76
 """Exit status when another process of the run has died."""
 _LONGEST_MESSAGE = 4096
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 # Up to this size calling `device_put` takes longer than copying.
 _SMALL_BYTES = 2**18
 Result = TypeVar("Result")
@@ -65,10 +66,9 @@ def initialize_hosts(
             coordinator, num_processes, process_id, heartbeat_timeout_seconds=SECONDS_TO_NOTICE_A_DEAD_HOST
         )
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         who = "--cluster" if cluster else f"--coordinator={coordinator}"
         process = "the processes" if cluster else f"process {process_id} of {num_processes}"
-        raise UserError(f"{who}: cannot join {process}: {reason}") from error
+        raise UserError(f"{who}: cannot join {process}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -81,12 +81,12 @@ def leaving_the_dead() -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+        if jax.process_count() == 1 or _OUT_OF_MEMORY in str(error):
             raise
-        reason = str(error).strip().splitlines()[0][:200]
         print(
             f"error: process {jax.process_index()} of {jax.process_count()} stops, as another has died or cannot be reached "
-            f"({reason}); start all of them again with the same commands, and the run continues from its newest checkpoint",
+            f"({first_line(error)}); start all of them again with the same commands, and the run continues from its newest "
+            "checkpoint",
             file=sys.stderr,
             flush=True,
         )
@@ -110,10 +110,10 @@ def describe_devices() -> str:
 
 
 def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result:
-    """Do something on the first process only. What it refuses is refused everywhere, so that nobody waits for nobody.
+    """Do something on the first process only. What fails there is refused everywhere, so that nobody waits for nobody.
 
     Args:
-        work: may raise UserError.
+        work: may raise UserError or OSError.
         otherwise: the result on other processes.
 
     Raises:
@@ -121,20 +121,31 @@ def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result
     """
     if jax.process_count() == 1:
         return work()
-    from jax.experimental import multihost_utils
-
-    result, refusal = otherwise, b""
+    result, refusal = otherwise, ""
     if is_main_process():
         try:
             result = work()
         except UserError as error:
-            refusal = str(error).encode()[:_LONGEST_MESSAGE]
-    message = np.zeros(_LONGEST_MESSAGE, np.uint8)
-    message[: len(refusal)] = list(refusal)
-    told = bytes(np.asarray(multihost_utils.broadcast_one_to_all(message), np.uint8)).rstrip(b"\0")
-    if told:
-        raise UserError(told.decode(errors="ignore"))
+            refusal = str(error)
+        except OSError as error:
+            refusal = f"{error.filename or 'the workdir'}: {error.strerror or first_line(error)}"
+    refusal = common_complaint(refusal)
+    if refusal:
+        raise UserError(refusal)
     return result
+
+
+def common_complaint(complaint: str) -> str:
+    """What the first process that has something to complain of says; empty if none has. Every process must ask."""
+    if jax.process_count() == 1:
+        return complaint
+    from jax.experimental import multihost_utils
+
+    message = np.zeros(_LONGEST_MESSAGE, np.uint8)
+    said = complaint.encode()[:_LONGEST_MESSAGE]
+    message[: len(said)] = list(said)
+    texts = [bytes(row).rstrip(b"\0") for row in np.asarray(multihost_utils.process_allgather(message), np.uint8)]
+    return next(filter(None, texts), b"").decode(errors="ignore")
 
 
 def wait_for_all(what: str) -> None:

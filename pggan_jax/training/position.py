@@ -28,6 +28,7 @@ class Position:
         skipped_in_a_row: iterations up to this one in which an update was skipped.
         rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
         is_due: whether a run that is never stopped saves here too.
+        had_refuge: whether there was an earlier checkpoint to go back to.
         unwritten: lines that stats.jsonl still lacks, as there was no space for them.
         digest: sha256 over all leaves of the state.
         seal: sha256 over everything above.
@@ -44,6 +45,7 @@ class Position:
     skipped_in_a_row: int = 0
     rollbacks: int = 0
     is_due: bool = True
+    had_refuge: bool = False
     unwritten: str = ""
     digest: str = ""
     seal: str = ""
@@ -52,6 +54,11 @@ class Position:
     def is_refuge(self) -> bool:
         """Whether a diverged run may go back here: from before the trouble, and wherever it was stopped on the way."""
         return self.is_due and not self.skipped_in_a_row
+
+    @property
+    def has_own_seal(self) -> bool:
+        """Whether nothing of it has changed since it was sealed."""
+        return self.seal == self.sealed().seal
 
     def sealed(self) -> Position:
         """The same with its seal."""

@@ -17,6 +17,8 @@ from pggan_jax.training.program import networks_for
 from pggan_jax.training.state import TrainState, abstract_train_state, create_train_state
 from pggan_jax.training.trained import Trained, load_trained
 
+_REASONS_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class Beginning:
@@ -80,12 +82,46 @@ def roll_back(config: Config, loader: Loader, checkpoints: Checkpoints, *, rollb
 
 
 def _restore(config: Config, loader: Loader, checkpoints: Checkpoints, *, after_divergence: bool = False) -> Beginning:
+    """The newest checkpoint that is whole; those after it are moved to `damaged_checkpoints` beside the folder.
+
+    Args:
+        config, loader, checkpoints: as for `restore_or_create`.
+        after_divergence: pass over, and move away, what was saved while updates were skipped or for the sake of a stop: a run
+            that was never stopped goes back to the same place. If there never was another, to the beginning.
+
+    Raises:
+        UserError: none is whole, or those to go back to have vanished; then nothing is moved.
+    """
+
     def abstract_state(resolution: int) -> TrainState:
         return abstract_train_state(config.optimizer, networks_for(config, resolution, loader))
 
-    found, passed_over = checkpoints.restore_newest(abstract_state, after_divergence=after_divergence)
-    warnings = [f"WARNING: {one}" for one in passed_over]
-    if found is None:
+    found, passed_over, bad, has_lost_one = None, {}, [], False
+    for images_seen in reversed(checkpoints.all_images_seen()):
+        try:
+            state, position = checkpoints.restore(images_seen, abstract_state)
+        except UserError as error:
+            passed_over[images_seen] = str(error)
+            bad.append(str(error))
+            continue
+        if position.is_refuge or not after_divergence:
+            found = state, position
+            break
+        has_lost_one |= position.had_refuge
+        folder = checkpoints.directory / str(images_seen)
+        passed_over[images_seen] = f"{folder}: is no place to go back to after a divergence"
+    if not found and bad:
+        raise UserError(
+            f"no checkpoint of {len(passed_over)} can be restored: {'; '.join(bad[:_REASONS_SHOWN])}; bring good ones back "
+            "or use a new --workdir to start over"
+        )
+    if not found and has_lost_one:
+        raise UserError(
+            f"{checkpoints.directory}: the run has diverged, and the checkpoints from before that are gone; bring them back, "
+            "or use a new --workdir to start over"
+        )
+    warnings = [f"WARNING: {reason}; moved to {checkpoints.set_aside(one)}" for one, reason in passed_over.items()]
+    if not found:
         beginning = _create(config, loader)
         return replace(beginning, lines=[*warnings, *beginning.lines])
     state, position = found

@@ -26,8 +26,10 @@ from pggan_jax.training.parallel import mean_over_devices
 from pggan_jax.training.state import TrainState
 
 METRICS = ("loss_d", "real_score", "fake_score", "gradient_penalty", "loss_g")
-"""What a call returns, in this order: sums over its iterations of means over the batch. Behind them, as one more number,
-`skipped_in_a_row` of the state after the call."""
+"""What a call returns, in this order: sums over its iterations of means over the batch. Behind them `TROUBLE`."""
+TROUBLE = ("skipped_in_a_row", "longest", "leaf_discriminator", "leaf_generator")
+"""Iterations in a row with a skipped update: so many at the end of the call, so many at most in it, and what was not finite
+when there were most: numbers of leaves, as `guarded_update` gives them."""
 
 
 class Batch(NamedTuple):
@@ -88,17 +90,20 @@ def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[T
     def call(
         state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls, count: jax.Array
     ) -> tuple[TrainState, jax.Array]:
-        def body(index: jax.Array | int, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
-            state, sums = carry
+        def body(
+            index: jax.Array | int, carry: tuple[TrainState, jax.Array, jax.Array]
+        ) -> tuple[TrainState, jax.Array, jax.Array]:
+            state, sums, worst = carry
             step_batch = jax.tree.map(lambda leaf: leaf[index], batch)
             step_controls = Controls(*(leaf[index] for leaf in controls[:-1]), controls.noise_seed)
             state, metrics = one_iteration(state, step_batch, class_table, step_controls)
-            return state, sums + metrics
+            trouble = jnp.stack([state.skipped_in_a_row, state.bad_leaf_discriminator, state.bad_leaf_generator])
+            return state, sums + metrics, jnp.where(trouble[0] > worst[0], trouble, worst)
 
-        start = state, jnp.zeros(len(METRICS))
+        start = state, jnp.zeros(len(METRICS)), jnp.array([0, -1, -1])
         # No loop where it cannot help: inside one, XLA:CPU convolutions lose their fast path.
-        state, sums = body(0, start) if batch.places.shape[0] == 1 else lax.fori_loop(0, count, body, start)
-        return state, jnp.append(sums, state.skipped_in_a_row)
+        state, sums, worst = body(0, start) if batch.places.shape[0] == 1 else lax.fori_loop(0, count, body, start)
+        return state, jnp.concatenate([sums, jnp.append(state.skipped_in_a_row, worst).astype(jnp.float32)])
 
     return call
 
@@ -164,12 +169,14 @@ def _update_critic(
         return terms.loss, terms
 
     gradients, terms = jax.grad(loss, has_aux=True)(state.discriminator)
+    gradients, mean_loss = mean_over_devices((gradients, terms.loss))
     params, moments, bad_leaf = guarded_update(
         official_adam(config.optimizer),
         state.discriminator,
         state.discriminator_moments,
-        mean_over_devices(gradients),
+        gradients,
         controls.learning_rate,
+        loss=mean_loss,
     )
     ema = jax.tree.map(
         lambda average, new: controls.ema_decay * average + (1.0 - controls.ema_decay) * new,
@@ -178,7 +185,7 @@ def _update_critic(
     )
     average = state.lsgan_average
     if config.loss.name == "lsgan":
-        average = losses.update_lsgan_average(average, mean_over_devices(terms.loss))
+        average = jnp.where(bad_leaf < 0, losses.update_lsgan_average(average, mean_loss), average)
     state = state.replace(
         images_seen=state.images_seen + config.schedule.batch_size_for(networks.resolution),
         discriminator=params,
@@ -212,12 +219,14 @@ def _update_generator(
         return losses.generator_loss(config.loss, scores, logits, labels)
 
     value, gradients = jax.value_and_grad(loss)(state.generator)
+    gradients, mean_loss = mean_over_devices((gradients, value))
     params, moments, bad_leaf = guarded_update(
         official_adam(config.optimizer),
         state.generator,
         state.generator_moments,
-        mean_over_devices(gradients),
+        gradients,
         controls.learning_rate,
+        loss=mean_loss,
     )
     state = state.replace(
         generator=params,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import threading
 import time
@@ -191,7 +192,10 @@ class StatsLog:
             return
         text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
         kept = _lines_until(images_seen, text)
-        if kept != text:
+        if text != kept and text.startswith(kept):
+            # The usual case, which needs no space.
+            os.truncate(self._path, len(kept.encode()))
+        elif text != kept:
             write_atomically(self._path, kept.encode())
         lacking = _lines_until(images_seen, unwritten + self._unwritten).splitlines()
         written = {_images_seen(line) for line in kept.splitlines()}

@@ -35,6 +35,11 @@ class Workdir:
         return self.path / "stats.jsonl"
 
     @property
+    def rollbacks(self) -> Path:
+        """How often the run has gone back, after a divergence, to where it stands now."""
+        return self.path / "rollbacks.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that trains here."""
         return self.path / "lock"
@@ -88,10 +93,9 @@ def new_run_disclaimed(path: Path) -> Iterator[None]:
     except UserError:
         has_begun = workdir.stats.exists() or workdir.reals.exists()
         if is_new and not has_begun:
-            with suppress(OSError):
-                workdir.checkpoints.rmdir()
-                workdir.log.unlink()
-                workdir.config.unlink()
+            for remove in (workdir.checkpoints.rmdir, workdir.log.unlink, workdir.config.unlink):
+                with suppress(OSError):
+                    remove()
         raise
 
 

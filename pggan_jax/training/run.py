@@ -1,0 +1,284 @@
+"""One process's part of a run: call after call; grow on the way, and at the end of each tick tell, draw and save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pggan_jax.config import Config
+from pggan_jax.data.loader import Loader, Prefetcher
+from pggan_jax.errors import UserError
+from pggan_jax.networks.cost import relative_cost
+from pggan_jax.schedule import Schedule
+from pggan_jax.training import parallel, telemetry
+from pggan_jax.training.checkpoint import Checkpoints
+from pggan_jax.training.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
+from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
+from pggan_jax.training.meter import TickMeter, Trouble
+from pggan_jax.training.program import Program, build_program
+from pggan_jax.training.resume import Beginning, position_at, restore_or_create, roll_back
+from pggan_jax.training.snapshots import Snapshots
+from pggan_jax.training.state import grow_train_state, reset_moments
+from pggan_jax.training.workdir import Workdir
+
+STOP_DELAY = 2
+"""Calls after which a run over several hosts answers a stop request."""
+
+
+class Run:
+    """Everything that lives from the first call to the last. Use it as a context manager: it holds files and listeners."""
+
+    def __init__(self, config: Config, paths: Workdir, loader: Loader):
+        self.config, self.paths, self.loader = config, paths, loader
+        self.schedule = Schedule(config.schedule, config.data.resolution)
+        self.is_main = parallel.is_main_process()
+        self.clock = telemetry.Clock()
+        self.eta = telemetry.EtaEstimator({r: relative_cost(config, r) for r in self.schedule.resolutions})
+        self.rollback_count = RollbackCount(paths.rollbacks)
+        self.class_table = parallel.replicate(loader.class_table())
+        self.program: Program | None = None
+        self.compiled: Program | None = None
+        self.stats = telemetry.StatsLog(paths.stats if self.is_main else None)
+        self.steps_per_call = effective_steps_per_call(config)
+        self.last_record: dict[str, Any] = {}
+        self.snapshots = Snapshots(config, loader, paths)
+        with ExitStack() as held:
+            self.log = held.enter_context(closing(telemetry.Log(paths.log if self.is_main else None)))
+            self.counter = held.enter_context(closing(telemetry.CompileCounter()))
+            keeping = {"keep_last": config.run.keep_last, "keep_every_kimg": config.run.keep_every_kimg}
+            self.checkpoints = held.enter_context(closing(Checkpoints(paths.checkpoints, **keeping)))
+            self._begin_at(restore_or_create(config, loader, self.checkpoints, has_begun=paths.stats.exists()))
+            self._held = held.pop_all()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Finish a save under way; release files and listeners."""
+        self._held.__exit__(*exception)
+
+    def _begin_at(self, beginning: Beginning) -> None:
+        """Stand where the next call will be the first.
+
+        Raises:
+            UserError: the run had given up here; the message is its report.
+        """
+        position = beginning.position
+        for line in beginning.lines:
+            self.log(line)
+        rollbacks, report = self.rollback_count.at(position.images_seen)
+        if rollbacks > self.config.run.max_rollbacks:
+            raise UserError(report)
+        position = replace(position, rollbacks=max(position.rollbacks, rollbacks))
+        self._use_program(position.resolution)
+        self.state = parallel.replicate(beginning.state)
+        self.start, self.rollbacks = position.images_seen, position.rollbacks
+        self.meter = TickMeter(position)
+        self.stats.begin_at(self.start, position.unwritten)
+        noise_seed = seed_after(self.config.run.seed, self.rollbacks)
+        self.feed = Feed(self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed)
+
+    def _use_program(self, resolution: int) -> None:
+        if self.program is None or self.program.networks.resolution != resolution:
+            self.program = build_program(self.config, resolution, self.loader)
+
+    def to_the_end(self, should_stop: Callable[[], bool]) -> bool:
+        """Call after call until the run is complete (True) or should stop (False), going back when it diverges."""
+        total = self.schedule.total_images
+        if self.start >= total:
+            self.log(
+                f"the run is complete at kimg {self.start / 1000:.1f}; to train on, "
+                "give --set schedule.total_kimg=N with a larger N, and --allow_config_change"
+            )
+            return True
+        self._announce()
+        self.clock.lap()
+        vote = parallel.StopVote(delay=STOP_DELAY)
+        while True:
+            try:
+                with closing(telemetry.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)) as bar:
+                    return self._train_on(should_stop, vote, bar)
+            except DivergedError as diverged:
+                self._roll_back(diverged.trouble)
+
+    def _train_on(self, should_stop: Callable[[], bool], vote: parallel.StopVote, bar: telemetry.ProgressBar) -> bool:
+        """From where the run stands to its end (True) or a stop (False).
+
+        Raises:
+            DivergedError: too many iterations in a row had no finite update.
+        """
+        total = self.schedule.total_images
+        calls = plan_calls(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
+        with Prefetcher(self.feed, calls) as prefetched:
+            for call, batch, controls in self.clock.iterate("wait", prefetched):
+                with self.clock.phase("grow"):
+                    self._enter_stage(call)
+                with self.counter.watch():
+                    self._announce_resolution(call)
+                    arguments = batch, self.class_table, controls, np.int32(call.steps)
+                    self.state, numbers = self.program.train_call(self.state, *arguments)
+                self.meter.add(call, numbers)
+                self._check_divergence()
+                bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))
+                is_stopping = vote(should_stop()) and call.end < total
+                if call.end == call.tick.end:
+                    self._finish_tick(call, save=is_stopping)
+                elif is_stopping:
+                    self._save(call, is_due=False)
+                if is_stopping:
+                    self.checkpoints.require_saved()
+                    self.stats.write_rest()
+                    self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
+                    return False
+        self.stats.write_rest()
+        return True
+
+    def _check_divergence(self) -> None:
+        """After each call, by what is known then; before whatever is written, by all there is to know."""
+        if self.meter.worst.iterations >= self.config.run.patience:
+            raise DivergedError(self.meter.worst)
+
+    def _roll_back(self, trouble: Trouble) -> None:
+        """After a divergence: to the last good checkpoint, with other noise.
+
+        Raises:
+            UserError: it has been done often enough; the message is the report.
+        """
+        report = describe_divergence(self.config, self.state, trouble, self._alpha(trouble.call), self.last_record)
+        if self.rollbacks >= self.config.run.max_rollbacks:
+            report = (
+                f"the run has diverged and stopped after {self.rollbacks} rollbacks: {report}; to go on, change settings with "
+                "--allow_config_change"
+            )
+            self._note_rollbacks(self.rollbacks + 1, max(self.checkpoints.all_images_seen(), default=0), report)
+            raise UserError(report)
+        self.log(f"WARNING: the run has diverged: {report}")
+        rollbacks = self.rollbacks + 1
+        beginning = roll_back(self.config, self.loader, self.checkpoints, rollbacks=rollbacks)
+        self._note_rollbacks(rollbacks, beginning.position.images_seen, report)
+        self._begin_at(beginning)
+        self.log(f"rollback {self.rollbacks} of {self.config.run.max_rollbacks}: going on from there with other noise")
+
+    def _note_rollbacks(self, rollbacks: int, images_seen: int, report: str) -> None:
+        if self.is_main:
+            with self._going_on_without("a note of its rollbacks"):
+                self.rollback_count.note(rollbacks, images_seen, report)
+
+    def _announce(self) -> None:
+        labels = f", {self.loader.label_size} classes" if self.loader.label_size else ""
+        self.log(
+            f"{len(self.loader):,} images, {self.loader.channels} channel(s){labels}; {parallel.describe_devices()}; "
+            f"kimg {self.start / 1000:.1f} of {self.schedule.total_images / 1000:.1f}; writing to {self.paths.path}"
+        )
+        if self.loader.warning:
+            self.log(f"{self.config.data.source}: {self.loader.warning}")
+        if self.start == 0 and self.is_main:
+            with self.clock.phase("snapshot"):
+                self.snapshots.write_reals()
+                self._draw(self.schedule.at(0).alpha, 0)
+
+    def _announce_resolution(self, call: Call) -> None:
+        if self.compiled is not self.program:
+            size = f"{call.stage.resolution}x{call.stage.resolution}"
+            self.log(f"data {size}: {self.feed.describe_data(call.stage.resolution)}")
+            self.log(f"compiling the {size} step")
+            self.compiled = self.program
+
+    def _draw(self, alpha: float, images_seen: int) -> None:
+        ema = parallel.first_device(self.state.generator_ema)
+        self.snapshots.write_fakes(self.program.sampler, ema, alpha=alpha, images_seen=images_seen)
+
+    def _enter_stage(self, call: Call) -> None:
+        """On the first call of a stage: grow if its resolution is new, and reset the optimizers if asked to."""
+        stage = call.stage
+        is_new = call.start == stage.start and stage.start > 0
+        if self.program.networks.resolution != stage.resolution:
+            is_new = True
+            # Before leaves are numbered anew.
+            self.meter.settle()
+            self._check_divergence()
+            self._use_program(stage.resolution)
+            state, of_generator, of_discriminator = grow_train_state(
+                self.state, self.config.optimizer, self.program.networks, self.config.run.seed
+            )
+            self.state = parallel.replicate(state)
+            self.log(f"growing to {stage.resolution}x{stage.resolution}: G {of_generator}; D {of_discriminator}")
+        if is_new and self.config.optimizer.on_new_phase == "reset":
+            self.state = parallel.replicate(reset_moments(self.state))
+
+    def _images(self, start: int, end: int) -> dict[int, int]:
+        """Images between two points of the run, by resolution."""
+        images: dict[int, int] = {}
+        for stage in self.schedule.stages_between(start, end):
+            here = min(end, stage.end) - max(start, stage.start)
+            images[stage.resolution] = images.get(stage.resolution, 0) + here
+        return images
+
+    def _eta_seconds(self, images_seen: int) -> float:
+        return self.eta.seconds(self._images(images_seen, self.schedule.total_images))
+
+    def _alpha(self, call: Call) -> float:
+        """Weight of the newest layers in the call's last step."""
+        return self.schedule.at(call.end - call.stage.images_per_step).alpha
+
+    def _save(self, call: Call, *, is_due: bool) -> None:
+        tick = self.meter.unfinished() | {"unwritten": self.stats.unwritten, "is_due": is_due}
+        self._check_divergence()
+        with self.clock.phase("save"):
+            position = position_at(
+                self.loader, call.end, call.stage.resolution, alpha=self._alpha(call), rollbacks=self.rollbacks, **tick
+            )
+            self._warn_unsaved(self.checkpoints.save(self.state, position))
+
+    @contextmanager
+    def _going_on_without(self, what: str) -> Iterator[None]:
+        """A full disk is no reason to stop training."""
+        try:
+            yield
+        except OSError as error:
+            self.log(f"WARNING: going on without {what}: {error.filename or self.paths.path}: {error.strerror}")
+
+    def _warn_unsaved(self, failures: list[str]) -> None:
+        for failure in failures:
+            self.log(f"WARNING: {failure}; training goes on, and the next checkpoint is tried as usual")
+
+    def _finish_tick(self, call: Call, *, save: bool) -> None:
+        """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
+        images_in_process = self.meter.images_in_process
+        metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
+        self._check_divergence()
+        self.clock.add("compile", self.counter.lap())
+        if self.is_main:
+            with self.clock.phase("snapshot"), self._going_on_without("its picture"):
+                self._draw(self._alpha(call), call.end)
+        lap = self.clock.lap()
+        self.eta.observe(self._images(max(self.start, call.tick.start), call.end), lap.training)
+        record = {
+            "tick": call.tick.index + 1,
+            "kimg": call.end / 1000,
+            "images_seen": call.end,
+            "resolution": call.stage.resolution,
+            "alpha": self._alpha(call),
+            "batch_size": call.stage.batch_size,
+            **metrics,
+            "images_per_second": images_in_process / lap.training,
+            **lap.record(),
+            "compiles": self.counter.count,
+            "memory_bytes": parallel.device_memory_bytes() or telemetry.process_memory_bytes(),
+            "eta_seconds": self._eta_seconds(call.end),
+        }
+        self.last_record = record
+        # Before the checkpoint: whatever is killed in between is dropped and told again, and nothing is told twice or never.
+        with self._going_on_without("its line in stats.jsonl, which follows with the next"):
+            self.stats.append(record)
+        self.log(telemetry.status_line(record))
+        is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
+        is_due = is_due or call.end == self.schedule.total_images
+        if save or call.end == self.schedule.total_images or (is_due and not self.meter.skipped_in_a_row):
+            self._save(call, is_due=is_due)
+        elif is_due:
+            self.log("no checkpoint here: the last update was skipped, as it was not finite")
