@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import shutil
+from pathlib import Path
+from unittest import mock
 
 import pytest
 from test_checkpoint import empty, flip_bytes, garble_position, largest_file, lose_state, make_foreign, truncate
@@ -81,6 +85,53 @@ class TestDamagedNewest:
             assert run_small(workdir, small_config())
         assert {path.name for path in (workdir / "damaged_checkpoints").iterdir()} == {f"{TOTAL}", f"{TOTAL}_"}
         assert digest(workdir) == digest(finished)
+
+
+class TestUnreadable:
+    def test_a_file_that_cannot_be_read_is_like_a_damaged_one(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        read_bytes = Path.read_bytes
+
+        def failing(path):
+            if f"/{TOTAL}/state/" in str(path):
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            return read_bytes(path)
+
+        with mock.patch.object(Path, "read_bytes", failing):
+            assert run_small(workdir, small_config())
+        assert digest(workdir) == digest(finished)
+        assert "cannot be read: Input/output error); moved to" in (workdir / "log.txt").read_text()
+
+
+class TestRecordOfFiles:
+    """`.finished` may be damaged, too: it must never condemn a good checkpoint."""
+
+    @pytest.mark.parametrize("text", ["", "[]", "3", '{"marks": 3, "seal": "x"}', '{"marks": {"1920": [1]}, "seal": "x"}', "{"])
+    def test_of_no_form_at_all(self, finished, tmp_path, text):
+        workdir = copy_of(finished, tmp_path)
+        (workdir / "checkpoints" / ".finished").write_text(text)
+        assert run_small(workdir, small_config())
+        assert not (workdir / "damaged_checkpoints").exists()
+
+    def test_with_another_digit(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        record = workdir / "checkpoints" / ".finished"
+        content = record.read_text()
+        sizes = re.search(r"\[(\d+), \d+\]", content)
+        changed = content[: sizes.start(1)] + "7" + content[sizes.start(1) :]
+        record.write_text(changed)
+        assert run_small(workdir, small_config())
+        assert not (workdir / "damaged_checkpoints").exists()
+
+    def test_a_number_that_is_saved_again_is_judged_anew(self, finished, tmp_path):
+        """Set aside as damaged, saved again, and good: what was on record of the first means nothing."""
+        workdir = copy_of(finished, tmp_path)
+        truncate(workdir / "checkpoints" / str(TOTAL))
+        for _ in range(2):
+            assert run_small(workdir, small_config())
+        log = (workdir / "log.txt").read_text()
+        assert log.count("WARNING: ") == 1
+        assert log.count("the run is complete") == 1
 
 
 class TestDamagedOlder:

@@ -5,6 +5,7 @@ The trouble is injected: one iteration's latents are not numbers where the feed 
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from unittest import mock
 
@@ -16,7 +17,7 @@ from test_loop import digest, lasting, quick_compilation, run_small, small_confi
 
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError
-from pggan_jax.training import step
+from pggan_jax.training import step, telemetry
 from pggan_jax.training.divergence import seed_after
 from pggan_jax.training.draws import draw_iteration
 from pggan_jax.training.feed import Feed
@@ -171,6 +172,96 @@ class TestPatience:
         assert run_poisoned(tmp_path / "run", bad_from_4_on)
         assert digest(tmp_path / "run") == digest(tmp_path / "whole")
         assert lasting(stats(tmp_path / "run")) == lasting(stats(tmp_path / "whole"))
+
+
+class TestStreaks:
+    """What decides is how many iterations in a row were skipped, not where calls, ticks and stops lie."""
+
+    @pytest.mark.parametrize("steps_per_call", [1, 10])
+    def test_one_that_has_ended_counts(self, tmp_path, steps_per_call):
+        """In the middle of a call of ten steps; of single ones, where the host looks two calls late."""
+
+        def poisoned(noise_seed, step, places, **sizes):
+            bad = jnp.where((noise_seed == np.uint32(FIRST)) & (step >= 33) & (step < 38), jnp.nan, 0.0)
+            return [draws._replace(latents=draws.latents + bad) for draws in draw_iteration(noise_seed, step, places, **sizes)]
+
+        with mock.patch.object(step, "draw_iteration", poisoned), mock.patch.object(test_loop, "_programs", {}):
+            assert run_small(tmp_path, ten_step_ticks(run__steps_per_call=steps_per_call))
+        log = log_of(tmp_path)
+        assert load_trained(tmp_path).position.rollbacks == 1
+        assert "WARNING: the run has diverged: 5 iterations in a row had no finite update (run.patience = 5); " in log
+        assert "; first not finite: discriminator/block_4x4/" in log
+        assert "continuing at kimg 3.8" in log
+        assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
+
+    @pytest.mark.parametrize("first", [31, 33, 36])
+    def test_wherever_it_ends_in_a_tick(self, tmp_path, first):
+        assert run_poisoned(tmp_path, lambda number, seed: first <= number < first + 5 and seed == FIRST)
+        assert load_trained(tmp_path).position.rollbacks == 1
+        assert "WARNING: the run has diverged: 5 iterations in a row" in log_of(tmp_path)
+        assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
+
+    def test_the_report_is_of_the_longest(self, tmp_path):
+        """By the time it is written, the state may be finite again."""
+        with pytest.raises(
+            UserError, match=r"5 iterations in a row .* first not finite: discriminator/.*; at kimg 3.1, 4x4 stable"
+        ):
+            run_poisoned(tmp_path, lambda number, seed: 20 <= number <= 24, ten_step_ticks(run__max_rollbacks=0))
+
+
+class TestCount:
+    """How often a run went back is known to the next process, too."""
+
+    def test_killed_right_after_a_rollback(self, tmp_path, tmp_path_factory):
+        class Killed(BaseException):
+            pass
+
+        def die(run, line):
+            if line.startswith("rollback 1"):
+                raise Killed
+
+        with mock.patch.object(telemetry.Log, "__call__", die), pytest.raises(Killed):
+            run_poisoned(tmp_path / "run", bad_from_34_on)
+        assert run_poisoned(tmp_path / "run", bad_from_34_on)
+        assert log_of(tmp_path / "run").count("the run has diverged") == 0, "it draws the other noise at once"
+        whole = rolled_back_run(tmp_path_factory.getbasetemp())
+        assert digest(tmp_path / "run") == digest(whole)
+        assert lasting(stats(tmp_path / "run")) == lasting(stats(whole))
+
+    def test_a_run_that_gave_up_says_so_again_at_once(self, tmp_path):
+        always = lambda number, seed: number >= 34  # noqa: E731
+        config = ten_step_ticks(run__max_rollbacks=1)
+        said = []
+        for _ in range(2):
+            with pytest.raises(UserError, match="stopped after 1 rollbacks") as caught:
+                run_poisoned(tmp_path, always, config)
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+        assert log_of(tmp_path).count("rollback 1 of 1") == 1
+        assert log_of(tmp_path).count("4.0 of 7.7") == 0
+        other = ten_step_ticks(run__max_rollbacks=1, schedule__learning_rate=1e-4)
+        assert run_poisoned(tmp_path, lambda number, seed: False, other, allow_config_change=True)
+        assert not (tmp_path / "rollbacks.json").exists()
+
+
+class TestRefuge:
+    def test_survives_any_number_of_stops(self, tmp_path):
+        """Checkpoints that were saved for the sake of a stop push it out of the newest ones, process after process."""
+        config = ten_step_ticks(run__keep_last=2, run__checkpoint_ticks=3)
+        for stop_at in range(31 * STEP, 37 * STEP, STEP):
+            assert not run_poisoned(tmp_path, lambda number, seed: False, config, stop_at=stop_at)
+        assert checkpoints_of(tmp_path) == [30 * STEP, 35 * STEP, 36 * STEP]
+        assert run_poisoned(tmp_path, lambda number, seed: number >= 37 and seed == FIRST, config)
+        assert "continuing at kimg 3.8" in log_of(tmp_path)
+        assert load_trained(tmp_path).position.rollbacks == 1
+
+    def test_that_has_vanished_is_no_reason_to_start_over(self, tmp_path):
+        config = ten_step_ticks(run__keep_last=1, run__checkpoint_ticks=3)
+        assert not run_poisoned(tmp_path, bad_from_34_on, config, stop_at=32 * STEP)
+        shutil.rmtree(tmp_path / "checkpoints" / str(30 * STEP))
+        with pytest.raises(UserError, match="the run has diverged, and the checkpoints from before that are gone"):
+            run_poisoned(tmp_path, bad_from_34_on, config)
+        assert checkpoints_of(tmp_path) == [32 * STEP]
 
 
 class TestReport:
