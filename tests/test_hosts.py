@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_checkpoint import truncate
 from test_cli import environment, small_flags
 from test_loop import (
     BOUNDARY,
@@ -177,6 +178,20 @@ def slurm(number, job):
         "SLURM_STEP_NUM_NODES": "1",
         "SLURM_STEP_NODELIST": "localhost",
     }
+
+
+@pytest.mark.long
+def test_a_damaged_checkpoint_is_passed_over_by_both(tmp_path, tmp_path_factory):
+    workdir = tmp_path / "run"
+    brief = ("--set", "schedule.stable_kimg=0.08", "--set", "schedule.fade_kimg=0.08")
+    sums = []
+    for expected in ("growing to 8x8", "/damaged_checkpoints/240"):
+        statuses, said = finish(workdir, start(workdir, tmp_path_factory, *brief))
+        assert statuses == [0, 0], said
+        assert expected in said[0]
+        sums.append(digest(workdir))
+        truncate(workdir / "checkpoints" / "240")
+    assert sums[0] == sums[1]
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from test_cli import environment, small_flags
@@ -66,7 +67,7 @@ class TestEyes:
         (workdir / "stats.jsonl").write_text("".join((finished / "stats.jsonl").read_text().splitlines(keepends=True)[:1]))
         (workdir / "reals.png").unlink()
         shutil.rmtree(workdir / "checkpoints" / str(TOTAL))
-        assert [one.split(":")[0] for one in torture.differences(finished, workdir)] == [
+        assert [one.split()[0] for one in torture.differences(finished, workdir)] == [
             "checkpoints",
             "stats.jsonl",
             "pictures",
@@ -75,16 +76,39 @@ class TestEyes:
     def test_see_another_seed(self, torture, finished, tmp_path):
         assert run_small(tmp_path, small_config(run__seed=3))
         assert len(stats(tmp_path)) == len(stats(finished))
-        assert [one.split(":")[0] for one in torture.differences(finished, tmp_path)] == [
+        assert [one.split()[0] for one in torture.differences(finished, tmp_path)] == [
             "checkpoints",
             "stats.jsonl",
             "pictures",
         ]
 
-    def test_see_where_it_went_on(self, torture, tmp_path):
-        assert torture.last_continuation(tmp_path) == "the start"
-        (tmp_path / "log.txt").write_text("continuing at kimg 1.0, resolution 8\nx\ncontinuing at kimg 2.0, resolution 8\n")
-        assert torture.last_continuation(tmp_path) == "kimg 2.0, resolution 8"
+    def test_see_where_it_went_on(self, torture):
+        assert torture.continuation("growing to 8x8\n") == "the start"
+        told = "continuing at kimg 1.0, resolution 8\nx\ncontinuing at kimg 2.0, resolution 8\n"
+        assert torture.continuation(told) == "kimg 2.0, resolution 8"
+
+    @pytest.mark.parametrize(
+        ("kind", "status", "expected"),
+        [
+            ("SIGKILL", -9, True),
+            ("SIGKILL", 75, False),
+            ("SIGTERM", 75, True),
+            ("SIGTERM", -15, True),
+            ("SIGTERM", 1, False),
+            ("SIGINT", 130, True),
+            ("SIGINT", 0, True),
+            ("SIGINT", 2, False),
+            ("SIGINT twice", -11, False),
+            ("SIGINT twice", "hung", False),
+        ],
+    )
+    def test_see_an_end_that_the_signal_does_not_explain(self, torture, kind, status, expected):
+        assert torture.Kill(kind, 1.0, status, "the start").is_as_expected == expected
+
+    def test_see_that_a_process_hangs(self, torture):
+        with mock.patch.object(torture, "_TIMEOUT", 0.1), subprocess.Popen(["sleep", "60"]) as process:
+            assert torture.wait(process) == torture.HUNG
+            assert process.returncode == -signal.SIGKILL
 
     def test_the_table_counts_every_kill(self, torture, capsys):
         kills = [torture.Kill("SIGKILL", 1.0, -9, "the start"), torture.Kill("SIGTERM", 2.0, 75, "kimg 1.0")] * 3
@@ -92,4 +116,4 @@ class TestEyes:
         out = capsys.readouterr().out
         assert "| SIGKILL | 3 | 0 | 3 |" in out
         assert "| SIGTERM | 3 | 3 | 0 |" in out
-        assert "6 kills in 2 runs, continued at 2 places; different at the end: nothing" in out
+        assert "6 kills in 2 runs, continued at 2 places; not as it should be: nothing" in out

@@ -186,12 +186,12 @@ class Checkpoints:
         if problem:
             raise self._damaged(images_seen, problem)
 
-    def restore(self, images_seen: int, abstract_state: Callable[[int], TrainState]) -> tuple[TrainState, Position]:
+    def restore(self, images_seen: int, abstract_state: Callable[[Position], TrainState]) -> tuple[TrainState, Position]:
         """Read a checkpoint and verify it.
 
         Args:
             images_seen: which one.
-            abstract_state: gives the shapes of the state at a resolution, as by `jax.eval_shape`.
+            abstract_state: gives the shapes of the state at a position, as by `jax.eval_shape`.
 
         Returns:
             The state as NumPy arrays, and the position.
@@ -200,7 +200,7 @@ class Checkpoints:
             UserError: the checkpoint is damaged, or belongs to networks of another shape.
         """
         position = self.position(images_seen)
-        abstract = abstract_state(position.resolution)
+        abstract = abstract_state(position)
         template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
         self._check_shapes(images_seen, abstract)
         state = self._read(images_seen, state=ocp.args.StandardRestore(template))["state"]

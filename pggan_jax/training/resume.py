@@ -93,8 +93,8 @@ def _restore(config: Config, loader: Loader, checkpoints: Checkpoints, *, after_
         UserError: none is whole, or those to go back to have vanished; then nothing is moved.
     """
 
-    def abstract_state(resolution: int) -> TrainState:
-        return abstract_train_state(config.optimizer, networks_for(config, resolution, loader))
+    def abstract_state(position: Position) -> TrainState:
+        return abstract_train_state(config.optimizer, networks_for(config, position.resolution, loader))
 
     found, passed_over, bad, has_lost_one = None, {}, [], False
     for images_seen in reversed(checkpoints.all_images_seen()):

@@ -85,10 +85,14 @@ def read_checkpoint(config: Config, checkpoints: Checkpoints, images_seen: int) 
     Raises:
         UserError: the checkpoint is damaged.
     """
-    position = checkpoints.position(images_seen)
-    networks = build_networks(config, position.resolution, channels=position.channels, label_size=position.label_size)
-    state, position = checkpoints.restore(images_seen, lambda _: abstract_train_state(config.optimizer, networks))
-    return Trained(config, position, state, networks)
+
+    def networks_at(position: Position) -> Networks:
+        return build_networks(config, position.resolution, channels=position.channels, label_size=position.label_size)
+
+    state, position = checkpoints.restore(
+        images_seen, lambda position: abstract_train_state(config.optimizer, networks_at(position))
+    )
+    return Trained(config, position, state, networks_at(position))
 
 
 def _choose(checkpoint: str, found: list[int]) -> int:
