@@ -205,10 +205,11 @@ def run(folder: Path) -> int:
 
 def print_table(kills: list[Kill], rounds: int, bad: list[str]) -> None:
     """In Markdown."""
-    print("\n| signal | kills | saved and stopped (75) | ended at once |\n|---|---|---|---|")
+    print("\n| signal | kills | saved and stopped (75) | was just complete (0) | ended at once |\n|---|---|---|---|---|")
     for kind in KINDS:
-        statuses = Counter(kill.status == STOPPED for kill in kills if kill.kind == kind)
-        print(f"| {kind} | {statuses.total()} | {statuses[True]} | {statuses[False]} |")
+        statuses = Counter(kill.status for kill in kills if kill.kind == kind)
+        stopped, complete = statuses[STOPPED], statuses[COMPLETE]
+        print(f"| {kind} | {statuses.total()} | {stopped} | {complete} | {statuses.total() - stopped - complete} |")
     places = len({kill.continued_at for kill in kills})
     print(f"\n{len(kills)} kills in {rounds} runs, continued at {places} places; not as it should be: {bad or 'nothing'}")
 

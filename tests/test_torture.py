@@ -114,6 +114,6 @@ class TestEyes:
         kills = [torture.Kill("SIGKILL", 1.0, -9, "the start"), torture.Kill("SIGTERM", 2.0, 75, "kimg 1.0")] * 3
         torture.print_table(kills, 2, [])
         out = capsys.readouterr().out
-        assert "| SIGKILL | 3 | 0 | 3 |" in out
-        assert "| SIGTERM | 3 | 3 | 0 |" in out
+        assert "| SIGKILL | 3 | 0 | 0 | 3 |" in out
+        assert "| SIGTERM | 3 | 3 | 0 | 0 |" in out
         assert "6 kills in 2 runs, continued at 2 places; not as it should be: nothing" in out
