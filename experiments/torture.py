@@ -218,6 +218,8 @@ def main(argv: list[str]) -> int:
     """In the folder given, or in one that is removed afterwards."""
     del argv
     logging.set_verbosity(logging.FATAL)
+    # A shell starts its background jobs with Ctrl-C ignored, and so would be every process that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if FLAGS.folder:
         Path(FLAGS.folder).mkdir(parents=True, exist_ok=True)
         return run(Path(FLAGS.folder).absolute())
