@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from pggan_jax.cli.arguments import parse_seeds
 from pggan_jax.cli.train import StopRequest, _default_workdir
 from pggan_jax.config_io import load_config, settings_of
 from pggan_jax.errors import UserError
+from pggan_jax.training import parallel
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
 
@@ -363,6 +365,22 @@ class TestStopRequest:
         signal.raise_signal(number)
         assert request()
         assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_ctrl_c_while_starting_up_cannot_be_swallowed(launch, tmp_path):
+    """By a callback inside an import, where an exception would arrive."""
+    seen = []
+
+    def note_handler(*_, **__):
+        seen.append(signal.getsignal(signal.SIGINT))
+        raise UserError("far enough")
+
+    before = signal.getsignal(signal.SIGINT)
+    with mock.patch.object(parallel, "initialize_hosts", note_handler):
+        status, _, err = launch(*small_flags(), f"--workdir={tmp_path / 'run'}")
+    assert (status, err) == (2, "error: far enough\n")
+    assert seen == [signal.SIG_DFL]
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def environment(tmp_path_factory):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -74,12 +75,13 @@ def run(values: flags.FlagValues) -> int:
     workdir = values["workdir"].value
     workdir = folder("workdir", _default_workdir(values["config"].value) if workdir is None else workdir)
 
-    from pggan_jax.training import parallel
+    with _ended_by_interrupt():
+        from pggan_jax.training import parallel
 
-    hosts = (values[name].value for name in ("coordinator", "num_processes", "process_id"))
-    parallel.initialize_hosts(*hosts, cluster=values["cluster"].value)
-    from pggan_jax.data.dataset import open_loader
-    from pggan_jax.training.loop import begin, train
+        hosts = (values[name].value for name in ("coordinator", "num_processes", "process_id"))
+        parallel.initialize_hosts(*hosts, cluster=values["cluster"].value)
+        from pggan_jax.data.dataset import open_loader
+        from pggan_jax.training.loop import begin, train
 
     config = loaded.config
     allow_config_change = values["allow_config_change"].value
@@ -95,6 +97,16 @@ def run(values: flags.FlagValues) -> int:
         should_stop=StopRequest(),
     )
     return 0 if is_complete else EXIT_STOPPED
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """Ctrl-C ends the process here, where nothing is at stake: as an exception, a callback inside an import may swallow it."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _default_workdir(experiment: str) -> str:
