@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pggan_jax.metric_names import METRIC_KINDS
 from pggan_jax.source_names import SOURCE_KINDS
 
 
@@ -222,6 +223,28 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class EvalConfig:
+    """How good the run is while it trains; `launch.py evaluate` judges it afterwards."""
+
+    metrics: tuple[str, ...] = setting(
+        (),
+        "measure these of the moving average while training; none by default: "
+        + "; ".join(f"{name}: {kind.help}" for name, kind in METRIC_KINDS.items() if kind.during_training),
+        choices=tuple(name for name, kind in METRIC_KINDS.items() if kind.during_training),
+    )
+    ticks: int = setting(10, "ticks between two measurements; the last tick is always measured", minimum=1)
+    num_images: int = setting(2048, "images on each side; fewer where there are fewer reals", minimum=16)
+    best: str = setting(
+        "",
+        "keep the checkpoint that is best by this metric, too; empty means by the first of eval.metrics",
+        choices=("", *METRIC_KINDS),
+    )
+    inception_weights: str = setting(
+        "", "file with the weights of the Inception network, for metrics that need it (docs/metrics.md)"
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run. Experiment files build one of these; `config_io` overrides single settings by dotted names."""
 
@@ -237,3 +260,4 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)

@@ -10,7 +10,7 @@ import runpy
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pggan_jax.config import Config
 from pggan_jax.config_rules import ConfigError, problem, type_name, validate, walk
@@ -148,6 +148,8 @@ def _nearest(path: str, known: list[str]) -> str:
 
 
 def _parse(text: str, hint: Any) -> Any:
+    if get_origin(hint) is tuple:
+        return tuple(_parse(item.strip(), get_args(hint)[0]) for item in text.strip("() ").split(",") if item.strip())
     if get_args(hint):
         key, value = get_args(hint)
         pairs = [pair.split(":") for pair in text.strip("{} ").split(",") if pair.strip()]
@@ -196,6 +198,8 @@ def from_json(text: str, where: str) -> Config:
         value = flat.pop(path)
         if get_args(hint) and isinstance(value, dict) and all(key.isdecimal() for key in value):
             value = {int(key): item for key, item in value.items()}  # other keys stay text, which `validate` refuses
+        if get_origin(hint) is tuple and isinstance(value, list):
+            value = tuple(value)
         config = replace_setting(config, path, value)
     if flat:
         raise UserError(f"{where}: has the unknown setting {next(iter(flat))}; was it written by another version of pggan_jax?")

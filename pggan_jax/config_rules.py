@@ -6,11 +6,12 @@ import math
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError
 from pggan_jax.images import grid_size, parse_crop
+from pggan_jax.metric_names import METRIC_KINDS
 from pggan_jax.schedule import Schedule
 from pggan_jax.source_names import parse_source
 
@@ -49,6 +50,8 @@ def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[s
 
 def type_name(hint: Any) -> str:
     """A type as a user would say it."""
+    if get_origin(hint) is tuple:
+        return "names with commas between them"
     if get_args(hint):
         key, value = get_args(hint)
         return f"pairs of {type_name(key)}:{type_name(value)}, as 4:128,8:64"
@@ -57,6 +60,8 @@ def type_name(hint: Any) -> str:
 
 def has_type(value: Any, hint: Any) -> bool:
     """Whether `value` is of the annotated type; a whole number passes as a number, a bool never does."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(has_type(item, get_args(hint)[0]) for item in value)
     if get_args(hint):
         key_hint, value_hint = get_args(hint)
         return isinstance(value, dict) and all(has_type(k, key_hint) and has_type(v, value_hint) for k, v in value.items())
@@ -73,7 +78,7 @@ def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any], or
     """
     if not has_type(value, hint):
         raise problem(path, value, f"must be {type_name(hint)}", origins)
-    if "choices" in limits and value not in limits["choices"]:
+    if "choices" in limits and any(one not in limits["choices"] for one in (value if isinstance(value, tuple) else [value])):
         allowed = ", ".join(choice or '"" (none)' for choice in limits["choices"])
         raise problem(path, value, f"must be one of {allowed}", origins)
     for single in value.values() if isinstance(value, dict) else [value]:
@@ -122,6 +127,7 @@ def validate(config: Config, origins: Origins | None = None) -> None:
         check_single(path, value, hint, limits, origins)
     _check_resolutions(config, origins)
     _check_picture(config, origins)
+    _check_evaluation(config, origins)
     _check_schedule(config, origins)
     for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
         _check_groups(config, resolution, origins)
@@ -142,8 +148,8 @@ def _check_resolutions(config: Config, origins: Origins | None) -> None:
             f"must not exceed data.resolution, which is {config.data.resolution}",
             origins,
         )
-    for path, value, hint, _ in walk(config.schedule, "schedule."):
-        if get_args(hint):
+    for path, value, _, _ in walk(config.schedule, "schedule."):
+        if isinstance(value, dict):
             for resolution in value:
                 if not is_resolution(resolution):
                     raise problem(path, dict(value), f"{resolution} is not a resolution; use 4, 8, 16, 32 ...", origins)
@@ -167,6 +173,17 @@ def _check_picture(config: Config, origins: Origins | None) -> None:
     if side > MAX_PICTURE_SIDE:
         rule = f"a picture may be at most {MAX_PICTURE_SIDE} pixels wide and high; this one would have {side}"
         raise problem("run.grid", config.run.grid, rule, origins)
+
+
+def _check_evaluation(config: Config, origins: Origins | None) -> None:
+    settings = config.eval
+    if settings.best and settings.best not in settings.metrics:
+        raise problem("eval.best", settings.best, "must be among eval.metrics, or empty", origins)
+    for name in settings.metrics:
+        smallest = METRIC_KINDS[name].minimum_resolution
+        if config.data.resolution < smallest:
+            rule = f"{name} needs images of {smallest}x{smallest} or more; this run grows to {config.data.resolution}"
+            raise problem("eval.metrics", settings.metrics, rule, origins)
 
 
 def _check_schedule(config: Config, origins: Origins | None) -> None:

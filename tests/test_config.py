@@ -116,6 +116,14 @@ BAD = {
     "run.patience": [(0, "at least 1")],
     "run.max_rollbacks": [(-1, "at least 0")],
     "run.keep_every_kimg": [(-1.0, KIMG)],
+    "eval.metrics": [
+        (("swd", "modes"), "must be one of swd, swd_small, ms_ssim, fid, kid"),
+        (("",), "must be one of swd"),
+    ],
+    "eval.ticks": [(0, "at least 1")],
+    "eval.num_images": [(15, "at least 16")],
+    "eval.best": [("speed", 'must be one of "" (none), swd'), ("swd", "must be among eval.metrics, or empty")],
+    "eval.inception_weights": [(1, "must be text")],
 }
 BAD_CASES = [(path, bad, rule) for path, cases in BAD.items() for bad, rule in cases]
 
@@ -125,6 +133,7 @@ WRONG_TYPES = {
     "int": [True, "4", 4.0, math.nan, math.inf, None, [4], {}],
     "float": [True, "0.5", math.nan, math.inf, -math.inf, HUGE, -HUGE, None, [0.5], {}],
     "str": [1, 0.5, True, None, ["digits"], {}],
+    "tuple[str, ...]": ["swd", ["swd"], None, 5, (1,), {}],
     "Mapping[int, int]": [
         [],
         None,
@@ -205,7 +214,8 @@ def test_limits_are_inclusive_where_they_say_so(path):
 
     def accepts(value) -> bool:
         try:
-            check_single(path, {4: value} if isinstance(default, dict) else value, hint, limits)
+            wrapped = {dict: lambda: {4: value}, tuple: lambda: (value,)}.get(type(default), lambda: value)()
+            check_single(path, wrapped, hint, limits)
         except ConfigError:
             return False
         return True

@@ -16,13 +16,14 @@ MAY_IMPORT = {
     "ground": {"ground"},
     "networks": {"ground", "networks"},
     "data": {"ground", "data"},
-    "training": {"ground", "networks", "data", "training", "generation"},
+    "training": {"ground", "networks", "data", "training", "generation", "evaluation"},
     "generation": {"ground", "networks", "generation"},
     "evaluation": {"ground", "networks", "data", "generation", "evaluation"},
     "interop": {"ground", "networks", "interop"},
     "cli": ALL_ROOMS,
 }
-GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule", "source_names"}
+GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule"}
+GROUND |= {"metric_names", "source_names"}
 DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
 ATTRIBUTE_PICKLERS = ("pandas.read_pickle", "torch.load", "numpy.lib.format.read_array")
@@ -175,7 +176,8 @@ def unsafe_loading(tree: ast.AST, module: str) -> set[str]:
             if not (isinstance(node.value, ast.Constant) and node.value.value is False):
                 found.add("allow_pickle")
         elif isinstance(node, ast.Name) and node.id in ("eval", "exec", "__import__"):
-            found.add(node.id)
+            # A field of that name is only stored.
+            found |= {node.id} if isinstance(node.ctx, ast.Load) else set()
         elif isinstance(node, ast.Attribute) and node.attr in ("exec_module", "run_path", "run_module"):
             found.add(node.attr)
     return found
@@ -196,6 +198,8 @@ def test_nothing_that_is_read_can_run(module):
         ("import numpy as np\nnp.load(f, allow_pickle=False)", set()),
         ("import pandas\npandas.read_pickle(f)", {"pandas.read_pickle"}),
         ("eval('1')", {"eval"}),
+        ("run = eval", {"eval"}),
+        ("class A:\n    eval: int = 3", set()),
         ("run = exec", {"exec"}),
         ("spec.loader.exec_module(module)", {"exec_module"}),
         ("evaluate(x)", set()),

@@ -5,8 +5,6 @@ List every setting that --set takes: its value in the experiment, what it means,
 
 from __future__ import annotations
 
-from typing import get_args
-
 from absl import flags
 
 from pggan_jax.cli.arguments import define_config_flags, read_config
@@ -21,8 +19,11 @@ def run(values: flags.FlagValues) -> None:
     config = read_config(values).config
     print(f"values of {values['config'].value}; change one with --set NAME=VALUE, repeated for more\n")
     for path, value, hint, metadata in walk(config):
-        shown = ",".join(f"{key}:{item:g}" for key, item in value.items()) if get_args(hint) else value
-        shown = str(shown).lower() if hint is bool else shown
+        shown = str(value).lower() if hint is bool else value
+        if isinstance(value, dict):
+            shown = ",".join(f"{key}:{item:g}" for key, item in value.items())
+        if isinstance(value, tuple):
+            shown = ",".join(value)
         limits = allowed_range(metadata)
         if "choices" in metadata:
             limits = "one of " + ", ".join(choice for choice in metadata["choices"] if choice)

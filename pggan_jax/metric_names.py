@@ -1,0 +1,89 @@
+"""The metrics and how each is known: name, what it tells, its usual number of images. `evaluation/metrics.py` computes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MetricKind:
+    """What users need to know of a metric.
+
+    Attributes:
+        help: what it tells, in a few words.
+        headline: which of its values it is known by.
+        usual_images: how many images on each side by the published protocol (docs/metrics.md).
+        unit: what its values are multiplied by when they are shown, 1e3 for distances that are customarily given so.
+        larger_is_better: otherwise smaller is.
+        minimum_resolution: smallest side of the images.
+        needs_equal_counts: as many fakes as reals.
+        needs_labels: only for data with classes.
+        has_floor: whether reals against other reals give a value that means something.
+        during_training: may be asked for by the setting `eval.metrics`.
+    """
+
+    help: str
+    headline: str
+    usual_images: int
+    larger_is_better: bool = False
+    minimum_resolution: int = 4
+    needs_equal_counts: bool = False
+    needs_labels: bool = False
+    has_floor: bool = True
+    during_training: bool = False
+
+
+METRIC_KINDS = {
+    "swd": MetricKind(
+        "sliced Wasserstein distance of patches on a Laplacian pyramid, x1e3",
+        "average",
+        16384,
+        minimum_resolution=16,
+        needs_equal_counts=True,
+        during_training=True,
+    ),
+    "swd_small": MetricKind(
+        "the same with 3x3 patches, for images of 4x4 and 8x8", "average", 16384, needs_equal_counts=True, during_training=True
+    ),
+    "ms_ssim": MetricKind(
+        "similarity of pairs of fakes, beside that of reals: lower is more varied",
+        "ms_ssim",
+        20000,
+        minimum_resolution=16,
+        during_training=True,
+    ),
+    "fid": MetricKind("Frechet distance of Inception features", "fid", 50000, during_training=True),
+    "kid": MetricKind("kernel distance of Inception features, x1e3", "kid", 50000, during_training=True),
+    "inception_score": MetricKind(
+        "Inception score, for images like ImageNet's only", "inception_score", 50000, larger_is_better=True
+    ),
+    "precision_recall": MetricKind(
+        "precision and recall, density and coverage in Inception features",
+        "precision",
+        50000,
+        larger_is_better=True,
+        needs_equal_counts=True,
+    ),
+    "modes": MetricKind(
+        "stacked digits: how many of the 1,000 combinations appear, and KL divergence from uniform",
+        "modes",
+        25600,
+        larger_is_better=True,
+    ),
+    "classes": MetricKind(
+        "share of each class, as a classifier trained on the reals reads the fakes", "kl", 10000, needs_labels=True
+    ),
+    "train_test": MetricKind(
+        "GAN-train and GAN-test: accuracy of classifiers that learn from fakes and read reals, and the other way round",
+        "gan_train",
+        10000,
+        larger_is_better=True,
+        needs_labels=True,
+    ),
+    "neighbors": MetricKind(
+        "nearest neighbours of fakes in the training set as a picture, and the memorisation ratio",
+        "ratio",
+        1000,
+        larger_is_better=True,
+    ),
+}
