@@ -1,6 +1,6 @@
 """Sets of images to be judged: drawn from a data set, made by a generator. Read once, in batches, made ahead by a thread.
 
-Image i of a set depends on its seed and on i alone, so that neither the size of batches nor the order of metrics changes a value.
+Image i of a set depends on its seed and on i alone: neither the size of batches nor the order of metrics changes a value.
 """
 
 from __future__ import annotations

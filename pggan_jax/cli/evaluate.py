@@ -1,0 +1,213 @@
+"""python launch.py evaluate --workdir=runs/digits --metrics=swd,ms_ssim
+
+Measure how good the samples of a run are. Beside every number stands what reals against other reals give: no generator can be
+expected to be better than that. Writes a line per checkpoint and metric to WORKDIR/metric-NAME.jsonl and prints a table.
+
+With --images=DIR --data=SOURCE it judges images that any other program has made, against the images of SOURCE.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder
+from pggan_jax.errors import UserError
+from pggan_jax.metric_names import METRIC_KINDS
+
+if TYPE_CHECKING:
+    from pggan_jax.config import DataConfig
+    from pggan_jax.evaluation.evaluator import Evaluator, Result
+    from pggan_jax.training.trained import Trained
+
+_WIDTH = max(map(len, METRIC_KINDS))
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
+flags.DEFINE_list(
+    "metrics",
+    ["swd", "ms_ssim"],
+    "which, with commas between them:\n"
+    + "\n".join(f"        {name:{_WIDTH}}  {kind.help}" for name, kind in METRIC_KINDS.items())
+    + "\n     ",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "num_images",
+    0,
+    "images on each side; 0 takes the number of the published protocol, such as 16,384 for swd; where there are fewer reals, "
+    "each is used once",
+    flag_values=FLAGS,
+    lower_bound=0,
+)
+flags.DEFINE_string(
+    "checkpoint", "latest", "latest, best (as eval.best), all, or the kimg of one that `inspect` lists", flag_values=FLAGS
+)
+flags.DEFINE_enum("network", "ema", ["ema", "raw"], "the generator's moving average, or its current weights", flag_values=FLAGS)
+flags.DEFINE_string(
+    "data", None, "reals to compare with, written as data.source (default: those of the run)", flag_values=FLAGS
+)
+flags.DEFINE_string("images", None, "judge the images in this folder instead of a run; needs --data", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "resolution", 0, "with --images: side at which both are compared (default: that of the images)", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "inception_weights", None, "file with the weights of the Inception network, see docs/metrics.md", flag_values=FLAGS
+)
+flags.DEFINE_enum(
+    "resize",
+    "tf1",
+    ["tf1", "pytorchfid", "clean"],
+    "how images are brought to the 299x299 of the Inception network; numbers of different ways do not compare",
+    flag_values=FLAGS,
+)
+flags.DEFINE_boolean("floor", True, "measure reals against other reals, too", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "of latents, patches, directions and subsets", flag_values=FLAGS, lower_bound=0)
+flags.DEFINE_string("out", None, "folder for metric-NAME.jsonl and pictures (default: the workdir)", flag_values=FLAGS)
+
+
+def run(values: flags.FlagValues) -> None:
+    """Print a table per checkpoint."""
+    if not values["metrics"].value:
+        raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
+    if values["images"].value is not None:
+        _evaluate_images(values)
+    elif values["resolution"].value:
+        raise UserError(
+            f"--resolution={values['resolution'].value}: goes with --images; a checkpoint is judged at its own resolution"
+        )
+    else:
+        _evaluate_run(values)
+
+
+def _evaluate_run(values: flags.FlagValues) -> None:
+    workdir = existing_run(values["workdir"].value)
+    out = workdir if values["out"].value is None else _writable(values["out"].value)
+    from pggan_jax.data.dataset import open_loader
+    from pggan_jax.evaluation.image_sets import RealPool, generated
+    from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_checkpoint
+
+    config, checkpoints = open_checkpoints(workdir)
+    chosen = choose_checkpoints(values["checkpoint"].value, config, checkpoints)
+    data = _data_config(values, config.data)
+    loader = open_loader(data, seed=config.run.seed, tell=print)
+    evaluators: dict[int, Evaluator] = {}
+    for images_seen in chosen:
+        trained = read_checkpoint(config, checkpoints, images_seen)
+        _check_fits(trained, loader, data)
+        resolution = trained.position.resolution
+        if resolution not in evaluators:
+            pool = RealPool(loader, resolution, values["seed"].value, mirror=data.mirror)
+            evaluators[resolution] = _evaluator(values, pool)
+        evaluator = evaluators[resolution]
+        is_average = values["network"].value == "ema"
+        fakes = generated(
+            trained.sampler(),
+            trained.state.generator_ema if is_average else trained.state.generator,
+            latent_size=trained.networks.latent_size,
+            label_size=trained.position.label_size,
+            classes=evaluator.classes(),
+            alpha=trained.position.alpha,
+            seed=values["seed"].value,
+            count=evaluator.most_fakes,
+        )
+        position = trained.position
+        where = {
+            "kimg": images_seen / 1000,
+            "images_seen": images_seen,
+            "resolution": resolution,
+            "alpha": position.alpha,
+            "network": values["network"].value,
+            "data": data.source,
+        }
+        print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {data.source}")
+        _tell(evaluator(fakes), out, where, name=f"{images_seen // 1000:06d}")
+    checkpoints.close()
+
+
+def _evaluate_images(values: flags.FlagValues) -> None:
+    images, source = values["images"].value, values["data"].value
+    if source is None:
+        raise UserError(f"--images={images}: needs --data=SOURCE, the images to compare with, such as --data=folder:~/photos")
+    out = None if values["out"].value is None else _writable(values["out"].value)
+    from pggan_jax.config import DataConfig
+    from pggan_jax.data.dataset import open_loader
+    from pggan_jax.data.sources import open_source
+    from pggan_jax.evaluation.image_sets import RealPool
+
+    judged = f"folder:{folder('images', images)}"
+    resolution = values["resolution"].value or _side_of_first(open_source(judged), images)
+    # Images of another program come as they are: cut or shrunk, they would be other images.
+    fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
+    reals = open_loader(DataConfig(source, resolution, channels=fakes.channels), seed=0, tell=print)
+    evaluator = _evaluator(values, RealPool(reals, resolution, values["seed"].value))
+    print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
+    fake_set = RealPool(fakes, resolution, values["seed"].value).draw(0, min(len(fakes), evaluator.most_fakes))
+    where = {"images": images, "resolution": resolution, "data": source}
+    _tell(evaluator(fake_set), out, where, name="images")
+
+
+def _evaluator(values: flags.FlagValues, pool: Any) -> Evaluator:
+    from pggan_jax.evaluation.evaluator import Evaluator
+    from pggan_jax.evaluation.metrics import Tools
+
+    tools = Tools(pool, inception_weights=values["inception_weights"].value, resize=values["resize"].value)
+    return Evaluator(
+        values["metrics"].value,
+        pool,
+        tools,
+        num_images=values["num_images"].value,
+        seed=values["seed"].value,
+        with_floor=values["floor"].value,
+    )
+
+
+def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig:
+    from dataclasses import replace
+
+    source = values["data"].value
+    return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
+
+
+def _check_fits(trained: Trained, loader: Any, data: DataConfig) -> None:
+    position = trained.position
+    if (loader.channels, loader.label_size) != (position.channels, position.label_size):
+        raise UserError(
+            f"--data={data.source}: has {loader.channels} colour channels and {loader.label_size} classes; the run was trained "
+            f"on {position.channels} and {position.label_size}"
+        )
+
+
+def _side_of_first(source: Any, images: str) -> int:
+    from pggan_jax.config_rules import is_resolution
+    from pggan_jax.data.decoding import decode
+
+    side = decode(source.read(0)).shape[0]
+    if not is_resolution(side):
+        raise UserError(f"--images={images}: the first image is {side} pixels high, which is not 4*2^k; give --resolution")
+    return side
+
+
+def _writable(path: str) -> Path:
+    out = folder("out", path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
+    return out
+
+
+def _tell(results: list[Result], out: Path | None, where: dict[str, Any], *, name: str) -> None:
+    from pggan_jax.evaluation.records import append_record, as_record, table
+    from pggan_jax.images import write_png
+
+    print(table(results))
+    if out is None:
+        return
+    written = [append_record(out, as_record(result, **where)) for result in results]
+    for result in results:
+        for picture, pixels in result.measured.pictures.items():
+            written.append(out / f"{picture}{name}.png")
+            write_png(written[-1], pixels)
+    print(f"-> {', '.join(map(str, written))}")

@@ -1,0 +1,25 @@
+"""What every metric gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Numbers of one metric.
+
+    Attributes:
+        values: by name.
+        uncertainty: one standard error of some of them, by the same names.
+        notes: what must be known to read them, one line each.
+        pictures: uint8 `[height, width, channels]` by name.
+    """
+
+    values: Mapping[str, float]
+    uncertainty: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
