@@ -1,0 +1,144 @@
+"""Reads the tensors of a PyTorch state_dict file, in both containers, without PyTorch and without running what is in it.
+
+A pickle can name any function; here only an ordered dictionary, the rebuilding of a tensor and the storage types may be named.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pggan_jax.errors import UserError, first_line
+
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_TYPES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+_FindStorage = Callable[[str, np.dtype, int], np.ndarray]
+
+
+class _Refused(Exception):
+    """What the file holds is not just tensors."""
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Knows nothing but tensors."""
+
+    def __init__(self, file: BinaryIO, find_storage: _FindStorage):
+        super().__init__(file)
+        self._find_storage = find_storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a pickle may name."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuild
+        if module == "torch" and name in _TYPES:
+            return np.dtype(_TYPES[name])
+        raise _Refused(f"it names {module}.{name}, which could run code")
+
+    def persistent_load(self, saved: Any) -> Any:
+        """A storage: the elements that one or several tensors are views of."""
+        kind, dtype, key, _, count, *_ = saved
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise _Refused(f"it refers to a {kind}")
+        return self._find_storage(str(key), dtype, int(count))
+
+
+def _rebuild(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+    """A view of a storage; offset and strides in elements."""
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    if 0 in size:
+        return np.zeros(size, storage.dtype)
+    if offset < 0 or min(stride, default=0) < 0 or last >= len(storage):
+        raise _Refused("a tensor reaches beyond its elements")
+    steps = [step * storage.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps).copy()
+
+
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    """All tensors by name.
+
+    Raises:
+        UserError: not such a file, a TorchScript archive, or anything in it but tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            tensors = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
+    except OSError:
+        raise
+    except _Refused as error:
+        raise UserError(f"{path}: is refused: {error}; give a state_dict file (.pth) or an .npz") from None
+    except Exception as error:
+        raise UserError(f"{path}: is not a PyTorch state_dict file ({first_line(error)})") from None
+    if not isinstance(tensors, dict) or not all(isinstance(value, np.ndarray) for value in tensors.values()):
+        raise UserError(f"{path}: holds something else than a state_dict of tensors by name")
+    return dict(tensors)
+
+
+def _read_zip(file: BinaryIO) -> Any:
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
+            raise _Refused("it is a TorchScript program, which would have to be run")
+        pickles = [name for name in names if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise _Refused("it is a zip archive without data.pkl")
+        root = pickles[0].removesuffix("data.pkl")
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() != b"little":
+            raise _Refused("its numbers are in big-endian order")
+
+        def find_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+            return np.frombuffer(archive.read(f"{root}data/{key}"), dtype, count)
+
+        return _TensorUnpickler(io.BytesIO(archive.read(pickles[0])), find_storage).load()
+
+
+def _read_legacy(file: BinaryIO) -> Any:
+    """Five pickles, then the elements of each storage: their number and their bytes."""
+    file.seek(0)
+
+    def no_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        raise _Refused("it has tensors where there should be none")
+
+    def load_plain() -> Any:
+        return _TensorUnpickler(file, no_storage).load()
+
+    if load_plain() != _MAGIC or load_plain() != _PROTOCOL:
+        raise _Refused("it does not begin as PyTorch's files do")
+    load_plain()
+    storages: dict[str, np.ndarray] = {}
+
+    def find_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        # Filled below: the elements come behind the tensors.
+        return storages.setdefault(key, np.empty(count, dtype))
+
+    start = file.tell()
+    _TensorUnpickler(file, find_storage).load()
+    for key in load_plain():
+        (count,) = struct.unpack("<q", file.read(8))
+        storage = storages[str(key)]
+        if count != len(storage):
+            raise _Refused(f"storage {key} has {count} elements, not {len(storage)}")
+        storages[str(key)] = np.frombuffer(file.read(storage.nbytes), storage.dtype, count)
+    # Tensors are copies: once more, now that there is something to copy.
+    file.seek(start)
+    return _TensorUnpickler(file, find_storage).load()
