@@ -1,9 +1,9 @@
-"""The Inception network of 2015-12-05 in PyTorch, written from the layer list of the specification: the other side of the check.
+"""The Inception network of 2015-12-05 in PyTorch, written from the layer list of the specification: a second opinion.
 
     python tests/torch_inception.py WEIGHTS.npz
 
-writes tests/golden/inception.npz: features and unbiased scores of a few images in all three ways of resizing, computed in float64,
-with weights saved from `inception_weights.random_weights(0)`; and small state_dict files in both of PyTorch's containers.
+writes tests/golden/inception.npz: features and unbiased scores of a few images in all three ways of resizing, computed in
+float64, with weights saved from `inception_weights.random_weights(0)`; and state_dict files in both of PyTorch's containers.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Inception(nn.Module):
 
 
 def resize(images, mode):
-    """uint8 [batch, side, side, 3] to what the network takes, [batch, 3, 299, 299] in float64; each way by other means than ours."""
+    """uint8 [batch, side, side, 3] to [batch, 3, 299, 299] in float64, each way by other means than ours."""
     if mode == "tf1":
         side = images.shape[1]
         source = (np.arange(299, dtype=np.float32) * np.float32(side / 299)).astype(np.float64)
@@ -141,11 +141,9 @@ def resize(images, mode):
     if mode == "pytorchfid":
         x = torch.from_numpy(images).permute(0, 3, 1, 2).double()
         return F.interpolate(x, (299, 299), mode="bilinear", align_corners=False) / 127.5 - 1
-    planes = [
-        [Image.fromarray(image[..., c].astype(np.float32)).resize((299, 299), Image.BICUBIC) for c in range(3)]
-        for image in images
-    ]
-    x = np.stack([np.stack([np.asarray(plane, np.float64) for plane in image]) for image in planes])
+    planes = [Image.fromarray(plane.astype(np.float32)) for image in images for plane in np.moveaxis(image, -1, 0)]
+    x = np.stack([np.asarray(plane.resize((299, 299), Image.BICUBIC), np.float64) for plane in planes])
+    x = x.reshape(len(images), 3, 299, 299)
     return torch.from_numpy((np.clip(x, 0, 255) - 128) / 128)
 
 
