@@ -13,11 +13,11 @@ class MetricKind:
         help: what it tells, in a few words.
         headline: which of its values it is known by.
         usual_images: how many images on each side by the published protocol (docs/metrics.md).
-        unit: what its values are multiplied by when they are shown, 1e3 for distances that are customarily given so.
         larger_is_better: otherwise smaller is.
         minimum_resolution: smallest side of the images.
         needs_equal_counts: as many fakes as reals.
         needs_labels: only for data with classes.
+        takes_all_reals: whatever the number of images.
         has_floor: whether reals against other reals give a value that means something.
         during_training: may be asked for by the setting `eval.metrics`.
     """
@@ -29,6 +29,7 @@ class MetricKind:
     minimum_resolution: int = 4
     needs_equal_counts: bool = False
     needs_labels: bool = False
+    takes_all_reals: bool = False
     has_floor: bool = True
     during_training: bool = False
 
@@ -53,7 +54,7 @@ METRIC_KINDS = {
         during_training=True,
     ),
     "fid": MetricKind("Frechet distance of Inception features", "fid", 50000, during_training=True),
-    "kid": MetricKind("kernel distance of Inception features, x1e3", "kid", 50000, during_training=True),
+    "kid": MetricKind("kernel distance of Inception features", "kid", 50000, during_training=True),
     "inception_score": MetricKind(
         "Inception score, for images like ImageNet's only", "inception_score", 50000, larger_is_better=True
     ),
@@ -71,7 +72,11 @@ METRIC_KINDS = {
         larger_is_better=True,
     ),
     "classes": MetricKind(
-        "share of each class, as a classifier trained on the reals reads the fakes", "kl", 10000, needs_labels=True
+        "share of each class, as a classifier trained on the reals reads the fakes",
+        "kl",
+        10000,
+        needs_labels=True,
+        has_floor=False,
     ),
     "train_test": MetricKind(
         "GAN-train and GAN-test: accuracy of classifiers that learn from fakes and read reals, and the other way round",
@@ -79,11 +84,14 @@ METRIC_KINDS = {
         10000,
         larger_is_better=True,
         needs_labels=True,
+        has_floor=False,
     ),
     "neighbors": MetricKind(
-        "nearest neighbours of fakes in the training set as a picture, and the memorisation ratio",
+        "training images nearest to some fakes as a picture, and the memorisation ratio",
         "ratio",
         1000,
         larger_is_better=True,
+        takes_all_reals=True,
+        has_floor=False,
     ),
 }

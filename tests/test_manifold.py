@@ -26,7 +26,7 @@ def slow(reals, fakes):
     between = slow_distances(fakes, reals)
     return {
         "precision": (between <= radii(reals, 3)).any(axis=1).mean(),
-        "recall": (between.T <= radii(fakes, 3)).any(axis=1).mean(),
+        "recall": (between <= radii(fakes, 3)[:, None]).any(axis=0).mean(),
         "density": (between <= radii(reals, 5)).sum(axis=1).mean() / 5,
         "coverage": (between.min(axis=0) <= radii(reals, 5)).mean(),
     }

@@ -60,7 +60,7 @@ class TestSampler:
         whole = Sampler(module)(params, latents, np.zeros((7, 0)), 1.0)
         monkeypatch.setattr(sampling, "CHUNK_PIXELS", chunk * 4**2)
         pieces = Sampler(module)
-        assert pieces._chunk == chunk
+        assert pieces.chunk == chunk
         images = pieces(params, latents, np.zeros((7, 0)), 1.0)
         assert images.shape == (7, 4, 4, 1)
         assert images.dtype == np.uint8

@@ -19,7 +19,10 @@ from pggan_jax.metric_names import METRIC_KINDS
 
 if TYPE_CHECKING:
     from pggan_jax.config import DataConfig
+    from pggan_jax.data.loader import Loader
+    from pggan_jax.data.sources import Source
     from pggan_jax.evaluation.evaluator import Evaluator, Result
+    from pggan_jax.evaluation.image_sets import RealPool
     from pggan_jax.training.trained import Trained
 
 _WIDTH = max(map(len, METRIC_KINDS))
@@ -99,7 +102,7 @@ def _evaluate_run(values: flags.FlagValues) -> None:
         resolution = trained.position.resolution
         if resolution not in evaluators:
             pool = RealPool(loader, resolution, values["seed"].value, mirror=data.mirror)
-            evaluators[resolution] = _evaluator(values, pool)
+            evaluators[resolution] = _evaluator(values, pool, data.source)
         evaluator = evaluators[resolution]
         is_average = values["network"].value == "ema"
         fakes = generated(
@@ -141,21 +144,20 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     # Images of another program come as they are: cut or shrunk, they would be other images.
     fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
     reals = open_loader(DataConfig(source, resolution, channels=fakes.channels), seed=0, tell=print)
-    evaluator = _evaluator(values, RealPool(reals, resolution, values["seed"].value))
+    evaluator = _evaluator(values, RealPool(reals, resolution, values["seed"].value), source)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
     fake_set = RealPool(fakes, resolution, values["seed"].value).draw(0, min(len(fakes), evaluator.most_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
     _tell(evaluator(fake_set), out, where, name="images")
 
 
-def _evaluator(values: flags.FlagValues, pool: Any) -> Evaluator:
+def _evaluator(values: flags.FlagValues, pool: RealPool, source: str) -> Evaluator:
     from pggan_jax.evaluation.evaluator import Evaluator
     from pggan_jax.evaluation.metrics import Tools
 
-    tools = Tools(pool, inception_weights=values["inception_weights"].value, resize=values["resize"].value)
+    tools = Tools(pool, source, inception_weights=values["inception_weights"].value, resize=values["resize"].value)
     return Evaluator(
         values["metrics"].value,
-        pool,
         tools,
         num_images=values["num_images"].value,
         seed=values["seed"].value,
@@ -170,7 +172,7 @@ def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig
     return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
 
 
-def _check_fits(trained: Trained, loader: Any, data: DataConfig) -> None:
+def _check_fits(trained: Trained, loader: Loader, data: DataConfig) -> None:
     position = trained.position
     if (loader.channels, loader.label_size) != (position.channels, position.label_size):
         raise UserError(
@@ -179,11 +181,14 @@ def _check_fits(trained: Trained, loader: Any, data: DataConfig) -> None:
         )
 
 
-def _side_of_first(source: Any, images: str) -> int:
+def _side_of_first(source: Source, images: str) -> int:
     from pggan_jax.config_rules import is_resolution
-    from pggan_jax.data.decoding import decode
+    from pggan_jax.data.decoding import UnusableImageError, open_image
 
-    side = decode(source.read(0)).shape[0]
+    try:
+        side = open_image(source.read(0)).height
+    except UnusableImageError as error:
+        raise UserError(f"--images={images}: {source.item_name(0)} {error}") from None
     if not is_resolution(side):
         raise UserError(f"--images={images}: the first image is {side} pixels high, which is not 4*2^k; give --resolution")
     return side

@@ -13,10 +13,9 @@ import numpy as np
 
 from pggan_jax.errors import UserError
 
-LARGEST_SIDE = 32
-"""Larger images are box-shrunk to this side: it is what the machine can take."""
 MOST_IMAGES = 10000
 _HELD_OUT = 0.25
+_FEWEST = 8
 
 
 @dataclass(frozen=True)
@@ -26,28 +25,26 @@ class Classifier:
     Attributes:
         machine: scikit-learn's.
         accuracy: share of held-out images that it reads as what they are.
-        confidence: mean probability of the class that it chooses, on those.
     """
 
     machine: Any
-    accuracy: float
-    confidence: float
+    accuracy: float = 0.0
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """float64 `[count, classes]` of uint8 images `[count, side, side, channels]`."""
-        return self.machine.predict_proba(as_pixels(images))
-
-
-def as_pixels(images: np.ndarray) -> np.ndarray:
-    """float32 `[count, numbers]` in 0..1."""
-    count, side, _, channels = images.shape
-    factor = max(1, side // LARGEST_SIDE)
-    small = images.reshape(count, side // factor, factor, side // factor, factor, channels).mean(axis=(2, 4), dtype=np.float32)
-    return small.reshape(count, -1) / np.float32(255)
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """float64 `[count, classes]` of images as `pixels.box_shrunk` gives them; 0 for classes it has never seen."""
+        found = self.machine.predict_proba(rows / np.float32(255))
+        spread = np.zeros((len(rows), self.machine.classes_.max() + 1))
+        spread[:, self.machine.classes_] = found
+        return spread
 
 
-def train_classifier(images: np.ndarray, classes: np.ndarray, seed: int) -> Classifier:
-    """Learn the classes of uint8 images; with more than `MOST_IMAGES` of them, of a random part.
+def train_classifier(rows: np.ndarray, classes: np.ndarray, seed: int) -> Classifier:
+    """Learn the classes of images; of more than `MOST_IMAGES`, a random part.
+
+    Args:
+        rows: as `pixels.box_shrunk` gives them.
+        classes: int `[count]`.
+        seed: of the parts that are taken and held out.
 
     Raises:
         UserError: there are fewer than two classes, or a class has fewer than 8 images.
@@ -56,17 +53,18 @@ def train_classifier(images: np.ndarray, classes: np.ndarray, seed: int) -> Clas
     from sklearn.model_selection import train_test_split
     from sklearn.svm import SVC
 
+    chosen = np.random.RandomState(seed).permutation(len(rows))[:MOST_IMAGES]
+    rows, classes = rows[chosen], classes[chosen]
     counts = np.bincount(classes)
-    if np.count_nonzero(counts) < 2 or counts[counts > 0].min() < 8:
+    there, smallest = np.count_nonzero(counts), counts[counts > 0].min()
+    if there < 2 or smallest < _FEWEST:
         raise UserError(
-            f"a classifier needs two classes or more with at least 8 images each; there are {np.count_nonzero(counts)} classes, the "
-            f"smallest with {counts[counts > 0].min()} images"
+            f"a classifier needs two classes or more with at least {_FEWEST} images each; there are {there}, the smallest with "
+            f"{smallest}: take more images, or another metric"
         )
-    chosen = np.random.RandomState(seed).permutation(len(images))[:MOST_IMAGES]
     learned, held_out, of_learned, of_held_out = train_test_split(
-        as_pixels(images[chosen]), classes[chosen], test_size=_HELD_OUT, random_state=seed, stratify=classes[chosen]
+        rows, classes, test_size=_HELD_OUT, random_state=seed, stratify=classes
     )
-    machine = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=5).fit(learned, of_learned)
-    probabilities = machine.predict_proba(held_out)
-    read = machine.classes_[probabilities.argmax(axis=1)]
-    return Classifier(machine, float(np.mean(read == of_held_out)), float(probabilities.max(axis=1).mean()))
+    machine = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=5).fit(learned / np.float32(255), of_learned)
+    read = Classifier(machine).probabilities(held_out).argmax(axis=1)
+    return Classifier(machine, float(np.mean(read == of_held_out)))

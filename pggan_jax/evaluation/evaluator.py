@@ -5,19 +5,21 @@ The floor of a metric is its value for reals against other reals, which no gener
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from pggan_jax.errors import UserError
-from pggan_jax.evaluation.image_sets import ImageSet, RealPool
-from pggan_jax.evaluation.metrics import METRICS, Collector, Measured, Metric, Tools
+from pggan_jax.evaluation.image_sets import ImageSet
+from pggan_jax.evaluation.measured import Measured
+from pggan_jax.evaluation.metrics import METRICS, Collector, Gathered, Tools
+from pggan_jax.metric_names import METRIC_KINDS
 
-BATCH_PIXELS = 2**21
-"""Pixels read at once."""
+_BATCH_PIXELS = 2**21
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Result:
     """One metric of one set of images.
 
     Attributes:
-        metric: its name in `METRICS`.
+        metric: its name in `METRIC_KINDS`.
         label: the name with the number of images, where that is not the usual one: numbers of different counts do not compare.
         measured: values and their uncertainty.
         floor: the same for reals against other reals; None where that means nothing.
@@ -45,29 +47,27 @@ class Result:
     @property
     def headline(self) -> float:
         """The value that the metric is known by."""
-        return self.measured.values[METRICS[self.metric].headline]
+        return self.measured.values[METRIC_KINDS[self.metric].headline]
 
 
 class Evaluator:
     """Compares sets of images with the reals of one pool; what it has learned of the reals is kept for the next set.
 
     Args:
-        names: metrics, as in `METRICS`.
-        pool: the reals.
-        tools: classifier and feature network, made when first needed.
+        names: metrics, as in `METRIC_KINDS`.
+        tools: the reals, and what else metrics need.
         num_images: how many on each side; 0 takes each metric's usual number. Where there are fewer reals, all of them once.
         seed: of everything random in the metrics.
         with_floor: compare reals with other reals, too.
         show_progress: a bar for every pass.
 
     Raises:
-        UserError: a metric is unknown or cannot be computed at this resolution or from so few reals.
+        UserError: a metric is unknown, or is not for these reals.
     """
 
     def __init__(
         self,
         names: Sequence[str],
-        pool: RealPool,
         tools: Tools,
         *,
         num_images: int = 0,
@@ -75,107 +75,126 @@ class Evaluator:
         with_floor: bool = True,
         show_progress: bool = True,
     ):
-        self.metrics = [find_metric(name) for name in names]
-        for metric in self.metrics:
-            metric.check(pool.resolution)
-        self._pool, self._tools, self._seed, self._show_progress = pool, tools, seed, show_progress
-        self._num_images = num_images
-        self._with_floor = with_floor
-        self._reals: dict[str, dict[str, Any]] | None = None
+        self._names, self._tools, self._pool = list(dict.fromkeys(names)), tools, tools.pool
+        self._num_images, self._seed = num_images, seed
+        self._with_floor, self._show_progress = with_floor, show_progress
+        self._reals: dict[str, Gathered] = {}
         self._floors: dict[str, tuple[Measured, int]] = {}
+        for name in self._names:
+            self._check(name)
 
-    def real_count(self, metric: Metric) -> int:
+    def _check(self, name: str) -> None:
+        if name not in METRIC_KINDS:
+            close = difflib.get_close_matches(name, METRIC_KINDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(METRIC_KINDS)}"
+            raise UserError(f"{name!r} is not a metric; {hint}")
+        kind, side = METRIC_KINDS[name], self._pool.resolution
+        if side < kind.minimum_resolution:
+            hint = "; swd_small is the form for smaller ones" if name == "swd" else ""
+            raise UserError(
+                f"{name} needs images of {kind.minimum_resolution}x{kind.minimum_resolution} or more, not {side}x{side}{hint}"
+            )
+        if kind.needs_labels and not self._pool.loader.label_size:
+            raise UserError(f"{name} is for data with classes that were trained with (data.labels=true)")
+        if "features" in METRICS[name].gathers:
+            # Before any image is made for nothing.
+            _ = self._tools.extractor
+
+    def real_count(self, name: str) -> int:
         """Reals that a metric is given."""
-        return metric.whole(min(self._num_images or metric.usual_images, len(self._pool)))
+        kind, there = METRIC_KINDS[name], len(self._pool)
+        return there if kind.takes_all_reals else _even(name, min(self._num_images or kind.usual_images, there))
 
-    def fake_count(self, metric: Metric) -> int:
+    def fake_count(self, name: str) -> int:
         """Fakes that a metric is given: as many as reals where it needs equal numbers."""
-        return self.real_count(metric) if metric.needs_equal_counts else metric.whole(self._num_images or metric.usual_images)
+        kind = METRIC_KINDS[name]
+        return self.real_count(name) if kind.needs_equal_counts else _even(name, self._num_images or kind.usual_images)
 
     @property
     def most_fakes(self) -> int:
         """Images that `__call__` wants."""
-        return max(map(self.fake_count, self.metrics))
+        return max(map(self.fake_count, self._names))
 
     def classes(self) -> np.ndarray:
         """The classes of the reals, in their order: fakes of the same classes are what they are compared with."""
         return self._pool.draw(0, len(self._pool)).classes
 
     def __call__(self, fakes: ImageSet) -> list[Result]:
-        """Every metric of `fakes`, which has `most_fakes` images or, if it is given, fewer.
+        """Every metric of `fakes`.
 
         Raises:
-            UserError: there are too few images.
+            UserError: there are fewer images than a metric needs.
         """
-        if self._reals is None:
-            self._reals = self._pass(self._pool.draw(0, max(map(self.real_count, self.metrics))), self.real_count)
+        if not self._reals:
+            self._reals = self._gather(
+                self._pool.draw(0, max(map(self.real_count, self._names))), self._count_all(self.real_count)
+            )
             if self._with_floor:
                 self._floors = self._measure_floors()
-        gathered = self._pass(fakes, lambda metric: min(self.fake_count(metric), fakes.count))
-        return [self._result(metric, gathered, fakes) for metric in self.metrics]
+        for name in self._names:
+            if METRIC_KINDS[name].needs_equal_counts and fakes.count < self.fake_count(name):
+                raise UserError(
+                    f"{name} needs as many fakes as reals, and there are only {fakes.count:,} for {self.fake_count(name):,}; "
+                    f"give --num_images={fakes.count}"
+                )
+        counts = self._count_all(lambda name: _even(name, min(self.fake_count(name), fakes.count)))
+        gathered = self._gather(fakes, counts)
+        return [self._result(name, gathered[name], counts[name]) for name in self._names]
 
-    def _result(self, metric: Metric, gathered: Mapping[str, Any], fakes: ImageSet) -> Result:
-        real_count, fake_count = self.real_count(metric), min(self.fake_count(metric), fakes.count)
-        measured = metric.compare(self._reals[metric.name], gathered[metric.name], self._seed)
-        floor, floor_count = self._floors.get(metric.name, (None, 0))
-        label = metric.name if fake_count == metric.usual_images else f"{metric.name}{_short(fake_count)}"
-        details = {**self._tools.describe(metric), "seed": self._seed, "mirror": self._pool.mirror}
-        return Result(metric.name, label, measured, floor, real_count, fake_count, floor_count, details)
+    def _count_all(self, count_of: Callable[[str], int]) -> dict[str, int]:
+        return {name: count_of(name) for name in self._names}
+
+    def _result(self, name: str, fakes: Gathered, fake_count: int) -> Result:
+        kind, metric = METRIC_KINDS[name], METRICS[name]
+        measured = metric.compare(self._reals[name], fakes, self._tools, self._seed)
+        measured = replace(measured, notes=(*measured.notes, *self._tools.notes(metric.gathers)))
+        floor, floor_count = self._floors.get(name, (None, 0))
+        label = name if fake_count == kind.usual_images else f"{name}{_short(fake_count)}"
+        details = {**self._tools.describe(metric.gathers), "seed": self._seed, "mirror": self._pool.mirror}
+        return Result(name, label, measured, floor, self.real_count(name), fake_count, floor_count, details)
 
     def _measure_floors(self) -> dict[str, tuple[Measured, int]]:
         """Two disjoint draws, of the full number where there are enough reals, else of half of them."""
-        wanted = [metric for metric in self.metrics if metric.has_floor]
-        counts = {metric.name: metric.whole(min(self.real_count(metric), len(self._pool) // 2)) for metric in wanted}
-        if not wanted or not min(counts.values()):
+        counts = {
+            name: _even(name, min(self.real_count(name), len(self._pool) // 2))
+            for name in self._names
+            if METRIC_KINDS[name].has_floor
+        }
+        if not counts or not min(counts.values()):
             return {}
         most = max(counts.values())
-        count_of = lambda metric: counts[metric.name]  # noqa: E731
-        halves = [self._pass(self._pool.draw(first, most), count_of, wanted) for first in (0, len(self._pool) - most)]
+        halves = [self._gather(self._pool.draw(first, most), counts) for first in (0, len(self._pool) - most)]
         return {
-            metric.name: (metric.compare(halves[0][metric.name], halves[1][metric.name], self._seed), counts[metric.name])
-            for metric in wanted
+            name: (METRICS[name].compare(halves[0][name], halves[1][name], self._tools, self._seed), count)
+            for name, count in counts.items()
         }
 
-    def _pass(
-        self, images: ImageSet, count_of: Callable[[Metric], int], metrics: Sequence[Metric] | None = None
-    ) -> dict[str, dict[str, Any]]:
-        """Read `images` once; by metric, what its collectors have gathered."""
-        metrics = self.metrics if metrics is None else metrics
+    def _gather(self, images: ImageSet, counts: Mapping[str, int]) -> dict[str, Gathered]:
+        """Read `images` once; by metric, what its collectors have gathered of its first so many."""
         collectors: dict[tuple[str, int], Collector] = {}
-        for metric in metrics:
-            for kind in metric.inputs:
-                key = kind, count_of(metric)
-                if key not in collectors:
-                    collectors[key] = self._tools.collector(kind, images.resolution, count_of(metric), self._seed)
-        until = max(count for _, count in collectors)
-        size = max(1, min(256, BATCH_PIXELS // images.resolution**2))
-        bar = tqdm(
-            total=until,
-            desc=f"reading {images.name}",
-            unit="img",
-            delay=2,
-            leave=False,
-            disable=None if self._show_progress else True,
-        )
-        with bar:
+        for name, count in counts.items():
+            for kind in METRICS[name].gathers:
+                if (kind, count) not in collectors:
+                    collectors[kind, count] = self._tools.collector(kind, images.resolution, count, self._seed)
+        until = max(counts.values())
+        size = max(1, min(256, _BATCH_PIXELS // images.resolution**2))
+        hidden = None if self._show_progress else True
+        with tqdm(total=until, desc=f"reading {images.name}", unit="img", delay=2, leave=False, disable=hidden) as bar:
             for first, batch in images.batches(size, until=until):
                 for (_, count), collector in collectors.items():
                     if first < count:
                         collector.add(batch[: count - first], first)
                 bar.update(len(batch))
         finished = {key: collector.finish() for key, collector in collectors.items()}
-        return {metric.name: {kind: finished[kind, count_of(metric)] for kind in metric.inputs} for metric in metrics}
+        return {
+            name: {"classes": images.classes[:count], **{kind: finished[kind, count] for kind in METRICS[name].gathers}}
+            for name, count in counts.items()
+        }
 
 
-def find_metric(name: str) -> Metric:
-    """A metric by its name.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    if name not in METRICS:
-        raise UserError(f"{name!r} is not a metric; there are: {', '.join(METRICS)}")
-    return METRICS[name]
+def _even(name: str, count: int) -> int:
+    """Pairs must not leave one image over."""
+    return count - count % 2 if name == "ms_ssim" else count
 
 
 def _short(count: int) -> str:

@@ -1,10 +1,9 @@
-"""Does the generator cover everything? Combinations of stacked digits (spec 5.5), and shares of the classes of labelled data."""
+"""Does the generator cover everything? Combinations of stacked digits (spec 5.5), shares of classes of labelled data."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pggan_jax.errors import UserError
 from pggan_jax.evaluation.classifier import Classifier
 from pggan_jax.evaluation.measured import Measured
 
@@ -13,17 +12,20 @@ _SURE = 0.9
 _WEAK = 0.985
 
 
-def read_stacked(images: np.ndarray, classifier: Classifier) -> tuple[np.ndarray, np.ndarray]:
-    """Each image's mode, its red, green and blue digits as 100, 10 and 1 (int64 `[count]`), and the least sure of their probabilities.
+def read_stacked(planes: np.ndarray, classifier: Classifier) -> tuple[np.ndarray, np.ndarray]:
+    """What stacked digits say.
 
-    Raises:
-        UserError: the images have not three channels.
+    Args:
+        planes: the three colours of each image as `pixels.box_shrunk` gives them, `[count, 3, numbers]`.
+        classifier: of single digits.
+
+    Returns:
+        The mode, 100 * red + 10 * green + blue, int64 `[count]`; the probability of the least sure of its digits.
     """
-    if images.shape[-1] != 3:
-        raise UserError(f"modes reads three digits stacked as colours; these images have {images.shape[-1]} channels")
-    planes = [classifier.probabilities(images[..., channel : channel + 1]) for channel in range(3)]
-    digits = [plane.argmax(axis=1) for plane in planes]
-    return 100 * digits[0] + 10 * digits[1] + digits[2], np.min([plane.max(axis=1) for plane in planes], axis=0)
+    read = [classifier.probabilities(planes[:, colour]) for colour in range(3)]
+    digits = [probabilities.argmax(axis=1) for probabilities in read]
+    certainty = np.min([probabilities.max(axis=1) for probabilities in read], axis=0)
+    return 100 * digits[0] + 10 * digits[1] + digits[2], certainty
 
 
 def divergence(counts: np.ndarray, expected: np.ndarray | None = None) -> float:
@@ -68,7 +70,7 @@ def class_shares(fakes: np.ndarray, wanted: np.ndarray, reals: np.ndarray, class
         `kl` from the histogram of the reals, `smallest` and `largest` share over that of the reals, `certainty`, `as_asked`:
         share of fakes that are read as what they were asked to be.
     """
-    size = fakes.shape[1]
+    size = max(fakes.shape[1], int(reals.max()) + 1)
     read = fakes.argmax(axis=1)
     counts, expected = np.bincount(read, minlength=size), np.bincount(reals, minlength=size)
     there = expected > 0
@@ -89,6 +91,4 @@ def class_shares(fakes: np.ndarray, wanted: np.ndarray, reals: np.ndarray, class
 def _notes(classifier: Classifier) -> tuple[str, ...]:
     if classifier.accuracy >= _WEAK:
         return ()
-    return (
-        f"the classifier reads only {classifier.accuracy:.1%} of held-out reals correctly, so its errors count as the generator's",
-    )
+    return (f"the classifier reads only {classifier.accuracy:.1%} of held-out reals: its errors count as the generator's",)

@@ -37,11 +37,16 @@ class Sampler:
 
     Args:
         generator: the module.
+
+    Attributes:
+        resolution: side of its images.
+        chunk: images generated at once.
     """
 
     def __init__(self, generator: Generator):
         self._generator = generator
-        self._chunk = max(1, min(256, CHUNK_PIXELS // generator.resolution**2))
+        self.resolution = generator.resolution
+        self.chunk = max(1, min(256, CHUNK_PIXELS // generator.resolution**2))
         self._apply = jax.jit(lambda params, *inputs: generator.apply({"params": params}, *inputs))
 
     def __call__(self, params: Mapping[str, Any], latents: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
@@ -56,7 +61,7 @@ class Sampler:
         Returns:
             uint8 images `[count, resolution, resolution, channels]`.
         """
-        count, chunk = len(latents), min(self._chunk, len(latents))
+        count, chunk = len(latents), min(self.chunk, len(latents))
         images = []
         for start in range(0, count, chunk):
             rows = np.arange(start, start + chunk).clip(max=count - 1)

@@ -95,6 +95,30 @@ def read_checkpoint(config: Config, checkpoints: Checkpoints, images_seen: int) 
     return Trained(config, position, state, networks_at(position))
 
 
+def choose_checkpoints(checkpoint: str, config: Config, checkpoints: Checkpoints) -> list[int]:
+    """Images seen of those that a user means.
+
+    Args:
+        checkpoint: "latest"; "all"; "best", by the metric that the run kept its best checkpoint by; or the kimg of one.
+        config: of the run.
+        checkpoints: opened.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    found = checkpoints.all_images_seen()
+    if checkpoint == "all":
+        return found
+    if checkpoint == "best":
+        best = checkpoints.best()
+        if best is None:
+            raise UserError(
+                "--checkpoint=best: no checkpoint was measured while the run trained; set eval.metrics, or choose by kimg"
+            )
+        return [best]
+    return [_choose(checkpoint, found)]
+
+
 def _choose(checkpoint: str, found: list[int]) -> int:
     if checkpoint == "latest":
         return found[-1]
