@@ -243,6 +243,11 @@ class EvalConfig:
         "", "file with the weights of the Inception network, for metrics that need it (docs/metrics.md)"
     )
 
+    @property
+    def best_by(self) -> str:
+        """The metric whose best checkpoint is kept; empty if none is measured."""
+        return self.best or next(iter(self.metrics), "")
+
 
 @dataclass(frozen=True)
 class Config:

@@ -92,7 +92,7 @@ def _evaluate_run(values: flags.FlagValues) -> None:
     from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_checkpoint
 
     config, checkpoints = open_checkpoints(workdir)
-    chosen = choose_checkpoints(values["checkpoint"].value, config, checkpoints)
+    chosen = choose_checkpoints(values["checkpoint"].value, checkpoints)
     data = _data_config(values, config.data)
     loader = open_loader(data, seed=config.run.seed, tell=print)
     evaluators: dict[int, Evaluator] = {}

@@ -23,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
-from pggan_jax.training.keeping import NewestRefuge
+from pggan_jax.training.keeping import BestScore, NewestRefuge
 from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import TrainState
 
@@ -35,12 +35,23 @@ class Checkpoints:
         directory: usually WORKDIR/checkpoints.
         keep_last: how many of the newest to keep; None keeps all. The newest to go back to after a divergence is kept besides.
         keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
+        best_by: besides, keep the best by this metric; empty for none.
         read_only: open an existing folder without changing it.
     """
 
-    def __init__(self, directory: Path, *, keep_last: int | None = None, keep_every_kimg: float = 0.0, read_only: bool = False):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep_last: int | None = None,
+        keep_every_kimg: float = 0.0,
+        best_by: str = "",
+        read_only: bool = False,
+    ):
         self._newest_refuge = NewestRefuge()
-        policies = [preservation_policy.LatestN(keep_last), self._newest_refuge]
+        self._best_score = BestScore(best_by) if best_by else None
+        self._noting = [self._newest_refuge, *([self._best_score] if self._best_score else [])]
+        policies = [preservation_policy.LatestN(keep_last), *self._noting]
         if keep_every_kimg:
             interval = max(1, round(keep_every_kimg * 1000))
             policies.append(preservation_policy.EveryNSteps(interval, exact_interval=False))
@@ -54,15 +65,27 @@ class Checkpoints:
         self._last_failure = ""
         self._finished = FinishedFiles(self.directory)
         self._open()
-        for images_seen in [] if read_only else self.all_images_seen():
+        for images_seen in self.all_images_seen():
             self._note_kind(images_seen)
 
     def _note_kind(self, images_seen: int) -> None:
-        """Whether a checkpoint of an earlier process is one to go back to. A damaged one is told of when it is needed."""
+        """What a checkpoint of an earlier process is good for. A damaged one is told of when it is needed."""
         with suppress(OSError, ValueError, TypeError):
             position = Position(**json.loads((self.directory / str(images_seen) / "position" / "metadata").read_bytes()))
             if position.has_own_seal:
-                self._newest_refuge.note(position)
+                self._note(position)
+
+    def _note(self, position: Position) -> None:
+        for policy in self._noting:
+            policy.note(position)
+
+    def _forget(self, images_seen: int) -> None:
+        for policy in self._noting:
+            policy.forget(images_seen)
+
+    def best(self) -> int | None:
+        """Images seen of the best checkpoint by the metric that they are kept by; None if none was measured."""
+        return self._best_score.best(self.all_images_seen()) if self._best_score else None
 
     def _open(self) -> None:
         handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
@@ -78,7 +101,7 @@ class Checkpoints:
         A run that died before its first checkpoint was finished has lost none and may begin again.
         """
         are_lost = not self.all_images_seen() and (self._finished.exists() or (has_begun and not self._had_folder))
-        return bool(parallel.common_complaint("lost" if are_lost else ""))
+        return bool(parallel.first_text("lost" if are_lost else ""))
 
     def save(self, state: TrainState, position: Position) -> list[str]:
         """Start saving; returns as soon as the state may be donated. Replaces nothing: a position is saved once.
@@ -95,7 +118,7 @@ class Checkpoints:
         failures = self.finish()
         position = replace(position, had_refuge=self._newest_refuge.has_one, digest=digest).sealed()
         self._last_failure = failure = ""
-        self._newest_refuge.note(position)
+        self._note(position)
         try:
             if parallel.is_main_process():
                 self._finished.forget(position.images_seen)
@@ -109,7 +132,7 @@ class Checkpoints:
             self._saving = position.images_seen
         except Exception as error:
             failure = first_line(error)
-        failure = parallel.common_complaint(failure)
+        failure = parallel.first_text(failure)
         return [*failures, self._give_up(position.images_seen, failure)] if failure else failures
 
     def finish(self) -> list[str]:
@@ -123,7 +146,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:
             failure = first_line(error)
-        failure = parallel.common_complaint(failure)
+        failure = parallel.first_text(failure)
         if failure:
             return [self._give_up(self._saving, failure)]
         if parallel.is_main_process():
@@ -133,7 +156,7 @@ class Checkpoints:
     def _give_up(self, images_seen: int, reason: str) -> str:
         """Remove what a failed save has left, and say why it failed."""
         self._check_folder()
-        self._newest_refuge.forget(images_seen)
+        self._forget(images_seen)
         if parallel.is_main_process():
             for left_over in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(left_over, ignore_errors=True)
@@ -168,7 +191,7 @@ class Checkpoints:
             raise self._damaged(images_seen, "its position does not have the digest it was saved with")
         if position.images_seen != images_seen:
             raise self._damaged(images_seen, f"it is the checkpoint of kimg {position.images_seen / 1000:g} under another name")
-        self._newest_refuge.note(position)
+        self._note(position)
         return position
 
     def _read(self, images_seen: int, **wanted: Any) -> Any:
@@ -182,7 +205,7 @@ class Checkpoints:
 
     def _refuse_if(self, problem: str, images_seen: int) -> None:
         """What one process cannot read, none uses: they must go on from the same checkpoint."""
-        problem = parallel.common_complaint(problem)
+        problem = parallel.first_text(problem)
         if problem:
             raise self._damaged(images_seen, problem)
 
@@ -229,7 +252,7 @@ class Checkpoints:
             return free
 
         place = parallel.on_first_process(move, otherwise=place)
-        self._newest_refuge.forget(images_seen)
+        self._forget(images_seen)
         self._manager.reload()
         return place
 

@@ -129,20 +129,20 @@ def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result
             refusal = str(error)
         except OSError as error:
             refusal = f"{error.filename or 'the workdir'}: {error.strerror or first_line(error)}"
-    refusal = common_complaint(refusal)
+    refusal = first_text(refusal)
     if refusal:
         raise UserError(refusal)
     return result
 
 
-def common_complaint(complaint: str) -> str:
-    """What the first process that has something to complain of says; empty if none has. Every process must ask."""
+def first_text(text: str) -> str:
+    """What the first process that has something to say says; empty if none has. Every process must ask."""
     if jax.process_count() == 1:
-        return complaint
+        return text
     from jax.experimental import multihost_utils
 
     message = np.zeros(_LONGEST_MESSAGE, np.uint8)
-    said = complaint.encode()[:_LONGEST_MESSAGE]
+    said = text.encode()[:_LONGEST_MESSAGE]
     message[: len(said)] = list(said)
     texts = [bytes(row).rstrip(b"\0") for row in np.asarray(multihost_utils.process_allgather(message), np.uint8)]
     return next(filter(None, texts), b"").decode(errors="ignore")

@@ -26,6 +26,7 @@ class Position:
         tick_steps: iterations in those sums.
         tick_skipped: the state's count of skipped updates when the tick began.
         skipped_in_a_row: iterations up to this one in which an update was skipped.
+        scores: headline values of the metrics that were measured here, by name.
         rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
         is_due: whether a run that is never stopped saves here too.
         had_refuge: whether there was an earlier checkpoint to go back to.
@@ -43,6 +44,7 @@ class Position:
     tick_steps: int = 0
     tick_skipped: int = 0
     skipped_in_a_row: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
     rollbacks: int = 0
     is_due: bool = True
     had_refuge: bool = False

@@ -18,6 +18,7 @@ from pggan_jax.training import parallel, telemetry
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
+from pggan_jax.training.judging import Judge
 from pggan_jax.training.meter import TickMeter, Trouble
 from pggan_jax.training.program import Program, build_program
 from pggan_jax.training.resume import Beginning, position_at, restore_or_create, roll_back
@@ -46,10 +47,15 @@ class Run:
         self.steps_per_call = effective_steps_per_call(config)
         self.last_record: dict[str, Any] = {}
         self.snapshots = Snapshots(config, loader, paths)
+        self.judge = Judge(config, loader)
         with ExitStack() as held:
             self.log = held.enter_context(closing(telemetry.Log(paths.log if self.is_main else None)))
             self.counter = held.enter_context(closing(telemetry.CompileCounter()))
-            keeping = {"keep_last": config.run.keep_last, "keep_every_kimg": config.run.keep_every_kimg}
+            keeping = {
+                "keep_last": config.run.keep_last,
+                "keep_every_kimg": config.run.keep_every_kimg,
+                "best_by": config.eval.best_by,
+            }
             self.checkpoints = held.enter_context(closing(Checkpoints(paths.checkpoints, **keeping)))
             self._begin_at(restore_or_create(config, loader, self.checkpoints, has_begun=paths.stats.exists()))
             self._held = held.pop_all()
@@ -192,6 +198,13 @@ class Run:
         ema = parallel.first_device(self.state.generator_ema)
         self.snapshots.write_fakes(self.program.sampler, ema, alpha=alpha, images_seen=images_seen)
 
+    def _judge(self, call: Call) -> dict[str, float]:
+        is_last = call.end == self.schedule.total_images
+        if not self.judge.is_due(call.tick.index, call.stage.resolution, is_last=is_last):
+            return {}
+        with self.clock.phase("evaluate"):
+            return self.judge(self.program, parallel.first_device(self.state.generator_ema), self._alpha(call))
+
     def _enter_stage(self, call: Call) -> None:
         """On the first call of a stage: grow if its resolution is new, and reset the optimizers if asked to."""
         stage = call.stage
@@ -225,8 +238,8 @@ class Run:
         """Weight of the newest layers in the call's last step."""
         return self.schedule.at(call.end - call.stage.images_per_step).alpha
 
-    def _save(self, call: Call, *, is_due: bool) -> None:
-        tick = self.meter.unfinished() | {"unwritten": self.stats.unwritten, "is_due": is_due}
+    def _save(self, call: Call, *, is_due: bool, scores: dict[str, float] | None = None) -> None:
+        tick = self.meter.unfinished() | {"unwritten": self.stats.unwritten, "is_due": is_due, "scores": scores or {}}
         self._check_divergence()
         with self.clock.phase("save"):
             position = position_at(
@@ -255,6 +268,7 @@ class Run:
         if self.is_main:
             with self.clock.phase("snapshot"), self._going_on_without("its picture"):
                 self._draw(self._alpha(call), call.end)
+        scores = self._judge(call)
         lap = self.clock.lap()
         self.eta.observe(self._images(max(self.start, call.tick.start), call.end), lap.training)
         record = {
@@ -265,6 +279,7 @@ class Run:
             "alpha": self._alpha(call),
             "batch_size": call.stage.batch_size,
             **metrics,
+            **{f"metric_{name}": value for name, value in scores.items()},
             "images_per_second": images_in_process / lap.training,
             **lap.record(),
             "compiles": self.counter.count,
@@ -279,6 +294,6 @@ class Run:
         is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
         is_due = is_due or call.end == self.schedule.total_images
         if save or call.end == self.schedule.total_images or (is_due and not self.meter.skipped_in_a_row):
-            self._save(call, is_due=is_due)
+            self._save(call, is_due=is_due, scores=scores)
         elif is_due:
             self.log("no checkpoint here: the last update was skipped, as it was not finite")

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from pggan_jax.files import append_durably, write_atomically
 
 Item = TypeVar("Item")
-_PHASES = ("wait", "compile", "grow", "snapshot", "save")
+_PHASES = ("wait", "compile", "grow", "snapshot", "evaluate", "save")
 _WAIT_SHARE_SHOWN = 0.01
 VOLATILE_FIELDS = frozenset(
     {"images_per_second", "seconds_per_tick", "wait_share", "compiles", "memory_bytes", "eta_seconds"}
@@ -76,7 +76,7 @@ class Lap:
 
     Attributes:
         wall: all of it.
-        phases: "wait" (for data), "compile", "grow", "snapshot", "save".
+        phases: "wait" (for data), "compile", "grow", "snapshot", "evaluate", "save".
     """
 
     wall: float
@@ -312,10 +312,13 @@ def process_memory_bytes() -> int:
 def status_line(record: Mapping[str, Any]) -> str:
     """One tick in the tradition of the field, from its stats.jsonl record. Waiting for data is told where it costs speed."""
     wait = f"waiting {record['wait_share']:.0%}  " if record["wait_share"] > _WAIT_SHARE_SHOWN else ""
+    measured = "".join(
+        f"{name.removeprefix('metric_')} {value:.4g}  " for name, value in record.items() if name.startswith("metric_")
+    )
     return (
         f"tick {record['tick']:<4d} kimg {record['kimg']:<8.1f} res {record['resolution']:<4d} alpha {record['alpha']:.2f}  "
         f"loss G {record['loss_g']:<7.3f} D {record['loss_d']:<7.3f} score real {record['real_score']:<7.3f} "
-        f"fake {record['fake_score']:<7.3f} gp {record['gradient_penalty']:<7.4f} "
+        f"fake {record['fake_score']:<7.3f} gp {record['gradient_penalty']:<7.4f} {measured}"
         f"{record['images_per_second']:.0f} img/s  {format_seconds(record['seconds_per_tick'])}/tick  {wait}"
         f"mem {record['memory_bytes'] / 2**30:.1f} GiB  skipped {record['skipped_steps']}  "
         f"compiles {record['compiles']}  left {format_seconds(record['eta_seconds'])}"

@@ -55,7 +55,8 @@ def open_checkpoints(workdir: Path) -> tuple[Config, Checkpoints]:
     """
     paths = Workdir(workdir)
     config = paths.load_config()
-    checkpoints = Checkpoints(paths.checkpoints, read_only=True) if paths.checkpoints.is_dir() else None
+    best_by = config.eval.best_by
+    checkpoints = Checkpoints(paths.checkpoints, best_by=best_by, read_only=True) if paths.checkpoints.is_dir() else None
     if checkpoints is None or not checkpoints.all_images_seen():
         raise UserError(f"--workdir={workdir}: has no checkpoint yet; let the run reach the end of its first tick")
     return config, checkpoints
@@ -95,12 +96,11 @@ def read_checkpoint(config: Config, checkpoints: Checkpoints, images_seen: int) 
     return Trained(config, position, state, networks_at(position))
 
 
-def choose_checkpoints(checkpoint: str, config: Config, checkpoints: Checkpoints) -> list[int]:
+def choose_checkpoints(checkpoint: str, checkpoints: Checkpoints) -> list[int]:
     """Images seen of those that a user means.
 
     Args:
         checkpoint: "latest"; "all"; "best", by the metric that the run kept its best checkpoint by; or the kimg of one.
-        config: of the run.
         checkpoints: opened.
 
     Raises:
