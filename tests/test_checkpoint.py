@@ -253,5 +253,5 @@ class TestChoose:
             assert load_trained(finished, name).position.images_seen == TOTAL
 
     def test_none_there(self, finished):
-        with pytest.raises(UserError, match=r"--checkpoint=7: .*there are: latest, 0\.16"):
+        with pytest.raises(UserError, match=r"--checkpoint=7: .*there are: latest, best, 0\.16"):
             load_trained(finished, "7")

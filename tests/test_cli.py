@@ -287,7 +287,7 @@ class TestSample:
         _, printed, _ = launch("sample", f"--workdir={finished}", "--checkpoint=1.008", "--seeds=1", f"--out={tmp_path}")
         assert "from kimg 1.008" in printed
         result = launch("sample", f"--workdir={finished}", "--checkpoint=3", f"--out={tmp_path}")
-        assert "there are: latest, 1.008, 1.92" in one_line_error(result)
+        assert "there are: latest, best, 1.008, 1.92" in one_line_error(result)
 
     @pytest.mark.parametrize("blocked", [".", "grid.png"])
     def test_where_nothing_can_be_written(self, launch, finished, tmp_path, blocked):

@@ -19,7 +19,9 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
 flags.DEFINE_string("seeds", "0-35", "which pictures, as 0-35 or 3,5,80-99", flag_values=FLAGS)
 flags.DEFINE_string("out", "samples", "folder for the PNG files; made if absent", flag_values=FLAGS)
-flags.DEFINE_string("checkpoint", "latest", "latest, or the kimg of a checkpoint that `inspect` lists", flag_values=FLAGS)
+flags.DEFINE_string(
+    "checkpoint", "latest", "latest, best (as eval.best), or the kimg of one that `inspect` lists", flag_values=FLAGS
+)
 flags.DEFINE_enum("network", "ema", ["ema", "raw"], "the generator's moving average, or its current weights", flag_values=FLAGS)
 flags.DEFINE_integer("class", None, "number of the class to show, for runs with labels", flag_values=FLAGS)
 flags.DEFINE_integer("columns", None, "columns of grid.png (default: about square)", flag_values=FLAGS, lower_bound=1)

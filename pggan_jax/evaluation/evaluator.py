@@ -96,9 +96,7 @@ class Evaluator:
             )
         if kind.needs_labels and not self._pool.loader.label_size:
             raise UserError(f"{name} is for data with classes that were trained with (data.labels=true)")
-        if "features" in METRICS[name].gathers:
-            # Before any image is made for nothing.
-            _ = self._tools.extractor
+        self._tools.check(METRICS[name].gathers)
 
     def real_count(self, name: str) -> int:
         """Reals that a metric is given."""

@@ -92,16 +92,21 @@ class Tools:
         """The Inception network."""
         return FeatureExtractor(find_weights(self._weights or None), self._resize)
 
-    @cached_property
-    def digit_reader(self) -> Classifier:
-        """A classifier of the single digits that a stacked source is made of.
+    def check(self, gathers: tuple[str, ...]) -> None:
+        """Before any image is made for nothing.
 
         Raises:
-            UserError: the source is not a stacked one.
+            UserError: there are no weights, or no stacked digits, where they are needed.
         """
-        kind, _, inner = self._source.partition(":")
-        if kind != "stacked":
+        if "features" in gathers:
+            _ = self.extractor
+        if "planes" in gathers and not self._source.startswith("stacked:"):
             raise UserError(f"modes is for stacked digits, such as data.source=stacked:digits, not {self._source}")
+
+    @cached_property
+    def digit_reader(self) -> Classifier:
+        """A classifier of the single digits that a stacked source is made of."""
+        inner = self._source.partition(":")[2]
         side = self.pool.resolution
         loader = open_loader(DataConfig(inner, side, channels=1, labels=True), seed=self.pool.seed, tell=print)
         rows = np.arange(len(loader))

@@ -67,15 +67,14 @@ def load_trained(workdir: Path, checkpoint: str = "latest") -> Trained:
 
     Args:
         workdir: the run's folder.
-        checkpoint: "latest", or the kimg of one, as `inspect` lists them.
+        checkpoint: "latest", "best", or the kimg of one, as `inspect` lists them.
 
     Raises:
         UserError: no run, no such checkpoint, or a damaged one.
     """
     config, checkpoints = open_checkpoints(workdir)
     try:
-        images_seen = _choose(checkpoint, checkpoints.all_images_seen())
-        return read_checkpoint(config, checkpoints, images_seen)
+        return read_checkpoint(config, checkpoints, choose_checkpoints(checkpoint, checkpoints)[-1])
     finally:
         checkpoints.close()
 
@@ -107,8 +106,8 @@ def choose_checkpoints(checkpoint: str, checkpoints: Checkpoints) -> list[int]:
         UserError: there is none of that name.
     """
     found = checkpoints.all_images_seen()
-    if checkpoint == "all":
-        return found
+    if checkpoint in ("latest", "all"):
+        return found if checkpoint == "all" else found[-1:]
     if checkpoint == "best":
         best = checkpoints.best()
         if best is None:
@@ -116,14 +115,8 @@ def choose_checkpoints(checkpoint: str, checkpoints: Checkpoints) -> list[int]:
                 "--checkpoint=best: no checkpoint was measured while the run trained; set eval.metrics, or choose by kimg"
             )
         return [best]
-    return [_choose(checkpoint, found)]
-
-
-def _choose(checkpoint: str, found: list[int]) -> int:
-    if checkpoint == "latest":
-        return found[-1]
     for images_seen in found:
         if checkpoint in (f"{images_seen / 1000:g}", f"{images_seen / 1000:.1f}", str(images_seen // 1000), str(images_seen)):
-            return images_seen
+            return [images_seen]
     listed = ", ".join(f"{images_seen / 1000:g}" for images_seen in found)
-    raise UserError(f"--checkpoint={checkpoint}: there is none at that kimg; there are: latest, {listed}")
+    raise UserError(f"--checkpoint={checkpoint}: there is none at that kimg; there are: latest, best, {listed}")

@@ -1,0 +1,205 @@
+"""Metrics while training, and evaluation afterwards by the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import launch, one_line_error
+from test_loop import (
+    FIRST_TICK,
+    MID_FADE,
+    TOTAL,
+    copy_of,
+    digest,
+    finished_labelled_run,
+    finished_run,
+    lasting,
+    quick_compilation,
+    run_small,
+    small_config,
+    stats,
+)
+
+from pggan_jax.data.embedded import DigitsSource
+from pggan_jax.training.checkpoint import Checkpoints
+from pggan_jax.training.keeping import BestScore
+from pggan_jax.training.position import Position
+
+quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
+__all__ = ["launch"]
+MEASURED = {"eval__metrics": ("swd_small",), "eval__ticks": 1, "eval__num_images": 64}
+
+
+@pytest.fixture
+def finished(tmp_path_factory):
+    return finished_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def labelled(tmp_path_factory):
+    return finished_labelled_run(tmp_path_factory.getbasetemp())
+
+
+class TestWhileTraining:
+    def test_changes_nothing_and_is_told_everywhere(self, finished, tmp_path, capsys):
+        assert run_small(tmp_path / "run", small_config(**MEASURED))
+        assert digest(tmp_path / "run") == digest(finished)
+        values = [record["metric_swd_small"] for record in stats(tmp_path / "run")]
+        assert len(values) == 2
+        assert all(value > 0 for value in values)
+        log = (tmp_path / "run" / "log.txt").read_text()
+        assert all(f"swd_small {value:.4g}" in log for value in values)
+        checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True)
+        assert [checkpoints.position(one).scores for one in (FIRST_TICK, TOTAL)] == [{"swd_small": value} for value in values]
+        checkpoints.close()
+
+        assert not run_small(tmp_path / "stopped", small_config(**MEASURED), stop_at=MID_FADE)
+        assert run_small(tmp_path / "stopped", small_config(**MEASURED))
+        assert lasting(stats(tmp_path / "stopped")) == lasting(stats(tmp_path / "run"))
+
+    def test_every_so_many_ticks_and_at_the_end(self, tmp_path):
+        ticks = {"schedule__tick_kimg": 1.0, "eval__ticks": 2, "schedule__total_kimg": 2.9}
+        assert run_small(tmp_path, small_config(**MEASURED | ticks))
+        assert ["metric_swd_small" in record for record in stats(tmp_path)] == [False, True, True]
+
+    def test_not_where_images_are_too_small(self, tmp_path):
+        larger = {"data__resolution": 16, "eval__metrics": ("ms_ssim",), "schedule__total_kimg": 0.16}
+        assert run_small(tmp_path, small_config(**MEASURED | larger, schedule__stable_kimg=0.16))
+        assert "metric_ms_ssim" not in stats(tmp_path)[-1]
+
+
+class TestBest:
+    def position(self, images_seen, score, resolution=8):
+        return Position(images_seen, resolution, 1.0, 1, 0, scores={} if score is None else {"swd": score})
+
+    def test_of_the_largest_resolution_and_smallest_distance(self):
+        policy = BestScore("swd")
+        for images_seen, score, resolution in ((1, 1.0, 4), (2, 5.0, 8), (3, 3.0, 8), (4, 4.0, 8), (5, None, 16)):
+            policy.note(self.position(images_seen, score, resolution))
+        assert policy.best([1, 2, 3, 4, 5]) == 3
+        assert policy.best([1, 2, 5]) == 2
+        assert policy.best([5]) is None
+        policy.forget(3)
+        assert policy.best([1, 2, 3, 4]) == 4
+
+    def test_larger_is_better_for_some(self):
+        policy = BestScore("inception_score")
+        for images_seen, score in ((1, 2.0), (2, 3.0)):
+            policy.note(Position(images_seen, 8, 1.0, 1, 0, scores={"inception_score": score}))
+        assert policy.best([1, 2]) == 2
+
+    def test_stays_on_the_disk(self, tmp_path, finished):
+        config = small_config(**MEASURED | {"run__keep_last": 1, "schedule__tick_kimg": 1.0, "schedule__total_kimg": 4.0})
+        assert run_small(tmp_path, config)
+        scores = {record["images_seen"]: record["metric_swd_small"] for record in stats(tmp_path) if record["resolution"] == 8}
+        best = min(scores, key=scores.get)
+        kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal()}
+        assert kept == {best, max(scores)}
+        assert digest(tmp_path, "best") == digest(tmp_path, str(best))
+
+
+def records(folder, metric):
+    return [json.loads(line) for line in (folder / f"metric-{metric}.jsonl").read_text().splitlines()]
+
+
+class TestEvaluate:
+    def test_a_run(self, launch, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        words = f"--workdir={workdir}", "--metrics=swd_small,neighbors", "--num_images=60"
+        status, out, err = launch("evaluate", *words)
+        assert (status, err) == (0, "")
+        assert "kimg 1.92, 8x8, alpha 1; reals: digits" in out
+        (record,) = records(workdir, "swd_small")
+        assert record["label"] == "swd_small60"
+        assert (record["num_reals"], record["num_fakes"], record["num_floor"]) == (60, 60, 60)
+        assert record["values"]["average"] > 2 * record["floor"]["average"] > 0
+        assert record["uncertainty"]["average"] > 0
+        assert record["images_seen"] == TOTAL
+        (record,) = records(workdir, "neighbors")
+        assert record["values"]["ratio"] > 0
+        assert record["num_reals"] == 1797
+        with Image.open(workdir / "neighbors000001.png") as picture:
+            assert picture.height == 16 * (8 + 2)
+        launch("evaluate", *words)
+        first, second = records(workdir, "swd_small")
+        assert first["values"] == second["values"], "the same every time"
+
+    def test_neither_batches_nor_other_metrics_change_a_value(self, launch, finished, tmp_path, monkeypatch):
+        def values(metrics):
+            workdir = copy_of(finished, tmp_path, name=f"run{len(list(tmp_path.iterdir()))}")
+            assert launch("evaluate", f"--workdir={workdir}", f"--metrics={metrics}", "--num_images=50", "--nofloor")[0] == 0
+            return records(workdir, "swd_small")[0]["values"]
+
+        alone = values("swd_small")
+        assert values("neighbors,swd_small") == alone
+        monkeypatch.setattr("pggan_jax.evaluation.evaluator._BATCH_PIXELS", 8 * 8 * 7)
+        assert values("swd_small") == alone
+
+    def test_all_checkpoints(self, launch, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        words = "--metrics=swd_small", "--num_images=40", "--checkpoint=all", "--nofloor", f"--out={tmp_path / 'out'}"
+        assert launch("evaluate", f"--workdir={workdir}", *words)[0] == 0
+        assert [record["images_seen"] for record in records(tmp_path / "out", "swd_small")] == [FIRST_TICK, TOTAL]
+        assert not list(workdir.glob("metric-*"))
+
+    def test_classes(self, launch, labelled, tmp_path):
+        workdir = copy_of(labelled, tmp_path)
+        words = f"--workdir={workdir}", "--metrics=classes,train_test", "--num_images=300"
+        status, out, err = launch("evaluate", *words)
+        assert (status, err) == (0, "")
+        (record,) = records(workdir, "classes")
+        assert 0 <= record["values"]["as_asked"] <= 1
+        assert "the classifier reads only" in out, "4x4 pixels do not tell digits apart"
+        (record,) = records(workdir, "train_test")
+        assert record["values"]["real"] > 0.5 > record["values"]["gan_test"]
+
+    def test_images_of_another_program(self, launch, tmp_path, monkeypatch):
+        """Real digits against digits score at the floor, noise far above."""
+        monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
+        source = DigitsSource(resolution=16)
+        random = np.random.RandomState(0)
+        for name in ("digits", "noise"):
+            (tmp_path / name).mkdir()
+            for number in range(200):
+                pixels = source.read(number)[..., 0] if name == "digits" else random.randint(0, 256, (16, 16)).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / name / f"{number:04d}.png")
+        found = {}
+        for name in ("digits", "noise"):
+            words = "--data=digits", "--metrics=swd,ms_ssim", "--num_images=200", f"--out={tmp_path / 'out'}"
+            status, out, err = launch("evaluate", f"--images={tmp_path / name}", *words)
+            assert (status, err) == (0, "")
+            assert f"200 images of {tmp_path / name}, 16x16; reals: digits" in out
+            found[name] = records(tmp_path / "out", "swd")[-1]
+        floor = found["digits"]["floor"]["average"]
+        assert found["digits"]["values"]["average"] < 1.5 * floor
+        assert found["noise"]["values"]["average"] > 10 * floor
+
+    def test_refusals(self, launch, finished, tmp_path):
+        for words, expected in (
+            (("--metrics=swd",), "swd needs images of 16x16 or more, not 8x8; swd_small is the form for smaller ones"),
+            (("--metrics=swdd",), "'swdd' is not a metric; did you mean swd?"),
+            (("--metrics=",), "--metrics=: is empty; choose from swd, "),
+            (("--metrics=classes",), "classes is for data with classes that were trained with (data.labels=true)"),
+            (("--metrics=fid",), "this metric needs the Inception weights, which are not part of this program"),
+            (("--metrics=fid", "--inception_weights=none.pth"), "--inception_weights=none.pth: cannot be read (No such file"),
+            (
+                ("--metrics=modes", "--num_images=9"),
+                "modes is for stacked digits, such as data.source=stacked:digits, not digits",
+            ),
+            (("--checkpoint=best",), "--checkpoint=best: no checkpoint was measured while the run trained"),
+            (("--checkpoint=7",), "--checkpoint=7: there is none at that kimg; there are: latest, best, 1.008, 1.92"),
+            (("--resolution=8",), "--resolution=8: goes with --images"),
+            ((f"--images={tmp_path}",), f"--images={tmp_path}: needs --data=SOURCE"),
+        ):
+            message = one_line_error(launch("evaluate", f"--workdir={finished}", *words))
+            assert expected in message, message
+        assert not list(finished.glob("metric-*"))
+
+    def test_reals_of_another_kind(self, launch, finished, tmp_path, monkeypatch):
+        monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path))
+        status, _, err = launch("evaluate", f"--workdir={finished}", "--data=synthetic:40")
+        assert status == 2
+        assert err == ("error: --data=synthetic:40: has 3 colour channels and 0 classes; the run was trained on 1 and 0\n")
