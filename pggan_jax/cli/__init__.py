@@ -23,6 +23,7 @@ COMMANDS = {
     "sample": "make pictures with a trained generator",
     "inspect": "list the checkpoints of a run",
     "evaluate": "how good a run's samples, or any folder of images, are: SWD, MS-SSIM, FID and more",
+    "report": "one page about a run: samples, curves, timeline, settings",
     "check": "read a collection of images once and tell what is in it and what is wrong with it",
     "prepare": "turn a collection of images into memory maps of all resolutions",
     "show": "one picture of a collection, with labels",

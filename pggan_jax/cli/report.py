@@ -1,0 +1,39 @@
+"""python launch.py report --workdir=runs/digits
+
+Write one page about a run: samples of every resolution, curves of losses, scores and metrics over kimg, a timeline, what
+happened on the way, and its settings. All of it is in that one file: it opens in any browser, without a server or a network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run
+from pggan_jax.errors import UserError
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "the page (default: WORKDIR/report.html)", flag_values=FLAGS)
+
+
+def run(values: flags.FlagValues) -> None:
+    """Write the page and say where."""
+    workdir = existing_run(values["workdir"].value)
+    from pggan_jax.files import write_atomically
+    from pggan_jax.reporting.gather import gather
+    from pggan_jax.reporting.page import render
+    from pggan_jax.training.workdir import Workdir
+
+    page = render(gather(workdir, Workdir(workdir).load_config()))
+    wanted = values["out"].value
+    if wanted is not None and (not wanted.strip() or Path(wanted).expanduser().is_dir()):
+        raise UserError(f"--out={wanted}: is no file; name one, such as report.html")
+    out = workdir / "report.html" if wanted is None else Path(wanted).expanduser()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, page.encode())
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another place by --out") from None
+    print(f"{len(page) / 1e6:.1f} MB -> {out}")

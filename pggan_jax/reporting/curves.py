@@ -1,0 +1,133 @@
+"""Line charts as SVG that follow the page's colours: curves over kimg with a band per resolution behind them.
+
+Own drawing, as what the page needs of it is little: colours that change with the reader's scheme, and values under the pointer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 560, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 34
+_TICKS = 5
+_MOST_DOTS = 60
+
+
+@dataclass(frozen=True)
+class Band:
+    """A stretch of the run, in kimg."""
+
+    start: float
+    end: float
+    label: str
+    is_fade: bool
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve.
+
+    Attributes:
+        name: for the legend.
+        points: (kimg, value), in order.
+        errors: half the height of the strip around the curve at each point; empty for none.
+        is_dashed: for what a curve is compared with.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    errors: Sequence[float] = ()
+    is_dashed: bool = False
+
+
+def nice_ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
+    """Round numbers that cover low..high, about `count` of them."""
+    if high <= low:
+        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    raw = (high - low) / max(1, count - 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def chart(title: str, series: Sequence[Series], bands: Sequence[Band], end: float) -> str:
+    """An SVG element.
+
+    Args:
+        title: what is drawn, with its unit.
+        series: curves; those without points are left out.
+        bands: resolutions behind them.
+        end: right end of the axis, in kimg.
+    """
+    drawn = [one for one in series if one.points]
+    values = [value + sign * error for one in drawn for (_, value), error in _with_errors(one) for sign in (-1, 1)]
+    ticks = nice_ticks(min(values), max(values))
+    low, high, end = ticks[0], ticks[-1], max(end, 1e-9)
+
+    def x(kimg: float) -> float:
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * kimg / end
+
+    def y(value: float) -> float:
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
+    parts += [_band(band, x(band.start), x(min(band.end, end))) for band in bands if band.start < end]
+    for tick in ticks:
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
+    for tick in (one for one in nice_ticks(0, end) if one <= end):
+        parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{tick:g}</text>')
+    parts.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">kimg</text>')
+    for number, one in enumerate(drawn):
+        parts += _curve(one, number, x, y)
+    return "".join([*parts, "</svg>"])
+
+
+def legend(series: Sequence[Series]) -> str:
+    """Names and colours of the curves."""
+    shown = [one for one in series if one.points]
+    dashed = {True: " dashed", False: ""}
+    items = [
+        f'<span class="key c{number}{dashed[one.is_dashed]}">{escape(one.name)}</span>' for number, one in enumerate(shown)
+    ]
+    return f'<p class="legend">{"".join(items)}</p>'
+
+
+def _with_errors(one: Series):
+    return zip(one.points, one.errors or [0.0] * len(one.points), strict=True)
+
+
+def _band(band: Band, left: float, right: float) -> str:
+    kind = "fade" if band.is_fade else "stable"
+    rectangle = (
+        f'<rect class="{kind}" x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{HEIGHT - _TOP - _BOTTOM}"/>'
+    )
+    # A label needs room; the fade before it says the same.
+    if band.is_fade or right - left < 7 * len(band.label):
+        return rectangle
+    middle = (left + right) / 2
+    return f'{rectangle}<text class="tick" x="{middle:.1f}" y="{_TOP - 8}" text-anchor="middle">{escape(band.label)}</text>'
+
+
+def _curve(one: Series, number: int, x, y) -> list[str]:
+    places = [(x(kimg), y(value)) for kimg, value in one.points]
+    parts = []
+    if one.errors:
+        upper = [(x(kimg), y(value + error)) for (kimg, value), error in _with_errors(one)]
+        lower = [(x(kimg), y(value - error)) for (kimg, value), error in _with_errors(one)]
+        parts.append(f'<polygon class="strip c{number}" points="{_points([*upper, *reversed(lower)])}"/>')
+    dashed = " dashed" if one.is_dashed else ""
+    parts.append(f'<polyline class="curve c{number}{dashed}" points="{_points(places)}"/>')
+    size = 2.5 if len(places) <= _MOST_DOTS else 1.2
+    for (left, top), (kimg, value) in zip(places, one.points, strict=True):
+        words = escape(f"{one.name}: {value:.5g} at kimg {kimg:g}")
+        parts.append(f'<circle class="dot c{number}" cx="{left:.1f}" cy="{top:.1f}" r="{size}"><title>{words}</title></circle>')
+    return parts
+
+
+def _points(places: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{left:.1f},{top:.1f}" for left, top in places)

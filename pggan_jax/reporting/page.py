@@ -1,0 +1,206 @@
+"""The page: everything in one file, so that it opens anywhere, without a server or a network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pggan_jax.config import Config
+from pggan_jax.config_io import settings_of
+from pggan_jax.reporting.curves import Band, Series, chart, legend
+from pggan_jax.reporting.gather import RunRecord, is_number
+from pggan_jax.schedule import Schedule
+
+_CURVES = (
+    ("Losses", (("loss_g", "generator"), ("loss_d", "critic"))),
+    ("Critic scores", (("real_score", "reals"), ("fake_score", "fakes"))),
+    ("Gradient penalty", (("gradient_penalty", "penalty"),)),
+    ("Speed, images/s", (("images_per_second", "images/s"),)),
+    ("Alpha, weight of the newest layers", (("alpha", "alpha"),)),
+)
+_PHASES = (
+    ("wait", "waiting for data"),
+    ("compile", "compiling"),
+    ("snapshot", "pictures"),
+    ("evaluate", "metrics"),
+    ("save", "saving"),
+)
+_WIDEST_PICTURE = 1280
+_EVENTS_SHOWN = 200
+
+_STYLE = Path(__file__).with_name("style.css")
+
+
+def render(run: RunRecord) -> str:
+    """The whole page as HTML."""
+    schedule = Schedule(run.config.schedule, run.config.data.resolution)
+    bands = [Band(s.start / 1000, s.end / 1000, f"{s.resolution}x{s.resolution}", s.fading) for s in schedule.stages]
+    reached = run.ticks[-1]["kimg"] if run.ticks else 0.0
+    sections = [
+        _header(run, schedule, reached),
+        _pictures(run, schedule),
+        _metrics(run, bands, reached),
+        _training(run, bands, reached),
+        _timeline(run, schedule),
+        _events(run.events),
+        _settings(run.config),
+    ]
+    title = escape(f"{run.folder.name}: pggan_jax")
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{_STYLE.read_text(encoding='utf-8')}</style>"
+    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{"".join(sections)}\n</body></html>\n'
+
+
+def _header(run: RunRecord, schedule: Schedule, reached: float) -> str:
+    config, total = run.config, schedule.total_images / 1000
+    size = config.data.resolution
+    is_complete = reached * 1000 >= schedule.total_images
+    facts = [(f"{reached:,.1f} of {total:,.1f}", "kimg"), ("complete" if is_complete else "not complete", "state")]
+    if run.ticks:
+        last, seconds = run.ticks[-1], sum(one.get("seconds_per_tick") or 0.0 for one in run.ticks)
+        facts.append((f"{last.get('resolution')}x{last.get('resolution')}", "resolution reached"))
+        facts.append((_duration(seconds), "training time"))
+        if is_number(last.get("images_per_second")):
+            facts.append((f"{last['images_per_second']:,.0f}", "images/s in the last tick"))
+        facts.append((f"{last.get('skipped_steps') or 0:,}", "skipped updates"))
+    cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
+    about = f"{config.data.source}, {size}x{size}, {config.loss.name}, seed {config.run.seed}"
+    empty = "" if run.ticks else "<p>No tick has ended yet: there is nothing to draw.</p>"
+    return f'<h1>{escape(run.folder.name)}</h1><p class="soft">{escape(about)}</p><div class="facts">{cells}</div>{empty}'
+
+
+def _pictures(run: RunRecord, schedule: Schedule) -> str:
+    shown = []
+    reals = run.folder / "reals.png"
+    if reals.is_file():
+        shown.append(("Reals", reals))
+    newest = max(run.fakes, default=None)
+    for resolution in reversed(schedule.resolutions):
+        stages = [stage for stage in schedule.stages if stage.resolution == resolution]
+        # Pictures are named by whole kimg, which may lie a little before the end of their tick.
+        here = [images for images in run.fakes if stages[0].start < images + 1000 and images < stages[-1].end]
+        if here:
+            name = f"{resolution}x{resolution}, kimg {max(here) / 1000:g}" + (", newest" if max(here) == newest else "")
+            shown.append((name, run.fakes[max(here)]))
+    cards = [_card(name, f'<img alt="{escape(name)}" src="{source}">') for name, path in shown if (source := _data_uri(path))]
+    return f'<h2>Samples</h2><div class="pictures">{"".join(cards)}</div>' if cards else ""
+
+
+def _data_uri(path: Path) -> str:
+    """A PNG, cut to its upper left part if it is large: grids repeat, and pixels stay pixels."""
+    try:
+        with Image.open(path) as image:
+            cut = image.crop((0, 0, min(image.width, _WIDEST_PICTURE), min(image.height, _WIDEST_PICTURE * 9 // 16)))
+            buffer = io.BytesIO()
+            cut.save(buffer, format="PNG", optimize=True)
+    except (OSError, ValueError):
+        return ""
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _metrics(run: RunRecord, bands: Sequence[Band], reached: float) -> str:
+    cards = []
+    for name in sorted({key for tick in run.ticks for key in tick if key.startswith("metric_")}):
+        cards.append(_chart(f"{name.removeprefix('metric_')}, while training", [_of_ticks(run, name, "value")], bands, reached))
+    for name, records in run.metrics.items():
+        label = records[-1].get("label", name)
+        for value in records[-1]["values"]:
+            cards.append(_chart(f"{label}: {value}", _of_records(records, value), bands, reached))
+    cards = list(filter(None, cards))
+    return f'<h2>Metrics</h2><div class="charts">{"".join(cards)}</div>' if cards else ""
+
+
+def _of_records(records: Sequence[dict[str, Any]], value: str) -> list[Series]:
+    """A curve with its uncertainty, and the floor as a dashed one."""
+    there = [one for one in records if is_number(one["values"].get(value))]
+    errors = [_number(one, "uncertainty", value) for one in there]
+    floors = [one for one in there if is_number((one.get("floor") or {}).get(value))]
+    return [
+        Series("fakes", [(one["kimg"], one["values"][value]) for one in there], errors if any(errors) else ()),
+        Series("reals against reals", [(one["kimg"], one["floor"][value]) for one in floors], is_dashed=True),
+    ]
+
+
+def _number(record: dict[str, Any], group: str, name: str) -> float:
+    value = (record.get(group) or {}).get(name)
+    return value if is_number(value) else 0.0
+
+
+def _of_ticks(run: RunRecord, field: str, name: str) -> Series:
+    return Series(name, [(tick["kimg"], tick[field]) for tick in run.ticks if is_number(tick.get(field))])
+
+
+def _training(run: RunRecord, bands: Sequence[Band], reached: float) -> str:
+    cards = [
+        _chart(title, [_of_ticks(run, field, name) for field, name in fields], bands, reached) for title, fields in _CURVES
+    ]
+    cards = list(filter(None, cards))
+    note = '<p class="soft">Bands are resolutions; the warm ones are fade-ins. Point at a curve for its values.</p>'
+    return f'<h2>Training</h2>{note}<div class="charts">{"".join(cards)}</div>' if cards else ""
+
+
+def _chart(title: str, series: Sequence[Series], bands: Sequence[Band], reached: float) -> str:
+    if not any(one.points for one in series):
+        return ""
+    return _card(
+        title, (legend(series) if len([one for one in series if one.points]) > 1 else "") + chart(title, series, bands, reached)
+    )
+
+
+def _card(title: str, content: str) -> str:
+    return f'<div class="card"><h3>{escape(title)}</h3>{content}</div>'
+
+
+def _timeline(run: RunRecord, schedule: Schedule) -> str:
+    rows = []
+    for stage in schedule.stages:
+        ticks = [tick for tick in run.ticks if stage.start < 1000 * tick["kimg"] <= stage.end]
+        if not ticks:
+            continue
+        seconds = _total(ticks, "seconds_per_tick")
+        shares = [_total(ticks, f"{phase}_seconds") / seconds if seconds else 0.0 for phase, _ in _PHASES]
+        span = f"{stage.start / 1000:,.1f} to {min(stage.end / 1000, ticks[-1]['kimg']):,.1f}"
+        cells = [stage.name, span, str(len(ticks)), _duration(seconds), *(f"{share:.1%}" for share in shares)]
+        rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
+    names = ["phase", "kimg", "ticks ended", "time", *(name for _, name in _PHASES)]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<h2>Timeline</h2><div class="card wide"><table><tr>{head}</tr>{body}</table></div>' if rows else ""
+
+
+def _total(ticks: Sequence[dict[str, Any]], field: str) -> float:
+    return sum(tick[field] for tick in ticks if is_number(tick.get(field)))
+
+
+def _events(events: Sequence[str]) -> str:
+    shown = "\n".join(events[-_EVENTS_SHOWN:])
+    return f'<h2>Events</h2><div class="card"><pre>{escape(shown)}</pre></div>' if events else ""
+
+
+def _settings(config: Config) -> str:
+    default = dict(settings_of(Config()))
+
+    def lines(is_wanted: Callable[[str, Any], bool]) -> str:
+        return escape("\n".join(f"{path} = {value}" for path, value in settings_of(config) if is_wanted(path, value)))
+
+    changed = lines(lambda path, value: value != default[path])
+    rest = lines(lambda path, value: value == default[path])
+    return (
+        f'<h2>Settings</h2><div class="card"><h3>Other than the defaults</h3><pre>{changed}</pre></div>'
+        f'<details class="card"><summary>Defaults</summary><pre>{rest}</pre></details>'
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours:
+        return f"{hours}h {minutes % 60:02d}m"
+    return f"{minutes}m {int(seconds % 60):02d}s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,161 @@
+"""The page about a run: whole, self-contained, true to the numbers, and safe whatever the files hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from test_cli import launch, one_line_error
+from test_loop import copy_of, finished_run, quick_compilation, stats
+
+from pggan_jax.reporting.curves import Band, Series, chart, nice_ticks
+from pggan_jax.reporting.gather import gather
+from pggan_jax.training.workdir import Workdir
+
+quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
+__all__ = ["launch"]
+VOID = {"meta", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Elements, texts and attributes; refuses elements that are not closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.attributes, self.texts = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return "\n".join(self.texts)
+
+
+@pytest.fixture
+def workdir(tmp_path_factory, tmp_path):
+    return copy_of(finished_run(tmp_path_factory.getbasetemp()), tmp_path)
+
+
+def report(launch, workdir):
+    status, out, err = launch("report", f"--workdir={workdir}")
+    assert (status, err) == (0, "")
+    assert f"-> {workdir / 'report.html'}" in out
+    return Page((workdir / "report.html").read_text())
+
+
+class TestPage:
+    def test_tells_what_the_run_tells(self, launch, workdir):
+        page = report(launch, workdir)
+        for words in ("1.9 of 1.9", "complete", "8x8", "generator.fmap_max = 8", "growing to 8x8", "8x8 fade", "8x8 stable"):
+            assert words in page.text, words
+        for record in stats(workdir):
+            assert f"generator: {record['loss_g']:.5g} at kimg {record['kimg']:g}" in page.texts
+        assert page.tags.count("img") == 3, "reals, 4x4 from before the first step, 8x8"
+
+    def test_needs_nothing_else(self, launch, workdir):
+        page = report(launch, workdir)
+        links = [value for name, value in page.attributes if name in ("src", "href", "srcset", "data", "action")]
+        assert links
+        assert all(link.startswith("data:image/png;base64,") for link in links)
+        assert not {"script", "link", "iframe"} & set(page.tags)
+        text = (workdir / "report.html").read_text()
+        assert not re.search(r"https?:|url\(|@import", text)
+
+    def test_metrics(self, launch, workdir):
+        record = {
+            "label": "swd64",
+            "kimg": 1.0,
+            "values": {"average": 5.5},
+            "uncertainty": {"average": 0.5},
+            "floor": {"average": 2},
+        }
+        later = record | {"kimg": 1.9, "values": {"average": 4.25}}
+        (workdir / "metric-swd.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (later, record, later)))
+        lines = (workdir / "stats.jsonl").read_text().splitlines()
+        (workdir / "stats.jsonl").write_text(
+            "".join(json.dumps(json.loads(line) | {"metric_fid": 7.5}) + "\n" for line in lines)
+        )
+        page = report(launch, workdir)
+        for words in ("swd64: average", "fakes: 4.25 at kimg 1.9", "reals against reals: 2 at kimg 1", "fid, while training"):
+            assert words in page.texts
+        assert page.texts.count("fakes: 4.25 at kimg 1.9") == 1
+
+    def test_nothing_is_run_that_files_hold(self, launch, tmp_path, tmp_path_factory):
+        evil = "<script>alert(1)</script>"
+        workdir = copy_of(finished_run(tmp_path_factory.getbasetemp()), tmp_path, name="<img src=x>")
+        (workdir / "log.txt").write_text(f"WARNING {evil}\n")
+        record = {"label": evil, "kimg": 1.0, "values": {evil: 1.0}}
+        (workdir / "metric-swd.jsonl").write_text(json.dumps(record) + "\n")
+        page = report(launch, workdir)
+        assert "script" not in page.tags
+        assert f"WARNING {evil}" in page.text
+        assert "<img src=x>" in page.text
+
+    def test_whatever_is_missing_or_broken(self, launch, workdir):
+        with (workdir / "stats.jsonl").open("a") as file:
+            file.write('{"kimg": null}\n[1]\nnot json\n{"kimg": 5.0, "loss_g": null, "loss_d": "x"}\n{"kimg": 6, "los')
+        (workdir / "reals.png").write_bytes(b"no picture")
+        (workdir / "metric-odd.jsonl").write_text('3\n{"kimg": 1}\n{"kimg": 1, "values": {"a": null}}\n')
+        page = report(launch, workdir)
+        assert page.tags.count("img") == 2
+        for name in ("stats.jsonl", "log.txt", "reals.png"):
+            (workdir / name).unlink()
+        for picture in workdir.glob("fakes*.png"):
+            picture.unlink()
+        assert "No tick has ended yet" in report(launch, workdir).text
+
+    def test_refusals(self, launch, workdir, tmp_path):
+        assert "holds no run" in one_line_error(launch("report", f"--workdir={tmp_path}"))
+        assert "is no file; name one" in one_line_error(launch("report", f"--workdir={workdir}", f"--out={tmp_path}"))
+        (tmp_path / "file").write_text("")
+        message = one_line_error(launch("report", f"--workdir={workdir}", f"--out={tmp_path / 'file' / 'page.html'}"))
+        assert "cannot be written" in message
+
+
+class TestCurves:
+    @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.1), (1e-6, 3e-6), (5, 5), (0, 0), (-1e9, 1e9), (0.97, 1.0)])
+    def test_ticks_are_round_and_cover(self, low, high):
+        ticks = nice_ticks(low, high)
+        assert ticks[0] <= low
+        assert ticks[-1] >= high
+        assert 2 <= len(ticks) <= 9
+        steps = {f"{b - a:.6g}" for a, b in pairwise(ticks)}
+        assert len(steps) == 1
+
+    def test_bands_lie_where_their_kimg_are(self):
+        bands = [Band(0, 5, "4x4", False), Band(5, 10, "8x8", True), Band(10, 20, "8x8", False)]
+        drawn = chart("x", [Series("a", [(0, 1), (20, 2)])], bands, 20)
+        rectangles = re.findall(r'<rect class="(\w+)" x="([\d.]+)" y="\d+" width="([\d.]+)"', drawn)
+        assert [kind for kind, *_ in rectangles] == ["stable", "fade", "stable"]
+        widths = [float(width) for *_, width in rectangles]
+        assert widths[0] == pytest.approx(widths[1], abs=0.2)
+        assert widths[2] == pytest.approx(2 * widths[0], abs=0.2)
+        first, last = re.findall(r'cx="([\d.]+)"', drawn)
+        assert float(first) == float(rectangles[0][1])
+        assert float(last) == pytest.approx(float(rectangles[2][1]) + widths[2], abs=0.2)
+
+
+def test_gather_takes_the_last_of_equal_records(workdir):
+    lines = [{"kimg": 2, "values": {"a": 1}}, {"kimg": 1, "values": {"a": 2}}, {"kimg": 2, "values": {"a": 3}}]
+    (workdir / "metric-x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = gather(workdir, Workdir(workdir).load_config()).metrics["x"]
+    assert [(one["kimg"], one["values"]["a"]) for one in found] == [(1, 2), (2, 3)]
