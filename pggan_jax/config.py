@@ -211,6 +211,7 @@ class RunConfig:
     keep_every_kimg: float = setting(
         0.0, "besides, keep one checkpoint in each span of so many kimg; 0 keeps none", minimum=0, maximum=MAX_KIMG
     )
+    tensorboard: bool = setting(False, "write the numbers of stats.jsonl for TensorBoard, too; needs requirements-optional.txt")
     init_from: str = setting(
         "", "start from the weights of another run: its workdir, or WORKDIR@KIMG for one of its checkpoints; empty means fresh"
     )

@@ -112,6 +112,7 @@ BAD = {
     ],
     "run.checkpoint_ticks": [(0, "at least 1")],
     "run.keep_last": [(0, "at least 1")],
+    "run.tensorboard": [("yes", "must be true or false")],
     "run.init_from": [(1, "must be text")],
     "run.patience": [(0, "at least 1")],
     "run.max_rollbacks": [(-1, "at least 0")],

@@ -15,6 +15,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.networks.cost import relative_cost
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import parallel, telemetry
+from pggan_jax.training.board import Board
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
@@ -51,6 +52,9 @@ class Run:
         with ExitStack() as held:
             self.log = held.enter_context(closing(telemetry.Log(paths.log if self.is_main else None)))
             self.counter = held.enter_context(closing(telemetry.CompileCounter()))
+            self.board = None
+            if config.run.tensorboard and self.is_main:
+                self.board = held.enter_context(closing(Board(paths.board)))
             keeping = {
                 "keep_last": config.run.keep_last,
                 "keep_every_kimg": config.run.keep_every_kimg,
@@ -290,6 +294,9 @@ class Run:
         # Before the checkpoint: whatever is killed in between is dropped and told again, and nothing is told twice or never.
         with self._going_on_without("its line in stats.jsonl, which follows with the next"):
             self.stats.append(record)
+        if self.board:
+            with self._going_on_without("TensorBoard"):
+                self.board.write(record)
         self.log(telemetry.status_line(record))
         is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
         is_due = is_due or call.end == self.schedule.total_images

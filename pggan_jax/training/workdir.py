@@ -45,6 +45,11 @@ class Workdir:
         return self.path / "lock"
 
     @property
+    def board(self) -> Path:
+        """For TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
     def reals(self) -> Path:
         """A grid of real images."""
         return self.path / "reals.png"

@@ -1,0 +1,49 @@
+"""The numbers of stats.jsonl for TensorBoard, for those who ask for it by `run.tensorboard`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pggan_jax.errors import UserError
+
+
+class Board:
+    """Writes scalars over images seen.
+
+    Args:
+        folder: what TensorBoard is pointed at.
+
+    Raises:
+        UserError: tensorboardX is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise UserError(
+                "run.tensorboard = True: needs tensorboardX: pip install -r requirements-optional.txt, or set it to false"
+            ) from None
+        self._open = lambda images_seen: SummaryWriter(str(folder), purge_step=images_seen)
+        self._writer: Any = None
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """One tick, as in stats.jsonl. What an earlier process has told of later ticks is marked as outdated first.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        images_seen = record["images_seen"]
+        if self._writer is None:
+            self._writer = self._open(images_seen)
+        for name, value in record.items():
+            if isinstance(value, int | float) and name != "images_seen":
+                self._writer.add_scalar(name.replace("metric_", "metrics/"), value, images_seen)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close its file."""
+        if self._writer is not None:
+            self._writer.close()
