@@ -136,7 +136,11 @@ def _describe(values: flags.FlagValues) -> str:
 
 
 def _print_and_exit(text: str) -> None:
-    print(text)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # As in `main`.
+        sys.stderr.close()
     sys.exit(0)
 
 
