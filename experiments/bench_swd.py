@@ -2,10 +2,10 @@
 
     python experiments/bench_swd.py --images=16384 --resolution=128
 
-Both compute the metric of two sets of random textures, each in a process of its own, one after the other, with the same threads.
-The straightforward one does what the specification says in so many words: pyramids and patches batch by batch, all descriptors of
-all levels in memory, projection and sorting of whole arrays. Prints seconds, peak memory and the two results. With 16,384 images of
-128x128 that one needs about 14 GB and 10 minutes on 2 CPU cores.
+Both compute the metric of two sets of random textures, each in a process of its own, one after the other. The straightforward
+one does what the specification says in so many words: pyramids and patches batch by batch, all descriptors of all levels in
+memory, projection and sorting of whole arrays. Prints seconds, peak memory and the two results. With 16,384 images of 128x128
+the straightforward one needs more than 10 GB and 10 minutes on 2 CPU cores.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from test_checkpoint import truncate
 from test_cli import environment, small_flags
 from test_loop import (
     BOUNDARY,
+    TOTAL,
     assert_states_close,
     data_lines,
     digest,
@@ -183,14 +184,13 @@ def slurm(number, job):
 @pytest.mark.long
 def test_a_damaged_checkpoint_is_passed_over_by_both(tmp_path, tmp_path_factory):
     workdir = tmp_path / "run"
-    brief = ("--set", "schedule.stable_kimg=0.08", "--set", "schedule.fade_kimg=0.08")
     sums = []
-    for expected in ("growing to 8x8", "/damaged_checkpoints/240"):
-        statuses, said = finish(workdir, start(workdir, tmp_path_factory, *brief))
+    for expected in ("growing to 8x8", f"/damaged_checkpoints/{TOTAL}"):
+        statuses, said = finish(workdir, start(workdir, tmp_path_factory))
         assert statuses == [0, 0], said
         assert expected in said[0]
         sums.append(digest(workdir))
-        truncate(workdir / "checkpoints" / "240")
+        truncate(workdir / "checkpoints" / str(TOTAL))
     assert sums[0] == sums[1]
 
 
