@@ -56,7 +56,11 @@ METRIC_KINDS = {
     "fid": MetricKind("Frechet distance of Inception features", "fid", 50000, during_training=True),
     "kid": MetricKind("kernel distance of Inception features", "kid", 50000, during_training=True),
     "inception_score": MetricKind(
-        "Inception score, for images like ImageNet's only", "inception_score", 50000, larger_is_better=True
+        "Inception score, for images like ImageNet's only",
+        "inception_score",
+        50000,
+        larger_is_better=True,
+        has_floor=False,
     ),
     "precision_recall": MetricKind(
         "precision and recall, density and coverage in Inception features",

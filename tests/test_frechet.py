@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from pggan_jax.errors import UserError
-from pggan_jax.evaluation.frechet import (
-    Moments,
-    MomentsCollector,
-    fid,
-    frechet_distance,
-    frechet_distance_of_features,
-    read_moments,
-    write_moments,
-)
+from pggan_jax.evaluation.frechet import Moments, fid, frechet_distance, frechet_distance_of_features
 
 
 def features(count, size, seed, spread=1.0, shift=0.0):
@@ -69,35 +60,6 @@ def test_symmetric_and_zero_for_the_same():
     first, second = features(50, 16, 1), features(70, 16, 2, 0.5)
     assert frechet_distance_of_features(first, second) == pytest.approx(frechet_distance_of_features(second, first), rel=1e-9)
     assert frechet_distance_of_features(first, first) < 1e-9
-
-
-def test_sums_in_batches_are_the_moments():
-    """Far from 0, where squares would lose everything."""
-    values = features(300, 8, 1, shift=1e4).astype(np.float32)
-    collector = MomentsCollector()
-    for start in range(0, 300, 77):
-        collector.add(values[start : start + 77])
-    found, expected = collector.finish("x"), Moments.of(values, "x")
-    assert (found.count, found.fingerprint) == (300, "x")
-    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
-    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-6, atol=1e-9)
-
-
-def test_files(tmp_path):
-    moments = Moments.of(features(30, 4, 1), "weights tf1")
-    write_moments(tmp_path / "m.npz", moments)
-    again = read_moments(tmp_path / "m.npz")
-    np.testing.assert_array_equal(again.covariance, moments.covariance)
-    assert (again.count, again.fingerprint) == (30, "weights tf1")
-    np.savez(tmp_path / "foreign.npz", mu=moments.mean, sigma=moments.covariance)
-    foreign = read_moments(tmp_path / "foreign.npz")
-    assert frechet_distance(moments, foreign) < 1e-9
-    with pytest.raises(UserError, match="do not compare: use the same weights and --resize"):
-        frechet_distance(moments, Moments.of(features(30, 4, 1), "weights clean"))
-    for content in ({"mu": moments.mean}, {"mu": moments.mean, "sigma": np.zeros((2, 2))}):
-        np.savez(tmp_path / "odd.npz", **content)
-        with pytest.raises(UserError, match=r"odd.npz: "):
-            read_moments(tmp_path / "odd.npz")
 
 
 def test_fid_tells_its_uncertainty_and_its_bias():

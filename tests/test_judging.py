@@ -24,6 +24,7 @@ from test_loop import (
 )
 
 from pggan_jax.data.embedded import DigitsSource
+from pggan_jax.evaluation.features import FeatureExtractor
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.keeping import BestScore
 from pggan_jax.training.position import Position
@@ -176,6 +177,38 @@ class TestEvaluate:
         floor = found["digits"]["floor"]["average"]
         assert found["digits"]["values"]["average"] < 1.5 * floor
         assert found["noise"]["values"]["average"] > 10 * floor
+
+    def test_features_of_reals_are_computed_once(self, launch, finished, tmp_path, monkeypatch):
+        """A stand-in for the network, which would take minutes here, counts what it is shown."""
+        monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
+        shown = []
+
+        def start(extractor, images):
+            shown.append(len(images))
+            features = np.zeros((extractor.batch_size, 2048), np.float32)
+            features[: len(images), :192] = images.reshape(len(images), -1)
+            return features, np.zeros((extractor.batch_size, 1008), np.float32)
+
+        monkeypatch.setattr(FeatureExtractor, "start", start)
+        monkeypatch.setattr("pggan_jax.evaluation.kid.SUBSETS", 3)
+        words = f"--workdir={finished}", "--metrics=fid,kid,inception_score,precision_recall", "--num_images=40"
+        words = *words, "--inception_weights=random", f"--out={tmp_path}"
+        for expected in (3 * 40, 40, 40):
+            shown.clear()
+            status, out, err = launch("evaluate", *words)
+            assert (status, err) == (0, "")
+            assert sum(shown) == expected, "fakes; at first the reals and the other half for the floor"
+        first, *_, last = records(tmp_path, "fid")
+        assert first["values"] == last["values"]
+        assert last["weights"] == "random"
+        assert last["resize"] == "tf1"
+        assert "features of a random network" in out
+        for path in (tmp_path / "cache" / "features").iterdir():
+            path.write_bytes(b"damaged")
+        shown.clear()
+        assert launch("evaluate", *words)[0] == 0
+        assert sum(shown) == 3 * 40
+        assert records(tmp_path, "fid")[-1]["values"] == first["values"]
 
     def test_refusals(self, launch, finished, tmp_path):
         for words, expected in (

@@ -36,12 +36,13 @@ def noise(count, channels=1):
 
 class TestClassifier:
     def test_reads_what_it_has_not_seen(self, reader):
-        assert reader.accuracy >= 0.985
+        assert reader.accuracy >= 0.98
 
     def test_probabilities(self, reader, digits):
         found = reader.probabilities(box_shrunk(digits[0][:50]))
         assert found.shape == (50, 10)
-        np.testing.assert_allclose(found.sum(axis=1), 1)
+        assert found.max(axis=1).mean() > 0.95
+        assert reader.probabilities(box_shrunk(noise(50))).max(axis=1).mean() < 0.2, "noise is no digit"
         assert np.mean(found.argmax(axis=1) == digits[1][:50]) > 0.95
 
     def test_a_class_that_never_came(self, digits):
@@ -96,7 +97,8 @@ class TestStacked:
         }
         assert found["reals"]["modes"] > 300
         assert found["copies"]["modes"] <= 4
-        assert found["noise"]["sure_modes"] < 0.2 * found["reals"]["sure_modes"]
+        assert found["noise"]["sure_modes"] == 0
+        assert found["reals"]["sure_modes"] > 250
         assert found["reals"]["kl"] < found["copies"]["kl"]
 
     def test_grey_images_are_refused(self):

@@ -143,6 +143,8 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     resolution = values["resolution"].value or _side_of_first(open_source(judged), images)
     # Images of another program come as they are: cut or shrunk, they would be other images.
     fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
+    if fakes.warning:
+        print(f"{images}: {fakes.warning}")
     reals = open_loader(DataConfig(source, resolution, channels=fakes.channels), seed=0, tell=print)
     evaluator = _evaluator(values, RealPool(reals, resolution, values["seed"].value), source)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")

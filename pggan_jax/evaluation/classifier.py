@@ -1,7 +1,8 @@
 """A classifier of small images, trained on the spot: for mode coverage and for labelled data.
 
-A support vector machine of scikit-learn on pixels: on scanned digits it reads 98.9 % of those it has not seen, and it trains in
-seconds. Its quality is measured on held-out images and belongs to every number that it gives.
+Support vector machines of scikit-learn on pixels, one per class against all others: they read 98 to 99 % of scanned digits that
+they have not seen, and train in seconds. Probabilities made to sum to one would be high for anything, noise included. Their
+quality is measured on held-out images and belongs to every number that they give.
 """
 
 from __future__ import annotations
@@ -31,10 +32,16 @@ class Classifier:
     accuracy: float = 0.0
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        """float64 `[count, classes]` of images as `pixels.box_shrunk` gives them; 0 for classes it has never seen."""
-        found = self.machine.predict_proba(rows / np.float32(255))
+        """Of each class against all others, float64 `[count, classes]`, of images as `pixels.box_shrunk` gives them.
+
+        Rows need not sum to 1; classes it has never seen are 0.
+        """
+        rows = rows / np.float32(255)
+        each = np.stack([one.predict_proba(rows)[:, 1] for one in self.machine.estimators_], axis=1)
+        # Of two classes there is one machine alone.
+        each = np.concatenate([1 - each, each], axis=1) if len(self.machine.classes_) == 2 else each
         spread = np.zeros((len(rows), self.machine.classes_.max() + 1))
-        spread[:, self.machine.classes_] = found
+        spread[:, self.machine.classes_] = each
         return spread
 
 
@@ -51,6 +58,7 @@ def train_classifier(rows: np.ndarray, classes: np.ndarray, seed: int) -> Classi
     """
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.model_selection import train_test_split
+    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.svm import SVC
 
     chosen = np.random.RandomState(seed).permutation(len(rows))[:MOST_IMAGES]
@@ -65,6 +73,7 @@ def train_classifier(rows: np.ndarray, classes: np.ndarray, seed: int) -> Classi
     learned, held_out, of_learned, of_held_out = train_test_split(
         rows, classes, test_size=_HELD_OUT, random_state=seed, stratify=classes
     )
-    machine = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=5).fit(learned / np.float32(255), of_learned)
+    one_class = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=3)
+    machine = OneVsRestClassifier(one_class).fit(learned / np.float32(255), of_learned)
     read = Classifier(machine).probabilities(held_out).argmax(axis=1)
     return Classifier(machine, float(np.mean(read == of_held_out)))

@@ -20,6 +20,7 @@ from pggan_jax.evaluation.metrics import METRICS, Collector, Gathered, Tools
 from pggan_jax.metric_names import METRIC_KINDS
 
 _BATCH_PIXELS = 2**21
+_REALS, _FAKES = 0, 1
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,8 @@ class Evaluator:
             UserError: there are fewer images than a metric needs.
         """
         if not self._reals:
-            self._reals = self._gather(
-                self._pool.draw(0, max(map(self.real_count, self._names))), self._count_all(self.real_count)
-            )
+            reals = self._pool.draw(0, max(map(self.real_count, self._names)))
+            self._reals = self._gather(reals, self._count_all(self.real_count), _REALS, are_reals=True)
             if self._with_floor:
                 self._floors = self._measure_floors()
         for name in self._names:
@@ -136,7 +136,7 @@ class Evaluator:
                     f"give --num_images={fakes.count}"
                 )
         counts = self._count_all(lambda name: _even(name, min(self.fake_count(name), fakes.count)))
-        gathered = self._gather(fakes, counts)
+        gathered = self._gather(fakes, counts, _FAKES, are_reals=False)
         return [self._result(name, gathered[name], counts[name]) for name in self._names]
 
     def _count_all(self, count_of: Callable[[str], int]) -> dict[str, int]:
@@ -161,19 +161,21 @@ class Evaluator:
         if not counts or not min(counts.values()):
             return {}
         most = max(counts.values())
-        halves = [self._gather(self._pool.draw(first, most), counts) for first in (0, len(self._pool) - most)]
+        firsts = {_REALS: 0, _FAKES: len(self._pool) - most}
+        halves = [self._gather(self._pool.draw(first, most), counts, side, are_reals=True) for side, first in firsts.items()]
         return {
             name: (METRICS[name].compare(halves[0][name], halves[1][name], self._tools, self._seed), count)
             for name, count in counts.items()
         }
 
-    def _gather(self, images: ImageSet, counts: Mapping[str, int]) -> dict[str, Gathered]:
-        """Read `images` once; by metric, what its collectors have gathered of its first so many."""
+    def _gather(self, images: ImageSet, counts: Mapping[str, int], side: int, *, are_reals: bool) -> dict[str, Gathered]:
+        """Read `images` once; by metric, what its collectors have gathered of its first so many. Sides draw independently."""
+        seed = 2 * self._seed + side
         collectors: dict[tuple[str, int], Collector] = {}
         for name, count in counts.items():
             for kind in METRICS[name].gathers:
                 if (kind, count) not in collectors:
-                    collectors[kind, count] = self._tools.collector(kind, images.resolution, count, self._seed)
+                    collectors[kind, count] = self._tools.collector(kind, images, count, seed, are_reals=are_reals)
         until = max(counts.values())
         size = max(1, min(256, _BATCH_PIXELS // images.resolution**2))
         hidden = None if self._show_progress else True

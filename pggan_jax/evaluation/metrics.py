@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from pggan_jax.config import DataConfig
-from pggan_jax.data.dataset import open_loader
+from pggan_jax.data.dataset import cache_folder, open_loader
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation import kid as kernel
 from pggan_jax.evaluation.classifier import Classifier, train_classifier
+from pggan_jax.evaluation.feature_cache import CachedFeatures
 from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor
 from pggan_jax.evaluation.frechet import fid
-from pggan_jax.evaluation.image_sets import RealPool
+from pggan_jax.evaluation.image_sets import ImageSet, RealPool
 from pggan_jax.evaluation.inception_score import inception_score
 from pggan_jax.evaluation.inception_weights import RANDOM, find_weights
 from pggan_jax.evaluation.manifold import precision_recall
@@ -118,9 +119,11 @@ class Tools:
             self._classifier = train_classifier(reals["pixels"], reals["classes"], seed)
         return self._classifier
 
-    def collector(self, kind: str, resolution: int, count: int, seed: int) -> Collector:
-        """A new one of some kind for so many images."""
-        return _COLLECTORS[kind](self, resolution, count, seed)
+    def collector(self, kind: str, images: ImageSet, count: int, seed: int, *, are_reals: bool) -> Collector:
+        """A new one of some kind for the first `count` of some images."""
+        if kind == "features" and are_reals:
+            return CachedFeatures(self.extractor, images, count, cache_folder().with_name("features"))
+        return _COLLECTORS[kind](self, images.resolution, count, seed)
 
     def read_training(self, number: int) -> np.ndarray:
         """One of the reals, by its place in the pool's order."""

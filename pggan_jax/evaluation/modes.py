@@ -9,7 +9,7 @@ from pggan_jax.evaluation.measured import Measured
 
 STACKED_MODES = 1000
 _SURE = 0.9
-_WEAK = 0.985
+_WEAK = 0.98
 
 
 def read_stacked(planes: np.ndarray, classifier: Classifier) -> tuple[np.ndarray, np.ndarray]:
