@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from pggan_jax.evaluation.frechet import Moments, fid, frechet_distance, frechet_distance_of_features
+from pggan_jax.evaluation.frechet import Moments, distance_from, fid, frechet_distance
 
 
 def features(count, size, seed, spread=1.0, shift=0.0):
@@ -14,6 +14,10 @@ def features(count, size, seed, spread=1.0, shift=0.0):
     random = np.random.RandomState(seed)
     mixing = np.linalg.qr(random.standard_normal((size, size)))[0] * np.geomspace(1, spread, size)
     return (random.standard_normal((count, size)) @ mixing.T + shift).astype(np.float64)
+
+
+def frechet_distance_of_features(first, second):
+    return distance_from(first, most=len(second))(second)
 
 
 def by_scipy(first, second):

@@ -19,6 +19,7 @@ from pggan_jax.evaluation.measured import Measured
 from pggan_jax.evaluation.metrics import METRICS, Collector, Gathered, Tools
 from pggan_jax.metric_names import METRIC_KINDS
 
+FEWEST_IMAGES = 16
 _BATCH_PIXELS = 2**21
 _REALS, _FAKES = 0, 1
 
@@ -60,7 +61,6 @@ class Evaluator:
         num_images: how many on each side; 0 takes each metric's usual number. Where there are fewer reals, all of them once.
         seed: of everything random in the metrics.
         with_floor: compare reals with other reals, too.
-        show_progress: a bar for every pass.
 
     Raises:
         UserError: a metric is unknown, or is not for these reals.
@@ -74,11 +74,10 @@ class Evaluator:
         num_images: int = 0,
         seed: int = 0,
         with_floor: bool = True,
-        show_progress: bool = True,
     ):
         self._names, self._tools, self._pool = list(dict.fromkeys(names)), tools, tools.pool
         self._num_images, self._seed = num_images, seed
-        self._with_floor, self._show_progress = with_floor, show_progress
+        self._with_floor = with_floor
         self._reals: dict[str, Gathered] = {}
         self._floors: dict[str, tuple[Measured, int]] = {}
         for name in self._names:
@@ -98,6 +97,7 @@ class Evaluator:
         if kind.needs_labels and not self._pool.loader.label_size:
             raise UserError(f"{name} is for data with classes that were trained with (data.labels=true)")
         self._tools.check(METRICS[name].gathers)
+        _check_count(name, min(self.real_count(name), self.fake_count(name)))
 
     def real_count(self, name: str) -> int:
         """Reals that a metric is given."""
@@ -136,6 +136,8 @@ class Evaluator:
                     f"give --num_images={fakes.count}"
                 )
         counts = self._count_all(lambda name: _even(name, min(self.fake_count(name), fakes.count)))
+        for name, count in counts.items():
+            _check_count(name, count)
         gathered = self._gather(fakes, counts, _FAKES, are_reals=False)
         return [self._result(name, gathered[name], counts[name]) for name in self._names]
 
@@ -158,7 +160,8 @@ class Evaluator:
             for name in self._names
             if METRIC_KINDS[name].has_floor
         }
-        if not counts or not min(counts.values()):
+        counts = {name: count for name, count in counts.items() if count >= FEWEST_IMAGES}
+        if not counts:
             return {}
         most = max(counts.values())
         firsts = {_REALS: 0, _FAKES: len(self._pool) - most}
@@ -178,7 +181,7 @@ class Evaluator:
                     collectors[kind, count] = self._tools.collector(kind, images, count, seed, are_reals=are_reals)
         until = max(counts.values())
         size = max(1, min(256, _BATCH_PIXELS // images.resolution**2))
-        hidden = None if self._show_progress else True
+        hidden = None if self._tools.show_progress else True
         with tqdm(total=until, desc=f"reading {images.name}", unit="img", delay=2, leave=False, disable=hidden) as bar:
             for first, batch in images.batches(size, until=until):
                 for (_, count), collector in collectors.items():
@@ -190,6 +193,11 @@ class Evaluator:
             name: {"classes": images.classes[:count], **{kind: finished[kind, count] for kind in METRICS[name].gathers}}
             for name, count in counts.items()
         }
+
+
+def _check_count(name: str, count: int) -> None:
+    if count < FEWEST_IMAGES:
+        raise UserError(f"{name} needs {FEWEST_IMAGES} images or more on each side, not {count}")
 
 
 def _even(name: str, count: int) -> int:

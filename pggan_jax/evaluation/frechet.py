@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,14 +28,17 @@ class Moments(NamedTuple):
 
 def frechet_distance(first: Moments, second: Moments) -> float:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), the last as the sum of singular values of S1^(1/2) S2^(1/2)."""
-    overlap = np.linalg.svd(_root(first.covariance).T @ _root(second.covariance), compute_uv=False).sum()
-    return _distance(first, second, overlap)
+    return _by_moments(first, _root(first.covariance), second)
 
 
-def frechet_distance_of_features(first: np.ndarray, second: np.ndarray) -> float:
-    """The same of features `[count, size]`: faster, and exact, where there are fewer images than features."""
-    if max(len(first), len(second)) >= first.shape[1]:
-        return frechet_distance(Moments.of(first), Moments.of(second))
+def _by_moments(first: Moments, root: np.ndarray, second: Moments) -> float:
+    overlap = np.linalg.svd(root.T @ _root(second.covariance), compute_uv=False).sum()
+    shift, traces = first.mean - second.mean, np.trace(first.covariance) + np.trace(second.covariance)
+    return _not_negative(shift @ shift + traces - 2 * overlap, traces)
+
+
+def _by_features(first: np.ndarray, second: np.ndarray) -> float:
+    """The same, faster and exact where there are fewer images than features."""
     centred = [features.astype(np.float64) - features.mean(axis=0, dtype=np.float64) for features in (first, second)]
     scale = np.sqrt((len(first) - 1) * (len(second) - 1))
     overlap = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum() / scale
@@ -42,9 +47,18 @@ def frechet_distance_of_features(first: np.ndarray, second: np.ndarray) -> float
     return _not_negative(shift @ shift + sum(traces) - 2 * overlap, sum(traces))
 
 
-def _distance(first: Moments, second: Moments, overlap: float) -> float:
-    shift, traces = first.mean - second.mean, np.trace(first.covariance) + np.trace(second.covariance)
-    return _not_negative(shift @ shift + traces - 2 * overlap, traces)
+def distance_from(reals: np.ndarray, *, most: int) -> Callable[[np.ndarray], float]:
+    """The Frechet distance of features `[count, size]` from `reals`, of which everything is done once.
+
+    Args:
+        reals: features `[count, size]`, at least two.
+        most: how many the others will be at most.
+    """
+    if max(len(reals), most) < reals.shape[1]:
+        return partial(_by_features, reals)
+    moments = Moments.of(reals)
+    root = _root(moments.covariance)
+    return lambda features: _by_moments(moments, root, Moments.of(features))
 
 
 def _not_negative(distance: float, scale: float) -> float:
@@ -63,13 +77,10 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 
 def fid(reals: np.ndarray, fakes: np.ndarray) -> Measured:
     """Of features; the uncertainty is a jackknife over ten parts of the fakes."""
-    value = frechet_distance_of_features(reals, fakes)
-    notes = ()
+    distance, notes = distance_from(reals, most=len(fakes)), ()
     if min(len(reals), len(fakes)) < reals.shape[1]:
         notes = (f"with fewer images than the {reals.shape[1]} features the value is strongly biased upwards",)
-    if len(fakes) < 2 * _PARTS:
-        return Measured({"fid": value}, notes=notes)
     parts = np.arange(len(fakes)) % _PARTS
-    without = [frechet_distance_of_features(reals, fakes[parts != part]) for part in range(_PARTS)]
+    without = [distance(fakes[parts != part]) for part in range(_PARTS)]
     error = np.sqrt((_PARTS - 1) * np.var(without))
-    return Measured({"fid": value}, {"fid": float(error)}, notes)
+    return Measured({"fid": distance(fakes)}, {"fid": float(error)}, notes)

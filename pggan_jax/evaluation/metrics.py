@@ -81,10 +81,19 @@ class Tools:
         source: where they come from, as in `data.source`.
         inception_weights: file, "random", or None for the environment variable.
         resize: how images are brought to the size that the Inception network takes.
+        show_progress: a bar for whatever takes long.
     """
 
-    def __init__(self, pool: RealPool, source: str, *, inception_weights: str | None = None, resize: str = "tf1"):
-        self.pool = pool
+    def __init__(
+        self,
+        pool: RealPool,
+        source: str,
+        *,
+        inception_weights: str | None = None,
+        resize: str = "tf1",
+        show_progress: bool = True,
+    ):
+        self.pool, self.show_progress = pool, show_progress
         self._source, self._weights, self._resize = source, inception_weights, resize
         self._classifier: Classifier | None = None
 
@@ -171,11 +180,13 @@ class Metric:
     compare: Callable[[Gathered, Gathered, Tools, int], Measured]
 
 
+def _swd_of(kind: str) -> Callable[[Gathered, Gathered, Tools, int], Measured]:
+    return lambda reals, fakes, tools, seed: swd(reals[kind], fakes[kind], seed, tools.show_progress)
+
+
 METRICS = {
-    "swd": Metric(("patches",), lambda reals, fakes, tools, seed: swd(reals["patches"], fakes["patches"], seed)),
-    "swd_small": Metric(
-        ("small_patches",), lambda reals, fakes, tools, seed: swd(reals["small_patches"], fakes["small_patches"], seed)
-    ),
+    "swd": Metric(("patches",), _swd_of("patches")),
+    "swd_small": Metric(("small_patches",), _swd_of("small_patches")),
     "ms_ssim": Metric(("pairs",), lambda reals, fakes, tools, seed: ms_ssim(reals["pairs"], fakes["pairs"])),
     "fid": Metric(("features",), lambda reals, fakes, tools, seed: fid(reals["features"][0], fakes["features"][0])),
     "kid": Metric(

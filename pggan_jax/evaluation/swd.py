@@ -7,6 +7,7 @@ one level's patches at a time; projections are made for a few directions at a ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from tqdm import tqdm
 
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.checks import as_rgb, check_side
@@ -151,27 +153,31 @@ def random_directions(seed: int, side: int, size: int, count: int = DIRECTIONS) 
     return (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32)
 
 
-def sliced_distances(first: np.ndarray, second: np.ndarray, directions: np.ndarray) -> np.ndarray:
+def sliced_distances(
+    first: np.ndarray, second: np.ndarray, directions: np.ndarray, advance: Callable[[], object] = lambda: None
+) -> np.ndarray:
     """Wasserstein-1 distance of two sets of points along each direction.
 
     Args:
         first, second: float32 `[points, size]`, equally many points.
         directions: float32 `[directions, size]`.
+        advance: called after every few directions.
 
     Returns:
         float64 `[directions]`: mean absolute difference of the sorted projections.
     """
     if len(first) != len(second):
         raise ValueError(f"sets of {len(first):,} and {len(second):,} points cannot be compared: they must be equally large")
-    if jax.default_backend() != "cpu":
-        parts = [_distances_on_device(first, second, part) for part in _parts(directions)]
-        return np.concatenate([np.asarray(part, np.float64) for part in parts])
+    found = []
     with ThreadPoolExecutor(2) as pool:
-        return np.concatenate([_distances_on_host(first, second, part, pool) for part in _parts(directions)])
-
-
-def _parts(directions: np.ndarray) -> list[np.ndarray]:
-    return [directions[start : start + _DIRECTIONS_AT_ONCE] for start in range(0, len(directions), _DIRECTIONS_AT_ONCE)]
+        for start in range(0, len(directions), _DIRECTIONS_AT_ONCE):
+            part = directions[start : start + _DIRECTIONS_AT_ONCE]
+            is_on_host = jax.default_backend() == "cpu"
+            found.append(
+                _distances_on_host(first, second, part, pool) if is_on_host else _distances_on_device(first, second, part)
+            )
+            advance()
+    return np.concatenate([np.asarray(part, np.float64) for part in found])
 
 
 def _distances_on_host(first: np.ndarray, second: np.ndarray, directions: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
@@ -194,17 +200,21 @@ def _distances_on_device(first: jax.Array, second: jax.Array, directions: jax.Ar
     return jnp.abs(ours - theirs).mean(axis=1)
 
 
-def swd(reals: PatchCollector, fakes: PatchCollector, seed: int) -> Measured:
+def swd(reals: PatchCollector, fakes: PatchCollector, seed: int, show_progress: bool = False) -> Measured:
     """The distance at each level, x1e3, by the level's side, and their `average`.
 
     Uncertainties are standard errors over the random directions alone: those of fixed images.
     """
     values, uncertainty = {}, {}
-    for side in reals.sides:
-        ours, theirs = reals.normalized(side), fakes.normalized(side)
-        distances = SCALE * sliced_distances(ours, theirs, random_directions(seed, side, ours.shape[1]))
-        values[str(side)] = float(distances.mean())
-        uncertainty[str(side)] = float(distances.std() / np.sqrt(len(distances)))
+    total = len(reals.sides) * -(-DIRECTIONS // _DIRECTIONS_AT_ONCE)
+    hidden = None if show_progress else True
+    with tqdm(total=total, desc="comparing patches", delay=2, leave=False, disable=hidden) as bar:
+        for side in reals.sides:
+            ours, theirs = reals.normalized(side), fakes.normalized(side)
+            directions = random_directions(seed, side, ours.shape[1])
+            distances = SCALE * sliced_distances(ours, theirs, directions, bar.update)
+            values[str(side)] = float(distances.mean())
+            uncertainty[str(side)] = float(distances.std() / np.sqrt(len(distances)))
     average = float(np.mean(list(values.values())))
     error = float(np.sqrt(np.sum(np.square(list(uncertainty.values())))) / len(uncertainty))
     return Measured({"average": average, **values}, {"average": error, **uncertainty})

@@ -51,9 +51,9 @@ class Judge:
         networks, config = program.networks, self._config
         if self._evaluator is None or self._evaluator[0] != networks.resolution:
             pool = RealPool(self._loader, networks.resolution, config.run.seed, mirror=config.data.mirror)
-            tools = Tools(pool, config.data.source, inception_weights=config.eval.inception_weights)
+            tools = Tools(pool, config.data.source, inception_weights=config.eval.inception_weights, show_progress=False)
             counts = {"num_images": config.eval.num_images, "seed": config.run.seed}
-            evaluator = Evaluator(self._names(networks.resolution), tools, **counts, with_floor=False, show_progress=False)
+            evaluator = Evaluator(self._names(networks.resolution), tools, **counts, with_floor=False)
             self._evaluator = networks.resolution, evaluator
         evaluator = self._evaluator[1]
         fakes = generated(
