@@ -175,7 +175,7 @@ class TestClock:
         record = clock.lap().record()
         assert record["wait_seconds"] >= 2.0
         assert record["compile_seconds"] == 0.0
-        assert set(record) == {f"{name}_seconds" for name in ("wait", "compile", "grow", "snapshot", "save")} | {
+        assert set(record) == {f"{name}_seconds" for name in ("wait", "compile", "grow", "snapshot", "evaluate", "save")} | {
             "seconds_per_tick",
             "wait_share",
         }
