@@ -114,7 +114,8 @@ class TestMistakes:
                 ["xyzzy"],
                 [
                     "'xyzzy' is not a command",
-                    "commands: train, plan, explain, sample, inspect, evaluate, report, check, prepare, show, extract, compare, settings",
+                    "commands: train, plan, explain, sample, inspect, evaluate, report, check, prepare, show, ",
+                    "show, extract, compare, settings",
                 ],
             ),
             (["train", "--wokdir=x"], ["wokdir", "workdir", "launch.py train --help"]),
