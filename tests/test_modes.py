@@ -8,7 +8,7 @@ import pytest
 from pggan_jax.data.embedded import DigitsSource
 from pggan_jax.data.generated import StackedSource
 from pggan_jax.errors import UserError
-from pggan_jax.evaluation.classifier import train_classifier
+from pggan_jax.evaluation.classifier import Classifier, train_classifier
 from pggan_jax.evaluation.metrics import _planes
 from pggan_jax.evaluation.modes import STACKED_MODES, class_shares, divergence, read_stacked, stacked_modes
 from pggan_jax.evaluation.neighbors import Compared, as_rows, neighbors
@@ -36,7 +36,7 @@ def noise(count, channels=1):
 
 class TestClassifier:
     def test_reads_what_it_has_not_seen(self, reader):
-        assert reader.accuracy >= 0.98
+        assert reader.accuracy >= 0.985
 
     def test_probabilities(self, reader, digits):
         found = reader.probabilities(box_shrunk(digits[0][:50]))
@@ -72,6 +72,21 @@ class TestHistograms:
         assert values["kl_floor"] == pytest.approx(0.0195, abs=1e-4)
         assert values["kl"] == pytest.approx(values["kl_floor"], abs=0.003)
 
+    def test_divergence_from_the_combinations_trained_on(self):
+        """Where ones are rare, a sampler with as few of them is at the floor of `kl_training`, not of `kl`."""
+        shares = np.array([2, 1, *[2] * 8]) / 19
+        digits = np.random.RandomState(0).choice(10, (3, 25600), p=shares)
+        modes = 100 * digits[0] + 10 * digits[1] + digits[2]
+        values = stacked_modes((modes, np.ones(25600)), Classifier(None, 1.0, shares)).values
+        assert values["kl_training"] == pytest.approx(values["kl_floor"], abs=0.003)
+        assert values["kl"] > 2 * values["kl_floor"]
+
+    def test_errors_are_those_of_other_draws(self, reader):
+        random = np.random.RandomState(0)
+        runs = [stacked_modes((random.randint(0, STACKED_MODES, 2000), np.ones(2000)), reader) for _ in range(12)]
+        scatter = np.std([run.values["kl"] for run in runs])
+        assert scatter / 3 < runs[0].uncertainty["kl"] < 3 * scatter
+
     def test_one_mode(self, reader):
         values = stacked_modes((np.full(500, 123), np.ones(500)), reader).values
         assert values["modes"] == 1
@@ -100,6 +115,10 @@ class TestStacked:
         assert found["noise"]["sure_modes"] == 0
         assert found["reals"]["sure_modes"] > 250
         assert found["reals"]["kl"] < found["copies"]["kl"]
+
+    def test_floats_are_refused(self):
+        with pytest.raises(UserError, match="must be uint8 from 0 to 255, not float32"):
+            box_shrunk(noise(2).astype(np.float32))
 
     def test_grey_images_are_refused(self):
         with pytest.raises(UserError, match="reads three digits stacked as colours"):

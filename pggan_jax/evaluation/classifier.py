@@ -7,7 +7,7 @@ quality is measured on held-out images and belongs to every number that they giv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,12 @@ class Classifier:
     Attributes:
         machine: scikit-learn's.
         accuracy: share of held-out images that it reads as what they are.
+        shares: of the classes in the images that it was given, float64 `[classes]`.
     """
 
     machine: Any
     accuracy: float = 0.0
+    shares: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """Of each class against all others, float64 `[count, classes]`, of images as `pixels.box_shrunk` gives them.
@@ -76,4 +78,4 @@ def train_classifier(rows: np.ndarray, classes: np.ndarray, seed: int) -> Classi
     one_class = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=3)
     machine = OneVsRestClassifier(one_class).fit(learned / np.float32(255), of_learned)
     read = Classifier(machine).probabilities(held_out).argmax(axis=1)
-    return Classifier(machine, float(np.mean(read == of_held_out)))
+    return Classifier(machine, float(np.mean(read == of_held_out)), counts / counts.sum())
