@@ -172,13 +172,8 @@ class Evaluator:
         }
 
     def _gather(self, images: ImageSet, counts: Mapping[str, int], side: int, *, are_reals: bool) -> dict[str, Gathered]:
-        """Read `images` once; by metric, what its collectors have gathered of its first so many. Sides draw independently."""
-        seed = 2 * self._seed + side
-        collectors: dict[tuple[str, int], Collector] = {}
-        for name, count in counts.items():
-            for kind in METRICS[name].gathers:
-                if (kind, count) not in collectors:
-                    collectors[kind, count] = self._tools.collector(kind, images, count, seed, are_reals=are_reals)
+        """Read `images` once; by metric, what its collectors have gathered of its first so many."""
+        collectors = self._collectors(images, counts, side, are_reals=are_reals)
         until = max(counts.values())
         size = max(1, min(256, _BATCH_PIXELS // images.resolution**2))
         hidden = None if self._tools.show_progress else True
@@ -193,6 +188,21 @@ class Evaluator:
             name: {"classes": images.classes[:count], **{kind: finished[kind, count] for kind in METRICS[name].gathers}}
             for name, count in counts.items()
         }
+
+    def _collectors(
+        self, images: ImageSet, counts: Mapping[str, int], side: int, *, are_reals: bool
+    ) -> dict[tuple[str, int], Collector]:
+        """By kind and number of images: metrics that need the same share one. Sides draw independently."""
+        collectors: dict[tuple[str, int], Collector] = {}
+        for kind, count in sorted({(kind, count) for name, count in counts.items() for kind in METRICS[name].gathers}):
+            if kind == "features":
+                keeps = frozenset().union(*(METRICS[name].keeps for name, own in counts.items() if own == count))
+                collectors[kind, count] = self._tools.feature_collector(
+                    images, count, keeps=keeps, are_reals=are_reals, has_jackknife=side == _FAKES
+                )
+            else:
+                collectors[kind, count] = self._tools.collector(kind, images, count, 2 * self._seed + side)
+        return collectors
 
 
 def _check_count(name: str, count: int) -> None:

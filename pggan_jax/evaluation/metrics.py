@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,9 +13,10 @@ from pggan_jax.config import DataConfig
 from pggan_jax.data.dataset import cache_folder, open_loader
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation import kid as kernel
+from pggan_jax.evaluation import moments
 from pggan_jax.evaluation.classifier import Classifier, train_classifier
 from pggan_jax.evaluation.feature_cache import CachedFeatures
-from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor
+from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor, Seen
 from pggan_jax.evaluation.frechet import fid
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool
 from pggan_jax.evaluation.inception_score import inception_score
@@ -128,11 +129,28 @@ class Tools:
             self._classifier = train_classifier(reals["pixels"], reals["classes"], seed)
         return self._classifier
 
-    def collector(self, kind: str, images: ImageSet, count: int, seed: int, *, are_reals: bool) -> Collector:
-        """A new one of some kind for the first `count` of some images."""
-        if kind == "features" and are_reals:
-            return CachedFeatures(self.extractor, images, count, cache_folder().with_name("features"))
+    def collector(self, kind: str, images: ImageSet, count: int, seed: int) -> Collector:
+        """A new one of some kind but features for the first `count` of some images."""
         return _COLLECTORS[kind](self, images.resolution, count, seed)
+
+    def feature_collector(
+        self, images: ImageSet, count: int, *, keeps: Set[str], are_reals: bool, has_jackknife: bool
+    ) -> CachedFeatures | FeatureCollector:
+        """A new one of features for the first `count` of some images.
+
+        Args:
+            images: they.
+            count: how many of them.
+            keeps: what all metrics keep of them, see `Metric`.
+            are_reals: they will be seen again.
+            has_jackknife: their parts will be left out in turn, which takes the moments of each.
+        """
+        shared = {"parts": moments.PARTS if has_jackknife else 1, "kept": moments.KEPT}
+        if are_reals:
+            # Class scores are asked of fakes alone.
+            keeps = keeps - {"scores"}
+            return CachedFeatures(self.extractor, images, count, cache_folder().with_name("features"), keeps=keeps, **shared)
+        return FeatureCollector(self.extractor, images.resolution, count, keeps=keeps, **shared)
 
     def read_training(self, number: int) -> np.ndarray:
         """One of the reals, by its place in the pool's order."""
@@ -160,7 +178,6 @@ _COLLECTORS: dict[str, Callable[[Tools, int, int, int], Collector]] = {
         resolution, count, seed, patch=3, coarsest=min(resolution, 8)
     ),
     "pairs": lambda tools, resolution, count, seed: SimilarityCollector(resolution, count),
-    "features": lambda tools, resolution, count, seed: FeatureCollector(tools.extractor, resolution, count),
     "pixels": lambda tools, resolution, count, seed: RowCollector(box_shrunk),
     "planes": lambda tools, resolution, count, seed: RowCollector(_planes),
     "compared": lambda tools, resolution, count, seed: RowCollector(as_rows, shown=SHOWN),
@@ -174,28 +191,34 @@ class Metric:
     Attributes:
         gathers: kinds of collectors it needs of each set.
         compare: reals, fakes, tools and seed to numbers.
+        keeps: what of the kind "features" it needs, by the names in `features.Seen`.
     """
 
     gathers: tuple[str, ...]
     compare: Callable[[Gathered, Gathered, Tools, int], Measured]
+    keeps: frozenset[str] = frozenset()
 
 
 def _swd_of(kind: str) -> Callable[[Gathered, Gathered, Tools, int], Measured]:
     return lambda reals, fakes, tools, seed: swd(reals[kind], fakes[kind], seed, tools.show_progress)
 
 
+def _of_features(keeps: str, compare: Callable[[Seen, Seen, int], Measured]) -> Metric:
+    return Metric(
+        ("features",),
+        lambda reals, fakes, tools, seed: compare(reals["features"], fakes["features"], seed),
+        frozenset({keeps}),
+    )
+
+
 METRICS = {
     "swd": Metric(("patches",), _swd_of("patches")),
     "swd_small": Metric(("small_patches",), _swd_of("small_patches")),
     "ms_ssim": Metric(("pairs",), lambda reals, fakes, tools, seed: ms_ssim(reals["pairs"], fakes["pairs"])),
-    "fid": Metric(("features",), lambda reals, fakes, tools, seed: fid(reals["features"][0], fakes["features"][0])),
-    "kid": Metric(
-        ("features",), lambda reals, fakes, tools, seed: kernel.kid(reals["features"][0], fakes["features"][0], seed)
-    ),
-    "inception_score": Metric(("features",), lambda reals, fakes, tools, seed: inception_score(fakes["features"][1])),
-    "precision_recall": Metric(
-        ("features",), lambda reals, fakes, tools, seed: precision_recall(reals["features"][0], fakes["features"][0])
-    ),
+    "fid": _of_features("summary", lambda reals, fakes, seed: fid(reals.summary, fakes.summary)),
+    "kid": _of_features("features", lambda reals, fakes, seed: kernel.kid(reals.features, fakes.features, seed)),
+    "inception_score": _of_features("scores", lambda reals, fakes, seed: inception_score(fakes.scores)),
+    "precision_recall": _of_features("features", lambda reals, fakes, seed: precision_recall(reals.features, fakes.features)),
     "modes": Metric(
         ("planes",),
         lambda reals, fakes, tools, seed: stacked_modes(read_stacked(fakes["planes"], tools.digit_reader), tools.digit_reader),
