@@ -1,4 +1,4 @@
-"""Classifiers that are trained on the spot, modes of stacked digits, shares of classes, GAN-train and GAN-test, neighbours."""
+"""Classifiers that are trained on the spot, modes of stacked digits, shares of classes, GAN-train and GAN-test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pggan_jax.errors import UserError
 from pggan_jax.evaluation.classifier import Classifier, train_classifier
 from pggan_jax.evaluation.metrics import _planes
 from pggan_jax.evaluation.modes import STACKED_MODES, class_shares, divergence, read_stacked, stacked_modes
-from pggan_jax.evaluation.neighbors import Compared, as_rows, neighbors
 from pggan_jax.evaluation.pixels import box_shrunk
 from pggan_jax.evaluation.train_test import gan_train_test
 
@@ -155,29 +154,3 @@ class TestTrainTest:
         few = gan_train_test(reals, (rows[picked], classes[picked]), machine, 0).values
         assert few["gan_test"] > 0.9
         assert few["gan_train"] < good["gan_train"]
-
-
-class TestNeighbors:
-    def test_distance_is_that_of_pixels(self):
-        images = noise(2, 3)
-        rows = as_rows(images)
-        expected = np.sqrt(np.square(images[0].astype(float) - images[1]).mean())
-        assert np.linalg.norm(rows[0] - rows[1]) == pytest.approx(expected, rel=1e-5)
-        large = np.repeat(np.repeat(images, 4, axis=1), 4, axis=2)
-        np.testing.assert_allclose(as_rows(large), as_rows(np.repeat(np.repeat(images, 2, axis=1), 2, axis=2)), atol=1e-4)
-
-    def test_copies_are_found_and_told(self, digits):
-        images = digits[0]
-        training, others = images[:900], images[900:]
-        compared = Compared(as_rows(training), training[:0])
-        grain = np.random.RandomState(0).randint(-3, 4, (50, 16, 16, 1))
-        copies = np.clip(training[100:150].astype(int) + grain, 0, 255).astype(np.uint8)
-        found = neighbors(compared, Compared(as_rows(copies), copies[:4]), lambda number: training[number])
-        assert found.values["ratio"] < 0.2
-        picture = found.pictures["neighbors"]
-        assert picture.shape == (4 * 18, 16 + 2 + 3 * 16 + 2, 1)
-        for row in range(4):
-            np.testing.assert_array_equal(picture[row * 18 : row * 18 + 16, :16], copies[row])
-            np.testing.assert_array_equal(picture[row * 18 : row * 18 + 16, 18:34], training[100 + row])
-        fresh = neighbors(compared, Compared(as_rows(others), others[:4]), lambda number: training[number])
-        assert fresh.values["ratio"] == pytest.approx(1, abs=0.25)

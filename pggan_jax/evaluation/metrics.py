@@ -25,13 +25,16 @@ from pggan_jax.evaluation.manifold import precision_recall
 from pggan_jax.evaluation.measured import Measured
 from pggan_jax.evaluation.modes import class_shares, read_stacked, stacked_modes
 from pggan_jax.evaluation.ms_ssim import SimilarityCollector, ms_ssim
-from pggan_jax.evaluation.neighbors import SHOWN, Compared, as_rows, neighbors
+from pggan_jax.evaluation.neighbors import SHOWN, Training, as_rows, neighbors
 from pggan_jax.evaluation.pixels import box_shrunk
 from pggan_jax.evaluation.swd import PatchCollector, swd
 from pggan_jax.evaluation.train_test import gan_train_test
 
 Gathered = Mapping[str, Any]
-"""Of one set of images: by the kinds in `Metric.gathers`, and `classes`, int32."""
+"""Of one set of images: by the kinds in `Metric.gathers`, and `classes`, int32.
+
+Reals have `held_out`, too, for metrics that take it: the same of reals that were not trained on, if there are any.
+"""
 
 
 class Collector(Protocol):
@@ -49,23 +52,21 @@ class RowCollector:
 
     Args:
         function: uint8 images to an array with as many rows.
-        shown: keep so many of the first images as they are, too.
+        most: take only so many of the first images; 0 takes all.
     """
 
-    def __init__(self, function: Callable[[np.ndarray], np.ndarray], *, shown: int = 0):
-        self._function, self._shown = function, shown
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray], *, most: int = 0):
+        self._function, self._most = function, most
         self._rows: list[np.ndarray] = []
-        self._images: list[np.ndarray] = []
 
     def add(self, images: np.ndarray, first: int) -> None:
         """Take uint8 images; they must come in order."""
-        self._rows.append(self._function(images))
-        self._images.extend(images[: max(0, self._shown - first)].copy())
+        if not self._most or first < self._most:
+            self._rows.append(self._function(images[: self._most - first] if self._most else images))
 
-    def finish(self) -> np.ndarray | Compared:
-        """All rows; with the first images beside them if some are to be shown."""
-        rows = np.concatenate(self._rows)
-        return Compared(rows, np.stack(self._images)) if self._shown else rows
+    def finish(self) -> np.ndarray:
+        """All rows."""
+        return np.concatenate(self._rows)
 
 
 def _planes(images: np.ndarray) -> np.ndarray:
@@ -82,6 +83,7 @@ class Tools:
         source: where they come from, as in `data.source`.
         inception_weights: file, "random", or None for the environment variable.
         resize: how images are brought to the size that the Inception network takes.
+        held_out: reals that were not trained on, if there are any.
         show_progress: a bar for whatever takes long.
     """
 
@@ -92,11 +94,12 @@ class Tools:
         *,
         inception_weights: str | None = None,
         resize: str = "tf1",
+        held_out: RealPool | None = None,
         show_progress: bool = True,
     ):
-        self.pool, self.show_progress = pool, show_progress
+        self.pool, self.held_out, self.show_progress = pool, held_out, show_progress
         self._source, self._weights, self._resize = source, inception_weights, resize
-        self._classifier: Classifier | None = None
+        self._kept: dict[str, Any] = {}
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
@@ -123,11 +126,15 @@ class Tools:
         rows = np.arange(len(loader))
         return train_classifier(box_shrunk(loader.images(side, rows)), loader.class_table(), self.pool.seed)
 
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is learned of the reals, kept for the next set of fakes."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
     def classifier(self, reals: Gathered, seed: int) -> Classifier:
         """A classifier that has learned from the reals."""
-        if self._classifier is None:
-            self._classifier = train_classifier(reals["pixels"], reals["classes"], seed)
-        return self._classifier
+        return self.once("classifier", lambda: train_classifier(reals["pixels"], reals["classes"], seed))
 
     def collector(self, kind: str, images: ImageSet, count: int, seed: int) -> Collector:
         """A new one of some kind but features for the first `count` of some images."""
@@ -180,7 +187,8 @@ _COLLECTORS: dict[str, Callable[[Tools, int, int, int], Collector]] = {
     "pairs": lambda tools, resolution, count, seed: SimilarityCollector(resolution, count),
     "pixels": lambda tools, resolution, count, seed: RowCollector(box_shrunk),
     "planes": lambda tools, resolution, count, seed: RowCollector(_planes),
-    "compared": lambda tools, resolution, count, seed: RowCollector(as_rows, shown=SHOWN),
+    "compared": lambda tools, resolution, count, seed: RowCollector(as_rows),
+    "shown": lambda tools, resolution, count, seed: RowCollector(np.copy, most=SHOWN),
 }
 
 
@@ -211,6 +219,17 @@ def _of_features(keeps: str, compare: Callable[[Seen, Seen, int], Measured]) -> 
     )
 
 
+def _neighbors_by(name: str, kind: str, rows_of: Callable[[Any], np.ndarray]) -> Metric:
+    """Neighbours in the space of what `kind` gathers, from which `rows_of` takes the rows; `name` is the metric's own."""
+
+    def compare(reals: Gathered, fakes: Gathered, tools: Tools, _seed: int) -> Measured:
+        held_out = rows_of(reals["held_out"][kind]) if "held_out" in reals else None
+        training = tools.once(name, lambda: Training(rows_of(reals[kind]), held_out))
+        return neighbors(training, rows_of(fakes[kind]), fakes["shown"], tools.read_training, picture=name)
+
+    return Metric((kind, "shown"), compare, frozenset({"features"}))
+
+
 METRICS = {
     "swd": Metric(("patches",), _swd_of("patches")),
     "swd_small": Metric(("small_patches",), _swd_of("small_patches")),
@@ -238,7 +257,6 @@ METRICS = {
             (reals["pixels"], reals["classes"]), (fakes["pixels"], fakes["classes"]), tools.classifier(reals, seed), seed
         ),
     ),
-    "neighbors": Metric(
-        ("compared",), lambda reals, fakes, tools, seed: neighbors(reals["compared"], fakes["compared"], tools.read_training)
-    ),
+    "neighbors": _neighbors_by("neighbors", "compared", lambda rows: rows),
+    "neighbors_features": _neighbors_by("neighbors_features", "features", lambda gathered: gathered.features),
 }
