@@ -17,7 +17,9 @@ class MetricKind:
         minimum_resolution: smallest side of the images.
         needs_equal_counts: as many fakes as reals.
         needs_labels: only for data with classes.
-        takes_all_reals: whatever the number of images.
+        most_reals: so many reals at most where that is more than the usual number of images; 0 takes no more than that.
+        needs_reals: otherwise they are not even read.
+        takes_all_reals: whatever the number of images, and never flipped.
         takes_held_out: compares with reals that were not trained on, if there are any.
         has_floor: whether reals against other reals give a value that means something.
         during_training: may be asked for by the setting `eval.metrics`.
@@ -30,6 +32,8 @@ class MetricKind:
     minimum_resolution: int = 4
     needs_equal_counts: bool = False
     needs_labels: bool = False
+    most_reals: int = 0
+    needs_reals: bool = True
     takes_all_reals: bool = False
     takes_held_out: bool = False
     has_floor: bool = True
@@ -55,13 +59,14 @@ METRIC_KINDS = {
         minimum_resolution=16,
         during_training=True,
     ),
-    "fid": MetricKind("Frechet distance of Inception features", "fid", 50000, during_training=True),
-    "kid": MetricKind("kernel distance of Inception features", "kid", 50000, during_training=True),
+    "fid": MetricKind("Frechet distance of Inception features", "fid", 50000, most_reals=200000, during_training=True),
+    "kid": MetricKind("kernel distance of Inception features", "kid", 50000, most_reals=200000, during_training=True),
     "inception_score": MetricKind(
         "Inception score, for images like ImageNet's only",
         "inception_score",
         50000,
         larger_is_better=True,
+        needs_reals=False,
         has_floor=False,
     ),
     "precision_recall": MetricKind(
@@ -76,6 +81,7 @@ METRIC_KINDS = {
         "modes",
         25600,
         larger_is_better=True,
+        needs_reals=False,
     ),
     "classes": MetricKind(
         "share of each class, as a classifier trained on the reals reads the fakes",
@@ -111,3 +117,10 @@ METRIC_KINDS = {
         has_floor=False,
     ),
 }
+
+
+def public_name(name: str, *, has_random_features: bool) -> str:
+    """What a number may be called: features of a random network give no FID, and nothing else by its published name."""
+    if not has_random_features:
+        return name
+    return "frd_random" if name == "fid" else f"{name}_random"

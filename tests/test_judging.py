@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,8 +24,13 @@ from test_loop import (
     stats,
 )
 
+from pggan_jax.config import DataConfig
+from pggan_jax.data.dataset import open_loader
 from pggan_jax.data.embedded import DigitsSource
+from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.features import FeatureExtractor
+from pggan_jax.evaluation.image_sets import RealPool
+from pggan_jax.evaluation.metrics import Tools
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.keeping import BestScore
 from pggan_jax.training.position import Position
@@ -138,7 +144,10 @@ class TestEvaluate:
         assert record["ratio_to"] == "leave_one_out"
         assert "held_out" not in record["values"]
         assert record["num_reals"] == 1797
-        with Image.open(workdir / "neighbors000001.png") as picture:
+        listed = json.loads((workdir / "neighbors000001.920.json").read_text())
+        assert [one["fake"] for one in listed] == list(range(16))
+        assert all(one["distances"] == sorted(one["distances"]) and len(set(one["training"])) == 3 for one in listed)
+        with Image.open(workdir / "neighbors000001.920.png") as picture:
             assert picture.height == 16 * (8 + 2)
         launch("evaluate", *words)
         first, second = records(workdir, "swd_small")
@@ -200,12 +209,14 @@ class TestEvaluate:
         monkeypatch.setattr("pggan_jax.evaluation.kid.SUBSETS", 3)
         words = f"--workdir={finished}", "--metrics=fid,kid,inception_score,precision_recall", "--num_images=40"
         words = *words, "--inception_weights=random", f"--out={tmp_path}"
-        for expected in (3 * 40, 40, 40):
+        for expected in (2 * 40 + 40, 40, 40):
             shown.clear()
             status, out, err = launch("evaluate", *words)
             assert (status, err) == (0, "")
             assert sum(shown) == expected, "fakes; at first the reals and the other half for the floor"
-        first, *_, last = records(tmp_path, "fid")
+        first, *_, last = records(tmp_path, "frd_random")
+        assert set(first["values"]) == set(first["floor"]) == {"frd_random"}, "never called FID"
+        assert not list(tmp_path.glob("metric-fid*"))
         assert first["values"] == last["values"]
         assert last["weights"] == "random"
         assert last["resize"] == "tf1"
@@ -215,7 +226,7 @@ class TestEvaluate:
         shown.clear()
         assert launch("evaluate", *words)[0] == 0
         assert sum(shown) == 3 * 40
-        assert records(tmp_path, "fid")[-1]["values"] == first["values"]
+        assert records(tmp_path, "frd_random")[-1]["values"] == first["values"]
 
     def test_neighbors_by_pixels_and_by_features(self, launch, finished, tmp_path, monkeypatch):
         """The stand-in's features are the pixels, three times: both spaces must tell the same, in units of their own."""
@@ -230,7 +241,7 @@ class TestEvaluate:
             status, _, err = launch("evaluate", *words)
             assert (status, err) == (0, "")
             assert sum(shown) == expected, "reals of both kinds only once"
-        pixels, features = (records(tmp_path, name)[-1] for name in ("neighbors", "neighbors_features"))
+        pixels, features = (records(tmp_path, name)[-1] for name in ("neighbors", "neighbors_features_random"))
         scale = np.sqrt(8 * 8 * 3)
         for name in ("fakes", "reals", "held_out"):
             assert features["values"][name] == pytest.approx(pixels["values"][name] * scale, rel=1e-5)
@@ -240,7 +251,7 @@ class TestEvaluate:
             assert values["ratio"] == pytest.approx(values["fakes"] / values["held_out"])
             assert (record["ratio_to"], record["held_out"], record["num_held_out"]) == ("held_out", held_out, 40)
         assert features["weights"] == "random"
-        pictures = [(tmp_path / f"{name}000001.png").read_bytes() for name in ("neighbors", "neighbors_features")]
+        pictures = [(tmp_path / f"{name}000001.920.png").read_bytes() for name in ("neighbors", "neighbors_features")]
         assert pictures[0] == pictures[1]
 
     def test_held_out_images_that_do_not_fit(self, launch, finished, tmp_path, monkeypatch):
@@ -289,6 +300,35 @@ class TestEvaluate:
             message = one_line_error(launch("evaluate", f"--workdir={finished}", *words))
             assert expected in message, message
         assert not list(finished.glob("metric-*"))
+
+    def test_images_of_several_sizes(self, launch, tmp_path, monkeypatch):
+        monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
+        for number, side in enumerate([16] * 17 + [32] * 3):
+            Image.fromarray(np.full((side, side), 9 * number, np.uint8)).save(tmp_path / f"{number:02d}.png")
+        words = "evaluate", f"--images={tmp_path}", "--data=digits", "--metrics=swd", "--num_images=20"
+        message = one_line_error(launch(*words))
+        assert "3 of 20 images are not 16x16, as most are; to resize them all, give --resolution" in message
+        assert "--resolution=100: must be 4*2^k" in one_line_error(launch(*words, "--resolution=100"))
+        status, out, err = launch(*words, "--resolution=16")
+        assert (status, err) == (0, "")
+        assert "nothing was written" in out
+
+    def test_small_checkpoints_among_all(self, launch, finished, tmp_path):
+        words = f"--workdir={finished}", "--checkpoint=all", "--num_images=40", "--nofloor", f"--out={tmp_path}"
+        status, out, err = launch("evaluate", *words, "--metrics=swd,swd_small")
+        assert (status, err) == (0, "")
+        assert "8x8: too small for swd, left out here" in out
+        assert len(records(tmp_path, "swd_small")) == 2
+        assert not (tmp_path / "metric-swd.jsonl").exists()
+
+    def test_copies_of_flipped_images_are_found(self, tmp_path):
+        """With `data.mirror` the generator may copy either form of any training image."""
+        pool = RealPool(open_loader(DataConfig("digits", 16), seed=0, tell=print), 16, 0, mirror=True)
+        plain = replace(pool, mirror=False).draw(0, 40)
+        for copies in (plain, plain.flipped()):
+            (result,) = Evaluator(["neighbors"], Tools(pool, "digits", show_progress=False), num_images=40)(copies)
+            assert result.measured.values["fakes"] == 0
+            assert [one["training"][0] for one in result.measured.lists["neighbors"]] == list(range(16))
 
     def test_reals_of_another_kind(self, launch, finished, tmp_path, monkeypatch):
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path))

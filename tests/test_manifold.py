@@ -49,7 +49,7 @@ class TestNearest:
 
     def test_no_point_is_its_own_neighbour(self):
         ours = points(30, 1)
-        found, numbers = nearest(ours, ours, 2, is_same_set=True)
+        found, numbers = nearest(ours, ours, 2, own=np.arange(len(ours)))
         assert (numbers != np.arange(30)[:, None]).all()
         np.testing.assert_allclose(found, np.sort(slow_distances(ours, ours), axis=1)[:, 1:3], rtol=1e-4)
 

@@ -40,8 +40,8 @@ SPACES = pytest.mark.parametrize("rows_of", [as_rows, as_features])
 
 
 def compare(rows_of, training, fakes, held_out=None):
-    reals = Training(rows_of(training), None if held_out is None else rows_of(held_out))
-    return neighbors(reals, rows_of(fakes), fakes[:4], lambda number: training[number], picture="found")
+    reals = Training([rows_of(training)], None if held_out is None else [rows_of(held_out)])
+    return neighbors(reals, [rows_of(fakes)], fakes[:4], lambda number: training[number], name="found")
 
 
 class TestRows:
@@ -121,8 +121,8 @@ class TestNeighbors:
             return nearest(rows, *words, **more)
 
         monkeypatch.setattr("pggan_jax.evaluation.neighbors.nearest", counted)
-        reals = Training(as_rows(digits[:200]), as_rows(digits[200:260]))
+        reals = Training([as_rows(digits[:200])], [as_rows(digits[200:260])])
         for first in (300, 330):
             fakes = digits[first : first + 30]
-            neighbors(reals, as_rows(fakes), fakes[:2], lambda number: digits[number], picture="found")
+            neighbors(reals, [as_rows(fakes)], fakes[:2], lambda number: digits[number], name="found")
         assert sorted(calls) == [30, 30, 60, 200]

@@ -8,19 +8,20 @@ With --images=DIR --data=SOURCE it judges images that any other program has made
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder
+from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out
 from pggan_jax.errors import UserError
 from pggan_jax.metric_names import METRIC_KINDS
 
 if TYPE_CHECKING:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
-    from pggan_jax.data.sources import Source
     from pggan_jax.evaluation.evaluator import Evaluator, Result
     from pggan_jax.training.trained import Trained
 
@@ -73,14 +74,19 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_boolean("floor", True, "measure reals against other reals, too", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "of latents, patches, directions and subsets", flag_values=FLAGS, lower_bound=0)
-flags.DEFINE_string("out", None, "folder for metric-NAME.jsonl and pictures (default: the workdir)", flag_values=FLAGS)
+flags.DEFINE_string(
+    "out",
+    None,
+    "folder for metric-NAME.jsonl and pictures (default: the workdir; with --images nothing is written)",
+    flag_values=FLAGS,
+)
 
 
 def run(values: flags.FlagValues) -> None:
     """Print a table per checkpoint."""
     if not values["metrics"].value:
         raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
-    _refuse_idle_held_out(values["held_out"].value, values["metrics"].value)
+    refuse_idle_held_out(values["held_out"].value, values["metrics"].value)
     if values["images"].value is not None:
         _evaluate_images(values)
     elif values["resolution"].value:
@@ -102,15 +108,18 @@ def _evaluate_run(values: flags.FlagValues) -> None:
     chosen = choose_checkpoints(values["checkpoint"].value, checkpoints)
     data = _data_config(values, config.data)
     loader = open_loader(data, seed=config.run.seed, tell=print)
-    held_out = _open_held_out(values["held_out"].value, data, loader.channels)
-    evaluators: dict[int, Evaluator] = {}
+    held_out = open_held_out(values["held_out"].value, data, loader.channels)
+    evaluators: dict[int, Evaluator | None] = {}
     for images_seen in chosen:
         trained = read_checkpoint(config, checkpoints, images_seen)
         _check_fits(trained, loader, data)
         resolution = trained.position.resolution
         if resolution not in evaluators:
-            evaluators[resolution] = _evaluator(values, data, loader, held_out, resolution)
+            names = _fitting(values["metrics"].value, resolution) if len(chosen) > 1 else values["metrics"].value
+            evaluators[resolution] = names and _evaluator(values, names, data, loader, held_out, resolution)
         evaluator = evaluators[resolution]
+        if not evaluator:
+            continue
         is_average = values["network"].value == "ema"
         fakes = generated(
             trained.sampler(),
@@ -132,7 +141,7 @@ def _evaluate_run(values: flags.FlagValues) -> None:
             "data": data.source,
         }
         print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {data.source}")
-        _tell(evaluator(fakes), out, where, name=f"{images_seen // 1000:06d}")
+        _tell(evaluator(fakes), out, where, name=_kimg(images_seen))
     checkpoints.close()
 
 
@@ -147,15 +156,15 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     from pggan_jax.evaluation.image_sets import RealPool
 
     judged = f"folder:{folder('images', images)}"
-    resolution = values["resolution"].value or _side_of_first(open_source(judged), images)
+    resolution = common_side(values["resolution"].value, open_source(judged), images)
     # Images of another program come as they are: cut or shrunk, they would be other images.
     fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
     if fakes.warning:
         print(f"{images}: {fakes.warning}")
     data = DataConfig(source, resolution, channels=fakes.channels)
     reals = open_loader(data, seed=0, tell=print)
-    held_out = _open_held_out(values["held_out"].value, data, reals.channels)
-    evaluator = _evaluator(values, data, reals, held_out, resolution)
+    held_out = open_held_out(values["held_out"].value, data, reals.channels)
+    evaluator = _evaluator(values, values["metrics"].value, data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
     fake_set = RealPool(fakes, resolution, values["seed"].value).draw(0, min(len(fakes), evaluator.most_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
@@ -163,7 +172,12 @@ def _evaluate_images(values: flags.FlagValues) -> None:
 
 
 def _evaluator(
-    values: flags.FlagValues, data: DataConfig, loader: Loader, held_out: tuple[str, Loader] | None, resolution: int
+    values: flags.FlagValues,
+    names: list[str],
+    data: DataConfig,
+    loader: Loader,
+    held_out: tuple[str, Loader] | None,
+    resolution: int,
 ) -> Evaluator:
     from pggan_jax.evaluation.evaluator import Evaluator
     from pggan_jax.evaluation.image_sets import RealPool
@@ -175,10 +189,10 @@ def _evaluator(
         data.source,
         inception_weights=values["inception_weights"].value,
         resize=values["resize"].value,
-        held_out=held_out and RealPool(held_out[1], resolution, seed, mirror=data.mirror, name=held_out[0]),
+        held_out=held_out and RealPool(held_out[1], resolution, seed, name=held_out[0]),
     )
     return Evaluator(
-        values["metrics"].value,
+        names,
         tools,
         num_images=values["num_images"].value,
         seed=seed,
@@ -193,41 +207,6 @@ def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig
     return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
 
 
-def _refuse_idle_held_out(source: str | None, metrics: list[str]) -> None:
-    takers = [name for name, kind in METRIC_KINDS.items() if kind.takes_held_out]
-    # What is no metric at all has a message of its own.
-    if source is not None and set(metrics) <= METRIC_KINDS.keys() - set(takers):
-        raise UserError(
-            f"--held_out={source}: is of no use to --metrics={','.join(metrics)}; add {' or '.join(takers)}, or leave it out"
-        )
-
-
-def _open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[str, Loader] | None:
-    """Reals that were not trained on, by their source: prepared as `data` has the others, all of them, without classes."""
-    if source is None:
-        return None
-    from dataclasses import replace
-
-    from pggan_jax.data.dataset import open_loader
-    from pggan_jax.evaluation.evaluator import FEWEST_IMAGES
-
-    if source == data.source:
-        raise UserError(f"--held_out={source}: these are the reals themselves; name images that were not trained on")
-    wanted = replace(data, source=source, labels=False, max_images=0, shuffle_seed=-1)
-    try:
-        loader = open_loader(wanted, seed=0, tell=print)
-    except UserError as error:
-        raise UserError(f"--held_out={source}: {error}") from None
-    if loader.channels != channels:
-        raise UserError(
-            f"--held_out={source}: has {loader.channels} colour channels and the reals, {data.source}, have {channels}; "
-            f"convert it by launch.py prepare --channels={channels}, and give --held_out=prepared:DIR"
-        )
-    if len(loader) < FEWEST_IMAGES:
-        raise UserError(f"--held_out={source}: has {len(loader)} images; {FEWEST_IMAGES} or more are needed")
-    return source, loader
-
-
 def _check_fits(trained: Trained, loader: Loader, data: DataConfig) -> None:
     position = trained.position
     if (loader.channels, loader.label_size) != (position.channels, position.label_size):
@@ -237,17 +216,19 @@ def _check_fits(trained: Trained, loader: Loader, data: DataConfig) -> None:
         )
 
 
-def _side_of_first(source: Source, images: str) -> int:
-    from pggan_jax.config_rules import is_resolution
-    from pggan_jax.data.decoding import UnusableImageError, open_image
+def _fitting(names: list[str], resolution: int) -> list[str]:
+    """Of several checkpoints some may be too small for a metric: told, not refused."""
+    fitting = [name for name in names if name not in METRIC_KINDS or resolution >= METRIC_KINDS[name].minimum_resolution]
+    if len(fitting) < len(names):
+        missing = ", ".join(name for name in names if name not in fitting)
+        print(f"{resolution}x{resolution}: too small for {missing}, left out here")
+    return fitting
 
-    try:
-        side = open_image(source.read(0)).height
-    except UnusableImageError as error:
-        raise UserError(f"--images={images}: {source.item_name(0)} {error}") from None
-    if not is_resolution(side):
-        raise UserError(f"--images={images}: the first image is {side} pixels high, which is not 4*2^k; give --resolution")
-    return side
+
+def _kimg(images_seen: int) -> str:
+    """For names of files: kimg, with a fraction where they are not whole."""
+    thousands, rest = divmod(images_seen, 1000)
+    return f"{thousands:06d}" + (f".{rest:03d}" if rest else "")
 
 
 def _writable(path: str) -> Path:
@@ -261,14 +242,19 @@ def _writable(path: str) -> Path:
 
 def _tell(results: list[Result], out: Path | None, where: dict[str, Any], *, name: str) -> None:
     from pggan_jax.evaluation.records import append_record, as_record, table
+    from pggan_jax.files import write_atomically
     from pggan_jax.images import write_png
 
     print(table(results))
     if out is None:
+        print("nothing was written; to keep the numbers and pictures, give --out=DIR")
         return
     written = [append_record(out, as_record(result, **where)) for result in results]
     for result in results:
         for picture, pixels in result.measured.pictures.items():
             written.append(out / f"{picture}{name}.png")
             write_png(written[-1], pixels)
+        for listing, entries in result.measured.lists.items():
+            written.append(out / f"{listing}{name}.json")
+            write_atomically(written[-1], (json.dumps(entries, indent=1) + "\n").encode())
     print(f"-> {', '.join(map(str, written))}")

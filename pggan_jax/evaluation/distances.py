@@ -26,14 +26,16 @@ def _products(points: jax.Array, others: jax.Array) -> jax.Array:
     return jnp.matmul(points, others.T, precision=jax.lax.Precision.HIGHEST)
 
 
-def nearest(points: np.ndarray, others: np.ndarray, count: int, *, is_same_set: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    points: np.ndarray, others: np.ndarray, count: int, *, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The nearest of `others` to each of `points`.
 
     Args:
         points: `[n, size]`.
         others: `[m, size]`.
         count: how many of the nearest, at most m.
-        is_same_set: `others` are `points`; no point is its own neighbour.
+        own: int `[n]`, if `points` are among `others`: which of them each is, as no point is its own neighbour.
 
     Returns:
         Distances, float64 `[n, count]` in rising order, and their numbers in `others`, int64 `[n, count]`.
@@ -43,12 +45,14 @@ def nearest(points: np.ndarray, others: np.ndarray, count: int, *, is_same_set: 
     for start in range(0, len(points), ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, len(points)))
         ours = jnp.asarray(points[rows], jnp.float32)
-        own = jnp.asarray(rows if is_same_set else np.full(len(rows), -1))
+        excluded = jnp.asarray(np.full(len(rows), -1) if own is None else own[rows])
         found = []
         for first in range(0, len(others), width):
             part = others[first : first + width]
             padded = np.concatenate([part, np.zeros((width - len(part), part.shape[1]), part.dtype)])
-            found.append(_nearest_in_part(ours, jnp.asarray(padded, jnp.float32), own, first, len(others), min(count, width)))
+            found.append(
+                _nearest_in_part(ours, jnp.asarray(padded, jnp.float32), excluded, first, len(others), min(count, width))
+            )
         squares, places = (np.concatenate([np.asarray(one) for one in parts], axis=1) for parts in zip(*found, strict=True))
         order = np.argsort(squares, axis=1, kind="stable")[:, :count]
         distances[rows] = np.sqrt(np.take_along_axis(squares, order, axis=1).astype(np.float64))

@@ -6,6 +6,7 @@ The floor of a metric is its value for reals against other reals, which no gener
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +18,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.evaluation.image_sets import ImageSet
 from pggan_jax.evaluation.measured import Measured
 from pggan_jax.evaluation.metrics import METRICS, Collector, Gathered, Tools
-from pggan_jax.metric_names import METRIC_KINDS
+from pggan_jax.metric_names import METRIC_KINDS, public_name
 
 FEWEST_IMAGES = 16
 _BATCH_PIXELS = 2**21
@@ -30,14 +31,16 @@ class Result:
 
     Attributes:
         metric: its name in `METRIC_KINDS`.
-        label: the name with the number of images, where that is not the usual one: numbers of different counts do not compare.
+        name: what it may be called, see `public_name`.
+        label: that name with the number of images, where that is not the usual one: numbers of different counts do not compare.
         measured: values and their uncertainty.
         floor: the same for reals against other reals; None where that means nothing.
-        real_count, fake_count, floor_count: images on each side.
+        real_count, fake_count, floor_count: images on each side; 0 where they are of no use.
         details: what else the numbers depend on.
     """
 
     metric: str
+    name: str
     label: str
     measured: Measured
     floor: Measured | None
@@ -49,7 +52,8 @@ class Result:
     @property
     def headline(self) -> float:
         """The value that the metric is known by."""
-        return self.measured.values[METRIC_KINDS[self.metric].headline]
+        headline = METRIC_KINDS[self.metric].headline
+        return self.measured.values[self.name if headline == self.metric else headline]
 
 
 class Evaluator:
@@ -78,6 +82,7 @@ class Evaluator:
         self._names, self._tools, self._pool = list(dict.fromkeys(names)), tools, tools.pool
         self._num_images, self._seed = num_images, seed
         self._with_floor = with_floor
+        self._knows_reals = False
         self._reals: dict[str, Gathered] = {}
         self._floors: dict[str, tuple[Measured, int]] = {}
         for name in self._names:
@@ -97,12 +102,14 @@ class Evaluator:
         if kind.needs_labels and not self._pool.loader.label_size:
             raise UserError(f"{name} is for data with classes that were trained with (data.labels=true)")
         self._tools.check(METRICS[name].gathers)
-        _check_count(name, min(self.real_count(name), self.fake_count(name)))
+        _check_count(name, min(self.real_count(name), self.fake_count(name)) if kind.needs_reals else self.fake_count(name))
 
     def real_count(self, name: str) -> int:
         """Reals that a metric is given."""
         kind, there = METRIC_KINDS[name], len(self._pool)
-        return there if kind.takes_all_reals else _even(name, min(self._num_images or kind.usual_images, there))
+        if kind.takes_all_reals or not kind.needs_reals:
+            return there if kind.needs_reals else 0
+        return _even(name, min(self._num_images or kind.most_reals or kind.usual_images, there))
 
     def fake_count(self, name: str) -> int:
         """Fakes that a metric is given: as many as reals where it needs equal numbers."""
@@ -129,37 +136,69 @@ class Evaluator:
         Raises:
             UserError: there are fewer images than a metric needs.
         """
-        if not self._reals:
-            reals = self._pool.draw(0, max(map(self.real_count, self._names)))
-            self._reals = self._gather(reals, self._count_all(self.real_count), _REALS, are_reals=True)
-            for name, held_out in self._gather_held_out().items():
-                self._reals[name] = {**self._reals[name], "held_out": held_out}
-            if self._with_floor:
-                self._floors = self._measure_floors()
-        for name in self._names:
-            if METRIC_KINDS[name].needs_equal_counts and fakes.count < self.fake_count(name):
+        counts = self._count_all(lambda name: _even(name, min(self.fake_count(name), fakes.count)))
+        for name, count in counts.items():
+            _check_count(name, count)
+            if METRIC_KINDS[name].needs_equal_counts and count < self.fake_count(name):
                 raise UserError(
                     f"{name} needs as many fakes as reals, and there are only {fakes.count:,} for {self.fake_count(name):,}; "
                     f"give --num_images={fakes.count}"
                 )
-        counts = self._count_all(lambda name: _even(name, min(self.fake_count(name), fakes.count)))
-        for name, count in counts.items():
-            _check_count(name, count)
-        gathered = self._gather(fakes, counts, _FAKES, are_reals=False)
-        return [self._result(name, gathered[name], counts[name]) for name in self._names]
+        if not self._knows_reals:
+            self._reals = self._gather_reals()
+            if self._with_floor:
+                self._floors = self._measure_floors()
+            self._knows_reals = True
+        began = time.perf_counter()
+        gathered = self._gather_views(fakes, counts, _FAKES, are_reals=False)
+        results = [self._result(name, gathered[name], counts[name]) for name in self._names]
+        seconds = round(time.perf_counter() - began, 2)
+        return [replace(result, details={**result.details, "seconds_for_all": seconds}) for result in results]
+
+    def _gather_reals(self) -> dict[str, Gathered]:
+        """By metric. Where training flipped images at random, those that look for copies see none flipped at random."""
+        counts = {name: count for name, count in self._count_all(self.real_count).items() if count}
+        reals: dict[str, Gathered] = {}
+        for takes_all in (False, True):
+            ours = {name: count for name, count in counts.items() if METRIC_KINDS[name].takes_all_reals == takes_all}
+            if ours:
+                pool = replace(self._pool, mirror=self._pool.mirror and not takes_all)
+                images = pool.draw(0, max(ours.values()))
+                reals |= self._gather_views(images, ours, _REALS, are_reals=True)
+        for name, held_out in self._gather_held_out().items():
+            reals[name] = {**reals[name], "held_out": held_out}
+        return reals
+
+    def _gather_views(self, images: ImageSet, counts: Mapping[str, int], side: int, *, are_reals: bool) -> dict[str, Gathered]:
+        """What `_gather` gives, and `flipped` beside it for metrics that look for copies, if training flipped images."""
+        gathered = self._gather(images, counts, side, are_reals=are_reals)
+        ours = {name: count for name, count in counts.items() if METRIC_KINDS[name].takes_all_reals}
+        if self._pool.mirror and ours:
+            for name, flipped in self._gather(images.flipped(), ours, side, are_reals=are_reals).items():
+                gathered[name] = {**gathered[name], "flipped": flipped}
+        return gathered
 
     def _count_all(self, count_of: Callable[[str], int]) -> dict[str, int]:
         return {name: count_of(name) for name in self._names}
 
     def _result(self, name: str, fakes: Gathered, fake_count: int) -> Result:
         kind, metric = METRIC_KINDS[name], METRICS[name]
-        measured = metric.compare(self._reals[name], fakes, self._tools, self._seed)
+        measured = metric.compare(self._reals.get(name, {}), fakes, self._tools, self._seed)
         measured = replace(measured, notes=(*measured.notes, *self._tools.notes(metric.gathers)))
         floor, floor_count = self._floors.get(name, (None, 0))
-        label = name if fake_count == kind.usual_images else f"{name}{_short(fake_count)}"
-        details = {**self._tools.describe(metric.gathers), "seed": self._seed, "mirror": self._pool.mirror}
-        details |= self._describe_held_out(name)
-        return Result(name, label, measured, floor, self.real_count(name), fake_count, floor_count, details)
+        shown = public_name(name, has_random_features="features" in metric.gathers and self._tools.has_random_features)
+        details = {**self._tools.describe(metric.gathers), **metric.details, "seed": self._seed, "mirror": self._pool.mirror}
+        return Result(
+            metric=name,
+            name=shown,
+            label=shown if fake_count == kind.usual_images else f"{shown}{_short(fake_count)}",
+            measured=measured.renamed(name, shown),
+            floor=floor and floor.renamed(name, shown),
+            real_count=self.real_count(name),
+            fake_count=fake_count,
+            floor_count=floor_count,
+            details=details | self._describe_held_out(name),
+        )
 
     def _describe_held_out(self, name: str) -> dict[str, Any]:
         """What a ratio is of: ratios to different reals do not compare."""
@@ -177,12 +216,12 @@ class Evaluator:
         counts = {name: count for name, count in self._count_all(self.held_out_count).items() if count}
         if not counts:
             return {}
-        return self._gather(self._tools.held_out.draw(0, max(counts.values())), counts, _REALS, are_reals=True)
+        return self._gather_views(self._tools.held_out.draw(0, max(counts.values())), counts, _REALS, are_reals=True)
 
     def _measure_floors(self) -> dict[str, tuple[Measured, int]]:
         """Two disjoint draws, of the full number where there are enough reals, else of half of them."""
         counts = {
-            name: _even(name, min(self.real_count(name), len(self._pool) // 2))
+            name: _even(name, min(self.real_count(name) or self.fake_count(name), len(self._pool) // 2))
             for name in self._names
             if METRIC_KINDS[name].has_floor
         }
@@ -190,10 +229,14 @@ class Evaluator:
         if not counts:
             return {}
         most = max(counts.values())
-        firsts = {_REALS: 0, _FAKES: len(self._pool) - most}
-        halves = [self._gather(self._pool.draw(first, most), counts, side, are_reals=True) for side, first in firsts.items()]
+        # The first draw is the reals themselves, where these need not be halved.
+        halved = {name: count for name, count in counts.items() if count != self.real_count(name)}
+        firsts = {name: self._reals[name] for name in counts.keys() - halved.keys()}
+        if halved:
+            firsts |= self._gather(self._pool.draw(0, max(halved.values())), halved, _REALS, are_reals=True)
+        others = self._gather(self._pool.draw(len(self._pool) - most, most), counts, _FAKES, are_reals=True)
         return {
-            name: (METRICS[name].compare(halves[0][name], halves[1][name], self._tools, self._seed), count)
+            name: (METRICS[name].compare(firsts[name], others[name], self._tools, self._seed), count)
             for name, count in counts.items()
         }
 
@@ -222,7 +265,8 @@ class Evaluator:
         collectors: dict[tuple[str, int], Collector] = {}
         for kind, count in sorted({(kind, count) for name, count in counts.items() for kind in METRICS[name].gathers}):
             if kind == "features":
-                keeps = frozenset().union(*(METRICS[name].keeps for name, own in counts.items() if own == count))
+                sharing = [METRICS[name] for name, own in counts.items() if own == count and kind in METRICS[name].gathers]
+                keeps = frozenset().union(*(metric.keeps for metric in sharing))
                 collectors[kind, count] = self._tools.feature_collector(
                     images, count, keeps=keeps, are_reals=are_reals, has_jackknife=side == _FAKES
                 )

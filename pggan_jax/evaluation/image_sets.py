@@ -6,7 +6,7 @@ Image i of a set depends on its seed and on i alone: neither the size of batches
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -36,6 +36,10 @@ class ImageSet:
     resolution: int
     classes: np.ndarray
     read: Callable[[int, int], np.ndarray]
+
+    def flipped(self) -> ImageSet:
+        """The same images, mirrored left to right."""
+        return replace(self, read=lambda start, stop: self.read(start, stop)[:, :, ::-1])
 
     def batches(self, size: int, *, until: int) -> Iterator[tuple[int, np.ndarray]]:
         """(number of the first image, images) of the first `until` images; the last batch may be shorter."""

@@ -27,8 +27,8 @@ def precision_recall(reals: np.ndarray, fakes: np.ndarray) -> Measured:
     fewest = NEIGHBORS_DC + 1
     if min(len(reals), len(fakes)) < fewest:
         raise UserError(f"precision_recall needs {fewest} images or more on each side, not {min(len(reals), len(fakes))}")
-    of_reals = nearest(reals, reals, NEIGHBORS_DC, is_same_set=True)[0]
-    of_fakes = nearest(fakes, fakes, NEIGHBORS_PR, is_same_set=True)[0]
+    of_reals = nearest(reals, reals, NEIGHBORS_DC, own=np.arange(len(reals)))[0]
+    of_fakes = nearest(fakes, fakes, NEIGHBORS_PR, own=np.arange(len(fakes)))[0]
     wide = of_reals[:, NEIGHBORS_DC - 1]
     in_wide = count_within(fakes, reals, wide)
     shares = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from pggan_jax.evaluation.frechet import fid
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool
 from pggan_jax.evaluation.inception_score import inception_score
 from pggan_jax.evaluation.inception_weights import RANDOM, find_weights
-from pggan_jax.evaluation.manifold import precision_recall
+from pggan_jax.evaluation.manifold import NEIGHBORS_DC, NEIGHBORS_PR, precision_recall
 from pggan_jax.evaluation.measured import Measured
 from pggan_jax.evaluation.modes import class_shares, read_stacked, stacked_modes
 from pggan_jax.evaluation.ms_ssim import SimilarityCollector, ms_ssim
@@ -33,7 +33,8 @@ from pggan_jax.evaluation.train_test import gan_train_test
 Gathered = Mapping[str, Any]
 """Of one set of images: by the kinds in `Metric.gathers`, and `classes`, int32.
 
-Reals have `held_out`, too, for metrics that take it: the same of reals that were not trained on, if there are any.
+Reals have `held_out`, too, for metrics that take it: the same of reals that were not trained on, if there are any. Where
+training flipped images, metrics that take all reals are given `flipped`: the same of all images, mirrored.
 """
 
 
@@ -52,21 +53,25 @@ class RowCollector:
 
     Args:
         function: uint8 images to an array with as many rows.
-        most: take only so many of the first images; 0 takes all.
+        count: take only so many of the first images.
     """
 
-    def __init__(self, function: Callable[[np.ndarray], np.ndarray], *, most: int = 0):
-        self._function, self._most = function, most
-        self._rows: list[np.ndarray] = []
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray], count: int):
+        self._function, self._count = function, count
+        self._rows: np.ndarray | None = None
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Take uint8 images; they must come in order."""
-        if not self._most or first < self._most:
-            self._rows.append(self._function(images[: self._most - first] if self._most else images))
+        """Take uint8 images with the numbers first, first+1 ..."""
+        if first >= self._count:
+            return
+        rows = self._function(images[: self._count - first])
+        if self._rows is None:
+            self._rows = np.empty((self._count, *rows.shape[1:]), rows.dtype)
+        self._rows[first : first + len(rows)] = rows
 
     def finish(self) -> np.ndarray:
         """All rows."""
-        return np.concatenate(self._rows)
+        return self._rows
 
 
 def _planes(images: np.ndarray) -> np.ndarray:
@@ -160,23 +165,28 @@ class Tools:
         return FeatureCollector(self.extractor, images.resolution, count, keeps=keeps, **shared)
 
     def read_training(self, number: int) -> np.ndarray:
-        """One of the reals, by its place in the pool's order."""
-        return self.pool.draw(number, 1).read(0, 1)[0]
+        """One of the reals as it is, by its place in the pool's order."""
+        return replace(self.pool, mirror=False).draw(number, 1).read(0, 1)[0]
+
+    @property
+    def has_random_features(self) -> bool:
+        """Whether the Inception network is none."""
+        return self.extractor.weights.source == RANDOM
 
     def describe(self, gathers: tuple[str, ...]) -> dict[str, Any]:
         """What numbers made from these depend on besides images."""
         if "features" not in gathers:
             return {}
-        return {"weights": self.extractor.weights.source, "resize": self.extractor.mode}
+        weights = self.extractor.weights.source
+        return {"features": "Inception 2015-12-05, pool3", "weights": weights, "resize": self.extractor.mode}
 
     def notes(self, gathers: tuple[str, ...]) -> tuple[str, ...]:
         """What a user should know of them."""
         if "features" not in gathers:
             return ()
-        weights = self.extractor.weights
-        if weights.source == RANDOM:
-            return ("features of a random network: only for comparisons within one project, never by the metric's name",)
-        return (weights.warning,) if weights.warning else ()
+        if self.has_random_features:
+            return ("features of a random network: for comparisons within one project, and no number to publish",)
+        return (self.extractor.weights.warning,) if self.extractor.weights.warning else ()
 
 
 _COLLECTORS: dict[str, Callable[[Tools, int, int, int], Collector]] = {
@@ -185,10 +195,10 @@ _COLLECTORS: dict[str, Callable[[Tools, int, int, int], Collector]] = {
         resolution, count, seed, patch=3, coarsest=min(resolution, 8)
     ),
     "pairs": lambda tools, resolution, count, seed: SimilarityCollector(resolution, count),
-    "pixels": lambda tools, resolution, count, seed: RowCollector(box_shrunk),
-    "planes": lambda tools, resolution, count, seed: RowCollector(_planes),
-    "compared": lambda tools, resolution, count, seed: RowCollector(as_rows),
-    "shown": lambda tools, resolution, count, seed: RowCollector(np.copy, most=SHOWN),
+    "pixels": lambda tools, resolution, count, seed: RowCollector(box_shrunk, count),
+    "planes": lambda tools, resolution, count, seed: RowCollector(_planes, count),
+    "compared": lambda tools, resolution, count, seed: RowCollector(as_rows, count),
+    "shown": lambda tools, resolution, count, seed: RowCollector(np.copy, min(count, SHOWN)),
 }
 
 
@@ -200,22 +210,25 @@ class Metric:
         gathers: kinds of collectors it needs of each set.
         compare: reals, fakes, tools and seed to numbers.
         keeps: what of the kind "features" it needs, by the names in `features.Seen`.
+        details: constants that belong beside its numbers.
     """
 
     gathers: tuple[str, ...]
     compare: Callable[[Gathered, Gathered, Tools, int], Measured]
     keeps: frozenset[str] = frozenset()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _swd_of(kind: str) -> Callable[[Gathered, Gathered, Tools, int], Measured]:
     return lambda reals, fakes, tools, seed: swd(reals[kind], fakes[kind], seed, tools.show_progress)
 
 
-def _of_features(keeps: str, compare: Callable[[Seen, Seen, int], Measured]) -> Metric:
+def _of_features(keeps: str, compare: Callable[[Seen | None, Seen, int], Measured], **details: Any) -> Metric:
     return Metric(
         ("features",),
-        lambda reals, fakes, tools, seed: compare(reals["features"], fakes["features"], seed),
+        lambda reals, fakes, tools, seed: compare(reals.get("features"), fakes["features"], seed),
         frozenset({keeps}),
+        details,
     )
 
 
@@ -223,9 +236,12 @@ def _neighbors_by(name: str, kind: str, rows_of: Callable[[Any], np.ndarray]) ->
     """Neighbours in the space of what `kind` gathers, from which `rows_of` takes the rows; `name` is the metric's own."""
 
     def compare(reals: Gathered, fakes: Gathered, tools: Tools, _seed: int) -> Measured:
-        held_out = rows_of(reals["held_out"][kind]) if "held_out" in reals else None
-        training = tools.once(name, lambda: Training(rows_of(reals[kind]), held_out))
-        return neighbors(training, rows_of(fakes[kind]), fakes["shown"], tools.read_training, picture=name)
+        held_out = views(reals["held_out"]) if "held_out" in reals else None
+        training = tools.once(name, lambda: Training(views(reals), held_out))
+        return neighbors(training, views(fakes), fakes["shown"], tools.read_training, name=name)
+
+    def views(gathered: Gathered) -> list[np.ndarray]:
+        return [rows_of(one[kind]) for one in (gathered, gathered.get("flipped")) if one]
 
     return Metric((kind, "shown"), compare, frozenset({"features"}))
 
@@ -237,7 +253,12 @@ METRICS = {
     "fid": _of_features("summary", lambda reals, fakes, seed: fid(reals.summary, fakes.summary)),
     "kid": _of_features("features", lambda reals, fakes, seed: kernel.kid(reals.features, fakes.features, seed)),
     "inception_score": _of_features("scores", lambda reals, fakes, seed: inception_score(fakes.scores)),
-    "precision_recall": _of_features("features", lambda reals, fakes, seed: precision_recall(reals.features, fakes.features)),
+    "precision_recall": _of_features(
+        "features",
+        lambda reals, fakes, seed: precision_recall(reals.features, fakes.features),
+        k_precision_recall=NEIGHBORS_PR,
+        k_density_coverage=NEIGHBORS_DC,
+    ),
     "modes": Metric(
         ("planes",),
         lambda reals, fakes, tools, seed: stacked_modes(read_stacked(fakes["planes"], tools.digit_reader), tools.digit_reader),

@@ -5,7 +5,7 @@ Images are rows of numbers here, pixels or features: what is near depends on the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from pggan_jax.evaluation.pixels import box_shrunk
 from pggan_jax.images import make_grid
 
 SHOWN, NEIGHBORS = 16, 3
+LEFT_OUT_AT_MOST = 10000
 _ROWS_AT_ONCE = 1024
 
 
@@ -32,39 +33,53 @@ def as_rows(images: np.ndarray) -> np.ndarray:
 class Training:
     """What a generator was trained on, and how far reals lie from it, which is measured once for all sets of fakes.
 
+    Other images come in views: one array of rows, and another one of the same images mirrored if training saw those, too. An
+    image is as near as the nearer of its views.
+
     Args:
-        rows: float32 `[count, numbers]`, one per training image.
-        held_out: the same of reals that were not trained on, if there are any.
+        views: of the training images, float32 `[count, numbers]` each; the first is what others are compared with.
+        held_out: views of reals that were not trained on, if there are any.
     """
 
-    def __init__(self, rows: np.ndarray, held_out: np.ndarray | None = None):
-        self._rows, self._held_out = rows, held_out
+    def __init__(self, views: Sequence[np.ndarray], held_out: Sequence[np.ndarray] | None = None):
+        self._views, self._rows, self._held_out = views, views[0], held_out
 
-    def nearest(self, rows: np.ndarray, *, are_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, views: Sequence[np.ndarray], *, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The nearest few training images to each of some others.
 
         Args:
-            rows: of these, float32 `[n, numbers]`.
-            are_own: they are the training images, and none is its own neighbour.
+            views: of these, float32 `[n, numbers]` each.
+            own: which training images they are, int `[n]`, if they are some: none is its own neighbour.
 
         Returns:
             Distances, float64 `[n, NEIGHBORS]` in rising order, and their numbers, int64 of the same shape. Where there are
             fewer training images, fewer.
         """
-        count = min(NEIGHBORS, len(self._rows) - are_own)
-        _, numbers = nearest(rows, self._rows, count, is_same_set=are_own)
+        count = min(NEIGHBORS, len(self._rows) - (own is not None))
+        distances, numbers = (
+            np.concatenate(parts, axis=1) for parts in zip(*(self._nearest(rows, count, own) for rows in views), strict=True)
+        )
+        order = np.argsort(distances, axis=1, kind="stable")
+        distances, numbers = (np.take_along_axis(one, order, axis=1) for one in (distances, numbers))
+        # What is near to both views counts once.
+        is_again = np.array([[number in row[:place] for place, number in enumerate(row)] for row in numbers.tolist()])
+        order = np.argsort(is_again, axis=1, kind="stable")[:, :count]
+        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(numbers, order, axis=1)
+
+    def _nearest(self, rows: np.ndarray, count: int, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        _, numbers = nearest(rows, self._rows, count, own=own)
         # Once more for the few that were found: products of long rows leave a copy at a distance that is not 0.
         distances = np.empty(numbers.shape)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             distances[part] = np.linalg.norm(rows[part, None] - self._rows[numbers[part]], axis=-1)
-        order = np.argsort(distances, axis=1, kind="stable")
-        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(numbers, order, axis=1)
+        return distances, numbers
 
     @cached_property
     def of_own(self) -> np.ndarray:
-        """Distance of each training image to the nearest other one, float64 `[count]`."""
-        return self.nearest(self._rows, are_own=True)[0][:, 0]
+        """Distances of training images to the nearest other one, float64: of the first `LEFT_OUT_AT_MOST`."""
+        own = np.arange(min(len(self._rows), LEFT_OUT_AT_MOST))
+        return self.nearest([rows[own] for rows in self._views], own=own)[0][:, 0]
 
     @cached_property
     def of_held_out(self) -> np.ndarray | None:
@@ -73,16 +88,21 @@ class Training:
 
 
 def neighbors(
-    training: Training, fakes: np.ndarray, shown: np.ndarray, read_training: Callable[[int], np.ndarray], *, picture: str
+    training: Training,
+    fakes: Sequence[np.ndarray],
+    shown: np.ndarray,
+    read_training: Callable[[int], np.ndarray],
+    *,
+    name: str,
 ) -> Measured:
     """How far fakes are from the training images, against how far reals are (spec 9).
 
     Args:
         training: what the generator was trained on.
-        fakes: rows of what it makes, of the same kind.
+        fakes: views of what it makes.
         shown: the first few fakes themselves, uint8 `[few, side, side, channels]`.
         read_training: gives training image number n, uint8 `[side, side, channels]`, for the picture.
-        picture: its name.
+        name: of the picture, and of the list of the distances in it.
 
     Returns:
         `fakes`: mean distance to the nearest training image; `reals`: mean distance of training images to the nearest other
@@ -90,15 +110,19 @@ def neighbors(
         without them to training images. Far below 1, fakes are copies.
     """
     distances, numbers = training.nearest(fakes)
-    values = {"fakes": distances[:, 0], "reals": training.of_own}
+    found = {"fakes": distances[:, 0], "reals": training.of_own}
     if training.of_held_out is not None:
-        values["held_out"] = training.of_held_out
-    ratio, uncertainty = _ratio(values["fakes"], values.get("held_out", values["reals"]))
+        found["held_out"] = training.of_held_out
+    ratio, error = _ratio(found["fakes"], found.get("held_out", found["reals"]))
+    listed = [
+        {"fake": fake, "training": numbers[fake].tolist(), "distances": distances[fake].tolist()} for fake in range(len(shown))
+    ]
     return Measured(
-        {"ratio": ratio, **{name: float(one.mean()) for name, one in values.items()}},
-        {"ratio": uncertainty},
+        {"ratio": ratio, **{key: float(one.mean()) for key, one in found.items()}},
+        {"ratio": error, **{key: float(one.std() / np.sqrt(len(one))) for key, one in found.items()}},
         _notes(training.of_held_out),
-        {picture: _picture(shown, numbers[: len(shown)], read_training)},
+        {name: _picture(shown, numbers[: len(shown)], read_training)},
+        {name: listed},
     )
 
 

@@ -26,7 +26,7 @@ def as_record(result: Result, **where: Any) -> dict[str, Any]:
     """
     floor = result.floor or Measured({})
     return {
-        "metric": result.metric,
+        "metric": result.name,
         "label": result.label,
         **where,
         "values": _clean(result.measured.values),
@@ -65,7 +65,7 @@ def table(results: Sequence[Result]) -> str:
 
 def _rows(result: Result) -> Iterator[tuple[str, ...]]:
     label = result.label
-    images = f"{result.fake_count:,} fakes, {result.real_count:,} reals"
+    images = f"{result.fake_count:,} fakes" + (f", {result.real_count:,} reals" if result.real_count else "")
     for name in result.measured.values:
         floor = _shown(result.floor, name) if result.floor else "-"
         if result.floor and result.floor_count != result.fake_count:

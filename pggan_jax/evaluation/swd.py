@@ -28,6 +28,7 @@ DIRECTIONS = 512
 SCALE = 1e3
 _BATCH = 64
 _DIRECTIONS_AT_ONCE = 64
+_QUARTERS, _DIRECTIONS_OF_QUARTERS = 4, 16
 
 
 class PatchCollector:
@@ -92,15 +93,7 @@ class PatchCollector:
 
     def normalized(self, side: int) -> np.ndarray:
         """The patches of one level, float32 `[count * 128, 147]`: mean 0 and standard deviation 1 in each colour channel."""
-        patches = self._level(side).reshape(-1, 3, self._patch**2)
-        for channel in range(3):
-            ours = patches[:, channel]
-            mean = ours.mean(dtype=np.float64)
-            # Row by row: a float64 copy of everything would be twice as large.
-            variance = np.mean([np.square(part - mean, dtype=np.float64).mean() for part in _halves(ours)])
-            ours -= np.float32(mean)
-            ours *= np.float32(1 / np.sqrt(variance)) if variance > 0 else np.float32(0)
-        return patches.reshape(len(patches), -1)
+        return _standardize(self._level(side).reshape(self.count * PATCHES_PER_IMAGE, -1))
 
     def _level(self, side: int) -> np.ndarray:
         if not self._keeps_images:
@@ -132,6 +125,19 @@ def _corners(numbers: jax.Array, seed: int, side: int, places: int) -> jax.Array
     key = jax.random.fold_in(jax.random.key(seed), side)
     draw = lambda number: jax.random.randint(jax.random.fold_in(key, number), (PATCHES_PER_IMAGE, 2), 0, places)  # noqa: E731
     return jax.vmap(draw)(numbers)
+
+
+def _standardize(patches: np.ndarray) -> np.ndarray:
+    """Rows of three colours, float32 `[count, 3 * size]`, in place: mean 0 and standard deviation 1 of each colour."""
+    by_colour = patches.reshape(len(patches), 3, -1)
+    for colour in range(3):
+        ours = by_colour[:, colour]
+        mean = ours.mean(dtype=np.float64)
+        # Part by part: a float64 copy of everything would be twice as large.
+        variance = np.mean([np.square(part - mean, dtype=np.float64).mean() for part in _halves(ours)])
+        ours -= np.float32(mean)
+        ours *= np.float32(1 / np.sqrt(variance)) if variance > 0 else np.float32(0)
+    return patches
 
 
 def _halves(values: np.ndarray) -> list[np.ndarray]:
@@ -195,10 +201,21 @@ def _distances_on_device(first: jax.Array, second: jax.Array, directions: jax.Ar
     return jnp.abs(ours - theirs).mean(axis=1)
 
 
+def _error_over_images(first: np.ndarray, second: np.ndarray, directions: np.ndarray) -> float:
+    """Standard error of the mean distance over images: half the deviation of the distances of quarters of both sets."""
+    images = len(first) // PATCHES_PER_IMAGE
+    bounds = PATCHES_PER_IMAGE * (np.arange(_QUARTERS + 1) * images // _QUARTERS)
+    size = np.diff(bounds).min()
+    parts = [slice(start, start + size) for start in bounds[:-1]]
+    quarters = [[_standardize(points[part].copy()) for points in (first, second)] for part in parts]
+    distances = [sliced_distances(*quarter, directions).mean() for quarter in quarters]
+    return float(np.std(distances) / np.sqrt(_QUARTERS))
+
+
 def swd(reals: PatchCollector, fakes: PatchCollector, seed: int, show_progress: bool = False) -> Measured:
     """The distance at each level, x1e3, by the level's side, and their `average`.
 
-    Uncertainties are standard errors over the random directions alone: those of fixed images.
+    Uncertainties are standard errors over the random directions, and over images by quarters of both sets.
     """
     values, uncertainty = {}, {}
     total = len(reals.sides) * -(-DIRECTIONS // _DIRECTIONS_AT_ONCE)
@@ -209,7 +226,9 @@ def swd(reals: PatchCollector, fakes: PatchCollector, seed: int, show_progress: 
             directions = random_directions(seed, side, ours.shape[1])
             distances = SCALE * sliced_distances(ours, theirs, directions, bar.update)
             values[str(side)] = float(distances.mean())
-            uncertainty[str(side)] = float(distances.std() / np.sqrt(len(distances)))
+            of_directions = distances.std() / np.sqrt(len(distances))
+            of_images = SCALE * _error_over_images(ours, theirs, directions[:_DIRECTIONS_OF_QUARTERS])
+            uncertainty[str(side)] = float(np.hypot(of_directions, of_images))
     average = float(np.mean(list(values.values())))
     error = float(np.sqrt(np.sum(np.square(list(uncertainty.values())))) / len(uncertainty))
     return Measured({"average": average, **values}, {"average": error, **uncertainty})
