@@ -131,8 +131,13 @@ class TestPage:
         assert "cannot be written" in message
 
 
+EXTREMES = [(0, 5e-324), (-1e100, 1e100), (1e16, 1e16 + 2), (-5, -5), (1e-300, 2e-300)]
+
+
 class TestCurves:
-    @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.1), (1e-6, 3e-6), (5, 5), (0, 0), (-1e9, 1e9), (0.97, 1.0)])
+    @pytest.mark.parametrize(
+        ("low", "high"), [(0, 1), (-3.2, 7.1), (1e-6, 3e-6), (5, 5), (0, 0), (-1e9, 1e9), (0.97, 1.0), *EXTREMES]
+    )
     def test_ticks_are_round_and_cover(self, low, high):
         ticks = nice_ticks(low, high)
         assert ticks[0] <= low

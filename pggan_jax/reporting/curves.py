@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 34
 _TICKS = 5
 _MOST_DOTS = 60
+# Finer than this, floats have no room for steps between them.
+_LEAST_RANGE, _LEAST_NUMBER = 1e-9, 1e-100
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class Series:
 
 def nice_ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
     """Round numbers that cover low..high, about `count` of them."""
-    if high <= low:
-        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    largest = max(abs(low), abs(high))
+    if high - low <= max(_LEAST_RANGE * largest, _LEAST_NUMBER):
+        around = largest / 2 if largest > _LEAST_NUMBER else 0.5
+        low, high = low - around, high + around
     raw = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
