@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 from test_cli import launch, one_line_error
-from test_loop import copy_of, finished_run, quick_compilation, stats
+from test_loop import copy_of, finished_run, quick_compilation, small_config, stats
 
-from pggan_jax.reporting.curves import Band, Series, chart, nice_ticks
+from pggan_jax.reporting.curves import HEIGHT, WIDTH, Band, Series, chart, nice_ticks
 from pggan_jax.reporting.gather import gather
-from pggan_jax.training.workdir import Workdir
+from pggan_jax.reporting.page import render
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
 __all__ = ["launch"]
@@ -60,6 +60,42 @@ def report(launch, workdir):
     assert (status, err) == (0, "")
     assert f"-> {workdir / 'report.html'}" in out
     return Page((workdir / "report.html").read_text())
+
+
+TICK_FIELDS = (
+    *("kimg", "resolution", "alpha", "loss_g", "loss_d", "real_score", "skipped_steps"),
+    *("images_per_second", "seconds_per_tick", "wait_seconds", "metric_swd"),
+)
+ODD_VALUES = (
+    *('"x"', "null", "true", "[1]", "{}", '{"average": {}}', "-1", "NaN", "-Infinity", "1e308", "-1e308", "5e-324", "1e-308"),
+    *("1" + "0" * 400, '"\\ud800"', '"<b>"'),
+)
+
+
+def line_with(record, field, value):
+    """A line whose `field` is `value`, which is JSON or nearly so."""
+    return json.dumps(record | {field: "HERE"}).replace('"HERE"', value) + "\n"
+
+
+def measured(kimg, average, **changes):
+    where = {"label": "swd", "kimg": kimg, "network": "ema", "data": "digits", "seed": 0}
+    return where | {"values": {"average": average}} | changes
+
+
+def write_lines(path, *records):
+    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+
+
+def assert_drawn_inside(text):
+    """Whatever is drawn lies within its chart, left and right, above and below."""
+    places = [(float(x), float(y)) for x, y in re.findall(r'cx="([^"]+)" cy="([^"]+)"', text)]
+    for points in re.findall(r'points="([^"]+)"', text):
+        places += [tuple(map(float, place.split(","))) for place in points.split()]
+    assert places
+    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in places), places
+    for start, width in re.findall(r'<rect class="\w+" x="([^"]+)" y="[^"]+" width="([^"]+)"', text):
+        assert float(start) >= 0
+        assert 0 <= float(width) <= WIDTH
 
 
 class TestPage:
@@ -159,8 +195,80 @@ class TestCurves:
         assert float(last) == pytest.approx(float(rectangles[2][1]) + widths[2], abs=0.2)
 
 
-def test_gather_takes_the_last_of_equal_records(workdir):
-    lines = [{"kimg": 2, "values": {"a": 1}}, {"kimg": 1, "values": {"a": 2}}, {"kimg": 2, "values": {"a": 3}}]
-    (workdir / "metric-x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = gather(workdir, Workdir(workdir).load_config()).metrics["x"]
-    assert [(one["kimg"], one["values"]["a"]) for one in found] == [(1, 2), (2, 3)]
+class TestGroups:
+    def test_of_equal_kimg_the_newest_line_wins(self, tmp_path):
+        write_lines(tmp_path / "metric-x.jsonl", measured(2, 1), measured(1, 2), measured(2.0, 3))
+        (group,) = gather(tmp_path, small_config()).metrics
+        assert [(one.kimg, one.values["average"]) for one in group.records] == [(1, 2), (2, 3)]
+
+    @pytest.mark.parametrize(
+        ("field", "other"),
+        [
+            ("label", "swd64"),
+            ("network", "raw"),
+            ("data", "folder:photos"),
+            ("seed", 1),
+            ("resize", "clean"),
+            ("weights", "0123456789abcdef" * 4),
+        ],
+    )
+    def test_what_does_not_compare_is_another_curve(self, tmp_path, field, other):
+        write_lines(tmp_path / "metric-swd.jsonl", measured(1, 7), measured(1, 8, **{field: other}), measured(2, 9))
+        groups = gather(tmp_path, small_config()).metrics
+        assert [[(one.kimg, one.values["average"]) for one in group.records] for group in groups] == [
+            [(1, 7), (2, 9)],
+            [(1, 8)],
+        ]
+        page = Page(render(gather(tmp_path, small_config())))
+        names = [value for name, value in page.attributes if name == "aria-label"]
+        assert len(set(names)) == len(names) == 2, "drawn apart, and named apart"
+        assert str(other)[:12] in names[1]
+        assert all(part in page.text for name in names for part in name.split("; "))
+
+    def test_values_that_only_some_records_have(self, tmp_path):
+        write_lines(tmp_path / "metric-swd.jsonl", measured(1, 7, values={"16": 3, "average": 7}), measured(2, 9))
+        page = Page(render(gather(tmp_path, small_config())))
+        assert "fakes: 3 at kimg 1" in page.texts
+
+
+class TestDamage:
+    def test_metrics_without_ticks(self, tmp_path):
+        write_lines(tmp_path / "metric-swd.jsonl", measured(984.0, 7), measured(492.0, 7))
+        text = render(gather(tmp_path, small_config()))
+        assert "No tick has ended yet" in text
+        assert_drawn_inside(text)
+
+    def test_metric_beyond_the_last_tick(self, tmp_path):
+        write_lines(tmp_path / "stats.jsonl", {"kimg": 1.0, "loss_g": 2.0})
+        write_lines(tmp_path / "metric-swd.jsonl", measured(1.9, 7))
+        assert_drawn_inside(render(gather(tmp_path, small_config())))
+
+    @pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: value[:20])
+    def test_odd_value_in_a_tick(self, tmp_path, value):
+        tick = dict.fromkeys(TICK_FIELDS, 1.0)
+        for field in TICK_FIELDS:
+            write_lines(tmp_path / "stats.jsonl", tick, tick | {"kimg": 1.5, "loss_g": 3.0})
+            with (tmp_path / "stats.jsonl").open("a") as file:
+                file.write(line_with(tick, field, value))
+            text = render(gather(tmp_path, small_config()))
+            assert "generator: 3 at kimg 1.5" in text, "the others are drawn all the same"
+            assert "None" not in Page(text).text.split("Settings")[0], field
+            assert_drawn_inside(text)
+
+    @pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: value[:20])
+    def test_odd_value_in_a_metric(self, tmp_path, value):
+        whole = measured(1.5, 7, uncertainty={"average": 0.5}, floor={"average": 2})
+        for field, form in product(("kimg", "label", "seed", "values", "uncertainty", "floor"), ("{}", '{{"average": {}}}')):
+            write_lines(tmp_path / "metric-swd.jsonl", whole)
+            with (tmp_path / "metric-swd.jsonl").open("a") as file:
+                file.write(line_with(measured(1.6, 8), field, form.format(value)))
+            text = render(gather(tmp_path, small_config()))
+            assert text.encode()
+            assert "fakes: 7 at kimg 1.5" in text, field
+            assert_drawn_inside(text)
+
+    def test_lines_that_no_parser_takes(self, tmp_path):
+        deep, long = "[" * 100_000, f'{{"kimg": {"1" * 5000}}}'
+        for name in ("stats.jsonl", "metric-swd.jsonl"):
+            (tmp_path / name).write_bytes(f"{deep}\n{long}\n\0\n".encode() + b"\xff\n")
+        assert "No tick has ended yet" in render(gather(tmp_path, small_config()))
