@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from itertools import pairwise, product
 
 import pytest
+from PIL import Image
 from test_cli import launch, one_line_error
 from test_loop import copy_of, finished_run, quick_compilation, small_config, stats
 
@@ -101,7 +102,7 @@ def assert_drawn_inside(text):
 class TestPage:
     def test_tells_what_the_run_tells(self, launch, workdir):
         page = report(launch, workdir)
-        for words in ("1.9 of 1.9", "complete", "8x8", "generator.fmap_max = 8", "growing to 8x8", "8x8 fade", "8x8 stable"):
+        for words in ("kimg of 1.9", "complete", "8x8", "generator.fmap_max = 8", "growing to 8x8", "8x8 fade", "8x8 stable"):
             assert words in page.text, words
         for record in stats(workdir):
             assert f"generator: {record['loss_g']:.5g} at kimg {record['kimg']:g}" in page.texts
@@ -182,6 +183,19 @@ class TestCurves:
         steps = {f"{b - a:.6g}" for a, b in pairwise(ticks)}
         assert len(steps) == 1
 
+    @pytest.mark.parametrize(
+        ("low", "high"), [(10000.25, 10001.5), (0.0001, 0.00013), (0.1, 0.7), (-2.5, 2.5), (0, 12_000), (0, 20_000)]
+    )
+    def test_labels_tell_ticks_apart_and_are_not_cut(self, low, high):
+        drawn = chart("x", [Series("a", [(0, low), (high, high)])], [], high)
+        places = re.findall(r'<text class="tick" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([-\d.e]+)</text>', drawn)
+        left = [text for *_, anchor, text in places if anchor == "end"]
+        assert len(set(left)) == len(left) >= 2
+        for x, _, anchor, text in places:
+            width = 6.5 * len(text)
+            start = float(x) - (width if anchor == "end" else width / 2)
+            assert 0 <= start <= WIDTH - width, text
+
     def test_bands_lie_where_their_kimg_are(self):
         bands = [Band(0, 5, "4x4", False), Band(5, 10, "8x8", True), Band(10, 20, "8x8", False)]
         drawn = chart("x", [Series("a", [(0, 1), (20, 2)])], bands, 20)
@@ -225,10 +239,50 @@ class TestGroups:
         assert str(other)[:12] in names[1]
         assert all(part in page.text for name in names for part in name.split("; "))
 
+    def test_titles_say_nothing_twice(self, tmp_path):
+        write_lines(
+            tmp_path / "metric-fid.jsonl", measured(1, 0, label="fid10k", values={"fid": 3}, weights="0123456789abcdef" * 4)
+        )
+        page = Page(render(gather(tmp_path, small_config())))
+        assert "fid10k" in page.texts
+        assert "network ema, data digits, seed 0, weights 0123456789ab" in page.texts
+
     def test_values_that_only_some_records_have(self, tmp_path):
         write_lines(tmp_path / "metric-swd.jsonl", measured(1, 7, values={"16": 3, "average": 7}), measured(2, 9))
         page = Page(render(gather(tmp_path, small_config())))
         assert "fakes: 3 at kimg 1" in page.texts
+
+
+class TestOrigins:
+    def test_of_metrics_are_told_apart(self, tmp_path):
+        write_lines(tmp_path / "stats.jsonl", {"kimg": 1.0, "metric_swd": 7.5})
+        write_lines(tmp_path / "metric-swd.jsonl", measured(1, 7))
+        text = render(gather(tmp_path, small_config()))
+        training, evaluate = (text.index(f"<h2>Metrics {how}</h2>") for how in ("while training", "by evaluate"))
+        assert training < text.index("swd, while training: 7.5 at kimg 1") < evaluate < text.index("fakes: 7 at kimg 1")
+        (tmp_path / "stats.jsonl").unlink()
+        assert "Metrics while training" not in render(gather(tmp_path, small_config()))
+        write_lines(tmp_path / "stats.jsonl", {"kimg": 1.0, "metric_swd": 7.5})
+        (tmp_path / "metric-swd.jsonl").unlink()
+        assert "Metrics by evaluate" not in render(gather(tmp_path, small_config()))
+
+    def test_of_pictures_are_their_ticks(self, tmp_path):
+        """4x4 ends at kimg 0.496; a tick that grows on the way draws what it ends with."""
+        for number in (0, 1):
+            Image.new("RGB", (8, 8)).save(tmp_path / f"fakes{number:06d}.png")
+        names = {"0": "4x4, kimg 0", "1": "8x8, kimg 1, newest"}
+        shown = [value for name, value in Page(render(gather(tmp_path, small_config()))).attributes if name == "alt"]
+        assert shown == [names["1"], names["0"]], "by the plan"
+        write_lines(tmp_path / "stats.jsonl", {"kimg": 0.6, "resolution": 8}, {"kimg": 1.0, "resolution": 7})
+        shown = [value for name, value in Page(render(gather(tmp_path, small_config()))).attributes if name == "alt"]
+        assert shown == ["8x8, kimg 1, newest"], "both of 8x8, as far as ticks tell"
+
+    def test_phases_follow_each_other(self, tmp_path):
+        write_lines(tmp_path / "stats.jsonl", *({"kimg": kimg, "seconds_per_tick": 1} for kimg in (0.2, 1.0, 1.8)))
+        page = Page(render(gather(tmp_path, small_config())))
+        spans = re.findall(r"([\d.]+) to ([\d.]+)", page.text)
+        assert [span[1] for span in spans[:-1]] == [span[0] for span in spans[1:]]
+        assert (spans[0][0], spans[-1][1]) == ("0.0", "1.8")
 
 
 class TestDamage:

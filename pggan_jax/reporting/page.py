@@ -31,6 +31,14 @@ _PHASES = (
     ("evaluate", "metrics"),
     ("save", "saving"),
 )
+_WHILE_TRAINING = (
+    "Headline values from stats.jsonl, of the moving average, as the settings eval.* and run.seed have asked for them. They "
+    "compare with those of evaluate only where image counts, seed and data are the same."
+)
+_BY_EVALUATE = (
+    "Values from metric-NAME.jsonl, one curve for all that compare. A dashed curve is what reals give against other reals, a "
+    "strip is one standard error either way."
+)
 _WIDEST_PICTURE = 1280
 _EVENTS_SHOWN = 200
 
@@ -44,7 +52,8 @@ def render(run: RunRecord) -> str:
     sections = [
         _header(run, schedule),
         _pictures(run, schedule),
-        _metrics(run, bands),
+        _metrics_while_training(run, bands),
+        _metrics_by_evaluate(run, bands),
         _training(run, bands),
         _timeline(run, schedule),
         _events(run.events),
@@ -65,7 +74,7 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
     size = config.data.resolution
     is_complete = run.kimg_reached >= total
     facts = [
-        (f"{run.kimg_reached:,.1f} of {total:,.1f}", "kimg"),
+        (f"{run.kimg_reached:,.1f}", f"kimg of {total:,.1f}"),
         ("complete" if is_complete else "not complete", "state"),
     ]
     if run.ticks:
@@ -74,7 +83,7 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
             facts.append((f"{last['resolution']:g}x{last['resolution']:g}", "resolution reached"))
         facts.append((_duration(_total(run.ticks, "seconds_per_tick")), "training time"))
         if "images_per_second" in last:
-            facts.append((f"{last['images_per_second']:,.0f}", "images/s in the last tick"))
+            facts.append((f"{last['images_per_second']:,.0f}", "images/s, last tick"))
         facts.append((f"{last.get('skipped_steps', 0):,.0f}", "skipped updates"))
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
     about = f"{config.data.source}, {size}x{size}, {config.loss.name}, seed {config.run.seed}"
@@ -88,13 +97,12 @@ def _pictures(run: RunRecord, schedule: Schedule) -> str:
     if reals.is_file():
         shown.append(("Reals", reals))
     newest = max(run.fakes, default=None)
-    for resolution in reversed(schedule.resolutions):
-        stages = [stage for stage in schedule.stages if stage.resolution == resolution]
-        # Pictures are named by whole kimg, which may lie a little before the end of their tick.
-        here = [images for images in run.fakes if stages[0].start < images + 1000 and images < stages[-1].end]
-        if here:
-            name = f"{resolution}x{resolution}, kimg {max(here) / 1000:g}" + (", newest" if max(here) == newest else "")
-            shown.append((name, run.fakes[max(here)]))
+    ends = {int(tick["kimg"]): int(tick["resolution"]) for tick in run.ticks if tick.get("resolution") in schedule.resolutions}
+    # Pictures are named by whole kimg: their tick knows best whether that is this side of a new resolution or the other.
+    last_at = {ends.get(images // 1000, schedule.stage_at(images).resolution): images for images in sorted(run.fakes)}
+    for resolution, images in sorted(last_at.items(), reverse=True):
+        name = f"{resolution}x{resolution}, kimg {images / 1000:g}" + (", newest" if images == newest else "")
+        shown.append((name, run.fakes[images]))
     cards = [_card(name, f'<img alt="{escape(name)}" src="{source}">') for name, path in shown if (source := _data_uri(path))]
     return f'<h2>Samples</h2><div class="pictures">{"".join(cards)}</div>' if cards else ""
 
@@ -111,15 +119,27 @@ def _data_uri(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _metrics(run: RunRecord, bands: Sequence[Band]) -> str:
+def _metrics_while_training(run: RunRecord, bands: Sequence[Band]) -> str:
     cards = []
-    for name in sorted({key for tick in run.ticks for key in tick if key.startswith("metric_")}):
-        cards.append(_chart(f"{name.removeprefix('metric_')}, while training", [_of_ticks(run, name, "value")], bands, run))
+    for field in sorted({key for tick in run.ticks for key in tick if key.startswith("metric_")}):
+        title = f"{field.removeprefix('metric_')}, while training"
+        cards.append(_chart(title, [_of_ticks(run, field, title)], bands, run))
+    return _charts("Metrics while training", _WHILE_TRAINING, cards)
+
+
+def _metrics_by_evaluate(run: RunRecord, bands: Sequence[Band]) -> str:
+    cards = []
     for group in run.metrics:
-        conditions = ", ".join(f"{name} {word}" for name, word in group.conditions.items())
+        conditions = ", ".join(f"{name} {_short(name, word)}" for name, word in group.conditions.items())
         for value in dict.fromkeys(name for one in group.records for name in one.values):
-            cards.append(_chart(f"{group.label}: {value}", _of_group(group, value), bands, run, conditions))
-    return f'<h2>Metrics</h2><div class="charts">{"".join(cards)}</div>' if cards else ""
+            title = group.label if group.label.startswith(value) else f"{group.label}: {value}"
+            cards.append(_chart(title, _of_group(group, value), bands, run, conditions))
+    return _charts("Metrics by evaluate", _BY_EVALUATE, cards)
+
+
+def _short(name: str, word: str) -> str:
+    """The beginning of a digest tells as much as all of it."""
+    return word[:12] if name == "weights" else word
 
 
 def _of_group(group: MetricGroup, value: str) -> list[Series]:
@@ -138,9 +158,13 @@ def _of_ticks(run: RunRecord, field: str, name: str) -> Series:
 
 def _training(run: RunRecord, bands: Sequence[Band]) -> str:
     cards = [_chart(title, [_of_ticks(run, field, name) for field, name in fields], bands, run) for title, fields in _CURVES]
-    cards = list(filter(None, cards))
-    note = '<p class="soft">Bands are resolutions; the warm ones are fade-ins. Point at a curve for its values.</p>'
-    return f'<h2>Training</h2>{note}<div class="charts">{"".join(cards)}</div>' if cards else ""
+    return _charts("Training", "Bands are resolutions; the warm ones are fade-ins. Point at a curve for its values.", cards)
+
+
+def _charts(heading: str, note: str, cards: Sequence[str]) -> str:
+    """A section, unless there is nothing in it."""
+    body = "".join(cards)
+    return f'<h2>{heading}</h2><p class="soft">{note}</p><div class="charts">{body}</div>' if body else ""
 
 
 def _chart(title: str, series: Sequence[Series], bands: Sequence[Band], run: RunRecord, conditions: str = "") -> str:
@@ -165,7 +189,7 @@ def _timeline(run: RunRecord, schedule: Schedule) -> str:
             continue
         seconds = _total(ticks, "seconds_per_tick")
         shares = [_total(ticks, f"{phase}_seconds") / seconds if seconds else 0.0 for phase, _ in _PHASES]
-        span = f"{stage.start / 1000:,.1f} to {min(stage.end / 1000, ticks[-1]['kimg']):,.1f}"
+        span = f"{stage.start / 1000:,.1f} to {min(stage.end / 1000, run.kimg_reached):,.1f}"
         cells = [stage.name, span, str(len(ticks)), _duration(seconds), *(f"{share:.1%}" for share in shares)]
         rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
     names = ["phase", "kimg", "ticks ended", "time", *(name for _, name in _PHASES)]
