@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise, product
 
@@ -166,6 +168,58 @@ class TestPage:
         (tmp_path / "file").write_text("")
         message = one_line_error(launch("report", f"--workdir={workdir}", f"--out={tmp_path / 'file' / 'page.html'}"))
         assert "cannot be written" in message
+
+
+CHROMIUM = shutil.which("chromium")
+# It asks nobody for anything; as root it has no sandbox.
+QUIETLY = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"),
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The file of a page about a run that has been measured, too."""
+    folder = copy_of(finished_run(tmp_path_factory.getbasetemp()), tmp_path_factory.mktemp("browser"))
+    write_lines(folder / "metric-swd.jsonl", measured(1.0, 5.5, uncertainty={"average": 0.5}), measured(1.9, 4.25))
+    path = folder / "page.html"
+    path.write_text(render(gather(folder, small_config())))
+    return path
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium, which is not there")
+class TestInBrowser:
+    def browse(self, page, tmp_path, *flags):
+        words = [CHROMIUM, *QUIETLY, f"--user-data-dir={tmp_path / 'profile'}", *flags, page.as_uri()]
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    def test_holds_curves_and_pictures_and_fetches_nothing(self, page, tmp_path):
+        seen = self.browse(page, tmp_path, "--dump-dom")
+        read = Page(seen)
+        assert read.tags.count("svg") == 6, "five of training, one of evaluate"
+        assert read.tags.count("polyline") == 8
+        assert read.tags.count("polygon") == 1
+        assert read.tags.count("img") == 3
+        assert read.tags.count("circle") == 7 * len(stats(page.parent)) + 2
+        assert "fakes: 4.25 at kimg 1.9" in read.texts
+        assert_drawn_inside(seen)
+        sources = [value for name, value in read.attributes if name in ("src", "href", "xlink:href", "srcset")]
+        assert len(sources) == 3
+        assert all(source.startswith("data:image/png;base64,") for source in sources)
+
+    def test_curves_and_pictures_can_be_seen(self, page, tmp_path):
+        picture = tmp_path / "page.png"
+        # 1 is the light scheme: colours are looked for.
+        flags = ("--blink-settings=preferredColorScheme=1", "--window-size=1200,3000", f"--screenshot={picture}")
+        self.browse(page, tmp_path, *flags)
+        with Image.open(picture) as image:
+            assert image.size == (1200, 3000)
+            colours = {colour: count for count, colour in image.convert("RGB").getcolors(maxcolors=1 << 24)}
+        for name in ("c0", "c1", "stable", "fade"):
+            wanted = re.search(rf"--{name}: #(\w\w)(\w\w)(\w\w);", page.read_text()).groups()
+            assert colours.get(tuple(int(part, 16) for part in wanted), 0) > 100, name
+        assert colours.get((0, 0, 0), 0) > 1000, "digits are drawn on black"
 
 
 EXTREMES = [(0, 5e-324), (-1e100, 1e100), (1e16, 1e16 + 2), (-5, -5), (1e-300, 2e-300)]
