@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 560, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 20, 26, 34
 _TICKS = 5
 _MOST_DOTS = 60
+# Finer than this, floats have no room for steps between them.
+_LEAST_RANGE, _LEAST_NUMBER = 1e-9, 1e-100
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class Series:
 
 def nice_ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
     """Round numbers that cover low..high, about `count` of them."""
-    if high <= low:
-        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    largest = max(abs(low), abs(high))
+    if high - low <= max(_LEAST_RANGE * largest, _LEAST_NUMBER):
+        around = largest / 2 if largest > _LEAST_NUMBER else 0.5
+        low, high = low - around, high + around
     raw = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
@@ -78,7 +82,7 @@ def chart(title: str, series: Sequence[Series], bands: Sequence[Band], end: floa
     parts += [_band(band, x(band.start), x(min(band.end, end))) for band in bands if band.start < end]
     for tick in ticks:
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.7g}</text>')
     for tick in (one for one in nice_ticks(0, end) if one <= end):
         parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">kimg</text>')
@@ -122,7 +126,8 @@ def _curve(one: Series, number: int, x, y) -> list[str]:
         parts.append(f'<polygon class="strip c{number}" points="{_points([*upper, *reversed(lower)])}"/>')
     dashed = " dashed" if one.is_dashed else ""
     parts.append(f'<polyline class="curve c{number}{dashed}" points="{_points(places)}"/>')
-    size = 2.5 if len(places) <= _MOST_DOTS else 1.2
+    # A measurement that stands alone has no line to be seen by.
+    size = 4 if len(places) == 1 else 2.5 if len(places) <= _MOST_DOTS else 1.2
     for (left, top), (kimg, value) in zip(places, one.points, strict=True):
         words = escape(f"{one.name}: {value:.5g} at kimg {kimg:g}")
         parts.append(f'<circle class="dot c{number}" cx="{left:.1f}" cy="{top:.1f}" r="{size}"><title>{words}</title></circle>')

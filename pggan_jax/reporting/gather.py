@@ -1,9 +1,11 @@
-"""Reads what a run has left in its folder, whatever state that is in: missing files and broken lines are passed over."""
+"""Reads what a run has left in its folder, whatever state that is in: missing files and broken lines are passed over.
+
+This is the one place where numbers are checked: whatever a `RunRecord` holds as a number can be drawn.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,41 @@ from typing import Any
 from pggan_jax.config import Config
 
 _EVENTS = ("WARNING", "rollback", "growing to", "configuration changed", "continuing at", "stopped and saved", "starting from")
+# Sums and differences of such numbers are still finite.
+_LARGEST = 1e100
+_CONDITIONS = ("network", "data", "seed", "resize", "weights")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What `evaluate` has found at one checkpoint.
+
+    Attributes:
+        kimg: of the checkpoint.
+        values: by name.
+        uncertainty: of the values that have one.
+        floor: values of reals against other reals, where there are any.
+    """
+
+    kimg: float
+    values: dict[str, float]
+    uncertainty: dict[str, float]
+    floor: dict[str, float]
+
+
+@dataclass(frozen=True)
+class MetricGroup:
+    """Measurements that compare with each other: of one metric, label and conditions.
+
+    Attributes:
+        label: the metric with its number of images, such as swd64.
+        conditions: what else the values depend on, by name; without what the records do not tell.
+        records: in order of kimg; of equal ones the newest.
+    """
+
+    label: str
+    conditions: dict[str, str]
+    records: list[Measurement]
 
 
 @dataclass(frozen=True)
@@ -21,38 +58,70 @@ class RunRecord:
     Attributes:
         folder: the workdir.
         config: its settings.
-        ticks: lines of stats.jsonl in order.
-        metrics: lines of each metric-NAME.jsonl that belong to a checkpoint, in order of kimg; of equal ones the last.
+        ticks: the numbers in the lines of stats.jsonl, in order; each has at least its kimg.
+        metrics: lines of metric-NAME.jsonl that belong to a checkpoint.
         fakes: picture grids by images seen.
         events: what happened on the way, from log.txt.
     """
 
     folder: Path
     config: Config
-    ticks: list[dict[str, Any]]
-    metrics: dict[str, list[dict[str, Any]]]
+    ticks: list[dict[str, float]]
+    metrics: list[MetricGroup]
     fakes: dict[int, Path]
     events: list[str]
+
+    @property
+    def kimg_reached(self) -> float:
+        """Where training is."""
+        return max((tick["kimg"] for tick in self.ticks), default=0.0)
+
+    @property
+    def kimg_drawn(self) -> float:
+        """Where the last thing is that has a place in the run; measurements may lie beyond the last tick that is told of."""
+        return max([self.kimg_reached, *(one.kimg for group in self.metrics for one in group.records)])
 
 
 def gather(folder: Path, config: Config) -> RunRecord:
     """Read everything that is there."""
-    ticks = [tick for tick in _json_lines(folder / "stats.jsonl") if is_number(tick.get("kimg"))]
-    metrics = {}
-    for path in sorted(folder.glob("metric-*.jsonl")):
-        records = [one for one in _json_lines(path) if is_number(one.get("kimg")) and isinstance(one.get("values"), dict)]
-        by_place = {one["kimg"]: one for one in records}
-        if by_place:
-            metrics[path.stem.removeprefix("metric-")] = [by_place[kimg] for kimg in sorted(by_place)]
+    ticks = [numbers for line in _json_lines(folder / "stats.jsonl") if _has_place(numbers := _numbers(line))]
+    metrics = [group for path in sorted(folder.glob("metric-*.jsonl")) for group in _groups(path)]
     pictures = {path.stem.removeprefix("fakes"): path for path in folder.glob("fakes*.png")}
     fakes = {1000 * int(number): path for number, path in sorted(pictures.items()) if number.isdecimal()}
     events = [line for line in _lines(folder / "log.txt") if line.startswith(_EVENTS)]
     return RunRecord(folder, config, ticks, metrics, fakes, events)
 
 
-def is_number(value: Any) -> bool:
-    """Whether it can be drawn."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _groups(path: Path) -> Iterator[MetricGroup]:
+    by_group: dict[tuple[str, ...], dict[float, Measurement]] = {}
+    for line in _json_lines(path):
+        where = _numbers(line)
+        if not _has_place(where) or not isinstance(line.get("values"), dict):
+            continue
+        key = (_word(line.get("label")) or path.stem.removeprefix("metric-"), *(_word(line.get(name)) for name in _CONDITIONS))
+        groups = (_numbers(line.get(name)) for name in ("values", "uncertainty", "floor"))
+        by_group.setdefault(key, {})[where["kimg"]] = Measurement(where["kimg"], *groups)
+    for (label, *words), by_kimg in by_group.items():
+        conditions = {name: word for name, word in zip(_CONDITIONS, words, strict=True) if word}
+        yield MetricGroup(label, conditions, [by_kimg[kimg] for kimg in sorted(by_kimg)])
+
+
+def _numbers(record: Any) -> dict[str, float]:
+    """What can be drawn of a record; nothing of what is none."""
+    return {name: value for name, value in record.items() if _is_number(value)} if isinstance(record, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _has_place(numbers: dict[str, float]) -> bool:
+    return numbers.get("kimg", -1) >= 0
+
+
+def _word(value: Any) -> str:
+    """A name or a count as text; nothing for what is neither."""
+    return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _lines(path: Path) -> list[str]:
@@ -66,7 +135,7 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in _lines(path):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             yield record
