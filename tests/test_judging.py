@@ -222,6 +222,8 @@ class TestEvaluate:
                 ("--metrics=modes", "--num_images=9"),
                 "modes is for stacked digits, such as data.source=stacked:digits, not digits",
             ),
+            (("--seed=4294967296",), "--seed=4294967296"),
+            (("--seed=-1",), "--seed=-1"),
             (("--checkpoint=best",), "--checkpoint=best: no checkpoint was measured while the run trained"),
             (("--checkpoint=7",), "--checkpoint=7: there is none at that kimg; there are: latest, best, 1.008, 1.92"),
             (("--resolution=8",), "--resolution=8: goes with --images"),
