@@ -12,7 +12,6 @@ import numpy as np
 from pggan_jax.config import DataConfig
 from pggan_jax.data.dataset import cache_folder, open_loader
 from pggan_jax.errors import UserError
-from pggan_jax.evaluation import kid as kernel
 from pggan_jax.evaluation.classifier import Classifier, train_classifier
 from pggan_jax.evaluation.feature_cache import CachedFeatures
 from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor
@@ -20,6 +19,7 @@ from pggan_jax.evaluation.frechet import fid
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool
 from pggan_jax.evaluation.inception_score import inception_score
 from pggan_jax.evaluation.inception_weights import RANDOM, find_weights
+from pggan_jax.evaluation.kid import KernelDistance
 from pggan_jax.evaluation.manifold import precision_recall
 from pggan_jax.evaluation.measured import Measured
 from pggan_jax.evaluation.modes import class_shares, read_stacked, stacked_modes
@@ -82,6 +82,8 @@ class Tools:
         inception_weights: file, "random", or None for the environment variable.
         resize: how images are brought to the size that the Inception network takes.
         show_progress: a bar for whatever takes long.
+        with_uncertainty: where it costs much, too; otherwise only what metrics are known by need be right.
+        extractor: the Inception network, if there is one already.
     """
 
     def __init__(
@@ -92,15 +94,19 @@ class Tools:
         inception_weights: str | None = None,
         resize: str = "tf1",
         show_progress: bool = True,
+        with_uncertainty: bool = True,
+        extractor: FeatureExtractor | None = None,
     ):
         self.pool, self.show_progress = pool, show_progress
         self._source, self._weights, self._resize = source, inception_weights, resize
+        self._extractor = extractor
         self._classifier: Classifier | None = None
+        self.with_uncertainty, self.kernel_distance = with_uncertainty, KernelDistance(with_uncertainty=with_uncertainty)
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
         """The Inception network."""
-        return FeatureExtractor(find_weights(self._weights or None), self._resize)
+        return self._extractor or FeatureExtractor(find_weights(self._weights or None), self._resize)
 
     def check(self, gathers: tuple[str, ...]) -> None:
         """Before any image is made for nothing.
@@ -190,7 +196,8 @@ METRICS = {
     "ms_ssim": Metric(("pairs",), lambda reals, fakes, tools, seed: ms_ssim(reals["pairs"], fakes["pairs"])),
     "fid": Metric(("features",), lambda reals, fakes, tools, seed: fid(reals["features"][0], fakes["features"][0])),
     "kid": Metric(
-        ("features",), lambda reals, fakes, tools, seed: kernel.kid(reals["features"][0], fakes["features"][0], seed)
+        ("features",),
+        lambda reals, fakes, tools, seed: tools.kernel_distance(reals["features"][0], fakes["features"][0], seed),
     ),
     "inception_score": Metric(("features",), lambda reals, fakes, tools, seed: inception_score(fakes["features"][1])),
     "precision_recall": Metric(
