@@ -56,11 +56,12 @@ class InceptionWeights:
     warning: str = ""
 
 
-def find_weights(path: str | None) -> InceptionWeights:
+def find_weights(path: str | None, *, option: str = "--inception_weights") -> InceptionWeights:
     """The weights that the user has named by path, or by the environment variable PGGAN_INCEPTION_WEIGHTS.
 
     Args:
         path: a file, "random" for seeded random weights, or None.
+        option: by which the user names it, for messages.
 
     Raises:
         UserError: none is named, or the file cannot be used.
@@ -69,15 +70,15 @@ def find_weights(path: str | None) -> InceptionWeights:
     if not path:
         raise UserError(
             f"this metric needs the Inception weights, which are not part of this program: get {_FILES}, and give it by "
-            f"--inception_weights=PATH or the environment variable {VARIABLE}; see docs/metrics.md"
+            f"{option}=PATH or the environment variable {VARIABLE}; see docs/metrics.md"
         )
     if path == RANDOM:
         return InceptionWeights(to_variables(random_weights(0)), RANDOM)
-    return load_weights(Path(path).expanduser())
+    return load_weights(Path(path).expanduser(), option=option)
 
 
-def load_weights(path: Path) -> InceptionWeights:
-    """Read a file of any kind that is known.
+def load_weights(path: Path, *, option: str = "--inception_weights") -> InceptionWeights:
+    """Read a file of any kind that is known; `option` names it in messages.
 
     Raises:
         UserError: it cannot be read, is of another kind, or belongs to another network.
@@ -86,7 +87,7 @@ def load_weights(path: Path) -> InceptionWeights:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         tensors, source = _read(path)
     except OSError as error:
-        raise UserError(f"--inception_weights={path}: cannot be read ({error.strerror}); give {_FILES}") from None
+        raise UserError(f"{option}={path}: cannot be read ({error.strerror}); give {_FILES}") from None
     _check(path, tensors)
     warning = ""
     if path.suffix == ".pth" and not digest.startswith(_KNOWN_TAG):
