@@ -18,6 +18,7 @@ class MetricKind:
         needs_equal_counts: as many fakes as reals.
         needs_labels: only for data with classes.
         takes_all_reals: whatever the number of images.
+        takes_held_out: compares with reals that were not trained on, if there are any.
         has_floor: whether reals against other reals give a value that means something.
         during_training: may be asked for by the setting `eval.metrics`.
     """
@@ -30,6 +31,7 @@ class MetricKind:
     needs_equal_counts: bool = False
     needs_labels: bool = False
     takes_all_reals: bool = False
+    takes_held_out: bool = False
     has_floor: bool = True
     during_training: bool = False
 
@@ -96,6 +98,16 @@ METRIC_KINDS = {
         1000,
         larger_is_better=True,
         takes_all_reals=True,
+        takes_held_out=True,
+        has_floor=False,
+    ),
+    "neighbors_features": MetricKind(
+        "the same by Inception features instead of pixels",
+        "ratio",
+        1000,
+        larger_is_better=True,
+        takes_all_reals=True,
+        takes_held_out=True,
         has_floor=False,
     ),
 }

@@ -115,7 +115,7 @@ class TestMistakes:
                 [
                     "'xyzzy' is not a command",
                     "commands: train, plan, explain, sample, inspect, evaluate, report, check, prepare, show, ",
-                    "show, extract, compare, settings",
+                    "show, extract, compare, convert_inception, settings",
                 ],
             ),
             (["train", "--wokdir=x"], ["wokdir", "workdir", "launch.py train --help"]),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from pggan_jax.evaluation.frechet import Moments, distance_from, fid, frechet_distance
+from pggan_jax.evaluation import frechet
+from pggan_jax.evaluation.frechet import fid, frechet_distance
+from pggan_jax.evaluation.moments import Moments, Summary
 
 
 def features(count, size, seed, spread=1.0, shift=0.0):
@@ -17,7 +19,7 @@ def features(count, size, seed, spread=1.0, shift=0.0):
 
 
 def frechet_distance_of_features(first, second):
-    return distance_from(first, most=len(second))(second)
+    return fid(Summary.of(first), Summary.of(second)).values["fid"]
 
 
 def by_scipy(first, second):
@@ -52,12 +54,12 @@ def test_fewer_images_than_features(n, m):
 
 def test_closed_forms():
     identity = np.eye(5)
-    zero = Moments(np.zeros(5), identity)
+    zero = Moments(2, np.zeros(5), identity)
     assert frechet_distance(zero, zero) == 0
-    assert frechet_distance(zero, Moments(np.full(5, 2.0), identity)) == pytest.approx(20)
+    assert frechet_distance(zero, Moments(2, np.full(5, 2.0), identity)) == pytest.approx(20)
     scales = np.array([1.0, 2, 3, 4, 5])
     expected = np.square(scales - 1).sum()
-    assert frechet_distance(zero, Moments(np.zeros(5), np.diag(scales**2))) == pytest.approx(expected)
+    assert frechet_distance(zero, Moments(2, np.zeros(5), np.diag(scales**2))) == pytest.approx(expected)
 
 
 def test_symmetric_and_zero_for_the_same():
@@ -67,9 +69,21 @@ def test_symmetric_and_zero_for_the_same():
 
 
 def test_fid_tells_its_uncertainty_and_its_bias():
-    reals = features(400, 16, 1)
-    runs = [fid(reals, features(400, 16, seed, 0.7, 0.1)) for seed in range(2, 14)]
+    reals = Summary.of(features(400, 16, 1))
+    runs = [fid(reals, Summary.of(features(400, 16, seed, 0.7, 0.1))) for seed in range(2, 14)]
     spread = np.std([run.values["fid"] for run in runs], ddof=1)
     assert np.mean([run.uncertainty["fid"] for run in runs]) == pytest.approx(spread, rel=0.6)
     assert runs[0].notes == ()
-    assert "biased" in fid(features(30, 64, 1), features(30, 64, 2)).notes[0]
+    assert "biased" in fid(Summary.of(features(30, 64, 1)), Summary.of(features(30, 64, 2))).notes[0]
+
+
+@pytest.mark.parametrize("count", [400, 12])
+def test_fid_alone_is_the_same_number(count, monkeypatch):
+    """By moments, and by features where there are fewer images than those; with one decomposition of the fakes."""
+    reals, fakes = (Summary.of(features(count, 16, seed)) for seed in (1, 2))
+    both = fid(reals, fakes)
+    done, by = [], {400: "_by_moments", 12: "_by_features"}[count]
+    measure = getattr(frechet, by)
+    monkeypatch.setattr(frechet, by, lambda *sets: done.append(by) or measure(*sets))
+    alone = fid(reals, fakes, with_uncertainty=False)
+    assert (alone.values, alone.uncertainty, len(done)) == (both.values, {}, 1)

@@ -192,9 +192,10 @@ def saved(path, tensors):
 class TestChecks:
     def test_an_npz_keeps_the_digest_of_its_source(self, tmp_path, tensors):
         first = saved(tmp_path / "first.npz", tensors)
-        digest = write_npz(first, tmp_path / "second.npz")
+        written = write_npz(first, tmp_path / "second.npz")
         again = load_weights(tmp_path / "second.npz")
-        assert again.source == digest == load_weights(first).source
+        assert again.source == written.source == load_weights(first).source
+        assert_same_variables(written.variables, again.variables)
         assert_same_variables(again.variables, module.to_variables(tensors))
 
     def test_the_environment_variable(self, tmp_path, tensors, monkeypatch):
@@ -206,6 +207,35 @@ class TestChecks:
 
     def test_a_missing_file(self, tmp_path):
         assert "--inception_weights=" in refusal(load_weights, tmp_path / "none.pth")
+
+    @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 and no more"])
+    def test_an_npz_that_is_none(self, tmp_path, content):
+        (tmp_path / "w.npz").write_bytes(content)
+        assert "w.npz: is not an .npz of tensors" in refusal(load_weights, tmp_path / "w.npz")
+
+    def test_one_array_is_no_npz(self, tmp_path):
+        with (tmp_path / "w.npz").open("wb") as file:
+            np.save(file, np.zeros(3))
+        assert "w.npz: is not an .npz of tensors" in refusal(load_weights, tmp_path / "w.npz")
+
+    def test_an_npz_is_whole_or_absent(self, tmp_path, tensors, monkeypatch):
+        first, out = saved(tmp_path / "first.npz", tensors), tmp_path / "out.npz"
+        out.write_bytes(b"old")
+
+        def full(file, **arrays):
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(np, "savez", full)
+        assert "out.npz: cannot be written (No space left on device)" in refusal(write_npz, first, out)
+        assert out.read_bytes() == b"old"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["first.npz", "out.npz"]
+
+    def test_tensors_are_written_in_single_precision(self, tmp_path, tensors):
+        doubled = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+        write_npz(saved(tmp_path / "first.npz", doubled), tmp_path / "second.npz")
+        with np.load(tmp_path / "second.npz") as archive:
+            assert {archive[name].dtype for name in tensors} == {np.dtype(np.float32)}
 
     def test_a_pickle_is_never_loaded(self, tmp_path):
         (tmp_path / "w.pkl").write_bytes(b"")

@@ -171,7 +171,7 @@ class TestWhileTraining:
 
     def test_features_are_of_one_network_and_their_records_say_of_which(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(FeatureExtractor, "start", start_of_a_stand_in)
+        stand_in_network(monkeypatch)
         made, find = [], judging.find_weights
         monkeypatch.setattr(judging, "find_weights", lambda path, **names: made.append(path) or find(path, **names))
         changes = {"eval__metrics": ("kid", "fid"), "eval__inception_weights": "random"}
@@ -198,14 +198,6 @@ class TestWhileTraining:
         larger = {"data__resolution": 16, "eval__metrics": ("ms_ssim",), "schedule__total_kimg": 0.16}
         assert run_small(tmp_path, small_config(**MEASURED | larger, schedule__stable_kimg=0.16))
         assert "metric_ms_ssim" not in stats(tmp_path)[-1]
-
-
-def start_of_a_stand_in(extractor, images):
-    """For the network, which would take minutes here."""
-    features = np.zeros((extractor.batch_size, 2048), np.float32)
-    pixels = images.reshape(len(images), -1)
-    features[: len(images), : pixels.shape[1]] = pixels
-    return features, np.zeros((extractor.batch_size, 1008), np.float32)
 
 
 class TestBest:
@@ -242,6 +234,20 @@ def records(folder, metric):
     return [json.loads(line) for line in (folder / f"metric-{metric}.jsonl").read_text().splitlines()]
 
 
+def stand_in_network(monkeypatch):
+    """Pixels for features, as the network would take minutes here; the list grows by how many images each call is shown."""
+    shown = []
+
+    def start(extractor, images):
+        shown.append(len(images))
+        features, pixels = np.zeros((extractor.batch_size, 2048), np.float32), images.reshape(len(images), -1)
+        features[: len(images), : pixels.shape[1]] = pixels
+        return features, np.zeros((extractor.batch_size, 1008), np.float32)
+
+    monkeypatch.setattr(FeatureExtractor, "start", start)
+    return shown
+
+
 class TestEvaluate:
     def test_a_run(self, launch, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)
@@ -257,6 +263,8 @@ class TestEvaluate:
         assert record["images_seen"] == TOTAL
         (record,) = records(workdir, "neighbors")
         assert record["values"]["ratio"] > 0
+        assert record["ratio_to"] == "leave_one_out"
+        assert "held_out" not in record["values"]
         assert record["num_reals"] == 1797
         with Image.open(workdir / "neighbors000001.png") as picture:
             assert picture.height == 16 * (8 + 2)
@@ -315,15 +323,8 @@ class TestEvaluate:
         assert found["noise"]["values"]["average"] > 10 * floor
 
     def test_features_of_reals_are_computed_once(self, launch, finished, tmp_path, monkeypatch):
-        """A stand-in for the network, which would take minutes here, counts what it is shown."""
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
-        shown = []
-
-        def start(extractor, images):
-            shown.append(len(images))
-            return start_of_a_stand_in(extractor, images)
-
-        monkeypatch.setattr(FeatureExtractor, "start", start)
+        shown = stand_in_network(monkeypatch)
         monkeypatch.setattr("pggan_jax.evaluation.kid.SUBSETS", 3)
         words = f"--workdir={finished}", "--metrics=fid,kid,inception_score,precision_recall", "--num_images=40"
         words = *words, "--inception_weights=random", f"--out={tmp_path}"
@@ -344,6 +345,53 @@ class TestEvaluate:
         assert sum(shown) == 3 * 40
         assert records(tmp_path, "fid")[-1]["values"] == first["values"]
 
+    def test_neighbors_by_pixels_and_by_features(self, launch, finished, tmp_path, monkeypatch):
+        """The stand-in's features are the pixels, three times: both spaces must tell the same, in units of their own."""
+        monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
+        shown = stand_in_network(monkeypatch)
+        assert launch("prepare", "synthetic:50", "--channels=1", "--resolution=8", f"--out={tmp_path / 'other'}")[0] == 0
+        held_out = f"prepared:{tmp_path / 'other'}"
+        words = f"--workdir={finished}", "--metrics=neighbors,neighbors_features", "--num_images=40"
+        words = *words, "--inception_weights=random", f"--held_out={held_out}", f"--out={tmp_path}"
+        for expected in (1797 + 40 + 40, 40):
+            shown.clear()
+            status, _, err = launch("evaluate", *words)
+            assert (status, err) == (0, "")
+            assert sum(shown) == expected, "reals of both kinds only once"
+        pixels, features = (records(tmp_path, name)[-1] for name in ("neighbors", "neighbors_features"))
+        scale = np.sqrt(8 * 8 * 3)
+        for name in ("fakes", "reals", "held_out"):
+            assert features["values"][name] == pytest.approx(pixels["values"][name] * scale, rel=1e-5)
+        assert features["values"]["ratio"] == pytest.approx(pixels["values"]["ratio"], rel=1e-5)
+        for record in (pixels, features):
+            values = record["values"]
+            assert values["ratio"] == pytest.approx(values["fakes"] / values["held_out"])
+            assert (record["ratio_to"], record["held_out"], record["num_held_out"]) == ("held_out", held_out, 40)
+        assert features["weights"] == "random"
+        pictures = [(tmp_path / f"{name}000001.png").read_bytes() for name in ("neighbors", "neighbors_features")]
+        assert pictures[0] == pictures[1]
+
+    def test_held_out_images_that_do_not_fit(self, launch, finished, tmp_path, monkeypatch):
+        monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
+        for name, channels, side, count in (("small", 1, 4, 20), ("few", 1, 8, 15)):
+            words = f"--channels={channels}", f"--resolution={side}", f"--out={tmp_path / name}"
+            assert launch("prepare", f"synthetic:{count}", *words)[0] == 0
+        for source, expected in (
+            (
+                "synthetic:40",
+                "has 3 colour channels and the reals, digits, have 1; convert it by launch.py prepare --channels=1",
+            ),
+            (f"prepared:{tmp_path / 'small'}", "data.resolution = 8: "),
+            (f"prepared:{tmp_path / 'few'}", "has 15 images; 16 or more are needed"),
+            ("digits", "these are the reals themselves; name images that were not trained on"),
+            ("folder:nowhere", ""),
+            ("", ""),
+        ):
+            status, _, err = launch("evaluate", f"--workdir={finished}", "--metrics=neighbors", f"--held_out={source}")
+            assert status == 2
+            assert err.startswith(f"error: --held_out={source}: {expected}")
+            assert err.count("\n") == 1, err
+
     def test_refusals(self, launch, finished, tmp_path):
         for words, expected in (
             (("--metrics=swd",), "swd needs images of 16x16 or more, not 8x8; swd_small is the form for smaller ones"),
@@ -358,6 +406,11 @@ class TestEvaluate:
             ),
             (("--seed=4294967296",), "--seed=4294967296"),
             (("--seed=-1",), "--seed=-1"),
+            (("--metrics=neighbors_features",), "this metric needs the Inception weights, which are not part of this program"),
+            (
+                ("--metrics=swd_small,fid", "--held_out=photos"),
+                "--held_out=photos: is of no use to --metrics=swd_small,fid; add neighbors or neighbors_features, or leave",
+            ),
             (("--checkpoint=best",), "--checkpoint=best: no checkpoint was measured while the run trained"),
             (("--checkpoint=7",), "--checkpoint=7: there is none at that kimg; there are: latest, best, 1.008, 1.92"),
             (("--resolution=8",), "--resolution=8: goes with --images"),

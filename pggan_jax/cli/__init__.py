@@ -29,6 +29,7 @@ COMMANDS = {
     "show": "one picture of a collection, with labels",
     "extract": "write the images of a collection as PNG files",
     "compare": "compare two collections position by position",
+    "convert_inception": "turn a file with the weights of the Inception network into an .npz, which loads fastest",
     "settings": "list every setting that --set takes, with its default and limits",
 }
 _EXIT_INTERRUPTED = 130

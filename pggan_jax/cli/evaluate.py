@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pggan_jax.data.loader import Loader
     from pggan_jax.data.sources import Source
     from pggan_jax.evaluation.evaluator import Evaluator, Result
-    from pggan_jax.evaluation.image_sets import RealPool
     from pggan_jax.training.trained import Trained
 
 _WIDTH = max(map(len, METRIC_KINDS))
@@ -51,6 +50,13 @@ flags.DEFINE_enum("network", "ema", ["ema", "raw"], "the generator's moving aver
 flags.DEFINE_string(
     "data", None, "reals to compare with, written as data.source (default: those of the run)", flag_values=FLAGS
 )
+flags.DEFINE_string(
+    "held_out",
+    None,
+    "reals that were not trained on, written as data.source, such as tfds:mnist:test or folder:DIR: neighbors and "
+    "neighbors_features give the ratio to their distance from the training images instead of that of these among themselves",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string("images", None, "judge the images in this folder instead of a run; needs --data", flag_values=FLAGS)
 flags.DEFINE_integer(
     "resolution", 0, "with --images: side at which both are compared (default: that of the images)", flag_values=FLAGS
@@ -76,6 +82,7 @@ def run(values: flags.FlagValues) -> None:
     """Print a table per checkpoint."""
     if not values["metrics"].value:
         raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
+    _refuse_idle_held_out(values["held_out"].value, values["metrics"].value)
     if values["images"].value is not None:
         _evaluate_images(values)
     elif values["resolution"].value:
@@ -90,21 +97,21 @@ def _evaluate_run(values: flags.FlagValues) -> None:
     workdir = existing_run(values["workdir"].value)
     out = workdir if values["out"].value is None else _writable(values["out"].value)
     from pggan_jax.data.dataset import open_loader
-    from pggan_jax.evaluation.image_sets import RealPool, generated
+    from pggan_jax.evaluation.image_sets import generated
     from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_checkpoint
 
     config, checkpoints = open_checkpoints(workdir)
     chosen = choose_checkpoints(values["checkpoint"].value, checkpoints)
     data = _data_config(values, config.data)
     loader = open_loader(data, seed=config.run.seed, tell=print)
+    held_out = _open_held_out(values["held_out"].value, data, loader.channels)
     evaluators: dict[int, Evaluator] = {}
     for images_seen in chosen:
         trained = read_checkpoint(config, checkpoints, images_seen)
         _check_fits(trained, loader, data)
         resolution = trained.position.resolution
         if resolution not in evaluators:
-            pool = RealPool(loader, resolution, values["seed"].value, mirror=data.mirror)
-            evaluators[resolution] = _evaluator(values, pool, data.source)
+            evaluators[resolution] = _evaluator(values, data, loader, held_out, resolution)
         evaluator = evaluators[resolution]
         is_average = values["network"].value == "ema"
         fakes = generated(
@@ -147,24 +154,36 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
     if fakes.warning:
         print(f"{images}: {fakes.warning}")
-    reals = open_loader(DataConfig(source, resolution, channels=fakes.channels), seed=0, tell=print)
-    evaluator = _evaluator(values, RealPool(reals, resolution, values["seed"].value), source)
+    data = DataConfig(source, resolution, channels=fakes.channels)
+    reals = open_loader(data, seed=0, tell=print)
+    held_out = _open_held_out(values["held_out"].value, data, reals.channels)
+    evaluator = _evaluator(values, data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
     fake_set = RealPool(fakes, resolution, values["seed"].value).draw(0, min(len(fakes), evaluator.most_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
     _tell(evaluator(fake_set), out, where, name="images")
 
 
-def _evaluator(values: flags.FlagValues, pool: RealPool, source: str) -> Evaluator:
+def _evaluator(
+    values: flags.FlagValues, data: DataConfig, loader: Loader, held_out: tuple[str, Loader] | None, resolution: int
+) -> Evaluator:
     from pggan_jax.evaluation.evaluator import Evaluator
+    from pggan_jax.evaluation.image_sets import RealPool
     from pggan_jax.evaluation.metrics import Tools
 
-    tools = Tools(pool, source, inception_weights=values["inception_weights"].value, resize=values["resize"].value)
+    seed = values["seed"].value
+    tools = Tools(
+        RealPool(loader, resolution, seed, mirror=data.mirror),
+        data.source,
+        inception_weights=values["inception_weights"].value,
+        resize=values["resize"].value,
+        held_out=held_out and RealPool(held_out[1], resolution, seed, mirror=data.mirror, name=held_out[0]),
+    )
     return Evaluator(
         values["metrics"].value,
         tools,
         num_images=values["num_images"].value,
-        seed=values["seed"].value,
+        seed=seed,
         with_floor=values["floor"].value,
     )
 
@@ -174,6 +193,41 @@ def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig
 
     source = values["data"].value
     return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
+
+
+def _refuse_idle_held_out(source: str | None, metrics: list[str]) -> None:
+    takers = [name for name, kind in METRIC_KINDS.items() if kind.takes_held_out]
+    # What is no metric at all has a message of its own.
+    if source is not None and set(metrics) <= METRIC_KINDS.keys() - set(takers):
+        raise UserError(
+            f"--held_out={source}: is of no use to --metrics={','.join(metrics)}; add {' or '.join(takers)}, or leave it out"
+        )
+
+
+def _open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[str, Loader] | None:
+    """Reals that were not trained on, by their source: prepared as `data` has the others, all of them, without classes."""
+    if source is None:
+        return None
+    from dataclasses import replace
+
+    from pggan_jax.data.dataset import open_loader
+    from pggan_jax.evaluation.evaluator import FEWEST_IMAGES
+
+    if source == data.source:
+        raise UserError(f"--held_out={source}: these are the reals themselves; name images that were not trained on")
+    wanted = replace(data, source=source, labels=False, max_images=0, shuffle_seed=-1)
+    try:
+        loader = open_loader(wanted, seed=0, tell=print)
+    except UserError as error:
+        raise UserError(f"--held_out={source}: {error}") from None
+    if loader.channels != channels:
+        raise UserError(
+            f"--held_out={source}: has {loader.channels} colour channels and the reals, {data.source}, have {channels}; "
+            f"convert it by launch.py prepare --channels={channels}, and give --held_out=prepared:DIR"
+        )
+    if len(loader) < FEWEST_IMAGES:
+        raise UserError(f"--held_out={source}: has {len(loader)} images; {FEWEST_IMAGES} or more are needed")
+    return source, loader
 
 
 def _check_fits(trained: Trained, loader: Loader, data: DataConfig) -> None:

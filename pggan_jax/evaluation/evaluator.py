@@ -109,6 +109,11 @@ class Evaluator:
         kind = METRIC_KINDS[name]
         return self.real_count(name) if kind.needs_equal_counts else _even(name, self._num_images or kind.usual_images)
 
+    def held_out_count(self, name: str) -> int:
+        """Held-out reals that a metric is given: as many as fakes, where there are so many."""
+        there = len(self._tools.held_out) if self._tools.held_out and METRIC_KINDS[name].takes_held_out else 0
+        return min(self.fake_count(name), there)
+
     @property
     def most_fakes(self) -> int:
         """Images that `__call__` wants."""
@@ -127,6 +132,8 @@ class Evaluator:
         if not self._reals:
             reals = self._pool.draw(0, max(map(self.real_count, self._names)))
             self._reals = self._gather(reals, self._count_all(self.real_count), _REALS, are_reals=True)
+            for name, held_out in self._gather_held_out().items():
+                self._reals[name] = {**self._reals[name], "held_out": held_out}
             if self._with_floor:
                 self._floors = self._measure_floors()
         for name in self._names:
@@ -151,7 +158,26 @@ class Evaluator:
         floor, floor_count = self._floors.get(name, (None, 0))
         label = name if fake_count == kind.usual_images else f"{name}{_short(fake_count)}"
         details = {**self._tools.describe(metric.gathers), "seed": self._seed, "mirror": self._pool.mirror}
+        details |= self._describe_held_out(name)
         return Result(name, label, measured, floor, self.real_count(name), fake_count, floor_count, details)
+
+    def _describe_held_out(self, name: str) -> dict[str, Any]:
+        """What a ratio is of: ratios to different reals do not compare."""
+        if not METRIC_KINDS[name].takes_held_out:
+            return {}
+        if self._tools.held_out is None:
+            return {"ratio_to": "leave_one_out"}
+        return {
+            "ratio_to": "held_out",
+            "held_out": self._tools.held_out.name,
+            "num_held_out": self.held_out_count(name),
+        }
+
+    def _gather_held_out(self) -> dict[str, Gathered]:
+        counts = {name: count for name, count in self._count_all(self.held_out_count).items() if count}
+        if not counts:
+            return {}
+        return self._gather(self._tools.held_out.draw(0, max(counts.values())), counts, _REALS, are_reals=True)
 
     def _measure_floors(self) -> dict[str, tuple[Measured, int]]:
         """Two disjoint draws, of the full number where there are enough reals, else of half of them."""
@@ -172,13 +198,8 @@ class Evaluator:
         }
 
     def _gather(self, images: ImageSet, counts: Mapping[str, int], side: int, *, are_reals: bool) -> dict[str, Gathered]:
-        """Read `images` once; by metric, what its collectors have gathered of its first so many. Sides draw independently."""
-        seed = 2 * self._seed + side
-        collectors: dict[tuple[str, int], Collector] = {}
-        for name, count in counts.items():
-            for kind in METRICS[name].gathers:
-                if (kind, count) not in collectors:
-                    collectors[kind, count] = self._tools.collector(kind, images, count, seed, are_reals=are_reals)
+        """Read `images` once; by metric, what its collectors have gathered of its first so many."""
+        collectors = self._collectors(images, counts, side, are_reals=are_reals)
         until = max(counts.values())
         size = max(1, min(256, _BATCH_PIXELS // images.resolution**2))
         hidden = None if self._tools.show_progress else True
@@ -193,6 +214,21 @@ class Evaluator:
             name: {"classes": images.classes[:count], **{kind: finished[kind, count] for kind in METRICS[name].gathers}}
             for name, count in counts.items()
         }
+
+    def _collectors(
+        self, images: ImageSet, counts: Mapping[str, int], side: int, *, are_reals: bool
+    ) -> dict[tuple[str, int], Collector]:
+        """By kind and number of images: metrics that need the same share one. Sides draw independently."""
+        collectors: dict[tuple[str, int], Collector] = {}
+        for kind, count in sorted({(kind, count) for name, count in counts.items() for kind in METRICS[name].gathers}):
+            if kind == "features":
+                keeps = frozenset().union(*(METRICS[name].keeps for name, own in counts.items() if own == count))
+                collectors[kind, count] = self._tools.feature_collector(
+                    images, count, keeps=keeps, are_reals=are_reals, has_jackknife=side == _FAKES
+                )
+            else:
+                collectors[kind, count] = self._tools.collector(kind, images, count, 2 * self._seed + side)
+        return collectors
 
 
 def _check_count(name: str, count: int) -> None:

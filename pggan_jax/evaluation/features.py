@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Set
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.checks import as_rgb, check_side
-from pggan_jax.evaluation.inception import CLASSES, FEATURES, Inception
+from pggan_jax.evaluation.inception import Inception
 from pggan_jax.evaluation.inception_resize import MODES, resize_for_inception
 from pggan_jax.evaluation.inception_weights import InceptionWeights
+from pggan_jax.evaluation.moments import KEPT, PARTS, MomentCollector, Summary
 
 _IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network made of a set of images; None for what was not asked for.
+
+    Attributes:
+        features: float32 `[count, 2048]`.
+        scores: unbiased class scores, float32 `[count, 1008]`.
+        summary: what the Frechet distance needs, in memory that does not grow with the number of images.
+    """
+
+    features: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    summary: Summary | None = None
 
 
 class FeatureExtractor:
@@ -54,55 +72,104 @@ class FeatureExtractor:
         Raises:
             UserError: images of another type or shape.
         """
-        collector = FeatureCollector(self, images.shape[1], len(images))
+        collector = FeatureCollector(self, images.shape[1], len(images), keeps={"features", "scores"})
         collector.add(images, 0)
-        return collector.finish()
+        seen = collector.finish()
+        return seen.features, seen.scores
+
+
+def feature_mean(weights: InceptionWeights) -> float:
+    """Mean of the features of one fixed image, by which two users see whether they have the same network."""
+    features, _ = FeatureExtractor(weights, batch_size=1)(fixed_image())
+    return float(features.mean(dtype=np.float64))
+
+
+def fixed_image() -> np.ndarray:
+    """uint8 `[1, 64, 64, 3]`, in whole numbers, so that it is the same on every machine."""
+    y, x, colour = np.ogrid[:64, :64, :3]
+    return ((x * x // (4 + colour) + y * (3 + 2 * colour) + x * y // 8) % 256).astype(np.uint8)[None]
 
 
 class FeatureCollector:
-    """Collects the features of one set of images.
+    """Shows a set of images to the network and keeps what is asked for.
 
     Args:
-        extractor: computes them.
+        extractor: the network.
         resolution: side of the images.
-        count: how many will come.
+        count: how many will come, in order.
+        keeps: what is asked for, by the names that it has in `Seen`.
+        parts: of the summary, see `MomentCollector`.
+        kept: images whose features are kept for the summary, see there.
     """
 
-    def __init__(self, extractor: FeatureExtractor, resolution: int, count: int):
-        self._extractor, self._resolution = extractor, resolution
-        self._features = np.empty((count, FEATURES), np.float32)
-        self._scores = np.empty((count, CLASSES), np.float32)
-        self._in_flight: deque[tuple[slice, tuple[jax.Array, jax.Array]]] = deque()
-        self._seen = np.zeros(count, bool)
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        resolution: int,
+        count: int,
+        *,
+        keeps: Set[str],
+        parts: int = PARTS,
+        kept: int = KEPT,
+    ):
+        self._extractor, self._resolution, self._count = extractor, resolution, count
+        # A summary of few images is their features: no need to keep these twice.
+        self._shares = keeps >= {"features", "summary"} and count <= kept
+        self._features = _Rows(count) if "features" in keeps else None
+        self._scores = _Rows(count) if "scores" in keeps else None
+        self._summary = MomentCollector(count, parts=parts, kept=kept) if "summary" in keeps and not self._shares else None
+        self._in_flight: deque[tuple[int, int, tuple[jax.Array, jax.Array]]] = deque()
+        self._started = 0
 
     def add(self, images: np.ndarray, first: int) -> None:
         """Take uint8 images `[batch, side, side, 1 or 3]` with the numbers first, first+1 ... and begin with them.
 
         Raises:
             UserError: images of another type or side.
+            ValueError: they do not come in order.
         """
+        if first != self._started:
+            raise ValueError(f"image {first} came when image {self._started} should")
         images, size = as_rgb(images), self._extractor.batch_size
         check_side(images, self._resolution)
         for start in range(0, len(images), size):
             part = images[start : start + size]
-            numbers = slice(first + start, first + start + len(part))
-            self._in_flight.append((numbers, self._extractor.start(part)))
-            self._seen[numbers] = True
+            self._in_flight.append((self._started, len(part), self._extractor.start(part)))
+            self._started += len(part)
             self._read(leave=_IN_FLIGHT)
 
     def _read(self, *, leave: int) -> None:
         while len(self._in_flight) > leave:
-            numbers, (features, scores) = self._in_flight.popleft()
-            count = numbers.stop - numbers.start
-            self._features[numbers], self._scores[numbers] = np.asarray(features)[:count], np.asarray(scores)[:count]
+            first, count, (features, scores) = self._in_flight.popleft()
+            for keeper, output in ((self._features, features), (self._scores, scores), (self._summary, features)):
+                if keeper is not None:
+                    keeper.add(np.asarray(output)[:count], first)
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Features `[count, 2048]` and unbiased class scores `[count, 1008]`, float32.
+    def finish(self) -> Seen:
+        """What was to be kept, once all images have come.
 
         Raises:
             UserError: images are missing.
         """
         self._read(leave=0)
-        if not self._seen.all():
-            raise UserError(f"features were promised {len(self._seen):,} images and were given {self._seen.sum():,}")
-        return self._features, self._scores
+        if self._started != self._count:
+            raise UserError(f"features were promised {self._count:,} images and were given {self._started:,}")
+        features, scores, summary = (
+            None if keeper is None else keeper.finish() for keeper in (self._features, self._scores, self._summary)
+        )
+        return Seen(features, scores, Summary.of(features) if self._shares else summary)
+
+
+class _Rows:
+    """Keeps every row."""
+
+    def __init__(self, count: int):
+        self._count, self._rows = count, np.empty((0, 0))
+
+    def add(self, rows: np.ndarray, first: int) -> None:
+        if first == 0:
+            self._rows = np.empty((self._count, rows.shape[1]), np.float32)
+        self._rows[first : first + len(rows)] = rows
+
+    def finish(self) -> np.ndarray:
+        return self._rows

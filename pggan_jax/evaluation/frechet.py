@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
-
 import numpy as np
 
 from pggan_jax.evaluation.measured import Measured
-
-_PARTS = 10
-
-
-class Moments(NamedTuple):
-    """Mean float64 `[size]` and covariance float64 `[size, size]` of features, the latter divided by count - 1."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    @classmethod
-    def of(cls, features: np.ndarray) -> Moments:
-        """Of features `[count, size]`, at least two."""
-        features = features.astype(np.float64)
-        return cls(features.mean(axis=0), np.cov(features, rowvar=False))
+from pggan_jax.evaluation.moments import PARTS, Moments, Summary, joined
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
@@ -47,20 +29,6 @@ def _by_features(first: np.ndarray, second: np.ndarray) -> float:
     return _not_negative(shift @ shift + sum(traces) - 2 * overlap, sum(traces))
 
 
-def distance_from(reals: np.ndarray, *, most: int) -> Callable[[np.ndarray], float]:
-    """The Frechet distance of features `[count, size]` from `reals`, of which everything is done once.
-
-    Args:
-        reals: features `[count, size]`, at least two.
-        most: how many the others will be at most.
-    """
-    if max(len(reals), most) < reals.shape[1]:
-        return partial(_by_features, reals)
-    moments = Moments.of(reals)
-    root = _root(moments.covariance)
-    return lambda features: _by_moments(moments, root, Moments.of(features))
-
-
 def _not_negative(distance: float, scale: float) -> float:
     """Rounding may leave a little less than 0; much less would be a mistake."""
     if distance < -1e-3 * scale:
@@ -75,12 +43,31 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return vectors[:, kept] * np.sqrt(values[kept])
 
 
-def fid(reals: np.ndarray, fakes: np.ndarray) -> Measured:
-    """Of features; the uncertainty is a jackknife over ten parts of the fakes."""
-    distance, notes = distance_from(reals, most=len(fakes)), ()
-    if min(len(reals), len(fakes)) < reals.shape[1]:
-        notes = (f"with fewer images than the {reals.shape[1]} features the value is strongly biased upwards",)
-    parts = np.arange(len(fakes)) % _PARTS
-    without = [distance(fakes[parts != part]) for part in range(_PARTS)]
-    error = np.sqrt((_PARTS - 1) * np.var(without))
-    return Measured({"fid": distance(fakes)}, {"fid": float(error)}, notes)
+def fid(reals: Summary, fakes: Summary, *, with_uncertainty: bool = True) -> Measured:
+    """Of features; the uncertainty is a jackknife over ten parts of the fakes, each about as much work as the value."""
+    notes = ()
+    if min(reals.count, fakes.count) < reals.size:
+        notes = (f"with fewer images than the {reals.size} features the value is strongly biased upwards",)
+    left_out = range(PARTS if with_uncertainty else 0)
+    is_small = max(reals.count, fakes.count) < reals.size
+    if is_small and reals.features is not None and fakes.features is not None:
+        distance, without = _jackknife_by_features(reals.features, fakes.features, left_out)
+    else:
+        distance, without = _jackknife_by_moments(reals.whole(), fakes.split(), left_out)
+    uncertainty = {"fid": float(np.sqrt((len(without) - 1) * np.var(without)))} if without else {}
+    return Measured({"fid": distance}, uncertainty, notes)
+
+
+def _jackknife_by_features(reals: np.ndarray, fakes: np.ndarray, left_out: range) -> tuple[float, list[float]]:
+    """The distance of all fakes, and those of all without each of some parts."""
+    part = np.arange(len(fakes)) % PARTS
+    return _by_features(reals, fakes), [_by_features(reals, fakes[part != one]) for one in left_out]
+
+
+def _jackknife_by_moments(reals: Moments, parts: list[Moments], left_out: range) -> tuple[float, list[float]]:
+    root = _root(reals.covariance)
+
+    def distance(some: list[Moments]) -> float:
+        return _by_moments(reals, root, joined(some))
+
+    return distance(parts), [distance(parts[:one] + parts[one + 1 :]) for one in left_out]

@@ -54,12 +54,14 @@ class RealPool:
         resolution: the level.
         seed: of order and flips.
         mirror: flip each with probability 1/2, as training did.
+        name: what they are, for messages and records.
     """
 
     loader: Loader
     resolution: int
     seed: int
     mirror: bool = False
+    name: str = "reals"
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -77,7 +79,7 @@ class RealPool:
 
         table = self.loader.class_table()
         classes = table[rows] if len(table) == len(self.loader) else np.zeros(count, np.int32)
-        return ImageSet("reals", count, self.resolution, classes, read)
+        return ImageSet(self.name, count, self.resolution, classes, read)
 
 
 def generated(

@@ -18,10 +18,11 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, first_line
 from pggan_jax.evaluation.graphdef_reader import read_constants
 from pggan_jax.evaluation.inception import SIDE, Inception
 from pggan_jax.evaluation.torch_reader import read_state_dict
+from pggan_jax.files import atomic_file
 
 VARIABLE = "PGGAN_INCEPTION_WEIGHTS"
 RANDOM = "random"
@@ -30,7 +31,7 @@ _SOURCE = "__source__"
 _SHOWN = 3
 _FILES = (
     "pt_inception-2015-12-05-6726825d.pth (from pytorch-fid), weights-inception-2015-12-05-6726825d.pth (from torch-fidelity), "
-    "classify_image_graph_def.pb (the frozen TensorFlow graph), or an .npz made from one of them"
+    "classify_image_graph_def.pb (the frozen TensorFlow graph), or an .npz that convert_inception has made from one of them"
 )
 _LEAVES = {
     "conv.weight": ("params", "conv", "kernel"),
@@ -56,12 +57,12 @@ class InceptionWeights:
     warning: str = ""
 
 
-def find_weights(path: str | None, *, option: str = "--inception_weights") -> InceptionWeights:
+def find_weights(path: str | None, *, named_by: str = "--inception_weights=") -> InceptionWeights:
     """The weights that the user has named by path, or by the environment variable PGGAN_INCEPTION_WEIGHTS.
 
     Args:
         path: a file, "random" for seeded random weights, or None.
-        option: by which the user names it, for messages.
+        named_by: how the user names it, for messages.
 
     Raises:
         UserError: none is named, or the file cannot be used.
@@ -70,29 +71,39 @@ def find_weights(path: str | None, *, option: str = "--inception_weights") -> In
     if not path:
         raise UserError(
             f"this metric needs the Inception weights, which are not part of this program: get {_FILES}, and give it by "
-            f"{option}=PATH or the environment variable {VARIABLE}; see docs/metrics.md"
+            f"{named_by}PATH or the environment variable {VARIABLE}; see docs/metrics.md"
         )
     if path == RANDOM:
         return InceptionWeights(to_variables(random_weights(0)), RANDOM)
-    return load_weights(Path(path).expanduser(), option=option)
+    return load_weights(Path(path).expanduser(), named_by=named_by)
 
 
-def load_weights(path: Path, *, option: str = "--inception_weights") -> InceptionWeights:
-    """Read a file of any kind that is known; `option` names it in messages.
+def load_weights(path: Path, *, named_by: str = "--inception_weights=") -> InceptionWeights:
+    """Read a file of any kind that is known.
+
+    Args:
+        path: the file.
+        named_by: how the user has named it, for messages.
 
     Raises:
         UserError: it cannot be read, is of another kind, or belongs to another network.
     """
+    tensors, source, warning = _load(path, named_by)
+    return InceptionWeights(to_variables(tensors), source, warning)
+
+
+def _load(path: Path, named_by: str) -> tuple[dict[str, np.ndarray], str, str]:
+    """Tensors by state_dict names, the digest of the file they were first read from, and what a user should know of it."""
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         tensors, source = _read(path)
     except OSError as error:
-        raise UserError(f"{option}={path}: cannot be read ({error.strerror}); give {_FILES}") from None
+        raise UserError(f"{named_by}{path}: cannot be read ({error.strerror or error}); give {_FILES}") from None
     _check(path, tensors)
     warning = ""
     if path.suffix == ".pth" and not digest.startswith(_KNOWN_TAG):
         warning = f"{path} has the sha256 {digest[:8]}..., that of the published file begins with {_KNOWN_TAG}"
-    return InceptionWeights(to_variables(tensors), source or digest, warning)
+    return tensors, source or digest, warning
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
@@ -100,14 +111,23 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
     if path.suffix in (".pkl", ".pickle"):
         raise UserError(f"{path}: a pickle can run any code and is never loaded; give {_FILES}")
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            tensors = dict(archive)
+        tensors = _read_npz(path)
         return tensors, str(tensors.pop(_SOURCE, ""))
     if path.suffix == ".pb":
         constants = read_constants(path)
         return dict(_from_graph(constants)), ""
     tensors = read_state_dict(path)
     return {name: array for name, array in tensors.items() if not name.endswith("num_batches_tracked")}, ""
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except OSError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: is not an .npz of tensors ({first_line(error)}); give {_FILES}") from None
 
 
 def _check(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -192,20 +212,25 @@ def random_weights(seed: int) -> dict[str, np.ndarray]:
     return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
 
 
-def write_npz(weights: Path, out: Path) -> str:
-    """Turn a weight file of any known kind into an .npz, which loads fastest; the digest of its source.
+def write_npz(path: Path, out: Path, *, named_by: str = "") -> InceptionWeights:
+    """Turn a weight file of any known kind into an .npz, which loads fastest; the weights, which are now known.
+
+    Args:
+        path: the file.
+        out: the .npz; what is there is replaced once all is written.
+        named_by: as in `load_weights`.
 
     Raises:
         UserError: as `load_weights`, or `out` cannot be written.
     """
-    digest = load_weights(weights).source
-    tensors, _ = _read(weights)
+    tensors, source, warning = _load(path, named_by)
+    tensors = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
     try:
-        with out.open("wb") as file:
-            np.savez(file, **tensors, **{_SOURCE: np.array(digest)})
+        with atomic_file(out) as file:
+            np.savez(file, **tensors, **{_SOURCE: np.array(source)})
     except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
-    return digest
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from None
+    return InceptionWeights(to_variables(tensors), source, warning)
 
 
 def _from_graph(constants: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -12,9 +12,10 @@ import numpy as np
 from pggan_jax.config import DataConfig
 from pggan_jax.data.dataset import cache_folder, open_loader
 from pggan_jax.errors import UserError
+from pggan_jax.evaluation import moments
 from pggan_jax.evaluation.classifier import Classifier, train_classifier
 from pggan_jax.evaluation.feature_cache import CachedFeatures
-from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor
+from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor, Seen
 from pggan_jax.evaluation.frechet import fid
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool
 from pggan_jax.evaluation.inception_score import inception_score
@@ -24,13 +25,16 @@ from pggan_jax.evaluation.manifold import precision_recall
 from pggan_jax.evaluation.measured import Measured
 from pggan_jax.evaluation.modes import class_shares, read_stacked, stacked_modes
 from pggan_jax.evaluation.ms_ssim import SimilarityCollector, ms_ssim
-from pggan_jax.evaluation.neighbors import SHOWN, Compared, as_rows, neighbors
+from pggan_jax.evaluation.neighbors import SHOWN, Training, as_rows, neighbors
 from pggan_jax.evaluation.pixels import box_shrunk
 from pggan_jax.evaluation.swd import PatchCollector, swd
 from pggan_jax.evaluation.train_test import gan_train_test
 
 Gathered = Mapping[str, Any]
-"""Of one set of images: by the kinds in `Metric.gathers`, and `classes`, int32."""
+"""Of one set of images: by the kinds in `Metric.gathers`, and `classes`, int32.
+
+Reals have `held_out`, too, for metrics that take it: the same of reals that were not trained on, if there are any.
+"""
 
 
 class Collector(Protocol):
@@ -48,23 +52,21 @@ class RowCollector:
 
     Args:
         function: uint8 images to an array with as many rows.
-        shown: keep so many of the first images as they are, too.
+        most: take only so many of the first images; 0 takes all.
     """
 
-    def __init__(self, function: Callable[[np.ndarray], np.ndarray], *, shown: int = 0):
-        self._function, self._shown = function, shown
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray], *, most: int = 0):
+        self._function, self._most = function, most
         self._rows: list[np.ndarray] = []
-        self._images: list[np.ndarray] = []
 
     def add(self, images: np.ndarray, first: int) -> None:
         """Take uint8 images; they must come in order."""
-        self._rows.append(self._function(images))
-        self._images.extend(images[: max(0, self._shown - first)].copy())
+        if not self._most or first < self._most:
+            self._rows.append(self._function(images[: self._most - first] if self._most else images))
 
-    def finish(self) -> np.ndarray | Compared:
-        """All rows; with the first images beside them if some are to be shown."""
-        rows = np.concatenate(self._rows)
-        return Compared(rows, np.stack(self._images)) if self._shown else rows
+    def finish(self) -> np.ndarray:
+        """All rows."""
+        return np.concatenate(self._rows)
 
 
 def _planes(images: np.ndarray) -> np.ndarray:
@@ -81,6 +83,7 @@ class Tools:
         source: where they come from, as in `data.source`.
         inception_weights: file, "random", or None for the environment variable.
         resize: how images are brought to the size that the Inception network takes.
+        held_out: reals that were not trained on, if there are any.
         show_progress: a bar for whatever takes long.
         with_uncertainty: where it costs much, too; otherwise only what metrics are known by need be right.
         extractor: the Inception network, if there is one already.
@@ -93,14 +96,15 @@ class Tools:
         *,
         inception_weights: str | None = None,
         resize: str = "tf1",
+        held_out: RealPool | None = None,
         show_progress: bool = True,
         with_uncertainty: bool = True,
         extractor: FeatureExtractor | None = None,
     ):
-        self.pool, self.show_progress = pool, show_progress
+        self.pool, self.held_out, self.show_progress = pool, held_out, show_progress
         self._source, self._weights, self._resize = source, inception_weights, resize
         self._extractor = extractor
-        self._classifier: Classifier | None = None
+        self._kept: dict[str, Any] = {}
         self.with_uncertainty, self.kernel_distance = with_uncertainty, KernelDistance(with_uncertainty=with_uncertainty)
 
     @cached_property
@@ -128,17 +132,38 @@ class Tools:
         rows = np.arange(len(loader))
         return train_classifier(box_shrunk(loader.images(side, rows)), loader.class_table(), self.pool.seed)
 
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is learned of the reals, kept for the next set of fakes."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
     def classifier(self, reals: Gathered, seed: int) -> Classifier:
         """A classifier that has learned from the reals."""
-        if self._classifier is None:
-            self._classifier = train_classifier(reals["pixels"], reals["classes"], seed)
-        return self._classifier
+        return self.once("classifier", lambda: train_classifier(reals["pixels"], reals["classes"], seed))
 
-    def collector(self, kind: str, images: ImageSet, count: int, seed: int, *, are_reals: bool) -> Collector:
-        """A new one of some kind for the first `count` of some images."""
-        if kind == "features" and are_reals:
-            return CachedFeatures(self.extractor, images, count, cache_folder().with_name("features"))
+    def collector(self, kind: str, images: ImageSet, count: int, seed: int) -> Collector:
+        """A new one of some kind but features for the first `count` of some images."""
         return _COLLECTORS[kind](self, images.resolution, count, seed)
+
+    def feature_collector(
+        self, images: ImageSet, count: int, *, keeps: Set[str], are_reals: bool, has_jackknife: bool
+    ) -> CachedFeatures | FeatureCollector:
+        """A new one of features for the first `count` of some images.
+
+        Args:
+            images: they.
+            count: how many of them.
+            keeps: what all metrics keep of them, see `Metric`.
+            are_reals: they will be seen again.
+            has_jackknife: their parts will be left out in turn, which takes the moments of each.
+        """
+        shared = {"parts": moments.PARTS if has_jackknife else 1, "kept": moments.KEPT}
+        if are_reals:
+            # Class scores are asked of fakes alone.
+            keeps = keeps - {"scores"}
+            return CachedFeatures(self.extractor, images, count, cache_folder().with_name("features"), keeps=keeps, **shared)
+        return FeatureCollector(self.extractor, images.resolution, count, keeps=keeps, **shared)
 
     def read_training(self, number: int) -> np.ndarray:
         """One of the reals, by its place in the pool's order."""
@@ -166,10 +191,10 @@ _COLLECTORS: dict[str, Callable[[Tools, int, int, int], Collector]] = {
         resolution, count, seed, patch=3, coarsest=min(resolution, 8)
     ),
     "pairs": lambda tools, resolution, count, seed: SimilarityCollector(resolution, count),
-    "features": lambda tools, resolution, count, seed: FeatureCollector(tools.extractor, resolution, count),
     "pixels": lambda tools, resolution, count, seed: RowCollector(box_shrunk),
     "planes": lambda tools, resolution, count, seed: RowCollector(_planes),
-    "compared": lambda tools, resolution, count, seed: RowCollector(as_rows, shown=SHOWN),
+    "compared": lambda tools, resolution, count, seed: RowCollector(as_rows),
+    "shown": lambda tools, resolution, count, seed: RowCollector(np.copy, most=SHOWN),
 }
 
 
@@ -180,28 +205,51 @@ class Metric:
     Attributes:
         gathers: kinds of collectors it needs of each set.
         compare: reals, fakes, tools and seed to numbers.
+        keeps: what of the kind "features" it needs, by the names in `features.Seen`.
     """
 
     gathers: tuple[str, ...]
     compare: Callable[[Gathered, Gathered, Tools, int], Measured]
+    keeps: frozenset[str] = frozenset()
 
 
 def _swd_of(kind: str) -> Callable[[Gathered, Gathered, Tools, int], Measured]:
     return lambda reals, fakes, tools, seed: swd(reals[kind], fakes[kind], seed, tools.show_progress)
 
 
+def _of_features(keeps: str, compare: Callable[[Seen, Seen, Tools, int], Measured]) -> Metric:
+    return Metric(
+        ("features",),
+        lambda reals, fakes, tools, seed: compare(reals["features"], fakes["features"], tools, seed),
+        frozenset({keeps}),
+    )
+
+
+def _neighbors_by(name: str, kind: str, rows_of: Callable[[Any], np.ndarray]) -> Metric:
+    """Neighbours in the space of what `kind` gathers, from which `rows_of` takes the rows; `name` is the metric's own."""
+
+    def compare(reals: Gathered, fakes: Gathered, tools: Tools, _seed: int) -> Measured:
+        held_out = rows_of(reals["held_out"][kind]) if "held_out" in reals else None
+        training = tools.once(name, lambda: Training(rows_of(reals[kind]), held_out))
+        return neighbors(training, rows_of(fakes[kind]), fakes["shown"], tools.read_training, picture=name)
+
+    return Metric((kind, "shown"), compare, frozenset({"features"}))
+
+
 METRICS = {
     "swd": Metric(("patches",), _swd_of("patches")),
     "swd_small": Metric(("small_patches",), _swd_of("small_patches")),
     "ms_ssim": Metric(("pairs",), lambda reals, fakes, tools, seed: ms_ssim(reals["pairs"], fakes["pairs"])),
-    "fid": Metric(("features",), lambda reals, fakes, tools, seed: fid(reals["features"][0], fakes["features"][0])),
-    "kid": Metric(
-        ("features",),
-        lambda reals, fakes, tools, seed: tools.kernel_distance(reals["features"][0], fakes["features"][0], seed),
+    "fid": _of_features(
+        "summary",
+        lambda reals, fakes, tools, seed: fid(reals.summary, fakes.summary, with_uncertainty=tools.with_uncertainty),
     ),
-    "inception_score": Metric(("features",), lambda reals, fakes, tools, seed: inception_score(fakes["features"][1])),
-    "precision_recall": Metric(
-        ("features",), lambda reals, fakes, tools, seed: precision_recall(reals["features"][0], fakes["features"][0])
+    "kid": _of_features(
+        "features", lambda reals, fakes, tools, seed: tools.kernel_distance(reals.features, fakes.features, seed)
+    ),
+    "inception_score": _of_features("scores", lambda reals, fakes, tools, seed: inception_score(fakes.scores)),
+    "precision_recall": _of_features(
+        "features", lambda reals, fakes, tools, seed: precision_recall(reals.features, fakes.features)
     ),
     "modes": Metric(
         ("planes",),
@@ -222,7 +270,6 @@ METRICS = {
             (reals["pixels"], reals["classes"]), (fakes["pixels"], fakes["classes"]), tools.classifier(reals, seed), seed
         ),
     ),
-    "neighbors": Metric(
-        ("compared",), lambda reals, fakes, tools, seed: neighbors(reals["compared"], fakes["compared"], tools.read_training)
-    ),
+    "neighbors": _neighbors_by("neighbors", "compared", lambda rows: rows),
+    "neighbors_features": _neighbors_by("neighbors_features", "features", lambda gathered: gathered.features),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from pggan_jax.evaluation.classifier import Classifier
@@ -9,7 +11,8 @@ from pggan_jax.evaluation.measured import Measured
 
 STACKED_MODES = 1000
 _SURE = 0.9
-_WEAK = 0.98
+_WEAK = 0.985
+_RESAMPLED = 200
 
 
 def read_stacked(planes: np.ndarray, classifier: Classifier) -> tuple[np.ndarray, np.ndarray]:
@@ -37,24 +40,47 @@ def divergence(counts: np.ndarray, expected: np.ndarray | None = None) -> float:
         return float((p[hit] * (np.log(p[hit]) - np.log(q[hit]))).sum())
 
 
+def _with_errors(
+    describe: Callable[[np.ndarray], Mapping[str, float]], counts: np.ndarray
+) -> tuple[Mapping[str, float], dict[str, float]]:
+    """What is said of a histogram, and the standard error of each number by a bootstrap over the images in it."""
+    draws = np.random.RandomState(0).multinomial(counts.sum(), counts / counts.sum(), _RESAMPLED)
+    resampled = [describe(draw) for draw in draws]
+    values = describe(counts)
+    return values, {name: float(np.std([one[name] for one in resampled])) for name in values}
+
+
 def stacked_modes(fakes: tuple[np.ndarray, np.ndarray], classifier: Classifier) -> Measured:
     """`modes`: how many of the 1,000 combinations appear; `kl`: divergence of their histogram from uniform.
 
-    `sure_modes` counts only images of which every digit is read with a probability of 0.9 or more: noise covers modes, too.
-    `kl_floor` is what a perfect generator scores with so many images.
+    `kl_training` is that from the combinations trained on, whose digits are drawn independently. `sure_modes` counts only
+    images of which every digit is read with a probability of 0.9 or more: noise covers modes, too. `kl_floor` is what a perfect
+    generator scores with so many images.
     """
     modes, certainty = fakes
-    counts = np.bincount(modes, minlength=STACKED_MODES)
+    shares = np.resize(np.append(classifier.shares, np.zeros(10)), 10)
+    training = np.einsum("r,g,b->rgb", shares, shares, shares).ravel()
+    values, errors = _with_errors(
+        lambda counts: {
+            "modes": float(np.count_nonzero(counts)),
+            "kl": divergence(counts),
+            "kl_training": divergence(counts, training),
+        },
+        np.bincount(modes, minlength=STACKED_MODES),
+    )
     sure = np.bincount(modes[certainty >= _SURE], minlength=STACKED_MODES)
     values = {
-        "modes": float(np.count_nonzero(counts)),
-        "kl": divergence(counts),
+        **values,
         "sure_modes": float(np.count_nonzero(sure)),
         "certainty": float(certainty.mean()),
         "kl_floor": (STACKED_MODES - 1) / (2 * len(modes)),
         "classifier_accuracy": classifier.accuracy,
     }
-    return Measured(values, notes=_notes(classifier))
+    return Measured(values, errors | _error_of_mean("certainty", certainty), _notes(classifier))
+
+
+def _error_of_mean(name: str, numbers: np.ndarray) -> dict[str, float]:
+    return {name: float(numbers.std() / np.sqrt(len(numbers)))}
 
 
 def class_shares(fakes: np.ndarray, wanted: np.ndarray, reals: np.ndarray, classifier: Classifier) -> Measured:
@@ -74,18 +100,21 @@ def class_shares(fakes: np.ndarray, wanted: np.ndarray, reals: np.ndarray, class
     read = fakes.argmax(axis=1)
     counts, expected = np.bincount(read, minlength=size), np.bincount(reals, minlength=size)
     there = expected > 0
-    ratios = (counts[there] / counts.sum()) / (expected[there] / expected.sum())
-    as_asked = float(np.mean(read == wanted))
+
+    def describe(counts: np.ndarray) -> dict[str, float]:
+        ratios = (counts[there] / counts.sum()) / (expected[there] / expected.sum())
+        return {"kl": divergence(counts, expected), "smallest": float(ratios.min()), "largest": float(ratios.max())}
+
+    values, errors = _with_errors(describe, counts)
+    certainty, is_as_asked = fakes.max(axis=1), read == wanted
     values = {
-        "kl": divergence(counts, expected),
-        "smallest": float(ratios.min()),
-        "largest": float(ratios.max()),
-        "certainty": float(fakes.max(axis=1).mean()),
-        "as_asked": as_asked,
+        **values,
+        "certainty": float(certainty.mean()),
+        "as_asked": float(is_as_asked.mean()),
         "classifier_accuracy": classifier.accuracy,
     }
-    error = np.sqrt(as_asked * (1 - as_asked) / len(read))
-    return Measured(values, {"as_asked": float(error)}, _notes(classifier))
+    errors |= _error_of_mean("certainty", certainty) | _error_of_mean("as_asked", is_as_asked)
+    return Measured(values, errors, _notes(classifier))
 
 
 def _notes(classifier: Classifier) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
-"""Does the generator copy? The training images nearest to some fakes, and the memorisation ratio (Karras et al., figure 10)."""
+"""Does the generator copy? The training images nearest to some fakes, and the memorisation ratio (Karras et al., figure 10).
+
+Images are rows of numbers here, pixels or features: what is near depends on them alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 
@@ -13,48 +16,104 @@ from pggan_jax.evaluation.pixels import box_shrunk
 from pggan_jax.images import make_grid
 
 SHOWN, NEIGHBORS = 16, 3
-
-
-class Compared(NamedTuple):
-    """One set of images, made ready to be compared.
-
-    Attributes:
-        rows: float32 `[count, numbers]`: the distance of two is the root mean square difference of pixels on 0..255, after
-            large images were shrunk: a shift by a pixel should not count for much.
-        shown: the first few as they are, uint8.
-    """
-
-    rows: np.ndarray
-    shown: np.ndarray
+_ROWS_AT_ONCE = 1024
 
 
 def as_rows(images: np.ndarray) -> np.ndarray:
-    """uint8 `[count, side, side, channels]` as `Compared.rows`."""
+    """Pixels as rows, float32 `[count, numbers]`, of uint8 images `[count, side, side, channels]`.
+
+    The distance of two is the root mean square difference of pixels on 0..255, after large images were shrunk: a shift by a
+    pixel should not count for much.
+    """
     rows = box_shrunk(images) - np.float32(127.5)
     return rows / np.float32(np.sqrt(rows.shape[1]))
 
 
-def neighbors(training: Compared, fakes: Compared, read_training: Callable[[int], np.ndarray]) -> Measured:
-    """How far fakes are from the training images, and how far these are from each other.
+class Training:
+    """What a generator was trained on, and how far reals lie from it, which is measured once for all sets of fakes.
+
+    Args:
+        rows: float32 `[count, numbers]`, one per training image.
+        held_out: the same of reals that were not trained on, if there are any.
+    """
+
+    def __init__(self, rows: np.ndarray, held_out: np.ndarray | None = None):
+        self._rows, self._held_out = rows, held_out
+
+    def nearest(self, rows: np.ndarray, *, are_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest few training images to each of some others.
+
+        Args:
+            rows: of these, float32 `[n, numbers]`.
+            are_own: they are the training images, and none is its own neighbour.
+
+        Returns:
+            Distances, float64 `[n, NEIGHBORS]` in rising order, and their numbers, int64 of the same shape. Where there are
+            fewer training images, fewer.
+        """
+        count = min(NEIGHBORS, len(self._rows) - are_own)
+        _, numbers = nearest(rows, self._rows, count, is_same_set=are_own)
+        # Once more for the few that were found: products of long rows leave a copy at a distance that is not 0.
+        distances = np.empty(numbers.shape)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            distances[part] = np.linalg.norm(rows[part, None] - self._rows[numbers[part]], axis=-1)
+        order = np.argsort(distances, axis=1, kind="stable")
+        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(numbers, order, axis=1)
+
+    @cached_property
+    def of_own(self) -> np.ndarray:
+        """Distance of each training image to the nearest other one, float64 `[count]`."""
+        return self.nearest(self._rows, are_own=True)[0][:, 0]
+
+    @cached_property
+    def of_held_out(self) -> np.ndarray | None:
+        """Distance of each held-out image to the nearest training image, float64; None without held-out images."""
+        return None if self._held_out is None else self.nearest(self._held_out)[0][:, 0]
+
+
+def neighbors(
+    training: Training, fakes: np.ndarray, shown: np.ndarray, read_training: Callable[[int], np.ndarray], *, picture: str
+) -> Measured:
+    """How far fakes are from the training images, against how far reals are (spec 9).
 
     Args:
         training: what the generator was trained on.
-        fakes: what it makes.
+        fakes: rows of what it makes, of the same kind.
+        shown: the first few fakes themselves, uint8 `[few, side, side, channels]`.
         read_training: gives training image number n, uint8 `[side, side, channels]`, for the picture.
+        picture: its name.
 
     Returns:
         `fakes`: mean distance to the nearest training image; `reals`: mean distance of training images to the nearest other
-        one; `ratio`: of the two. Far below 1, fakes are copies.
+        one; `held_out`, if there are such images: that of reals that were not trained on; `ratio`: of fakes to held-out reals,
+        without them to training images. Far below 1, fakes are copies.
     """
-    distances, numbers = nearest(fakes.rows, training.rows, min(NEIGHBORS, len(training.rows)))
-    of_fakes, of_reals = distances[:, 0], nearest(training.rows, training.rows, 1, is_same_set=True)[0][:, 0]
-    ratio = of_fakes.mean() / max(of_reals.mean(), 1e-9)
-    relative = [one.std() / np.sqrt(len(one)) / max(one.mean(), 1e-9) for one in (of_fakes, of_reals)]
+    distances, numbers = training.nearest(fakes)
+    values = {"fakes": distances[:, 0], "reals": training.of_own}
+    if training.of_held_out is not None:
+        values["held_out"] = training.of_held_out
+    ratio, uncertainty = _ratio(values["fakes"], values.get("held_out", values["reals"]))
     return Measured(
-        {"ratio": float(ratio), "fakes": float(of_fakes.mean()), "reals": float(of_reals.mean())},
-        {"ratio": float(ratio * np.hypot(*relative))},
-        pictures={"neighbors": _picture(fakes.shown, numbers[: len(fakes.shown)], read_training)},
+        {"ratio": ratio, **{name: float(one.mean()) for name, one in values.items()}},
+        {"ratio": uncertainty},
+        _notes(training.of_held_out),
+        {picture: _picture(shown, numbers[: len(shown)], read_training)},
     )
+
+
+def _ratio(fakes: np.ndarray, reals: np.ndarray) -> tuple[float, float]:
+    """Of the means, and its standard error. Finite even if all reals are copies."""
+    ratio = fakes.mean() / max(reals.mean(), 1e-9)
+    relative = [one.std() / np.sqrt(len(one)) / max(one.mean(), 1e-9) for one in (fakes, reals)]
+    return float(ratio), float(ratio * np.hypot(*relative))
+
+
+def _notes(of_held_out: np.ndarray | None) -> tuple[str, ...]:
+    copies = 0 if of_held_out is None else int(np.sum(of_held_out == 0))
+    if not copies:
+        return ()
+    return (f"{copies:,} of {len(of_held_out):,} held-out images are training images: the ratio is larger than it should be",)
 
 
 def _picture(fakes: np.ndarray, numbers: np.ndarray, read_training: Callable[[int], np.ndarray]) -> np.ndarray:

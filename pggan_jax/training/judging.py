@@ -104,7 +104,7 @@ class Judge:
         config, names = self._config, self._names(resolution)
         if self._extractor is None and any("features" in METRICS[name].gathers for name in names):
             # One network for all resolutions; its file may vanish from now on.
-            weights = find_weights(config.eval.inception_weights or None, option="eval.inception_weights")
+            weights = find_weights(config.eval.inception_weights or None, named_by="eval.inception_weights=")
             self._extractor = FeatureExtractor(weights)
         pool = RealPool(self._loader, resolution, config.run.seed, mirror=config.data.mirror)
         tools = Tools(
