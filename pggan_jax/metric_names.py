@@ -22,6 +22,7 @@ class MetricKind:
         takes_all_reals: whatever the number of images, and never flipped.
         takes_held_out: compares with reals that were not trained on, if there are any.
         has_floor: whether reals against other reals give a value that means something.
+        needs_inception: it is computed from features of the Inception network.
         during_training: may be asked for by the setting `eval.metrics`.
     """
 
@@ -37,6 +38,7 @@ class MetricKind:
     takes_all_reals: bool = False
     takes_held_out: bool = False
     has_floor: bool = True
+    needs_inception: bool = False
     during_training: bool = False
 
 
@@ -59,8 +61,12 @@ METRIC_KINDS = {
         minimum_resolution=16,
         during_training=True,
     ),
-    "fid": MetricKind("Frechet distance of Inception features", "fid", 50000, most_reals=200000, during_training=True),
-    "kid": MetricKind("kernel distance of Inception features", "kid", 50000, most_reals=200000, during_training=True),
+    "fid": MetricKind(
+        "Frechet distance of Inception features", "fid", 50000, most_reals=200000, needs_inception=True, during_training=True
+    ),
+    "kid": MetricKind(
+        "kernel distance of Inception features", "kid", 50000, most_reals=200000, needs_inception=True, during_training=True
+    ),
     "inception_score": MetricKind(
         "Inception score, for images like ImageNet's only",
         "inception_score",
@@ -68,6 +74,7 @@ METRIC_KINDS = {
         larger_is_better=True,
         needs_reals=False,
         has_floor=False,
+        needs_inception=True,
     ),
     "precision_recall": MetricKind(
         "precision and recall, density and coverage in Inception features",
@@ -75,6 +82,7 @@ METRIC_KINDS = {
         50000,
         larger_is_better=True,
         needs_equal_counts=True,
+        needs_inception=True,
     ),
     "modes": MetricKind(
         "stacked digits: how many of the 1,000 combinations appear, and KL divergence from uniform",
@@ -115,12 +123,13 @@ METRIC_KINDS = {
         takes_all_reals=True,
         takes_held_out=True,
         has_floor=False,
+        needs_inception=True,
     ),
 }
 
 
 def public_name(name: str, *, has_random_features: bool) -> str:
     """What a number may be called: features of a random network give no FID, and nothing else by its published name."""
-    if not has_random_features:
+    if not has_random_features or not METRIC_KINDS[name].needs_inception:
         return name
     return "frd_random" if name == "fid" else f"{name}_random"

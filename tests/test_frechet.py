@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from pggan_jax.evaluation import frechet
 from pggan_jax.evaluation.frechet import fid, frechet_distance
 from pggan_jax.evaluation.moments import Moments, Summary
 
@@ -74,3 +75,15 @@ def test_fid_tells_its_uncertainty_and_its_bias():
     assert np.mean([run.uncertainty["fid"] for run in runs]) == pytest.approx(spread, rel=0.6)
     assert runs[0].notes == ()
     assert "biased" in fid(Summary.of(features(30, 64, 1)), Summary.of(features(30, 64, 2))).notes[0]
+
+
+@pytest.mark.parametrize("count", [400, 12])
+def test_fid_alone_is_the_same_number(count, monkeypatch):
+    """By moments, and by features where there are fewer images than those; with one decomposition of the fakes."""
+    reals, fakes = (Summary.of(features(count, 16, seed)) for seed in (1, 2))
+    both = fid(reals, fakes)
+    done, by = [], {400: "_by_moments", 12: "_by_features"}[count]
+    measure = getattr(frechet, by)
+    monkeypatch.setattr(frechet, by, lambda *sets: done.append(by) or measure(*sets))
+    alone = fid(reals, fakes, with_uncertainty=False)
+    assert (alone.values, alone.uncertainty, len(done)) == (both.values, {}, 1)

@@ -31,9 +31,9 @@ from test_loop import (
 )
 
 from pggan_jax.errors import UserError
-from pggan_jax.training import checkpoint, telemetry
+from pggan_jax.training import checkpoint, lines
+from pggan_jax.training.lines import StatsLog
 from pggan_jax.training.run import Run
-from pggan_jax.training.telemetry import StatsLog
 from pggan_jax.training.trained import load_trained
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
@@ -125,7 +125,7 @@ class TestFullForAWhile:
         def fail(path, content):
             raise NO_SPACE
 
-        with mock.patch.object(telemetry, "append_durably", fail), pytest.raises(OSError, match="No space left"):
+        with mock.patch.object(lines, "append_durably", fail), pytest.raises(OSError, match="No space left"):
             run_small(tmp_path, small_config(), stop_at=FIRST_TICK + 32)
         assert not (tmp_path / "stats.jsonl").exists()
         assert run_small(tmp_path, small_config())
@@ -168,7 +168,7 @@ class TestStatsLog:
 
     def unwritten_log(self, path):
         log = StatsLog(path)
-        with mock.patch.object(telemetry, "append_durably", side_effect=NO_SPACE):
+        with mock.patch.object(lines, "append_durably", side_effect=NO_SPACE):
             for images_seen in (10, 20, 30):
                 with pytest.raises(OSError, match="No space"):
                     log.append({"images_seen": images_seen})

@@ -41,13 +41,13 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(workdir, tmp_path_factory, *more):
+def start(workdir, tmp_path_factory, *more, **variables):
     """Both processes of a run; their output goes to files beside the workdir."""
     coordinator = f"127.0.0.1:{free_port()}"
     processes = []
     for number in range(2):
         words = [f"--coordinator={coordinator}", "--num_processes=2", f"--process_id={number}", f"--workdir={workdir}"]
-        env = environment(tmp_path_factory) | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        env = environment(tmp_path_factory) | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | variables
         output = (workdir.parent / f"output{number}.txt").open("w")
         command = [sys.executable, "launch.py", *small_flags(), *words, *more]
         processes.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT))
@@ -127,6 +127,46 @@ class TestTwoProcesses:
         assert statuses == [2, 2], said
         assert all("loss.name: 'wgan_gp' -> 'hinge'" in output for output in said)
         assert not any("Traceback" in output for output in said)
+
+
+FAILING_ONCE = """
+from pggan_jax.evaluation.evaluator import Evaluator
+measure, failed = Evaluator.__call__, []
+def fail_once(evaluator, fakes):
+    if not failed:
+        failed.append(1)
+        raise OSError(5, "Input/output error", "reals.bin")
+    return measure(evaluator, fakes)
+Evaluator.__call__ = fail_once
+"""
+
+
+@pytest.mark.long
+class TestMeasuring:
+    """Only the first process measures."""
+
+    def test_what_cannot_be_measured_stops_both_before_training(self, tmp_path, tmp_path_factory):
+        workdir = tmp_path / "run"
+        processes = start(workdir, tmp_path_factory, "--set", "eval.metrics=fid", PGGAN_INCEPTION_WEIGHTS="")
+        statuses, said = finish(workdir, processes)
+        assert statuses == [2, 2], said
+        assert all("eval.metrics = 'fid': cannot be measured while training: this metric needs" in one for one in said)
+        assert not any("Traceback" in one or "compiling" in one for one in said)
+        assert [path.name for path in workdir.iterdir()] == ["lock"]
+
+    def test_one_that_fails_stops_neither(self, tmp_path, tmp_path_factory):
+        workdir, hook = tmp_path / "run", tmp_path / "hook"
+        hook.mkdir()
+        (hook / "sitecustomize.py").write_text(FAILING_ONCE)
+        settings = ("eval.metrics=swd_small", "eval.ticks=1", "eval.num_images=64", "schedule.total_kimg=1.2")
+        flags = [word for one in settings for word in ("--set", one)]
+        processes = start(workdir, tmp_path_factory, *flags, PYTHONPATH=f"{hook}:{ROOT}")
+        statuses, said = finish(workdir, processes)
+        assert statuses == [0, 0], said
+        log = (workdir / "log.txt").read_text()
+        assert log.count("WARNING: going on without measuring at kimg 1.0: reals.bin: Input/output error\n") == 1
+        assert ["metric_swd_small" in record for record in stats(workdir)] == [False, True]
+        assert (workdir / "metric-swd_small.jsonl").read_text().count("\n") == 1
 
 
 def wait_for(log, words, processes):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,16 +30,19 @@ from test_loop import (
 from pggan_jax.config import DataConfig
 from pggan_jax.data.dataset import open_loader
 from pggan_jax.data.embedded import DigitsSource
+from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.features import FeatureExtractor
 from pggan_jax.evaluation.image_sets import RealPool
 from pggan_jax.evaluation.metrics import Tools
+from pggan_jax.training import judging, lines
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.keeping import BestScore
 from pggan_jax.training.position import Position
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
 __all__ = ["launch"]
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 MEASURED = {"eval__metrics": ("swd_small",), "eval__ticks": 1, "eval__num_images": 64}
 
 
@@ -66,6 +72,128 @@ class TestWhileTraining:
         assert not run_small(tmp_path / "stopped", small_config(**MEASURED), stop_at=MID_FADE)
         assert run_small(tmp_path / "stopped", small_config(**MEASURED))
         assert lasting(stats(tmp_path / "stopped")) == lasting(stats(tmp_path / "run"))
+
+    def test_every_measurement_is_on_record(self, tmp_path):
+        """In the form that `evaluate` gives them, and once, wherever the run was stopped or killed."""
+        assert run_small(tmp_path / "run", small_config(**MEASURED))
+        told = records(tmp_path / "run", "swd_small")
+        assert [record["values"]["average"] for record in told] == [
+            record["metric_swd_small"] for record in stats(tmp_path / "run")
+        ]
+        first, last = told
+        about = {"kimg": 1.92, "images_seen": TOTAL, "resolution": 8, "alpha": 1.0, "network": "ema", "data": "digits"}
+        about |= {"while": "training", "num_reals": 64, "num_fakes": 64, "label": "swd_small64", "seed": 1000, "mirror": False}
+        assert {key: last[key] for key in about} == about
+        assert (first["images_seen"], first["alpha"]) == (FIRST_TICK, stats(tmp_path / "run")[0]["alpha"])
+
+        # As after a kill between the last line and its checkpoint; and somebody has evaluated meanwhile.
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / str(TOTAL))
+        by_hand = {key: value for key, value in last.items() if key != "while"}
+        with (tmp_path / "run" / "metric-swd_small.jsonl").open("a") as file:
+            file.write(json.dumps(by_hand) + "\n")
+        assert run_small(tmp_path / "run", small_config(**MEASURED))
+        again = records(tmp_path / "run", "swd_small")
+        assert [{**one, "date": ""} for one in again] == [{**one, "date": ""} for one in (first, by_hand, last)]
+
+    def test_a_full_disk_costs_no_record(self, tmp_path):
+        append, failed = lines.append_durably, []
+
+        def fail_once(path, content):
+            if path.name.startswith("metric-") and not failed:
+                failed.append(path)
+                raise NO_SPACE
+            append(path, content)
+
+        with mock.patch.object(lines, "append_durably", fail_once):
+            assert run_small(tmp_path, small_config(**MEASURED))
+        assert [record["images_seen"] for record in records(tmp_path, "swd_small")] == [FIRST_TICK, TOTAL]
+        log = (tmp_path / "log.txt").read_text()
+        words = "WARNING: going on without its line in metric-swd_small.jsonl, which follows with the next: "
+        assert log.count(words) == 1
+
+    def test_a_record_survives_the_end_of_the_process(self, tmp_path):
+        """It lies in the checkpoints until it can be written."""
+        append = lines.append_durably
+
+        def fail(path, content):
+            if path.name.startswith("metric-"):
+                raise NO_SPACE
+            append(path, content)
+
+        with mock.patch.object(lines, "append_durably", fail), pytest.raises(OSError, match="No space left"):
+            run_small(tmp_path, small_config(**MEASURED), stop_at=FIRST_TICK + 32)
+        assert not list(tmp_path.glob("metric-*"))
+        assert run_small(tmp_path, small_config(**MEASURED))
+        assert [record["images_seen"] for record in records(tmp_path, "swd_small")] == [FIRST_TICK, TOTAL]
+        assert len(stats(tmp_path)) == 2
+
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (OSError(errno.EIO, "Input/output error", "reals.bin"), "reals.bin: Input/output error"),
+            (UserError("no weights"), "no weights"),
+            (np.linalg.LinAlgError("Eigenvalues did not converge"), "Eigenvalues did not converge"),
+        ],
+    )
+    def test_one_that_fails_costs_a_line_and_nothing_else(self, finished, tmp_path, error, told):
+        call, calls = Evaluator.__call__, []
+
+        def fail_first(evaluator, fakes):
+            calls.append(fakes.resolution)
+            if len(calls) == 1:
+                raise error
+            return call(evaluator, fakes)
+
+        with mock.patch.object(Evaluator, "__call__", fail_first):
+            assert run_small(tmp_path, small_config(**MEASURED))
+        assert digest(tmp_path) == digest(finished)
+        assert digest(tmp_path, str(FIRST_TICK / 1000)) == digest(finished, str(FIRST_TICK / 1000))
+        assert ["metric_swd_small" in record for record in stats(tmp_path)] == [False, True]
+        assert [record["images_seen"] for record in records(tmp_path, "swd_small")] == [TOTAL]
+        assert (tmp_path / "log.txt").read_text().count(f"WARNING: going on without measuring at kimg 1.0: {told}\n") == 1
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"eval__metrics": ("fid",)}, "this metric needs the Inception weights, which are not part of this program: get "),
+            ({"eval__metrics": ("fid",)}, "give it by eval.inception_weights=PATH or the environment variable PGGAN_"),
+            ({"eval__metrics": ("kid",), "eval__inception_weights": "none.pth"}, "eval.inception_weights=none.pth: cannot be"),
+            ({"data__source": "synthetic:12"}, "swd_small needs 16 images or more on each side, not 12"),
+        ],
+    )
+    def test_what_cannot_be_measured_is_refused_before_anything_is_compiled(self, tmp_path, monkeypatch, changes, expected):
+        monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
+        monkeypatch.delenv("PGGAN_INCEPTION_WEIGHTS", raising=False)
+        config = small_config(**MEASURED | changes)
+        with mock.patch("pggan_jax.training.resume.create_train_state") as create, pytest.raises(UserError) as caught:
+            run_small(tmp_path / "run", config)
+        create.assert_not_called()
+        message = str(caught.value)
+        assert message.startswith(f"eval.metrics = '{config.eval.metrics[0]}': cannot be measured while training: ")
+        assert expected in message
+        assert "\n" not in message
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"], "another attempt may have other settings"
+
+    def test_features_are_of_one_network_and_their_records_say_of_which(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
+        stand_in_network(monkeypatch)
+        made, find = [], judging.find_weights
+        monkeypatch.setattr(judging, "find_weights", lambda path, **names: made.append(path) or find(path, **names))
+        changes = {"eval__metrics": ("kid", "fid"), "eval__inception_weights": "random"}
+        changes |= {"schedule__stable_kimg": 1.12, "schedule__fade_kimg": 0.08, "schedule__total_kimg": 1.2}
+        assert run_small(tmp_path / "run", small_config(**MEASURED | changes))
+        assert made == ["random"]
+        assert {"metric_kid_random", "metric_frd_random"} < stats(tmp_path / "run")[-1].keys()
+        for name in ("kid_random", "frd_random"):
+            told = records(tmp_path / "run", name)
+            assert [record["resolution"] for record in told] == [4, 8]
+            assert {(record["weights"], record["resize"]) for record in told} == {("random", "tf1")}
+            assert [record["uncertainty"] for record in told] == [{}, {}], "dear, and told nowhere"
+
+    def test_every_seed_can_be_measured(self, tmp_path):
+        config = small_config(**MEASURED, run__seed=2**32 - 1, schedule__total_kimg=0.16)
+        assert run_small(tmp_path, config)
+        assert stats(tmp_path)[-1]["metric_swd_small"] > 0
 
     def test_every_so_many_ticks_and_at_the_end(self, tmp_path):
         ticks = {"schedule__tick_kimg": 1.0, "eval__ticks": 2, "schedule__total_kimg": 2.9}
@@ -118,8 +246,8 @@ def stand_in_network(monkeypatch):
 
     def start(extractor, images):
         shown.append(len(images))
-        features = np.zeros((extractor.batch_size, 2048), np.float32)
-        features[: len(images), :192] = images.reshape(len(images), -1)
+        features, pixels = np.zeros((extractor.batch_size, 2048), np.float32), images.reshape(len(images), -1)
+        features[: len(images), : pixels.shape[1]] = pixels
         return features, np.zeros((extractor.batch_size, 1008), np.float32)
 
     monkeypatch.setattr(FeatureExtractor, "start", start)
@@ -287,6 +415,8 @@ class TestEvaluate:
                 ("--metrics=modes", "--num_images=9"),
                 "modes is for stacked digits, such as data.source=stacked:digits, not digits",
             ),
+            (("--seed=4294967296",), "--seed=4294967296"),
+            (("--seed=-1",), "--seed=-1"),
             (("--metrics=neighbors_features",), "this metric needs the Inception weights, which are not part of this program"),
             (
                 ("--metrics=swd_small,fid", "--held_out=photos"),

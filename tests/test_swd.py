@@ -74,19 +74,28 @@ class TestPyramid:
 class TestPatches:
     def test_every_place_is_reached_and_none_outside(self):
         for side, patch in ((16, 7), (32, 7), (4, 3)):
-            corners = np.asarray(module._corners(np.arange(64, dtype=np.uint32), 3, side, side - patch + 1)).reshape(-1, 2)
+            corners = np.asarray(
+                module._corners(np.arange(64, dtype=np.uint32), module._key(3), side, side - patch + 1)
+            ).reshape(-1, 2)
             assert corners.min(axis=0).tolist() == [0, 0]
             assert corners.max(axis=0).tolist() == [side - patch] * 2
             assert len(np.unique(corners, axis=0)) == (side - patch + 1) ** 2
             counts = np.bincount(corners[:, 0])
             assert counts.min() > 0.8 * counts.mean()
 
+    def test_every_seed_has_places_of_its_own(self):
+        """Twice the largest seed of a run and one more is what the fakes' side is given."""
+        images = noise(2, 16)
+        seeds = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**33 - 1)
+        places = [collect(images, seed=seed)._level(16).tobytes() for seed in seeds]
+        assert len(set(places)) == len(seeds)
+
     def test_are_cut_where_they_are_said_to_be(self):
         images = noise(3, 32)
         levels = [np.asarray(level) for level in laplacian_pyramid(images, 16)]
         collector = collect(images, seed=4)
         for side, level in zip((32, 16), levels, strict=True):
-            corners = np.asarray(module._corners(np.arange(3, dtype=np.uint32), 4, side, side - 6))
+            corners = np.asarray(module._corners(np.arange(3, dtype=np.uint32), module._key(4), side, side - 6))
             patches = collector._level(side)
             for number in range(3):
                 for patch, (y, x) in zip(patches[number], corners[number], strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import sys
@@ -22,7 +21,6 @@ from pggan_jax.training.telemetry import (
     Lap,
     Log,
     ProgressBar,
-    StatsLog,
     format_seconds,
     status_line,
 )
@@ -75,30 +73,6 @@ class TestEta:
 )
 def test_format_seconds(seconds, text):
     assert format_seconds(seconds) == text
-
-
-class TestStatsLog:
-    def test_what_is_not_finite_becomes_null(self, tmp_path):
-        log = StatsLog(tmp_path / "stats.jsonl")
-        log.append({"images_seen": 1, "loss": math.nan, "eta": math.inf, "alpha": 0.5})
-        text = (tmp_path / "stats.jsonl").read_text()
-        assert json.loads(text, parse_constant=pytest.fail) == {"images_seen": 1, "loss": None, "eta": None, "alpha": 0.5}
-
-    def test_drops_what_lies_beyond_the_checkpoint(self, tmp_path):
-        path = tmp_path / "stats.jsonl"
-        path.write_text('{"images_seen": 10}\n{"images_seen": 20}\n{"images_seen": 30}\n5\n{"images_s')
-        log = StatsLog(path)
-        log.begin_at(20)
-        log.append({"images_seen": 40})
-        assert [json.loads(line)["images_seen"] for line in path.read_text().splitlines()] == [10, 20, 40]
-
-    def test_silent_hosts_write_nothing(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        log = StatsLog(None)
-        log.begin_at(0)
-        log.append({"images_seen": 1})
-        log.write_rest()
-        assert not list(tmp_path.iterdir())
 
 
 class TestLog:

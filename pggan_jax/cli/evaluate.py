@@ -73,7 +73,9 @@ flags.DEFINE_enum(
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean("floor", True, "measure reals against other reals, too", flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "of latents, patches, directions and subsets", flag_values=FLAGS, lower_bound=0)
+flags.DEFINE_integer(
+    "seed", 0, "of latents, patches, directions and subsets", flag_values=FLAGS, lower_bound=0, upper_bound=2**32 - 1
+)
 flags.DEFINE_string(
     "out",
     None,

@@ -186,7 +186,7 @@ class Evaluator:
         measured = metric.compare(self._reals.get(name, {}), fakes, self._tools, self._seed)
         measured = replace(measured, notes=(*measured.notes, *self._tools.notes(metric.gathers)))
         floor, floor_count = self._floors.get(name, (None, 0))
-        shown = public_name(name, has_random_features="features" in metric.gathers and self._tools.has_random_features)
+        shown = public_name(name, has_random_features=kind.needs_inception and self._tools.has_random_features)
         details = {**self._tools.describe(metric.gathers), **metric.details, "seed": self._seed, "mirror": self._pool.mirror}
         return Result(
             metric=name,

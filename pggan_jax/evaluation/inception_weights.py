@@ -57,11 +57,12 @@ class InceptionWeights:
     warning: str = ""
 
 
-def find_weights(path: str | None) -> InceptionWeights:
+def find_weights(path: str | None, *, named_by: str = "--inception_weights=") -> InceptionWeights:
     """The weights that the user has named by path, or by the environment variable PGGAN_INCEPTION_WEIGHTS.
 
     Args:
         path: a file, "random" for seeded random weights, or None.
+        named_by: how the user names it, for messages.
 
     Raises:
         UserError: none is named, or the file cannot be used.
@@ -70,11 +71,11 @@ def find_weights(path: str | None) -> InceptionWeights:
     if not path:
         raise UserError(
             f"this metric needs the Inception weights, which are not part of this program: get {_FILES}, and give it by "
-            f"--inception_weights=PATH or the environment variable {VARIABLE}; see docs/metrics.md"
+            f"{named_by}PATH or the environment variable {VARIABLE}; see docs/metrics.md"
         )
     if path == RANDOM:
         return InceptionWeights(to_variables(random_weights(0)), RANDOM)
-    return load_weights(Path(path).expanduser())
+    return load_weights(Path(path).expanduser(), named_by=named_by)
 
 
 def load_weights(path: Path, *, named_by: str = "--inception_weights=") -> InceptionWeights:

@@ -12,7 +12,6 @@ import numpy as np
 from pggan_jax.config import DataConfig
 from pggan_jax.data.dataset import cache_folder, open_loader
 from pggan_jax.errors import UserError
-from pggan_jax.evaluation import kid as kernel
 from pggan_jax.evaluation import moments
 from pggan_jax.evaluation.classifier import Classifier, train_classifier
 from pggan_jax.evaluation.feature_cache import CachedFeatures
@@ -21,6 +20,7 @@ from pggan_jax.evaluation.frechet import fid
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool
 from pggan_jax.evaluation.inception_score import inception_score
 from pggan_jax.evaluation.inception_weights import RANDOM, find_weights
+from pggan_jax.evaluation.kid import KernelDistance
 from pggan_jax.evaluation.manifold import NEIGHBORS_DC, NEIGHBORS_PR, precision_recall
 from pggan_jax.evaluation.measured import Measured
 from pggan_jax.evaluation.modes import class_shares, read_stacked, stacked_modes
@@ -90,6 +90,8 @@ class Tools:
         resize: how images are brought to the size that the Inception network takes.
         held_out: reals that were not trained on, if there are any.
         show_progress: a bar for whatever takes long.
+        with_uncertainty: where it costs much, too; otherwise only what metrics are known by need be right.
+        extractor: the Inception network, if there is one already.
     """
 
     def __init__(
@@ -101,15 +103,19 @@ class Tools:
         resize: str = "tf1",
         held_out: RealPool | None = None,
         show_progress: bool = True,
+        with_uncertainty: bool = True,
+        extractor: FeatureExtractor | None = None,
     ):
         self.pool, self.held_out, self.show_progress = pool, held_out, show_progress
         self._source, self._weights, self._resize = source, inception_weights, resize
+        self._extractor = extractor
         self._kept: dict[str, Any] = {}
+        self.with_uncertainty, self.kernel_distance = with_uncertainty, KernelDistance(with_uncertainty=with_uncertainty)
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
         """The Inception network."""
-        return FeatureExtractor(find_weights(self._weights or None), self._resize)
+        return self._extractor or FeatureExtractor(find_weights(self._weights or None), self._resize)
 
     def check(self, gathers: tuple[str, ...]) -> None:
         """Before any image is made for nothing.
@@ -223,10 +229,10 @@ def _swd_of(kind: str) -> Callable[[Gathered, Gathered, Tools, int], Measured]:
     return lambda reals, fakes, tools, seed: swd(reals[kind], fakes[kind], seed, tools.show_progress)
 
 
-def _of_features(keeps: str, compare: Callable[[Seen | None, Seen, int], Measured], **details: Any) -> Metric:
+def _of_features(keeps: str, compare: Callable[[Seen | None, Seen, Tools, int], Measured], **details: Any) -> Metric:
     return Metric(
         ("features",),
-        lambda reals, fakes, tools, seed: compare(reals.get("features"), fakes["features"], seed),
+        lambda reals, fakes, tools, seed: compare(reals.get("features"), fakes["features"], tools, seed),
         frozenset({keeps}),
         details,
     )
@@ -250,12 +256,17 @@ METRICS = {
     "swd": Metric(("patches",), _swd_of("patches")),
     "swd_small": Metric(("small_patches",), _swd_of("small_patches")),
     "ms_ssim": Metric(("pairs",), lambda reals, fakes, tools, seed: ms_ssim(reals["pairs"], fakes["pairs"])),
-    "fid": _of_features("summary", lambda reals, fakes, seed: fid(reals.summary, fakes.summary)),
-    "kid": _of_features("features", lambda reals, fakes, seed: kernel.kid(reals.features, fakes.features, seed)),
-    "inception_score": _of_features("scores", lambda reals, fakes, seed: inception_score(fakes.scores)),
+    "fid": _of_features(
+        "summary",
+        lambda reals, fakes, tools, seed: fid(reals.summary, fakes.summary, with_uncertainty=tools.with_uncertainty),
+    ),
+    "kid": _of_features(
+        "features", lambda reals, fakes, tools, seed: tools.kernel_distance(reals.features, fakes.features, seed)
+    ),
+    "inception_score": _of_features("scores", lambda reals, fakes, tools, seed: inception_score(fakes.scores)),
     "precision_recall": _of_features(
         "features",
-        lambda reals, fakes, seed: precision_recall(reals.features, fakes.features),
+        lambda reals, fakes, tools, seed: precision_recall(reals.features, fakes.features),
         k_precision_recall=NEIGHBORS_PR,
         k_density_coverage=NEIGHBORS_DC,
     ),

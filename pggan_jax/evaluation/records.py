@@ -43,13 +43,18 @@ def as_record(result: Result, **where: Any) -> dict[str, Any]:
     }
 
 
+def record_path(folder: Path, metric: str) -> Path:
+    """The file of a metric."""
+    return folder / f"metric-{metric}.jsonl"
+
+
 def append_record(folder: Path, record: Mapping[str, Any]) -> Path:
     """Add a line to the file of its metric, and return that file.
 
     Raises:
         OSError: it cannot be written.
     """
-    path = folder / f"metric-{record['metric']}.jsonl"
+    path = record_path(folder, record["metric"])
     append_durably(path, (json.dumps(record) + "\n").encode())
     return path
 

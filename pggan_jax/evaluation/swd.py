@@ -51,7 +51,7 @@ class PatchCollector:
                 f"swd needs images of 2^k x 2^k pixels, {coarsest}x{coarsest} or more, not {resolution}x{resolution}"
             )
         self.sides = [resolution >> level for level in range((resolution // coarsest).bit_length())]
-        self.count, self._patch, self._seed = count, patch, seed
+        self.count, self._patch, self._key = count, patch, _key(seed)
         patch_bytes = len(self.sides) * PATCHES_PER_IMAGE * 3 * patch * patch * 4
         self._keeps_images = 3 * resolution**2 <= patch_bytes
         if self._keeps_images:
@@ -111,7 +111,7 @@ class PatchCollector:
             numbers = np.arange(first + start, first + start + _BATCH, dtype=np.uint32)
             padded = np.concatenate([part, np.repeat(part[-1:], _BATCH - len(part), axis=0)])
             level = np.asarray((last_level_of if side == self.sides[-1] else level_of)(padded, side))
-            corners = np.asarray(_corners(numbers, self._seed, side, side - self._patch + 1))
+            corners = np.asarray(_corners(numbers, self._key, side, side - self._patch + 1))
             windows = sliding_window_view(level, (self._patch, self._patch), axis=(1, 2))
             rows = np.arange(len(part))[:, None]
             cut = windows[rows, corners[: len(part), :, 0], corners[: len(part), :, 1]]
@@ -119,10 +119,17 @@ class PatchCollector:
             out[start : start + len(part)] = cut
 
 
+def _key(seed: int) -> jax.Array:
+    """Of any seed from 0 on: JAX itself takes 32 bits of one, and inside a compiled function only 31."""
+    high, low = divmod(seed, 2**32)
+    key = jax.random.key(low)
+    return jax.random.fold_in(key, high) if high else key
+
+
 @jax.jit
-def _corners(numbers: jax.Array, seed: int, side: int, places: int) -> jax.Array:
+def _corners(numbers: jax.Array, key: jax.Array, side: int, places: int) -> jax.Array:
     """Upper left corners of each image's patches, int32 `[batch, 128, 2]`: every place where a patch fits is as likely."""
-    key = jax.random.fold_in(jax.random.key(seed), side)
+    key = jax.random.fold_in(key, side)
     draw = lambda number: jax.random.randint(jax.random.fold_in(key, number), (PATCHES_PER_IMAGE, 2), 0, places)  # noqa: E731
     return jax.vmap(draw)(numbers)
 

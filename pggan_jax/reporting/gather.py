@@ -96,7 +96,8 @@ def _groups(path: Path) -> Iterator[MetricGroup]:
     by_group: dict[tuple[str, ...], dict[float, Measurement]] = {}
     for line in _json_lines(path):
         where = _numbers(line)
-        if not _has_place(where) or not isinstance(line.get("values"), dict):
+        if not _has_place(where) or not isinstance(line.get("values"), dict) or line.get("while") == "training":
+            # What was measured while training is drawn from stats.jsonl.
             continue
         key = (_word(line.get("label")) or path.stem.removeprefix("metric-"), *(_word(line.get(name)) for name in _CONDITIONS))
         groups = (_numbers(line.get(name)) for name in ("values", "uncertainty", "floor"))

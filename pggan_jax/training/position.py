@@ -30,7 +30,7 @@ class Position:
         rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
         is_due: whether a run that is never stopped saves here too.
         had_refuge: whether there was an earlier checkpoint to go back to.
-        unwritten: lines that stats.jsonl still lacks, as there was no space for them.
+        unwritten: lines that stats.jsonl and metric-NAME.jsonl still lack, as there was no space for them.
         digest: sha256 over all leaves of the state.
         seal: sha256 over everything above.
     """

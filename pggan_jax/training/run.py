@@ -20,6 +20,7 @@ from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
 from pggan_jax.training.judging import Judge
+from pggan_jax.training.lines import MetricLogs, StatsLog
 from pggan_jax.training.meter import TickMeter, Trouble
 from pggan_jax.training.program import Program, build_program
 from pggan_jax.training.resume import Beginning, position_at, restore_or_create, roll_back
@@ -36,6 +37,9 @@ class Run:
 
     def __init__(self, config: Config, paths: Workdir, loader: Loader):
         self.config, self.paths, self.loader = config, paths, loader
+        self.judge = Judge(config, loader)
+        # Before anything is compiled, let alone trained.
+        parallel.on_first_process(self.judge.check, otherwise=None)
         self.schedule = Schedule(config.schedule, config.data.resolution)
         self.is_main = parallel.is_main_process()
         self.clock = telemetry.Clock()
@@ -44,11 +48,11 @@ class Run:
         self.class_table = parallel.replicate(loader.class_table())
         self.program: Program | None = None
         self.compiled: Program | None = None
-        self.stats = telemetry.StatsLog(paths.stats if self.is_main else None)
+        self.stats = StatsLog(paths.stats if self.is_main else None)
+        self.measured = MetricLogs(paths.path if self.is_main else None)
         self.steps_per_call = effective_steps_per_call(config)
         self.last_record: dict[str, Any] = {}
         self.snapshots = Snapshots(config, loader, paths)
-        self.judge = Judge(config, loader)
         with ExitStack() as held:
             self.log = held.enter_context(closing(telemetry.Log(paths.log if self.is_main else None)))
             self.counter = held.enter_context(closing(telemetry.CompileCounter()))
@@ -89,6 +93,8 @@ class Run:
         self.start, self.rollbacks = position.images_seen, position.rollbacks
         self.meter = TickMeter(position)
         self.stats.begin_at(self.start, position.unwritten)
+        with self._going_on_without("dropping earlier measurements that will be made again"):
+            self.measured.begin_at(self.start, position.unwritten)
         noise_seed = seed_after(self.config.run.seed, self.rollbacks)
         self.feed = Feed(self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed)
 
@@ -141,11 +147,15 @@ class Run:
                     self._save(call, is_due=False)
                 if is_stopping:
                     self.checkpoints.require_saved()
-                    self.stats.write_rest()
+                    self._write_rest()
                     self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
                     return False
-        self.stats.write_rest()
+        self._write_rest()
         return True
+
+    def _write_rest(self) -> None:
+        self.stats.write_rest()
+        self.measured.write_rest()
 
     def _check_divergence(self) -> None:
         """After each call, by what is known then; before whatever is written, by all there is to know."""
@@ -207,7 +217,14 @@ class Run:
         if not self.judge.is_due(call.tick.index, call.stage.resolution, is_last=is_last):
             return {}
         with self.clock.phase("evaluate"):
-            return self.judge(self.program, parallel.first_device(self.state.generator_ema), self._alpha(call))
+            judgement = self.judge(self.program, parallel.first_device(self.state.generator_ema), self._alpha(call))
+        if judgement.problem:
+            self.log(f"WARNING: going on without measuring at kimg {call.end / 1000:.1f}: {judgement.problem}")
+        # Before the checkpoint, as the line of stats.jsonl.
+        for record in judgement.records(call.end):
+            with self._going_on_without(f"its line in metric-{record['metric']}.jsonl, which follows with the next"):
+                self.measured.append(record)
+        return judgement.scores
 
     def _enter_stage(self, call: Call) -> None:
         """On the first call of a stage: grow if its resolution is new, and reset the optimizers if asked to."""
@@ -243,7 +260,11 @@ class Run:
         return self.schedule.at(call.end - call.stage.images_per_step).alpha
 
     def _save(self, call: Call, *, is_due: bool, scores: dict[str, float] | None = None) -> None:
-        tick = self.meter.unfinished() | {"unwritten": self.stats.unwritten, "is_due": is_due, "scores": scores or {}}
+        tick = self.meter.unfinished() | {
+            "unwritten": self.stats.unwritten + self.measured.unwritten,
+            "is_due": is_due,
+            "scores": scores or {},
+        }
         self._check_divergence()
         with self.clock.phase("save"):
             position = position_at(
@@ -283,7 +304,7 @@ class Run:
             "alpha": self._alpha(call),
             "batch_size": call.stage.batch_size,
             **metrics,
-            **{f"metric_{name}": value for name, value in scores.items()},
+            **{f"metric_{self.judge.public_name(name)}": value for name, value in scores.items()},
             "images_per_second": images_in_process / lap.training,
             **lap.record(),
             "compiles": self.counter.count,

@@ -1,13 +1,11 @@
-"""What a run tells: status line, progress bar, log.txt, stats.jsonl, the compile counter, the clock by phase.
+"""What a run tells: status line, progress bar, log.txt, the compile counter, the clock by phase.
 
 It knows numbers and files, not networks. On hosts other than the first it stays silent and writes nothing.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import sys
 import threading
 import time
@@ -20,8 +18,6 @@ from typing import Any, TypeVar
 import jax
 import psutil
 from tqdm import tqdm
-
-from pggan_jax.files import append_durably, write_atomically
 
 Item = TypeVar("Item")
 _PHASES = ("wait", "compile", "grow", "snapshot", "evaluate", "save")
@@ -163,76 +159,6 @@ class Log:
         if self._file:
             with suppress(OSError):
                 self._file.close()
-
-
-class StatsLog:
-    """stats.jsonl: one JSON object per tick.
-
-    Args:
-        path: the file, or None for a host that writes nothing.
-    """
-
-    def __init__(self, path: Path | None):
-        self._path = path
-        self._unwritten = ""
-
-    @property
-    def unwritten(self) -> str:
-        """Lines that there was no space for."""
-        return self._unwritten
-
-    def begin_at(self, images_seen: int, unwritten: str = "") -> None:
-        """Drop lines of ticks beyond so many images, as the run will come to them again, and add what the file lacks.
-
-        Args:
-            images_seen: where the run stands.
-            unwritten: lines that there was no space for when it stood there before.
-        """
-        if not self._path:
-            return
-        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
-        kept = _lines_until(images_seen, text)
-        if text != kept and text.startswith(kept):
-            # The usual case, which needs no space.
-            os.truncate(self._path, len(kept.encode()))
-        elif text != kept:
-            write_atomically(self._path, kept.encode())
-        lacking = _lines_until(images_seen, unwritten + self._unwritten).splitlines()
-        written = {_images_seen(line) for line in kept.splitlines()}
-        by_images = {_images_seen(line): f"{line}\n" for line in lacking}
-        self._unwritten = "".join(line for images, line in sorted(by_images.items()) if images not in written)
-        with suppress(OSError):
-            self.write_rest()
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add one tick; numbers that are not finite become null, as JSON has no word for them."""
-        if self._path:
-            clean = {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
-            }
-            self._unwritten += json.dumps(clean) + "\n"
-            self.write_rest()
-
-    def write_rest(self) -> None:
-        """Write the lines that there was no space for; does nothing if there are none.
-
-        Raises:
-            OSError: there still is none. The lines are kept for another attempt.
-        """
-        if self._path and self._unwritten:
-            append_durably(self._path, self._unwritten.encode())
-            self._unwritten = ""
-
-
-def _lines_until(images_seen: int, text: str) -> str:
-    return "".join(f"{line}\n" for line in text.splitlines() if _images_seen(line) <= images_seen)
-
-
-def _images_seen(line: str) -> float:
-    try:
-        return json.loads(line)["images_seen"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
 
 
 class ProgressBar:
