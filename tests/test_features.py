@@ -25,6 +25,7 @@ class StandIn:
 
     batch_size = 8
     fingerprint = "stand-in"
+    weights = SimpleNamespace(source="stand-in", warning="")
 
     def __init__(self):
         self.shown = 0
