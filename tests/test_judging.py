@@ -409,7 +409,7 @@ class TestEvaluate:
             (("--metrics=swd",), "swd needs images of 16x16 or more, not 8x8; swd_small is the form for smaller ones"),
             (("--metrics=swdd",), "'swdd' is not a metric; did you mean swd?"),
             (("--metrics=",), "--metrics=: is empty; choose from swd, "),
-            (("--metrics=classes",), "classes is for data with classes that were trained with (data.labels=true)"),
+            (("--metrics=classes",), "classes is for runs that were trained on data with classes, with data.labels=true"),
             (("--metrics=fid",), "this metric needs the Inception weights, which are not part of this program"),
             (("--metrics=fid", "--inception_weights=none.pth"), "--inception_weights=none.pth: cannot be read (No such file"),
             (
@@ -424,7 +424,7 @@ class TestEvaluate:
                 "--held_out=photos: is of no use to --metrics=swd_small,fid; add neighbors or neighbors_features, or leave",
             ),
             (("--checkpoint=best",), "--checkpoint=best: no checkpoint was measured while the run trained"),
-            (("--checkpoint=7",), "--checkpoint=7: there is none at that kimg; there are: latest, best, 1.008, 1.92"),
+            (("--checkpoint=7",), "--checkpoint=7: there is none such; there are: latest, best, all, 1.008, 1.92"),
             (("--resolution=8",), "--resolution=8: goes with --images"),
             ((f"--images={tmp_path}",), f"--images={tmp_path}: needs --data=SOURCE"),
         ):
@@ -438,7 +438,7 @@ class TestEvaluate:
             Image.fromarray(np.full((side, side), 9 * number, np.uint8)).save(tmp_path / f"{number:02d}.png")
         words = "evaluate", f"--images={tmp_path}", "--data=digits", "--metrics=swd", "--num_images=20"
         message = one_line_error(launch(*words))
-        assert "3 of 20 images are not 16x16, as most are; to resize them all, give --resolution" in message
+        assert "20 images are of 2 sizes, 17 of them 16x16; to resize them all, give --resolution" in message
         assert "--resolution=100: must be 4*2^k" in one_line_error(launch(*words, "--resolution=100"))
         status, out, err = launch(*words, "--resolution=16")
         assert (status, err) == (0, "")

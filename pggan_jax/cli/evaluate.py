@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder
-from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out
+from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out, told_of
 from pggan_jax.errors import UserError
 from pggan_jax.metric_names import METRIC_KINDS
 
@@ -43,6 +43,7 @@ flags.DEFINE_integer(
     "each is used once",
     flag_values=FLAGS,
     lower_bound=0,
+    upper_bound=10_000_000,
 )
 flags.DEFINE_string(
     "checkpoint", "latest", "latest, best (as eval.best), all, or the kimg of one that `inspect` lists", flag_values=FLAGS
@@ -90,6 +91,11 @@ def run(values: flags.FlagValues) -> None:
         raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
     refuse_idle_held_out(values["held_out"].value, values["metrics"].value)
     if values["images"].value is not None:
+        for name in ("workdir", "checkpoint", "network"):
+            if values[name].present:
+                raise UserError(
+                    f"--{name}={values[name].value}: is of a run and does not go with --images; leave one of them out"
+                )
         _evaluate_images(values)
     elif values["resolution"].value:
         raise UserError(
@@ -109,7 +115,8 @@ def _evaluate_run(values: flags.FlagValues) -> None:
     config, checkpoints = open_checkpoints(workdir)
     chosen = choose_checkpoints(values["checkpoint"].value, checkpoints)
     data = _data_config(values, config.data)
-    loader = open_loader(data, seed=config.run.seed, tell=print)
+    with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
+        loader = open_loader(data, seed=config.run.seed, tell=print)
     held_out = open_held_out(values["held_out"].value, data, loader.channels)
     evaluators: dict[int, Evaluator | None] = {}
     for images_seen in chosen:
@@ -160,11 +167,13 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     judged = f"folder:{folder('images', images)}"
     resolution = common_side(values["resolution"].value, open_source(judged), images)
     # Images of another program come as they are: cut or shrunk, they would be other images.
-    fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
+    with told_of(f"--images={images}"):
+        fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
     if fakes.warning:
         print(f"{images}: {fakes.warning}")
     data = DataConfig(source, resolution, channels=fakes.channels)
-    reals = open_loader(data, seed=0, tell=print)
+    with told_of(f"--data={source}"):
+        reals = open_loader(data, seed=0, tell=print)
     held_out = open_held_out(values["held_out"].value, data, reals.channels)
     evaluator = _evaluator(values, values["metrics"].value, data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pggan_jax.errors import UserError
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
     from pggan_jax.data.sources import Source
+
+
+@contextmanager
+def told_of(flag: str) -> Iterator[None]:
+    """Put the flag that has named a source before what is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
 
 
 def common_side(wanted: int, source: Source, images: str) -> int:
@@ -43,8 +53,8 @@ def common_side(wanted: int, source: Source, images: str) -> int:
     (width, height), count = sizes.most_common(1)[0]
     if len(sizes) > 1:
         raise UserError(
-            f"--images={images}: {sizes.total() - count:,} of {sizes.total():,} images are not {width}x{height}, as most are; "
-            f"to resize them all, give --resolution"
+            f"--images={images}: {sizes.total():,} images are of {len(sizes)} sizes, {count:,} of them {width}x{height}; "
+            "to resize them all, give --resolution"
         )
     if width != height or not is_resolution(height):
         raise UserError(f"--images={images}: the images are {width}x{height} pixels, which is not 4*2^k; give --resolution")
@@ -80,11 +90,9 @@ def open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[
 
     if source == data.source:
         raise UserError(f"--held_out={source}: these are the reals themselves; name images that were not trained on")
-    wanted = replace(data, source=source, labels=False, max_images=0, shuffle_seed=-1)
-    try:
+    wanted = replace(data, source=source, channels=channels, labels=False, max_images=0, shuffle_seed=-1)
+    with told_of(f"--held_out={source}"):
         loader = open_loader(wanted, seed=0, tell=print)
-    except UserError as error:
-        raise UserError(f"--held_out={source}: {error}") from None
     if loader.channels != channels:
         raise UserError(
             f"--held_out={source}: has {loader.channels} colour channels and the reals, {data.source}, have {channels}; "

@@ -100,7 +100,7 @@ class Evaluator:
                 f"{name} needs images of {kind.minimum_resolution}x{kind.minimum_resolution} or more, not {side}x{side}{hint}"
             )
         if kind.needs_labels and not self._pool.loader.label_size:
-            raise UserError(f"{name} is for data with classes that were trained with (data.labels=true)")
+            raise UserError(f"{name} is for runs that were trained on data with classes, with data.labels=true")
         self._tools.check(METRICS[name].gathers)
         _check_count(name, min(self.real_count(name), self.fake_count(name)) if kind.needs_reals else self.fake_count(name))
 

@@ -26,8 +26,8 @@ def read_constants(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         found = dict(_constants(path.read_bytes()))
-    except (_Broken, ValueError, IndexError, UnicodeDecodeError, TypeError) as error:
-        raise UserError(f"{path}: is not a frozen TensorFlow graph ({error or 'broken'})") from None
+    except (_Broken, ValueError, IndexError, UnicodeDecodeError, TypeError):
+        raise UserError(f"{path}: is not a frozen TensorFlow graph, or damaged") from None
     if not found:
         raise UserError(f"{path}: is not a frozen TensorFlow graph (no constants in it)")
     return found

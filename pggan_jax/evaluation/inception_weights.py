@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from pggan_jax.errors import UserError, first_line
+from pggan_jax.errors import UserError
 from pggan_jax.evaluation.graphdef_reader import read_constants
 from pggan_jax.evaluation.inception import SIDE, Inception
 from pggan_jax.evaluation.torch_reader import read_state_dict
@@ -99,6 +99,8 @@ def _load(path: Path, named_by: str) -> tuple[dict[str, np.ndarray], str, str]:
         tensors, source = _read(path)
     except OSError as error:
         raise UserError(f"{named_by}{path}: cannot be read ({error.strerror or error}); give {_FILES}") from None
+    except UserError as error:
+        raise UserError(str(error) if _FILES in str(error) else f"{error}; give {_FILES}") from None
     _check(path, tensors)
     warning = ""
     if path.suffix == ".pth" and not digest.startswith(_KNOWN_TAG):
@@ -126,8 +128,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return dict(archive)
     except OSError:
         raise
-    except Exception as error:
-        raise UserError(f"{path}: is not an .npz of tensors ({first_line(error)}); give {_FILES}") from None
+    except Exception:
+        raise UserError(f"{path}: is not an .npz of tensors, or damaged; give {_FILES}") from None
 
 
 def _check(path: Path, tensors: Mapping[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pggan_jax.errors import UserError, first_line
+from pggan_jax.errors import UserError
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _TYPES = {
@@ -85,9 +85,9 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     except OSError:
         raise
     except _Refused as error:
-        raise UserError(f"{path}: is refused: {error}; give a state_dict file (.pth) or an .npz") from None
-    except Exception as error:
-        raise UserError(f"{path}: is not a PyTorch state_dict file ({first_line(error)})") from None
+        raise UserError(f"{path}: is refused: {error}") from None
+    except Exception:
+        raise UserError(f"{path}: is not a PyTorch state_dict file, or damaged") from None
     if not isinstance(tensors, dict) or not all(isinstance(value, np.ndarray) for value in tensors.values()):
         raise UserError(f"{path}: holds something else than a state_dict of tensors by name")
     return dict(tensors)
