@@ -385,14 +385,11 @@ class TestEvaluate:
 
     def test_held_out_images_that_do_not_fit(self, launch, finished, tmp_path, monkeypatch):
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
-        for name, channels, side, count in (("small", 1, 4, 20), ("few", 1, 8, 15)):
+        for name, channels, side, count in (("small", 1, 4, 20), ("few", 1, 8, 15), ("colour", 3, 8, 20)):
             words = f"--channels={channels}", f"--resolution={side}", f"--out={tmp_path / name}"
             assert launch("prepare", f"synthetic:{count}", *words)[0] == 0
         for source, expected in (
-            (
-                "synthetic:40",
-                "has 3 colour channels and the reals, digits, have 1; convert it by launch.py prepare --channels=1",
-            ),
+            (f"prepared:{tmp_path / 'colour'}", "data.channels = 1: "),
             (f"prepared:{tmp_path / 'small'}", "data.resolution = 8: "),
             (f"prepared:{tmp_path / 'few'}", "has 15 images; 16 or more are needed"),
             ("digits", "these are the reals themselves; name images that were not trained on"),
@@ -426,10 +423,11 @@ class TestEvaluate:
             (("--checkpoint=best",), "--checkpoint=best: no checkpoint was measured while the run trained"),
             (("--checkpoint=7",), "--checkpoint=7: there is none such; there are: latest, best, all, 1.008, 1.92"),
             (("--resolution=8",), "--resolution=8: goes with --images"),
-            ((f"--images={tmp_path}",), f"--images={tmp_path}: needs --data=SOURCE"),
+            ((f"--images={tmp_path}",), f"--workdir={finished}: is of a run and does not go with --images"),
         ):
             message = one_line_error(launch("evaluate", f"--workdir={finished}", *words))
             assert expected in message, message
+        assert f"--images={tmp_path}: needs --data=SOURCE" in one_line_error(launch("evaluate", f"--images={tmp_path}"))
         assert not list(finished.glob("metric-*"))
 
     def test_images_of_several_sizes(self, launch, tmp_path, monkeypatch):

@@ -93,11 +93,6 @@ def open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[
     wanted = replace(data, source=source, channels=channels, labels=False, max_images=0, shuffle_seed=-1)
     with told_of(f"--held_out={source}"):
         loader = open_loader(wanted, seed=0, tell=print)
-    if loader.channels != channels:
-        raise UserError(
-            f"--held_out={source}: has {loader.channels} colour channels and the reals, {data.source}, have {channels}; "
-            f"convert it by launch.py prepare --channels={channels}, and give --held_out=prepared:DIR"
-        )
     if len(loader) < FEWEST_IMAGES:
         raise UserError(f"--held_out={source}: has {len(loader)} images; {FEWEST_IMAGES} or more are needed")
     return source, loader
