@@ -421,7 +421,7 @@ class TestEvaluate:
                 "--held_out=photos: is of no use to --metrics=swd_small,fid; add neighbors or neighbors_features, or leave",
             ),
             (("--checkpoint=best",), "--checkpoint=best: no checkpoint was measured while the run trained"),
-            (("--checkpoint=7",), "--checkpoint=7: there is none such; there are: latest, best, all, 1.008, 1.92"),
+            (("--checkpoint=7",), "--checkpoint=7: there is none at that kimg; there are: latest, best, 1.008, 1.92"),
             (("--resolution=8",), "--resolution=8: goes with --images"),
             ((f"--images={tmp_path}",), f"--workdir={finished}: is of a run and does not go with --images"),
         ):

@@ -119,4 +119,4 @@ def choose_checkpoints(checkpoint: str, checkpoints: Checkpoints) -> list[int]:
         if checkpoint in (f"{images_seen / 1000:g}", f"{images_seen / 1000:.1f}", str(images_seen // 1000), str(images_seen)):
             return [images_seen]
     listed = ", ".join(f"{images_seen / 1000:g}" for images_seen in found)
-    raise UserError(f"--checkpoint={checkpoint}: there is none such; there are: latest, best, all, {listed}")
+    raise UserError(f"--checkpoint={checkpoint}: there is none at that kimg; there are: latest, best, {listed}")
