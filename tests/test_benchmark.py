@@ -83,11 +83,12 @@ def train_ours(networks, state, images, alpha):
 
 
 def train_torch(state, images, alpha, latent_size, **changes):
-    """The same with the PyTorch step, fed with the numbers that this program draws. The state's three networks as flat dicts."""
+    """The same with the PyTorch step, fed with the numbers that this program draws; the three networks as flat dicts."""
     import torch
     from torch_networks import Settings, to_numpy, to_torch
     from torch_step import Step
 
+    torch.set_num_threads(1)  # on a busy machine more threads wait for each other
     settings = step_settings(config_of(), RESOLUTION, alpha=alpha)
     settings |= {"learning_rate": LEARNING_RATE, "ema_decay": DECAY, **changes}
     flat = lambda tree: {path: to_torch(leaf, "cpu") for path, leaf in flatten_dict(tree, sep="/").items()}  # noqa: E731
@@ -129,7 +130,7 @@ def test_the_settings_are_those_of_the_program():
 
 
 def run(tmp_path, *flags):
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "OMP_NUM_THREADS": "1"}
     brief = ("--fmap_max=8", "--batch_size=8", "--turns=2", "--seconds=0.05", f"--results={tmp_path}", "--name=brief")
     command = [sys.executable, "experiments/benchmark.py", *brief, *flags]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)

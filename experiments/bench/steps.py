@@ -6,7 +6,6 @@ import json
 import math
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from bench.bounds import bound_seconds
 from flax.traverse_util import flatten_dict
 
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, ScheduleConfig
@@ -171,14 +170,22 @@ class TorchWorker:
 def torch_version(python: str) -> str:
     """Of that Python's PyTorch; empty if it has none."""
     try:
-        asked = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False)
+        asked = subprocess.run(
+            [python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False
+        )
     except OSError:
         return ""
     return asked.stdout.strip()
 
 
 def measure_steps(
-    configs: Mapping[int, Config], *, alpha: float, forms: Sequence[str], torch_python: str, turns: Turns, rates: Mapping[str, float]
+    configs: Mapping[int, Config],
+    *,
+    alpha: float,
+    forms: Sequence[str],
+    torch_python: str,
+    turns: Turns,
+    rates: Mapping[str, float],
 ) -> Iterator[dict[str, Any]]:
     """One row per resolution that fits.
 
@@ -223,7 +230,12 @@ def _contestants(
 
 
 def _row(
-    config: Config, resolution: int, ours: OurStep, times: Mapping[str, list[float]], notes: dict[str, str], rates: Mapping[str, float]
+    config: Config,
+    resolution: int,
+    ours: OurStep,
+    times: Mapping[str, list[float]],
+    notes: dict[str, str],
+    rates: Mapping[str, float],
 ) -> dict[str, Any]:
     medians = {name: statistics.median(milliseconds) for name, milliseconds in times.items()}
     ours_ms = medians.pop("ours")
@@ -253,80 +265,26 @@ def _quartiles(milliseconds: Sequence[float]) -> list[float]:
     return [float(one) for one in np.quantile(milliseconds, (0.25, 0.75))]
 
 
-def bound_seconds(shapes: Mapping[str, Mapping[str, Sequence[int]]], batch_size: int, rates: Mapping[str, float]) -> float:
-    """The least time of one iteration: its arithmetic at the matrix rate, or its parameters' way through memory if longer.
-
-    Of a generator's forward pass, an iteration takes one for the critic's fakes, one for its own, and two for its gradient; of
-    the critic's, two for reals and fakes, four for their gradient, four for the penalty, and two for the generator's gradient.
-    Parameters are read once, then Adam and the moving average read and write: 7 floats per weight of the generator, 5 of the critic.
-    """
-    passes, floats = {"generator": 4, "discriminator": 12}, {"generator": 7, "discriminator": 5}
-    flops, traffic = 0.0, 0.0
-    for network, tree in shapes.items():
-        for path, shape in tree.items():
-            flops += 2 * passes[network] * batch_size * _multiplications(network, path, shape)
-            traffic += 4 * floats[network] * math.prod(shape)
-    return max(flops / rates["flops_per_second"], traffic / rates["bytes_per_second"])
+_HEADS = ("resolution", "batch", "ours ms", "torch ms", "torch form", "torch/ours", "images/s", "of matrix rate", "of bound")
 
 
-def _multiplications(network: str, path: str, shape: Sequence[int]) -> float:
-    """Of one layer for one image; fused layers as convolutions with a 4x4 kernel at the lower resolution."""
-    if len(shape) != 4:
-        return float(math.prod(shape)) if len(shape) == 2 else 0.0
-    *folder, layer, _ = path.split("/")
-    side = int((folder or [layer])[0].rpartition("x")[2])
-    is_fused = layer == ("conv0" if network == "generator" else "conv1") and side > 4
-    taps = 4.0 if is_fused else math.prod(shape[:2])
-    return taps * math.prod(shape[2:]) * side**2
+def table_head(rates: Mapping[str, float]) -> str:
+    """What stands above the rows."""
+    measured = f"{rates['flops_per_second'] / 1e9:,.0f} GFLOP/s in matrix products, {rates['bytes_per_second'] / 1e9:,.0f} GB/s"
+    return f"measured: {measured}\n" + "  ".join(f"{head:>11}" for head in _HEADS)
 
 
-def device_rates(dtype: str) -> dict[str, float]:
-    """What all devices together reach: arithmetic of a large matrix product, and copying of memory (read and written)."""
-    is_cpu = parallel.backend() == "cpu"
-    size, words, repeats = (2048, 2**25, 3) if is_cpu else (8192, 2**28, 20)
-    matrix = jnp.ones((size, size), dtype)
-    product = jax.jit(lambda x: x @ x)
-    memory = jnp.ones(words, jnp.float32)
-    copy = jax.jit(lambda x: x + 1.0)
-    devices = parallel.device_count() if not is_cpu else 1
-    return {
-        "flops_per_second": devices * 2 * size**3 / _best_seconds(product, matrix, repeats),
-        "bytes_per_second": devices * 8 * words / _best_seconds(copy, memory, repeats),
-    }
-
-
-def _best_seconds(function: Any, argument: jax.Array, repeats: int) -> float:
-    """Seconds of one call: the best of several bursts."""
-    best = math.inf
-    for _ in range(6):
-        start = time.perf_counter()
-        for _ in range(repeats):
-            result = function(argument)
-        jax.block_until_ready(result)
-        best = min(best, (time.perf_counter() - start) / repeats)
-    return best
-
-
-def table(rows: Sequence[Mapping[str, Any]], matrix_rate: float) -> str:
-    """For reading."""
-    heads = ("resolution", "batch", "ours ms", "torch ms", "torch form", "torch/ours", "images/s", "of matrix rate", "of bound")
-    lines = [f"matrix rate {matrix_rate / 1e9:,.0f} GFLOP/s", "  ".join(f"{head:>11}" for head in heads)]
-    for row in rows:
-        cells = (
-            f"{row['resolution']}x{row['resolution']}",
-            f"{row['batch_size']}",
-            f"{row['ours_ms']:,.2f}",
-            f"{row['torch_ms']:,.2f}" if row["torch_ms"] else "-",
-            row["torch_form"] or "-",
-            f"{row['ratio']:.2f}" if row["ratio"] else "-",
-            f"{row['images_per_second']:,.0f}",
-            f"{row['share_of_matrix_rate']:.0%}",
-            f"{row['share_of_bound']:.0%}",
-        )
-        lines.append("  ".join(f"{cell:>{max(11, len(head))}}" for cell, head in zip(cells, heads, strict=True)))
-    return "\n".join(lines)
-
-
-def default_torch_python() -> str:
-    """This Python."""
-    return sys.executable
+def table_line(row: Mapping[str, Any]) -> str:
+    """One row for reading."""
+    cells = (
+        f"{row['resolution']}x{row['resolution']}",
+        f"{row['batch_size']}",
+        f"{row['ours_ms']:,.2f}",
+        f"{row['torch_ms']:,.2f}" if row["torch_ms"] else "-",
+        row["torch_form"] or "-",
+        f"{row['ratio']:.2f}" if row["ratio"] else "-",
+        f"{row['images_per_second']:,.0f}",
+        f"{row['share_of_matrix_rate']:.0%}",
+        f"{row['share_of_bound']:.0%}",
+    )
+    return "  ".join(f"{cell:>{max(11, len(head))}}" for cell, head in zip(cells, _HEADS, strict=True))
