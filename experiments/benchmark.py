@@ -15,7 +15,8 @@ Sections, all of them unless --sections names some:
 - step: a whole iteration (critic with gradient penalty, generator, two Adam updates, moving average) at each resolution that
   fits: ours as a run calls it, and a plain PyTorch step that a test proves to be the same mathematics, eager and by
   torch.compile, of which the faster counts. In turns, medians. Ours is also put beside the rate of a large matrix product, by
-  the compiler's count of arithmetic, and beside a bound, the least arithmetic at that rate or the least memory traffic;
+  the compiler's count of arithmetic, and beside a bound, the least arithmetic at that rate or the least memory traffic. The last
+  column says how many cores other programs kept busy meanwhile: near 0, or the row is no measurement;
 - tick: a short run of --run_config, and what pictures, logs and checkpoints cost beside training, by stats.jsonl;
 - start: two starts of experiments/smoke.py in fresh folders, until the first picture and the end of the first tick;
 - checkpoint: seconds until training goes on, until the files are complete, and to read them back;
@@ -47,7 +48,7 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import runs, steps
+from bench import runs, steps, tables
 from bench.bounds import device_rates
 
 from pggan_jax.config import DTYPES, Config
@@ -113,7 +114,7 @@ def measure_step(values: dict[str, Any], result: dict[str, Any]) -> list[dict[st
         print(f"no PyTorch in {values['torch_python']}, so only our step is measured; to compare: {PIP_LINE}")
         forms = []
     rows = []
-    print(steps.table_head(result["rates"]))
+    print(tables.table_head(result["rates"]))
     for row in steps.measure_steps(
         {resolution: config_at(resolution, values) for resolution in values["resolutions"]},
         alpha=values["alpha"],
@@ -122,7 +123,7 @@ def measure_step(values: dict[str, Any], result: dict[str, Any]) -> list[dict[st
         turns=steps.Turns(values["turns"], values["seconds"]),
         rates=result["rates"],
     ):
-        print(steps.table_line(row), flush=True)
+        print(tables.table_line(row), flush=True)
         rows.append(row)
     return rows
 
@@ -190,7 +191,7 @@ def main(argv: list[str]) -> int:
             failed = True
             continue
         if section != "step":
-            print(runs.describe(result[section]), flush=True)
+            print(tables.describe(result[section]), flush=True)
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten to {path}")
     return int(failed)

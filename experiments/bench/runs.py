@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,19 +172,3 @@ def loading(*, quick: bool) -> list[dict[str, Any]]:
     brief = ("--resolution=16", "--train_up_to=16", "--turns=1") if quick else ()
     printed = _run([sys.executable, "experiments/bench_data.py", "--json", *brief], also_fine=1)
     return json.loads(printed)["loader"]
-
-
-def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of any section for reading."""
-    heads = list(rows[0]) if rows else []
-    cells = [[_format(row.get(head)) for head in heads] for row in rows]
-    widths = [max(len(one) for one in column) for column in zip(heads, *cells, strict=True)]
-    return "\n".join("  ".join(f"{one:>{width}}" for one, width in zip(line, widths, strict=True)) for line in [heads, *cells])
-
-
-def _format(value: Any) -> str:
-    if value is None:
-        return "-"
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from absl import logging
 from bench.bounds import bound_seconds
+from bench.neighbours import Neighbours
 from flax.traverse_util import flatten_dict
 
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, ScheduleConfig
@@ -142,6 +143,11 @@ class TorchWorker:
         settings = {**settings, "is_compiled": form == "compile"}
         self.ready = self._ask(settings=settings, shapes=shapes, accelerator=parallel.backend() != "cpu")
 
+    @property
+    def process_id(self) -> int:
+        """Of the worker."""
+        return self._process.pid
+
     def _ask(self, **question: Any) -> dict[str, Any]:
         """Raises RuntimeError if the worker has died."""
         try:
@@ -201,10 +207,12 @@ def measure_steps(
         try:
             with _contestants(config, resolution, alpha=alpha, forms=forms, torch_python=torch_python) as (steps, notes):
                 times: dict[str, list[float]] = {name: [] for name in steps}
+                neighbours = Neighbours([step.process_id for name, step in steps.items() if name != "ours"])
                 for _ in range(turns.count):
                     for name, step in steps.items():
                         times[name] += step.measure(turns.seconds)
-                yield _row(config, resolution, steps["ours"], times, notes, rates)
+                others = {"cores_busy_with_other_programs": neighbours.cores()}
+                yield _row(config, resolution, steps["ours"], times, notes, rates) | others
         except jax.errors.JaxRuntimeError as error:
             logging.error("%dx%d does not fit: %s", resolution, resolution, str(error).splitlines()[0])
 
@@ -263,28 +271,3 @@ def _row(
 
 def _quartiles(milliseconds: Sequence[float]) -> list[float]:
     return [float(one) for one in np.quantile(milliseconds, (0.25, 0.75))]
-
-
-_HEADS = ("resolution", "batch", "ours ms", "torch ms", "torch form", "torch/ours", "images/s", "of matrix rate", "of bound")
-
-
-def table_head(rates: Mapping[str, float]) -> str:
-    """What stands above the rows."""
-    measured = f"{rates['flops_per_second'] / 1e9:,.0f} GFLOP/s in matrix products, {rates['bytes_per_second'] / 1e9:,.0f} GB/s"
-    return f"measured: {measured}\n" + "  ".join(f"{head:>11}" for head in _HEADS)
-
-
-def table_line(row: Mapping[str, Any]) -> str:
-    """One row for reading."""
-    cells = (
-        f"{row['resolution']}x{row['resolution']}",
-        f"{row['batch_size']}",
-        f"{row['ours_ms']:,.2f}",
-        f"{row['torch_ms']:,.2f}" if row["torch_ms"] else "-",
-        row["torch_form"] or "-",
-        f"{row['ratio']:.2f}" if row["ratio"] else "-",
-        f"{row['images_per_second']:,.0f}",
-        f"{row['share_of_matrix_rate']:.0%}",
-        f"{row['share_of_bound']:.0%}",
-    )
-    return "  ".join(f"{cell:>{max(11, len(head))}}" for cell, head in zip(cells, _HEADS, strict=True))
