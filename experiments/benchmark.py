@@ -15,8 +15,8 @@ Sections, all of them unless --sections names some:
 - step: a whole iteration (critic with gradient penalty, generator, two Adam updates, moving average) at each resolution that
   fits: ours as a run calls it, and a plain PyTorch step that a test proves to be the same mathematics, eager and by
   torch.compile, of which the faster counts. In turns, medians. Ours is also put beside the rate of a large matrix product, by
-  the compiler's count of arithmetic, and beside a bound, the least arithmetic at that rate or the least memory traffic. The last
-  column says how many cores other programs kept busy meanwhile: near 0, or the row is no measurement;
+  the compiler's count of arithmetic, and beside a bound, the least arithmetic at that rate or the least memory traffic. The
+  last column says how many cores other programs kept busy meanwhile: near 0, or the row is no measurement;
 - tick: a short run of --run_config, and what pictures, logs and checkpoints cost beside training, by stats.jsonl;
 - start: two starts of experiments/smoke.py in fresh folders, until the first picture and the end of the first tick;
 - checkpoint: seconds until training goes on, until the files are complete, and to read them back;
@@ -103,8 +103,8 @@ def config_at(resolution: int, values: dict[str, Any]) -> Config:
     return steps.step_config(resolution, batch_size, **{name: values[name] for name in names})
 
 
-def measure_step(values: dict[str, Any], result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table, printed as they come."""
+def measure_step(values: dict[str, Any], result: dict[str, Any], write: Callable[[], None]) -> None:
+    """Rows of the table, printed and written as they come."""
     result["rates"] = device_rates(values["dtype"])
     forms = values["forms"]
     version = steps.torch_version(values["torch_python"]) if forms else ""
@@ -113,7 +113,7 @@ def measure_step(values: dict[str, Any], result: dict[str, Any]) -> list[dict[st
     elif forms:
         print(f"no PyTorch in {values['torch_python']}, so only our step is measured; to compare: {PIP_LINE}")
         forms = []
-    rows = []
+    result["step"] = []
     print(tables.table_head(result["rates"]))
     for row in steps.measure_steps(
         {resolution: config_at(resolution, values) for resolution in values["resolutions"]},
@@ -124,8 +124,8 @@ def measure_step(values: dict[str, Any], result: dict[str, Any]) -> list[dict[st
         rates=result["rates"],
     ):
         print(tables.table_line(row), flush=True)
-        rows.append(row)
-    return rows
+        result["step"].append(row)
+        write()
 
 
 def measure_others(values: dict[str, Any]) -> dict[str, Callable[[], Any]]:
@@ -179,20 +179,25 @@ def main(argv: list[str]) -> int:
     device = jax.devices()[0].device_kind.lower().replace(" ", "-")
     path = Path(values["results"]) / f"{values['name'] or '-'.join((device, str(values['fmap_max']), values['dtype']))}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write() -> None:
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
     failed = False
     print(f"{parallel.describe_devices()}; {values['dtype']}, fmap_max {values['fmap_max']}")
     others = measure_others(values)
     for section in values["sections"]:
         print(f"\n{section}", flush=True)
         try:
-            result[section] = measure_step(values, result) if section == "step" else others[section]()
+            if section == "step":
+                measure_step(values, result, write)
+            else:
+                result[section] = others[section]()
+                print(tables.describe(result[section]), flush=True)
         except runs.FailedError as error:
             print(f"failed: {error}", file=sys.stderr)
             failed = True
-            continue
-        if section != "step":
-            print(tables.describe(result[section]), flush=True)
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write()
     print(f"\nwritten to {path}")
     return int(failed)
 
