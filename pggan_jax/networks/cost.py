@@ -27,7 +27,7 @@ def relative_cost(config: Config, resolution: int) -> float:
 
 
 def step_bytes_per_image(config: Config, resolution: int) -> float:
-    """Memory of one iteration per image worked on at once, within a factor of about two."""
+    """Memory of one iteration per image worked on at once, activations alone, within a factor of about three."""
     numbers, size = 0, 4
     while size <= resolution:
         numbers += size**2 * (generator_features(config.generator, size) + discriminator_features(config.discriminator, size))

@@ -18,10 +18,10 @@ Means = TypeVar("Means")
 
 
 def mean_over_parts(function: Callable[[Samples], Means], samples: Samples, parts: np.ndarray, *, unroll: bool) -> Means:
-    """The mean of `function` over parts of the samples, in float32.
+    """The mean of `function` over parts of the samples.
 
     Args:
-        function: from a part of the samples to means over that part.
+        function: from a part of the samples to means over that part, float32 all of them.
         samples: arrays whose first axis is the samples of this device.
         parts: positions of each part's samples, `[parts, samples per part]`.
         unroll: write the parts out, one behind the other, instead of in a loop, inside which XLA:CPU convolutions lose their
@@ -30,16 +30,19 @@ def mean_over_parts(function: Callable[[Samples], Means], samples: Samples, part
     if len(parts) == 1:
         return function(samples)
     pieces = jax.tree.map(lambda leaf: leaf[parts], samples)
-    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), jax.eval_shape(function, _piece(pieces, 0)))
+    # One trace for all parts.
+    function = jax.jit(function)
 
     def add(sums: Means, piece: Samples) -> tuple[Means, None]:
         return jax.tree.map(jnp.add, sums, function(piece)), None
 
     if unroll:
-        for number in range(len(parts)):
-            sums, _ = add(sums, _after(sums, _piece(pieces, number)) if number else _piece(pieces, number))
+        sums = function(_piece(pieces, 0))
+        for number in range(1, len(parts)):
+            sums, _ = add(sums, _after(sums, _piece(pieces, number)))
     else:
-        sums, _ = lax.scan(add, sums, pieces)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, _piece(pieces, 0)))
+        sums, _ = lax.scan(add, zeros, pieces)
     return jax.tree.map(lambda leaf: leaf / len(parts), sums)
 
 
