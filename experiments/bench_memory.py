@@ -68,6 +68,8 @@ def measure(case: str, steps: int) -> dict[str, int]:
     mapped, compiled = planning.compile_step(config, networks, planning.choose_parts(config, networks))
     predicted = planning.peak_bytes(compiled)
     state = jax.device_get(create_train_state(config.optimizer, networks, 1))
+    # The first call may compile again, which must not be taken for memory of the step.
+    jax.block_until_ready(mapped(parallel.replicate(state), *planning.step_arguments(config, networks)))
     with Watch() as watch:
         state, shared = parallel.replicate(state), planning.step_arguments(config, networks)
         for _ in range(steps):
