@@ -199,6 +199,17 @@ class RunConfig:
     steps_per_call: int = setting(
         0, "iterations in one call of the compiled program; 0 chooses by backend (1 on a CPU)", minimum=0, maximum=1024
     )
+    microbatch: int = setting(
+        0,
+        "most images that a device works on at once; a larger share of a batch is worked through in parts of whole "
+        "minibatch-stddev groups, whose gradients are added up: the same update up to rounding, in less memory and more time; "
+        "0 takes the share whole, or the fewest parts that should fit where it is too large for the memory",
+        minimum=0,
+        maximum=2**16,
+    )
+    microbatch_at: Mapping[int, int] = setting(
+        {}, "microbatch of single resolutions, as 512:2,1024:1", minimum=0, maximum=2**16
+    )
     device_data_mb: float = setting(
         -1.0,
         "all images at one resolution stay on each device if they are no larger than so many MB; 0 streams them; -1 chooses: "
@@ -221,6 +232,10 @@ class RunConfig:
     max_rollbacks: int = setting(
         3, "how often a diverged run goes back to its last good checkpoint, with other noise, before it stops", minimum=0
     )
+
+    def microbatch_for(self, resolution: int) -> int:
+        """Most images that a device works on at once at `resolution`; 0 leaves it open."""
+        return self.microbatch_at.get(resolution, self.microbatch)
 
 
 @dataclass(frozen=True)

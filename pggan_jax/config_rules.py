@@ -148,7 +148,7 @@ def _check_resolutions(config: Config, origins: Origins | None) -> None:
             f"must not exceed data.resolution, which is {config.data.resolution}",
             origins,
         )
-    for path, value, _, _ in walk(config.schedule, "schedule."):
+    for path, value, _, _ in walk(config):
         if isinstance(value, dict):
             for resolution in value:
                 if not is_resolution(resolution):

@@ -101,6 +101,8 @@ BAD = {
     "loss.r1_gamma": [(-1.0, "at least 0")],
     "loss.label_weight": [(-1.0, "at least 0")],
     "run.seed": [(-1, "at least 0 and at most 4294967295"), (2**32, "at most 4294967295")],
+    "run.microbatch": [(-1, "at least 0 and at most 65536")],
+    "run.microbatch_at": [({4: -1}, "at least 0 and at most 65536"), ({5: 4}, MAPPING_RULE)],
     "run.steps_per_call": [(-1, "at least 0 and at most 1024"), (1025, "at most 1024")],
     "run.device_data_mb": [(-2.0, "at least -1")],
     "run.grid": [

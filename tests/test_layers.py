@@ -98,7 +98,8 @@ def test_weights_are_scaled_in_float32_before_the_cast():
     kernel = normal(0, 7, 64)
     x = jnp.zeros((1, 7), jnp.bfloat16).at[0, 2].set(1.0)
     linear, bias = layer.apply({"params": {"kernel": kernel, "bias": np.zeros(64, np.float32)}}, x)
-    assert linear.dtype == bias.dtype == jnp.bfloat16
+    assert (linear.dtype, bias.dtype) == (jnp.bfloat16, jnp.float32)
+    assert add_bias((linear, bias)).dtype == jnp.bfloat16
     expected = jnp.asarray(kernel[2] * np.float32(1.1 / math.sqrt(7)), jnp.bfloat16)
     np.testing.assert_array_equal(np.asarray(linear[0], np.float32), np.asarray(expected, np.float32))
 

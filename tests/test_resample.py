@@ -169,3 +169,25 @@ def test_gradients_in_bfloat16_have_the_dtype_of_their_argument(form):
     shapes = jax.eval_shape(jax.grad(lambda x, kernel: fused(x, kernel).astype(jnp.float32).sum(), (0, 1)), x, kernel)
     assert [leaf.dtype for leaf in shapes] == [jnp.bfloat16, jnp.bfloat16]
     assert [leaf.shape for leaf in shapes] == [x.shape, kernel.shape]
+
+
+def test_derivatives_of_both_platform_forms_of_enlarge_are_equal():
+    """First and second derivatives, in both arguments, by plain differentiation of each form and by the closed family."""
+    low, _, kernel = low_high_kernel(3, 5)
+    forms = resample._enlarge_by_pixel_shuffle, resample._enlarge_by_transposition, enlarge
+
+    def derivatives_of(form):
+        def value(low, kernel):
+            return jnp.sin(form(low, kernel)).sum()
+
+        def squared_norms(low, kernel):
+            of_low, of_kernel = jax.grad(value, argnums=(0, 1))(low, kernel)
+            return jnp.array([jnp.square(of_low).sum(), jnp.square(of_kernel).sum()])
+
+        return quick_jit(lambda *at: (jax.grad(value, argnums=(0, 1))(*at), jax.jacrev(squared_norms, argnums=(0, 1))(*at)))
+
+    shuffled, transposed, closed = (jax.tree.leaves(derivatives_of(form)(low, kernel)) for form in forms)
+    for mine, expected, both in zip(shuffled, transposed, closed, strict=True):
+        assert np.abs(expected).max() > 0.1
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+        np.testing.assert_allclose(both, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

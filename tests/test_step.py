@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from test_loop import quick_compilation, small_config, small_loader
 
+from pggan_jax.networks import layers, resample
 from pggan_jax.networks.build import build_networks
+from pggan_jax.networks.resample import convolve, downscale
 from pggan_jax.training import losses, parallel, step
 from pggan_jax.training.draws import draw_iteration
 from pggan_jax.training.state import create_train_state
@@ -219,6 +221,44 @@ class TestGames:
         assert int(state.skipped_generator) == int(state.skipped_discriminator) == 0
         assert (metrics["gradient_penalty"] > 0) == (changes["loss__name"] != "lsgan")
         assert (state.lsgan_average > 0) == (changes["loss__name"] == "lsgan")
+
+
+class TestFormulations:
+    """One whole step at 8x8 in a fade gives the same gradients, as Adam's second moments tell, and losses in each form."""
+
+    def step(self, config):
+        trainer = Trainer(config, resolution=8)
+        return trainer(trainer.start(), alpha=0.5)
+
+    def assert_equal(self, first, second):
+        """Adam's direction is a sign on the first step, so parameters would hide the gradients' size and show their noise."""
+        (one, one_metrics), (two, two_metrics) = first, second
+        for name in METRICS:
+            np.testing.assert_allclose(one_metrics[name], two_metrics[name], rtol=1e-4, atol=1e-5, err_msg=name)
+        for moments in ("generator_moments", "discriminator_moments"):
+            for a, b in zip(*(jax.tree.leaves(getattr(state, moments).second) for state in (one, two)), strict=True):
+                np.testing.assert_allclose(np.sqrt(a), np.sqrt(b), rtol=1e-3, atol=1e-4 * np.sqrt(b.max()))
+
+    def test_a_fused_generator_is_the_separate_one(self):
+        separate = self.step(config_of(generator__fused_scale=False))
+        self.assert_equal(self.step(config_of(generator__fused_scale=True)), separate)
+
+    def test_a_fused_critic_is_its_definition(self):
+        """Convolve, average, and only then bias and activation; in the plain operations and their own derivatives."""
+        fused = self.step(config_of())
+        plain_down = lambda x, kernel: downscale(convolve(x, kernel))  # noqa: E731
+        with mock.patch.dict(layers._CONVOLUTIONS, {"down": plain_down}):
+            self.assert_equal(fused, self.step(config_of()))
+
+    def test_the_form_for_accelerators_is_the_one_for_cpus(self):
+        on_cpu = self.step(config_of())
+        with mock.patch.object(resample, "_enlarge_by_pixel_shuffle", resample._enlarge_by_transposition):
+            self.assert_equal(on_cpu, self.step(config_of()))
+
+    def test_the_comparison_can_fail(self):
+        """A separate critic is another function (spec 1.5)."""
+        with pytest.raises(AssertionError):
+            self.assert_equal(self.step(config_of()), self.step(config_of(discriminator__fused_scale=False)))
 
 
 class TestCriticNoise:

@@ -66,7 +66,7 @@ def run(values: flags.FlagValues) -> None:
                     f"{resolution}x{resolution}",
                     f"{images / 1000:.1f}",
                     f"{sum(stage.steps for stage in stages):,}",
-                    f"{stages[0].batch_size // parallel.device_count()}",
+                    _share(stages[0].batch_size // parallel.device_count(), cost.parts),
                     f"{cost.generator_parameters:,}",
                     f"{cost.discriminator_parameters:,}",
                     f"{cost.flops_per_image / 1e9:.3g}",
@@ -80,6 +80,10 @@ def run(values: flags.FlagValues) -> None:
     steps = sum(stage.steps for stage in schedule.stages)
     time = f"about {format_seconds(total_seconds)} with compilation" if seconds else "time not measured (--nomeasure)"
     print(f"total: {schedule.total_images / 1000:.1f} kimg, {steps:,} steps, {time}; pictures and checkpoints come on top")
+
+
+def _share(images: int, parts: int) -> str:
+    return str(images) if parts == 1 else f"{parts} x {images // parts}"
 
 
 def _data_shape(data: DataConfig) -> tuple[int, int]:

@@ -47,7 +47,7 @@ class GeneratorBase(nn.Module):
         # variance that of the later layers.
         dense = Equalized(16 * features, kernel_size=0, gain=HE_GAIN / 4, bias_features=features, name="dense", **options)
         linear, bias = dense(x)
-        x = activate(config, linear.reshape(-1, 4, 4, features) + bias)
+        x = activate(config, add_bias((linear.reshape(-1, 4, 4, features), bias)))
         return activate(config, add_bias(Equalized(features, name="conv", **options)(x)))
 
 

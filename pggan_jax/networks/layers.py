@@ -64,7 +64,7 @@ class Equalized(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`x` `[batch, ..., c_in]` to (the layer's linear output, its bias), apart so that callers can reshape in between."""
+        """`x` `[batch, ..., c_in]` to (the layer's linear output, its float32 bias), so that callers can reshape in between."""
         size = self.kernel_size
         shape = (size, size, x.shape[-1], self.features) if size else (x.shape[-1], self.features)
         runtime_factor = self.scale(x.shape[-1]) if self.use_wscale else 1.0
@@ -72,7 +72,6 @@ class Equalized(nn.Module):
         kernel = self.param("kernel", initializer, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.bias_features or self.features,), jnp.float32)
         kernel = (kernel * runtime_factor).astype(self.dtype)
-        bias = bias.astype(self.dtype)
         if not size:
             return x @ kernel, bias
         if size == 1:
@@ -81,9 +80,12 @@ class Equalized(nn.Module):
 
 
 def add_bias(linear_and_bias: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """What a layer without anything in between does with the output of `Equalized`."""
+    """What a layer does with the output of `Equalized`.
+
+    Added in float32: a bias's gradient is a sum over all pixels of the batch, of which bfloat16 would keep three digits.
+    """
     linear, bias = linear_and_bias
-    return linear + bias
+    return (linear.astype(jnp.float32) + bias).astype(linear.dtype)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
@@ -92,9 +94,13 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 
 def pixel_norm(x: jax.Array, epsilon: float) -> jax.Array:
-    """Scale each pixel's (or row's) channels to unit mean square: x * rsqrt(mean(x^2) + epsilon), the mean in float32."""
-    mean_square = jnp.mean(jnp.square(x.astype(jnp.float32)), axis=-1, keepdims=True)
-    return x * lax.rsqrt(mean_square + epsilon).astype(x.dtype)
+    """Scale each pixel's (or row's) channels to unit mean square: x * rsqrt(mean(x^2) + epsilon).
+
+    In float32 throughout, and so are the sums over channels in its derivatives.
+    """
+    values = x.astype(jnp.float32)
+    mean_square = jnp.mean(jnp.square(values), axis=-1, keepdims=True)
+    return (values * lax.rsqrt(mean_square + epsilon)).astype(x.dtype)
 
 
 def minibatch_stddev(x: jax.Array, *, form: str, group_size: int, axis_name: str | None = None) -> jax.Array:

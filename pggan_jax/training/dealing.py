@@ -1,8 +1,14 @@
-"""How a batch is dealt to devices so that no minibatch-stddev group is split. It knows numbers, not devices."""
+"""How a batch is dealt to devices, and a device's share to parts, so that no minibatch-stddev group is split. It knows numbers,
+not devices."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+
+from pggan_jax.config import Config
+from pggan_jax.config_rules import problem
 
 
 def deal(batch_size: int, *, form: str, group_size: int, devices: int) -> np.ndarray:
@@ -43,3 +49,47 @@ def possible_device_counts(batch_size: int, *, form: str, group_size: int) -> li
         return True
 
     return list(filter(can_deal, range(1, batch_size + 1)))
+
+
+def possible_parts(batch_size: int, *, form: str, group_size: int, devices: int) -> list[int]:
+    """All numbers of parts that a device may work through its share of a batch in, one after another, from 1 up.
+
+    A part consists of whole minibatch-stddev groups: a group's gradients need all of its samples at once.
+
+    Raises:
+        ValueError: as `deal`.
+    """
+    share = deal(batch_size, form=form, group_size=group_size, devices=devices).shape[1]
+    if form == "none":
+        in_one_part = 1
+    elif form == "whole_batch":
+        in_one_part = share
+    else:
+        # A group that spans the batch may lie on several devices.
+        in_one_part = min(group_size, share)
+    return [parts for parts in range(1, share // in_one_part + 1) if share % (parts * in_one_part) == 0]
+
+
+def parts_as_set(config: Config, resolution: int, *, devices: int, origins: Mapping[str, str] | None = None) -> int:
+    """The fewest parts at `resolution` with no more images than `run.microbatch` allows at once; 0 if it leaves that open.
+
+    Raises:
+        ConfigError: naming the fewest images that a part can have.
+    """
+    most = config.run.microbatch_for(resolution)
+    if not most:
+        return 0
+    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    batch_size = config.schedule.batch_size_for(resolution)
+    possible = possible_parts(batch_size, **stddev, devices=devices)
+    share = batch_size // devices
+    for parts in possible:
+        if share // parts <= most:
+            return parts
+    sizes = ", ".join(str(share // parts) for parts in possible)
+    rule = (
+        f"at {resolution}x{resolution} a device can work on so many of its {share} images at once: {sizes}, as stddev "
+        f"groups (discriminator.minibatch_stddev={stddev['form']}) stay whole; allow at least {share // possible[-1]}, or 0"
+    )
+    path = "run.microbatch_at" if resolution in config.run.microbatch_at else "run.microbatch"
+    raise problem(path, most, rule, origins)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -24,7 +25,7 @@ from pggan_jax.config import Config
 from pggan_jax.config_rules import problem
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.schedule import Schedule
-from pggan_jax.training.dealing import deal, possible_device_counts
+from pggan_jax.training.dealing import deal, parts_as_set, possible_device_counts
 
 AXIS = "devices"
 _WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
@@ -185,6 +186,17 @@ def device_memory_bytes() -> int:
     return _memory_statistic("peak_bytes_in_use")
 
 
+def memory_limit_bytes() -> int:
+    """Memory that each device may use, the same answer on every process; on a CPU its share of what is free now."""
+    on_cpu = backend() == "cpu"
+    own = psutil.virtual_memory().available // jax.local_device_count() if on_cpu else _memory_statistic("bytes_limit")
+    if jax.process_count() == 1:
+        return own
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.int32(own // 2**20)).min()) * 2**20
+
+
 def resident_bytes(device_data_mb: float) -> float:
     """How large a level of the data may be to stay on each device, by the setting `run.device_data_mb`."""
     if device_data_mb >= 0:
@@ -292,10 +304,10 @@ def local_places(config: Config, batch_size: int) -> np.ndarray:
 
 
 def check_batches(config: Config, origins: Mapping[str, str] | None = None) -> None:
-    """Refuse batch sizes that these devices cannot share.
+    """Refuse batch sizes that these devices cannot share, and parts that their shares cannot be divided into.
 
     Args:
-        config: batch sizes of all resolutions, and the minibatch-stddev groups.
+        config: batch sizes and parts of all resolutions, and the minibatch-stddev groups.
         origins: where each setting was set, for the message.
 
     Raises:
@@ -314,3 +326,4 @@ def check_batches(config: Config, origins: Mapping[str, str] | None = None) -> N
                 "(or change the batch size, or set discriminator.minibatch_stddev=whole_batch)"
             )
             raise problem(path, batch_size, rule, origins) from None
+        parts_as_set(config, resolution, devices=jax.device_count(), origins=origins)

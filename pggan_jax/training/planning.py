@@ -1,20 +1,28 @@
-"""What a stage will cost: the compiler's own figures for the train step, and the speed of a few real steps."""
+"""What a stage will cost: the compiler's own figures for the train step, and the speed of a few real steps; and in how many
+parts a batch must be worked through to fit into memory."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 from pggan_jax.config import Config
-from pggan_jax.networks.build import build_networks
+from pggan_jax.networks.build import Networks, build_networks
+from pggan_jax.networks.cost import step_bytes_per_image
 from pggan_jax.schedule import Stage
 from pggan_jax.training import parallel
+from pggan_jax.training.dealing import parts_as_set, possible_parts
 from pggan_jax.training.feed import effective_steps_per_call
 from pggan_jax.training.state import abstract_train_state, create_train_state
 from pggan_jax.training.step import Batch, Controls, make_train_call
+
+MEMORY_SHARE = 0.9
+"""Of a device's memory may be planned with."""
+_CLEARLY_FITS = 0.25
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,8 @@ class StepCost:
 
     Attributes:
         generator_parameters, discriminator_parameters: numbers of weights and biases, the faded-out path's included.
-        flops_per_image: of one iteration over its images, as the compiler counts them (a loop's body once).
+        parts: that a device works through its share of a batch in.
+        flops_per_image: of one iteration over its images, as the compiler counts them.
         peak_bytes: memory per device the compiled step needs, arguments included.
         compile_seconds: of the step.
         images_per_second: measured, or None.
@@ -31,6 +40,7 @@ class StepCost:
 
     generator_parameters: int
     discriminator_parameters: int
+    parts: int
     flops_per_image: float
     peak_bytes: int
     compile_seconds: float
@@ -47,38 +57,76 @@ def measure_step(config: Config, stage: Stage, *, channels: int, label_size: int
         seconds: how long to measure after the first step; 0 leaves the speed out and runs nothing.
     """
     networks = build_networks(config, stage.resolution, channels=channels, label_size=label_size, axis_name=parallel.AXIS)
-    state = abstract_train_state(config.optimizer, networks)
-    mapped = parallel.map_over_devices(make_train_call(config, networks))
-    shared = _shared_arguments(config, stage, channels, label_size)
+    parts = choose_parts(config, networks)
     start = time.perf_counter()
-    compiled = mapped.lower(state, *shared).compile()
+    mapped, compiled = compile_step(config, networks, parts)
     compile_seconds = time.perf_counter() - start
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    devices = parallel.device_count()
-    peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     speed = None
     if seconds:
         first = parallel.replicate(create_train_state(config.optimizer, networks, config.run.seed))
-        speed = _images_per_second(mapped, first, shared, stage, seconds)
+        speed = _images_per_second(mapped, first, step_arguments(config, networks), stage, seconds)
+    # The compiler counts the body of a loop once: right for a loop over steps, but not for one over parts.
+    in_loop = 1 if parallel.backend() == "cpu" else parts
+    state = abstract_train_state(config.optimizer, networks)
     return StepCost(
         generator_parameters=_count(state.generator),
         discriminator_parameters=_count(state.discriminator),
-        flops_per_image=cost["flops"] * devices / stage.images_per_step,
-        peak_bytes=int(peak),
+        parts=parts,
+        flops_per_image=compiled.cost_analysis()["flops"] * in_loop * parallel.device_count() / stage.images_per_step,
+        peak_bytes=peak_bytes(compiled),
         compile_seconds=compile_seconds,
         images_per_second=speed,
     )
 
 
-def _shared_arguments(config: Config, stage: Stage, channels: int, label_size: int) -> tuple:
+def choose_parts(config: Config, networks: Networks) -> int:
+    """The parts that a device works through its share of a batch in: as set, or the fewest that should fit into its memory.
+
+    The step is compiled to see how much memory it takes, but only where the size of its activations says that it may be much.
+    If not even the most parts fit they are taken nevertheless: predictions err, and the run may yet hold.
+    """
+    as_set = parts_as_set(config, networks.resolution, devices=parallel.device_count())
+    if as_set:
+        return as_set
+    limit = MEMORY_SHARE * parallel.memory_limit_bytes()
+    batch_size = config.schedule.batch_size_for(networks.resolution)
+    share = batch_size // parallel.device_count()
+    if not limit or share * step_bytes_per_image(config, networks.resolution) < _CLEARLY_FITS * limit:
+        return 1
+    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    *fewer, most = possible_parts(batch_size, **stddev, devices=parallel.device_count())
+    for parts in fewer:
+        _, compiled = compile_step(config, networks, parts)
+        if peak_bytes(compiled) <= limit:
+            return parts
+    return most
+
+
+def compile_step(config: Config, networks: Networks, parts: int) -> tuple[Any, Any]:
+    """The mapped train call, and the same compiled."""
+    mapped = parallel.map_over_devices(make_train_call(config, networks, parts=parts))
+    state = abstract_train_state(config.optimizer, networks)
+    return mapped, mapped.lower(state, *step_arguments(config, networks)).compile()
+
+
+def peak_bytes(compiled: Any) -> int:
+    """Per device. What is donated lies in the same memory before and after, and is counted once."""
+    memory = compiled.memory_analysis()
+    return int(
+        memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    )
+
+
+def step_arguments(config: Config, networks: Networks) -> tuple:
     """Batch, class table, controls and step count of one call on noise."""
+    resolution, channels, label_size = networks.resolution, networks.generator.channels, networks.generator.label_size
     steps = effective_steps_per_call(config)
-    places = parallel.local_places(config, stage.batch_size)
-    leading = (places.shape[0], steps, stage.critic_steps, places.shape[1])
+    places = parallel.local_places(config, config.schedule.batch_size_for(resolution))
+    leading = (places.shape[0], steps, config.schedule.critic_steps, places.shape[1])
     random = np.random.default_rng(0)
     classes = np.arange(max(label_size, 1), dtype=np.int32)
     batch = Batch(
-        images=random.integers(0, 256, (*leading, stage.resolution, stage.resolution, channels), dtype=np.uint8),
+        images=random.integers(0, 256, (*leading, resolution, resolution, channels), dtype=np.uint8),
         labels=np.eye(max(label_size, 1), label_size, dtype=np.float32)[random.integers(len(classes), size=leading)],
         places=np.broadcast_to(places[:, None, None, :], leading).astype(np.uint32),
     )

@@ -12,16 +12,19 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.training import parallel
+from pggan_jax.training.planning import choose_parts
 from pggan_jax.training.state import TrainState
 from pggan_jax.training.step import make_train_call
 
 
 @dataclass(frozen=True)
 class Program:
-    """The modules, the mapped train call, and the compiled generator."""
+    """The modules, the mapped train call, the parts that a device works through its share of a batch in, and the compiled
+    generator."""
 
     networks: Networks
     train_call: Callable[..., tuple[TrainState, jax.Array]]
+    parts: int
     sampler: Sampler
 
 
@@ -32,7 +35,8 @@ def networks_for(config: Config, resolution: int, loader: Loader) -> Networks:
 
 
 def build_program(config: Config, resolution: int, loader: Loader) -> Program:
-    """Modules and functions for `resolution`; nothing is compiled before it is called."""
+    """Modules and functions for `resolution`; unless memory may be short, nothing is compiled before it is called."""
     networks = networks_for(config, resolution, loader)
-    train_call = parallel.map_over_devices(make_train_call(config, networks))
-    return Program(networks, train_call, Sampler(networks.generator))
+    parts = choose_parts(config, networks)
+    train_call = parallel.map_over_devices(make_train_call(config, networks, parts=parts))
+    return Program(networks, train_call, parts, Sampler(networks.generator))

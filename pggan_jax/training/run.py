@@ -205,7 +205,9 @@ class Run:
         if self.compiled is not self.program:
             size = f"{call.stage.resolution}x{call.stage.resolution}"
             self.log(f"data {size}: {self.feed.describe_data(call.stage.resolution)}")
-            self.log(f"compiling the {size} step")
+            share = call.stage.batch_size // parallel.device_count()
+            in_parts = "" if self.program.parts == 1 else f" in {self.program.parts} parts"
+            self.log(f"compiling the {size} step: {share} images per device{in_parts}")
             self.compiled = self.program
 
     def _draw(self, alpha: float, images_seen: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,11 @@ from pggan_jax.config import Config
 from pggan_jax.networks.build import Networks
 from pggan_jax.networks.layers import InputNoise
 from pggan_jax.networks.resample import downscale, upscale
-from pggan_jax.training import losses
+from pggan_jax.training import losses, parallel
+from pggan_jax.training.accumulation import mean_over_parts
+from pggan_jax.training.dealing import deal
 from pggan_jax.training.draws import Draws, draw_iteration
 from pggan_jax.training.optimizer import guarded_update, official_adam
-from pggan_jax.training.parallel import mean_over_devices
 from pggan_jax.training.state import TrainState
 
 METRICS = ("loss_d", "real_score", "fake_score", "gradient_penalty", "loss_g")
@@ -30,6 +31,10 @@ METRICS = ("loss_d", "real_score", "fake_score", "gradient_penalty", "loss_g")
 TROUBLE = ("skipped_in_a_row", "longest", "leaf_discriminator", "leaf_generator")
 """Iterations in a row with a skipped update: so many at the end of the call, so many at most in it, and what was not finite
 when there were most: numbers of leaves, as `guarded_update` gives them."""
+
+
+MeanOverParts = Callable[[Callable[[Any], Any], Any], Any]
+"""`mean_over_parts` with the parts given: function and samples to the function's mean."""
 
 
 class Batch(NamedTuple):
@@ -79,13 +84,18 @@ def prepare_reals(images: jax.Array, flip: jax.Array | None, alpha: jax.Array | 
     return reals
 
 
-def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[TrainState, jax.Array]]:
+def make_train_call(config: Config, networks: Networks, *, parts: int = 1) -> Callable[..., tuple[TrainState, jax.Array]]:
     """The per-device function `call(state, batch, class_table, controls, count) -> (state, metric sums)`.
 
     `class_table` int32 `[rows]` holds the classes the generator draws from; `count` says how many of the batch's steps
     are real, so that a short last call needs no second program. The metric sums are float32, as `METRICS` says.
+
+    Args:
+        config: the run's settings.
+        networks: of one resolution.
+        parts: how many a device works through its share of a batch in; one of `dealing.possible_parts`.
     """
-    one_iteration = partial(_iteration, config, networks)
+    one_iteration = partial(_iteration, config, networks, parts)
 
     def call(
         state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls, count: jax.Array
@@ -109,8 +119,12 @@ def make_train_call(config: Config, networks: Networks) -> Callable[..., tuple[T
 
 
 def _iteration(
-    config: Config, networks: Networks, state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls
+    config: Config, networks: Networks, parts: int, state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls
 ) -> tuple[TrainState, jax.Array]:
+    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    # The samples of a part are to the network as a batch of their own, as a device's are.
+    positions = deal(batch.places.shape[-1], **stddev, devices=parts)
+    mean = partial(mean_over_parts, parts=positions, unroll=parallel.backend() == "cpu")
     *critic_draws, generator_draws = draw_iteration(
         controls.noise_seed,
         state.step,
@@ -122,9 +136,9 @@ def _iteration(
     critic_metrics = jnp.zeros(len(METRICS) - 1)
     for repeat, draws in enumerate(critic_draws):
         images, labels = batch.images[repeat], batch.labels[repeat]
-        state, terms = _update_critic(config, networks, state, images, labels, draws, controls)
+        state, terms = _update_critic(config, networks, mean, state, images, labels, draws, controls)
         critic_metrics += jnp.stack(terms)
-    state, generator_loss = _update_generator(config, networks, state, class_table, generator_draws, controls)
+    state, generator_loss = _update_generator(config, networks, mean, state, class_table, generator_draws, controls)
     metrics = jnp.append(critic_metrics / config.schedule.critic_steps, generator_loss)
     was_skipped = state.skipped_discriminator + state.skipped_generator > skipped_before
     # What went wrong once and passed must not be told as the cause of what goes wrong later.
@@ -134,12 +148,13 @@ def _iteration(
         bad_leaf_discriminator=jnp.where(was_skipped, state.bad_leaf_discriminator, -1),
         bad_leaf_generator=jnp.where(was_skipped, state.bad_leaf_generator, -1),
     )
-    return state, mean_over_devices(metrics)
+    return state, parallel.mean_over_devices(metrics)
 
 
 def _update_critic(
     config: Config,
     networks: Networks,
+    mean: MeanOverParts,
     state: TrainState,
     images: jax.Array,
     labels: jax.Array,
@@ -147,29 +162,34 @@ def _update_critic(
     controls: Controls,
 ) -> tuple[TrainState, losses.CriticTerms]:
     """One critic update, then the generator's moving average, as the official code orders them."""
-    mixing, coin = draws.uniforms[:, 0], draws.uniforms[:, 1]
-    fakes = networks.generator.apply({"params": state.generator}, draws.latents, labels, controls.alpha)
-    flip = coin < 0.5 if config.data.mirror else None
     has_fade = networks.resolution > config.schedule.start_resolution
-    reals = prepare_reals(images, flip, controls.alpha if has_fade else None)
 
-    def loss(params):
-        passes = itertools.count()
-        terms = losses.critic_loss(
-            config.loss,
-            lambda x: networks.discriminator.apply(
-                {"params": params}, x, controls.alpha, _critic_noise(config, state, draws.keys, next(passes))
-            ),
-            reals,
-            fakes,
-            labels,
-            mixing,
-            resolution_ratio=config.data.resolution / networks.resolution,
-        )
-        return terms.loss, terms
+    def gradients_and_terms(samples: tuple[jax.Array, jax.Array, Draws]) -> tuple[Any, losses.CriticTerms]:
+        images, labels, draws = samples
+        mixing, coin = draws.uniforms[:, 0], draws.uniforms[:, 1]
+        fakes = networks.generator.apply({"params": state.generator}, draws.latents, labels, controls.alpha)
+        flip = coin < 0.5 if config.data.mirror else None
+        reals = prepare_reals(images, flip, controls.alpha if has_fade else None)
 
-    gradients, terms = jax.grad(loss, has_aux=True)(state.discriminator)
-    gradients, mean_loss = mean_over_devices((gradients, terms.loss))
+        def loss(params):
+            passes = itertools.count()
+            terms = losses.critic_loss(
+                config.loss,
+                lambda x: networks.discriminator.apply(
+                    {"params": params}, x, controls.alpha, _critic_noise(config, state, draws.keys, next(passes))
+                ),
+                reals,
+                fakes,
+                labels,
+                mixing,
+                resolution_ratio=config.data.resolution / networks.resolution,
+            )
+            return terms.loss, terms
+
+        return jax.grad(loss, has_aux=True)(state.discriminator)
+
+    gradients, terms = mean(gradients_and_terms, (images, labels, draws))
+    gradients, mean_loss = parallel.mean_over_devices((gradients, terms.loss))
     params, moments, bad_leaf = guarded_update(
         official_adam(config.optimizer),
         state.discriminator,
@@ -201,25 +221,30 @@ def _update_critic(
 def _update_generator(
     config: Config,
     networks: Networks,
+    mean: MeanOverParts,
     state: TrainState,
     class_table: jax.Array,
     draws: Draws,
     controls: Controls,
 ) -> tuple[TrainState, jax.Array]:
     """One generator update with latents and labels of its own."""
-    rows = (draws.uniforms[:, 0] * class_table.shape[0]).astype(jnp.int32)
-    # A uniform number may round up to 1.
-    classes = class_table[jnp.minimum(rows, class_table.shape[0] - 1)]
-    labels = jax.nn.one_hot(classes, networks.generator.label_size, dtype=jnp.float32)
-    noise = _critic_noise(config, state, draws.keys, 0)
 
-    def loss(params):
-        fakes = networks.generator.apply({"params": params}, draws.latents, labels, controls.alpha)
-        scores, logits = networks.discriminator.apply({"params": state.discriminator}, fakes, controls.alpha, noise)
-        return losses.generator_loss(config.loss, scores, logits, labels)
+    def value_and_gradients(draws: Draws) -> tuple[jax.Array, Any]:
+        rows = (draws.uniforms[:, 0] * class_table.shape[0]).astype(jnp.int32)
+        # A uniform number may round up to 1.
+        classes = class_table[jnp.minimum(rows, class_table.shape[0] - 1)]
+        labels = jax.nn.one_hot(classes, networks.generator.label_size, dtype=jnp.float32)
+        noise = _critic_noise(config, state, draws.keys, 0)
 
-    value, gradients = jax.value_and_grad(loss)(state.generator)
-    gradients, mean_loss = mean_over_devices((gradients, value))
+        def loss(params):
+            fakes = networks.generator.apply({"params": params}, draws.latents, labels, controls.alpha)
+            scores, logits = networks.discriminator.apply({"params": state.discriminator}, fakes, controls.alpha, noise)
+            return losses.generator_loss(config.loss, scores, logits, labels)
+
+        return jax.value_and_grad(loss)(state.generator)
+
+    value, gradients = mean(value_and_gradients, draws)
+    gradients, mean_loss = parallel.mean_over_devices((gradients, value))
     params, moments, bad_leaf = guarded_update(
         official_adam(config.optimizer),
         state.generator,
