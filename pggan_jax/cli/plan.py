@@ -12,6 +12,7 @@ import math
 from absl import flags
 
 from pggan_jax.cli.arguments import define_config_flags, read_config
+from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.config import DataConfig
 from pggan_jax.schedule import Schedule, Stage
 
@@ -19,6 +20,7 @@ FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
 flags.DEFINE_boolean("measure", True, "run a few real steps of each resolution to tell its speed", flag_values=FLAGS)
 flags.DEFINE_float("seconds", 2.0, "how long to measure each resolution", flag_values=FLAGS, lower_bound=0.1)
+define_compilation_cache_flag(FLAGS)
 
 _COLUMNS = (
     "resolution",
@@ -45,6 +47,7 @@ def run(values: flags.FlagValues) -> None:
     from pggan_jax.training.planning import measure_step
     from pggan_jax.training.telemetry import format_seconds
 
+    use_compilation_cache(values)
     schedule = Schedule(config.schedule, config.data.resolution)
     by_resolution: dict[int, list[Stage]] = {}
     for stage in schedule.stages:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from pggan_jax.config import Config
 from pggan_jax.config_rules import problem
@@ -222,6 +222,13 @@ def split(tree: Any) -> Any:
     if jax.local_device_count() == 1 and sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) <= _SMALL_BYTES:
         return _copying_program(shares)(tree)
     return jax.device_put(tree, shares)
+
+
+def as_placed(shapes: Any, placing: Callable[[Any], Any]) -> Any:
+    """Shapes and types where `replicate`, `split` or `first_device` would put arrays of them, to compile ahead."""
+    places = {replicate: _local_sharding(_WHOLE), split: _local_sharding(_SHARES)}
+    place = places.get(placing) or SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
 
 
 @lru_cache
