@@ -95,8 +95,9 @@ def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...]
             stddevs["/".join((*layer.path, "kernel"))] = layer.stored_stddev(args[0].shape[-1])
         return next_function(*args, **kwargs)
 
+    # A function of its own: two threads that trace one function at one time share the trace, and only one would take notes.
     with nn.intercept_methods(note_stddev):
-        shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+        shapes = jax.eval_shape(lambda *inputs: module.init(*inputs), jax.random.key(0), *inputs)["params"]
     drawn = {}
     for path, leaf in flatten_dict(shapes, sep="/").items():
         if path in stddevs:
