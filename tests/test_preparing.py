@@ -30,7 +30,7 @@ from pggan_jax.training.calling import GrowthGap
 from pggan_jax.training.preparing import NextResolution
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
-NOT_AHEAD = mock.patch.object(NextResolution, "begin", lambda *_: None)
+NOT_AHEAD = mock.patch.object(NextResolution, "begin", return_value=None)
 
 
 def log_of(workdir):
