@@ -103,6 +103,11 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
+def is_only_process() -> bool:
+    """Whether the run has no other hosts."""
+    return jax.process_count() == 1
+
+
 def describe_devices() -> str:
     """Such as '1 x cpu' or '8 x NVIDIA H200 on 2 hosts'."""
     hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""

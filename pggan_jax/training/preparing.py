@@ -1,6 +1,6 @@
 """The next resolution made ready in the background: its step and its pictures are compiled while the current one trains.
 
-Compiling changes nothing that is trained, and no process waits for another in it: each compiles its own programs.
+Compiling changes nothing that is trained.
 """
 
 from __future__ import annotations
@@ -93,8 +93,10 @@ class NextResolution:
         """Start with what the run will grow to after `resolution`. To be called when its own step is compiled.
 
         Does nothing at the largest resolution of the run, nor while something else is being compiled: after a return to an
-        older checkpoint.
+        older checkpoint. Nor over several hosts, where `pmap` does not lower from the shapes that one host has.
         """
+        if not parallel.is_only_process():
+            return
         stages = self._schedule.stages_between(images_seen, self._schedule.total_images)
         stage = next((stage for stage in stages if stage.resolution > resolution), None)
         if stage is None or self.is_busy or (self._stage and self._stage.resolution == stage.resolution):
