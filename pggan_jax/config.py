@@ -249,7 +249,7 @@ class EvalConfig:
         choices=tuple(name for name, kind in METRIC_KINDS.items() if kind.during_training),
     )
     ticks: int = setting(10, "ticks between two measurements; the last tick is always measured", minimum=1)
-    num_images: int = setting(2048, "images on each side; fewer where there are fewer reals", minimum=16)
+    num_images: int = setting(1024, "images on each side; fewer where there are fewer reals", minimum=16)
     best: str = setting(
         "",
         "keep the checkpoint that is best by this metric, too; empty means by the first of eval.metrics",
