@@ -164,6 +164,17 @@ class TestCache:
         np.testing.assert_array_equal(again.summary.whole().scatter, first.summary.whole().scatter)
         assert ask({"summary"})[1] == 0
 
+    @pytest.mark.parametrize("is_archive", [True, False])
+    def test_other_arrays_in_its_place_are_computed_again(self, ask, tmp_path, is_archive):
+        """Features of another count, and a lone array under the name of an archive."""
+        first, _ = ask({"features"})
+        (path,) = (tmp_path / "cache").iterdir()
+        with path.open("wb") as file:
+            np.savez(file, features=np.zeros((7, 3))) if is_archive else np.save(file, np.zeros((50, SIZE)))
+        again, shown = ask({"features"})
+        assert shown == 50
+        np.testing.assert_array_equal(again.features, first.features)
+
     def test_a_full_disk_loses_nothing(self, ask, tmp_path):
         (tmp_path / "cache").write_bytes(b"no folder can be made here")
         seen, shown = ask({"summary"})

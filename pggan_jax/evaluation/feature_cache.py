@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping, Set
 from contextlib import suppress
 from pathlib import Path
@@ -75,7 +76,8 @@ class CachedFeatures:
         return seen
 
     def _known_features(self) -> np.ndarray | None:
-        return self._known("").get("features")
+        features = self._known("").get("features")
+        return features if np.ndim(features) == 2 and len(features) == self._count else None
 
     def _known_summary(self, features: np.ndarray | None) -> Summary | None:
         """By the moments, or else by the features if they are known."""
@@ -106,7 +108,8 @@ class CachedFeatures:
 
     def _known(self, suffix: str) -> dict[str, np.ndarray]:
         """Arrays by name; none where they are not there or damaged."""
-        problems = OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile
+        # A lone array under the name of an archive is a TypeError.
+        problems = OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error
         with suppress(*problems), np.load(self._path(suffix), allow_pickle=False) as archive:
             return dict(archive)
         return {}
