@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +30,17 @@ GOLDEN = Path(__file__).parent / "golden"
 def reference() -> dict[str, Any]:
     """Numbers computed once from the official code: layers, schedules, forward passes, losses, metrics."""
     return json.loads((GOLDEN / "reference_values.json").read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_end_with_their_file() -> Iterator[None]:
+    """Let go of what a test file compiled.
+
+    Every program holds a few memory maps, of which a process may have 65,530 by Linux's default (`vm.max_map_count`). The whole
+    suite would use them up, and XLA then ends the process.
+    """
+    yield
+    import jax  # after the environment above is set
+
+    jax.clear_caches()
+    gc.collect()
