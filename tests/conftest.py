@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,10 @@ os.environ["NPROC"] = "16"
 if _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICE_FLAG}={DEVICES}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a run on a GPU overrides it
+
+# No test writes to the user's cache folder.
+os.environ["PGGAN_JAX_CACHE"] = tempfile.mkdtemp(prefix="pggan_jax_tests_")
+atexit.register(shutil.rmtree, os.environ["PGGAN_JAX_CACHE"], ignore_errors=True)
 
 # A shell starts its background jobs with Ctrl-C ignored, and so would every process be that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -15,8 +15,7 @@ from pggan_jax.config_rules import ConfigError
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training import parallel, planning
 from pggan_jax.training.accumulation import mean_over_parts
-from pggan_jax.training.dealing import deal, parts_as_set, possible_parts
-from pggan_jax.training.parallel import check_batches
+from pggan_jax.training.dealing import check_batches, deal, parts_as_set, possible_parts
 from pggan_jax.training.planning import choose_parts
 from pggan_jax.training.state import create_train_state
 from pggan_jax.training.step import METRICS, Batch, Controls, make_train_call
@@ -92,7 +91,9 @@ class TestAsSet:
 
     def test_a_run_refuses_it_at_once(self):
         with pytest.raises(ConfigError, match=r"run.microbatch = 1 \(from --set it\)"):
-            check_batches(small_config(run__microbatch=1, schedule__batch_size=32), {"run.microbatch": "--set it"})
+            check_batches(
+                small_config(run__microbatch=1, schedule__batch_size=32), devices=1, origins={"run.microbatch": "--set it"}
+            )
 
 
 @pytest.mark.parametrize("unroll", [False, True])

@@ -16,7 +16,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
+from compiling import compilation_cache_in, jax_settings
 
 from pggan_jax.config import (
     Config,
@@ -44,19 +44,8 @@ COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 def quick_compilation(tmp_path_factory):
     """Compile without optimising, and each program once per session; for one test file at a time."""
-    changes = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(tmp_path_factory.getbasetemp() / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    before = {name: jax.config.values[name] for name in changes}
-    for values in (changes, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is changes:
-            yield
+    with jax_settings(jax_disable_most_optimizations=True), compilation_cache_in(tmp_path_factory.getbasetemp() / "compiled"):
+        yield
 
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
@@ -193,7 +182,7 @@ def on_devices(count):
 
 
 def run_and_listen(workdir, config):
-    """Run with nothing shared; the names of all programs that XLA compiled meanwhile."""
+    """Run with nothing shared and nothing known; the names of all programs that XLA compiled meanwhile."""
     compiled = []
 
     def listen(event, seconds, **details):
@@ -202,7 +191,8 @@ def run_and_listen(workdir, config):
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        assert run_small(workdir, config, shared=False)
+        with compilation_cache_in(workdir.with_name(f"{workdir.name} compiled")):
+            assert run_small(workdir, config, shared=False)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     return compiled

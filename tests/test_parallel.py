@@ -11,8 +11,7 @@ from pggan_jax.config_io import replace_setting
 from pggan_jax.errors import UserError
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training import parallel
-from pggan_jax.training.dealing import deal
-from pggan_jax.training.parallel import check_batches
+from pggan_jax.training.dealing import check_batches, deal
 from pggan_jax.training.state import create_train_state
 from pggan_jax.training.step import Batch, Controls, make_train_call
 
@@ -80,20 +79,24 @@ class TestDeal:
 
 class TestCheckBatches:
     def test_what_can_be_shared_passes(self):
-        check_batches(small_config(schedule__batch_size_at={4: 16, 8: 32}))
+        check_batches(small_config(schedule__batch_size_at={4: 16, 8: 32}), devices=4)
 
     def test_names_batch_devices_and_possible_counts(self):
         with pytest.raises(UserError) as caught:
-            check_batches(small_config(schedule__batch_size_at={4: 16, 8: 24}), {"schedule.batch_size_at": "--set it"})
+            check_batches(
+                small_config(schedule__batch_size_at={4: 16, 8: 24}),
+                devices=4,
+                origins={"schedule.batch_size_at": "--set it"},
+            )
         message = str(caught.value)
         assert "\n" not in message
         assert "schedule.batch_size_at = 24 (from --set it): at 8x8 " in message
-        assert f"{jax.device_count()} devices" in message
+        assert "4 devices" in message
         assert "possible device counts: 1, 2, 3, 6 " in message
 
     def test_without_groups_more_counts_are_possible(self):
         with pytest.raises(UserError, match="possible device counts: 1, 2, 3, 6 "):
-            check_batches(small_config(discriminator__minibatch_stddev="none", schedule__batch_size_at={4: 6}))
+            check_batches(small_config(discriminator__minibatch_stddev="none", schedule__batch_size_at={4: 6}), devices=4)
 
 
 class TestPlaces:

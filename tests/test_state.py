@@ -45,7 +45,7 @@ class TestCreate:
 
     def test_no_buffer_appears_twice(self):
         """A donated buffer may not."""
-        state = create_train_state(OptimizerConfig(), networks_at(4), 5)
+        state = jax.device_put(create_train_state(OptimizerConfig(), networks_at(4), 5))
         pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
         assert len(set(pointers)) == len(pointers)
 

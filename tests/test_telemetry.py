@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import compilation_cache_in
 
 from pggan_jax.training.telemetry import (
     Clock,
@@ -117,8 +118,34 @@ class TestCompileCounter:
                 assert counter.count == 1
             jax.jit(lambda x: x - 9.5)(argument)
             assert counter.count == 1
-            assert counter.lap() > 0
-            assert counter.lap() == 0
+        finally:
+            counter.close()
+
+    def test_what_the_persistent_cache_has_does_not_count(self, tmp_path):
+        counter = CompileCounter()
+        try:
+            with compilation_cache_in(tmp_path), counter.watch():
+                for _ in range(2):
+                    jax.jit(lambda x: jnp.tanh(x) * 17.125)(np.ones(7, np.float32))
+                    assert counter.count == 1
+                    jax.clear_caches()
+                jax.jit(lambda x: jnp.tanh(x) * 19.125)(np.ones(7, np.float32))
+                assert counter.count == 2
+        finally:
+            counter.close()
+
+    def test_two_threads_can_watch(self):
+        counter = CompileCounter()
+
+        def watch():
+            with counter.watch():
+                jax.jit(lambda x: x * 21.5)(np.ones(6, np.float32))
+
+        try:
+            with counter.watch(), ThreadPoolExecutor() as pool:
+                pool.submit(watch).result()
+                jax.jit(lambda x: x * 23.5)(np.ones(6, np.float32))
+            assert counter.count == 2
         finally:
             counter.close()
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder
+from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out, told_of
 from pggan_jax.errors import UserError
 from pggan_jax.metric_names import METRIC_KINDS
@@ -83,6 +84,7 @@ flags.DEFINE_string(
     "folder for metric-NAME.jsonl and pictures (default: the workdir; with --images nothing is written)",
     flag_values=FLAGS,
 )
+define_compilation_cache_flag(FLAGS)
 
 
 def run(values: flags.FlagValues) -> None:
@@ -90,6 +92,7 @@ def run(values: flags.FlagValues) -> None:
     if not values["metrics"].value:
         raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
     refuse_idle_held_out(values["held_out"].value, values["metrics"].value)
+    use_compilation_cache(values)
     if values["images"].value is not None:
         for name in ("workdir", "checkpoint", "network"):
             if values[name].present:

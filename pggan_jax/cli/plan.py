@@ -12,6 +12,7 @@ import math
 from absl import flags
 
 from pggan_jax.cli.arguments import define_config_flags, read_config
+from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.config import DataConfig
 from pggan_jax.schedule import Schedule, Stage
 
@@ -19,6 +20,7 @@ FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
 flags.DEFINE_boolean("measure", True, "run a few real steps of each resolution to tell its speed", flag_values=FLAGS)
 flags.DEFINE_float("seconds", 2.0, "how long to measure each resolution", flag_values=FLAGS, lower_bound=0.1)
+define_compilation_cache_flag(FLAGS)
 
 _COLUMNS = (
     "resolution",
@@ -42,14 +44,16 @@ def run(values: flags.FlagValues) -> None:
     from tqdm import tqdm
 
     from pggan_jax.training import parallel
+    from pggan_jax.training.dealing import check_batches
     from pggan_jax.training.planning import measure_step
     from pggan_jax.training.telemetry import format_seconds
 
+    use_compilation_cache(values)
     schedule = Schedule(config.schedule, config.data.resolution)
     by_resolution: dict[int, list[Stage]] = {}
     for stage in schedule.stages:
         by_resolution.setdefault(stage.resolution, []).append(stage)
-    parallel.check_batches(config, loaded.origins)
+    check_batches(config, devices=parallel.device_count(), origins=loaded.origins)
     channels, label_size = _data_shape(config.data)
     seconds = values["seconds"].value if values["measure"].value else 0.0
     print(f"{parallel.describe_devices()}; {config.data.source}, {channels} channel(s)")

@@ -13,6 +13,7 @@ import numpy as np
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder, parse_seeds
+from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
@@ -31,6 +32,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "gap", 0, "black pixels between the pictures of grid.png", flag_values=FLAGS, lower_bound=0, upper_bound=64
 )
+define_compilation_cache_flag(FLAGS)
 
 PICTURES_AT_ONCE = 1024
 
@@ -45,6 +47,7 @@ def run(values: flags.FlagValues) -> None:
     from pggan_jax.images import make_grid, nearest_upscale
     from pggan_jax.training.trained import load_trained
 
+    use_compilation_cache(values)
     trained = load_trained(workdir, values["checkpoint"].value)
     label_size = trained.position.label_size
     classes = _classes(values["class"].value, seeds, label_size)

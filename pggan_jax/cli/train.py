@@ -26,6 +26,7 @@ from pggan_jax.cli.arguments import (
     folder,
     read_config,
 )
+from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -41,6 +42,7 @@ flags.DEFINE_string(
 flags.DEFINE_boolean(
     "allow_config_change", False, "continue a run with settings that differ from those it was started with", flag_values=FLAGS
 )
+define_compilation_cache_flag(FLAGS)
 define_host_flags(FLAGS)
 
 EXIT_STOPPED = 75
@@ -83,6 +85,7 @@ def run(values: flags.FlagValues) -> int:
         from pggan_jax.data.dataset import open_loader
         from pggan_jax.training.loop import begin, train
 
+    use_compilation_cache(values)
     config = loaded.config
     allow_config_change = values["allow_config_change"].value
     begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from pggan_jax.images import to_uint8
-from pggan_jax.networks.generator import Generator
+from pggan_jax.networks.generator import Generator, latent_size
 
 CHUNK_PIXELS = 2**20
 """Pixels generated at once: large enough to keep a device busy, small enough for any memory."""
@@ -48,6 +48,17 @@ class Sampler:
         self.resolution = generator.resolution
         self.chunk = max(1, min(256, CHUNK_PIXELS // generator.resolution**2))
         self._apply = jax.jit(lambda params, *inputs: generator.apply({"params": params}, *inputs))
+
+    def compile_for(self, params: Mapping[str, Any], count: int) -> None:
+        """Compile what pictures are made with, before there are any.
+
+        Args:
+            params: shapes of the generator's parameters, with their place.
+            count: of pictures that will be made in one call.
+        """
+        chunk = min(self.chunk, count)
+        shapes = (chunk, latent_size(self._generator.config)), (chunk, self._generator.label_size), ()
+        self._apply.lower(params, *(jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes)).compile()
 
     def __call__(self, params: Mapping[str, Any], latents: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
         """Generate images in chunks of one fixed size.

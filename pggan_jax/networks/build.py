@@ -53,7 +53,7 @@ def build_networks(
 
 
 def initialize(networks: Networks, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters of generator and discriminator.
+    """Parameters of generator and discriminator, as NumPy arrays.
 
     A leaf's value depends on the seed and its path alone, so a layer starts the same whenever it is grown. They are drawn on
     the host: compiling a random generator for some fifty shapes would take longer than the first step.
@@ -95,14 +95,15 @@ def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...]
             stddevs["/".join((*layer.path, "kernel"))] = layer.stored_stddev(args[0].shape[-1])
         return next_function(*args, **kwargs)
 
+    # A function of its own: two threads that trace one function at one time share the trace, and only one would take notes.
     with nn.intercept_methods(note_stddev):
-        shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+        shapes = jax.eval_shape(lambda *inputs: module.init(*inputs), jax.random.key(0), *inputs)["params"]
     drawn = {}
     for path, leaf in flatten_dict(shapes, sep="/").items():
         if path in stddevs:
             digest = hashlib.sha256(f"{stream} {path}".encode()).digest()
             normal = np.random.RandomState(np.frombuffer(digest, np.uint32)).standard_normal(leaf.shape)
-            drawn[path] = jnp.asarray(normal * stddevs[path], leaf.dtype)
+            drawn[path] = (normal * stddevs[path]).astype(leaf.dtype)
         else:
-            drawn[path] = jnp.zeros(leaf.shape, leaf.dtype)
+            drawn[path] = np.zeros(leaf.shape, leaf.dtype)
     return unflatten_dict(drawn, sep="/")

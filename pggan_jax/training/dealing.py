@@ -9,6 +9,7 @@ import numpy as np
 
 from pggan_jax.config import Config
 from pggan_jax.config_rules import problem
+from pggan_jax.schedule import Schedule
 
 
 def deal(batch_size: int, *, form: str, group_size: int, devices: int) -> np.ndarray:
@@ -93,3 +94,30 @@ def parts_as_set(config: Config, resolution: int, *, devices: int, origins: Mapp
     )
     path = "run.microbatch_at" if resolution in config.run.microbatch_at else "run.microbatch"
     raise problem(path, most, rule, origins)
+
+
+def check_batches(config: Config, *, devices: int, origins: Mapping[str, str] | None = None) -> None:
+    """Refuse batch sizes that so many devices cannot share, and parts that their shares cannot be divided into.
+
+    Args:
+        config: batch sizes and parts of all resolutions, and the minibatch-stddev groups.
+        devices: over all hosts.
+        origins: where each setting was set, for the message.
+
+    Raises:
+        ConfigError: naming the batch, the devices, and device counts that would do.
+    """
+    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
+        batch_size = config.schedule.batch_size_for(resolution)
+        try:
+            deal(batch_size, **stddev, devices=devices)
+        except ValueError as error:
+            possible = ", ".join(map(str, possible_device_counts(batch_size, **stddev)))
+            path = "schedule.batch_size_at" if resolution in config.schedule.batch_size_at else "schedule.batch_size"
+            rule = (
+                f"at {resolution}x{resolution} {error}; possible device counts: {possible} "
+                "(or change the batch size, or set discriminator.minibatch_stddev=whole_batch)"
+            )
+            raise problem(path, batch_size, rule, origins) from None
+        parts_as_set(config, resolution, devices=devices, origins=origins)

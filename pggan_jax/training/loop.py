@@ -9,6 +9,7 @@ from pathlib import Path
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.training import parallel
+from pggan_jax.training.dealing import check_batches
 from pggan_jax.training.divergence import RollbackCount
 from pggan_jax.training.lock import WorkdirLock, refuse_if_held
 from pggan_jax.training.run import Run
@@ -29,7 +30,7 @@ def begin(
     Raises:
         UserError: on every process, if devices cannot share a batch or the first process may not use the folder.
     """
-    parallel.check_batches(config, origins)
+    check_batches(config, devices=parallel.device_count(), origins=origins)
 
     def check() -> None:
         check_workdir(workdir, config, allow_config_change=allow_config_change)
@@ -61,7 +62,7 @@ def train(
     Raises:
         UserError: devices cannot share a batch, or the folder or its checkpoints do not fit.
     """
-    parallel.check_batches(config)
+    check_batches(config, devices=parallel.device_count())
     paths = Workdir(workdir)
     with parallel.leaving_the_dead(), ExitStack() as held:
 

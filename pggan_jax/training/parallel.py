@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -19,13 +19,11 @@ import numpy as np
 import psutil
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from pggan_jax.config import Config
-from pggan_jax.config_rules import problem
 from pggan_jax.errors import UserError, first_line
-from pggan_jax.schedule import Schedule
-from pggan_jax.training.dealing import deal, parts_as_set, possible_device_counts
+from pggan_jax.training.dealing import deal
 
 AXIS = "devices"
 _WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
@@ -102,6 +100,11 @@ def device_count() -> int:
 def is_main_process() -> bool:
     """Whether this process writes files and prints."""
     return jax.process_index() == 0
+
+
+def is_only_process() -> bool:
+    """Whether the run has no other hosts."""
+    return jax.process_count() == 1
 
 
 def describe_devices() -> str:
@@ -236,6 +239,13 @@ def split(tree: Any) -> Any:
     return jax.device_put(tree, shares)
 
 
+def as_placed(shapes: Any, placing: Callable[[Any], Any]) -> Any:
+    """Shapes and types where `replicate`, `split` or `first_device` would put arrays of them, to compile ahead."""
+    places = {replicate: _local_sharding(_WHOLE), split: _local_sharding(_SHARES)}
+    place = places.get(placing) or SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
+
+
 @lru_cache
 def _copying_program(sharding: NamedSharding) -> Callable[[Any], Any]:
     """Places small arrays on one device in a fraction of the time of `device_put`, at the price of another copy."""
@@ -301,29 +311,3 @@ def local_places(config: Config, batch_size: int) -> np.ndarray:
     dealt = deal(batch_size, form=discriminator.minibatch_stddev, group_size=discriminator.mbstd_group_size, devices=devices)
     first = jax.process_index() * jax.local_device_count()
     return dealt[first : first + jax.local_device_count()]
-
-
-def check_batches(config: Config, origins: Mapping[str, str] | None = None) -> None:
-    """Refuse batch sizes that these devices cannot share, and parts that their shares cannot be divided into.
-
-    Args:
-        config: batch sizes and parts of all resolutions, and the minibatch-stddev groups.
-        origins: where each setting was set, for the message.
-
-    Raises:
-        ConfigError: naming the batch, the devices, and device counts that would do.
-    """
-    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
-    for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
-        batch_size = config.schedule.batch_size_for(resolution)
-        try:
-            deal(batch_size, **stddev, devices=jax.device_count())
-        except ValueError as error:
-            possible = ", ".join(map(str, possible_device_counts(batch_size, **stddev)))
-            path = "schedule.batch_size_at" if resolution in config.schedule.batch_size_at else "schedule.batch_size"
-            rule = (
-                f"at {resolution}x{resolution} {error}; possible device counts: {possible} "
-                "(or change the batch size, or set discriminator.minibatch_stddev=whole_batch)"
-            )
-            raise problem(path, batch_size, rule, origins) from None
-        parts_as_set(config, resolution, devices=jax.device_count(), origins=origins)

@@ -16,13 +16,15 @@ from pggan_jax.networks.cost import relative_cost
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import parallel, telemetry
 from pggan_jax.training.board import Board
+from pggan_jax.training.calling import Caller, GrowthGap
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
 from pggan_jax.training.judging import Judge
 from pggan_jax.training.lines import MetricLogs, StatsLog
 from pggan_jax.training.meter import TickMeter, Trouble
-from pggan_jax.training.program import Program, build_program
+from pggan_jax.training.preparing import NextResolution
+from pggan_jax.training.program import build_program
 from pggan_jax.training.resume import Beginning, position_at, restore_or_create, roll_back
 from pggan_jax.training.snapshots import Snapshots
 from pggan_jax.training.state import grow_train_state, reset_moments
@@ -46,8 +48,6 @@ class Run:
         self.eta = telemetry.EtaEstimator({r: relative_cost(config, r) for r in self.schedule.resolutions})
         self.rollback_count = RollbackCount(paths.rollbacks)
         self.class_table = parallel.replicate(loader.class_table())
-        self.program: Program | None = None
-        self.compiled: Program | None = None
         self.stats = StatsLog(paths.stats if self.is_main else None)
         self.measured = MetricLogs(paths.path if self.is_main else None)
         self.steps_per_call = effective_steps_per_call(config)
@@ -56,6 +56,15 @@ class Run:
         with ExitStack() as held:
             self.log = held.enter_context(closing(telemetry.Log(paths.log if self.is_main else None)))
             self.counter = held.enter_context(closing(telemetry.CompileCounter()))
+            preparing = {
+                "steps_per_call": self.steps_per_call,
+                "build": lambda resolution: build_program(config, resolution, loader),
+                "pictures": self.snapshots.count if self.is_main else 0,
+                "counter": self.counter,
+                "log": self.log,
+            }
+            next_resolution = held.enter_context(closing(NextResolution(config, self.schedule, loader, **preparing)))
+            self.caller = Caller(next_resolution, clock=self.clock, counter=self.counter, log=self.log)
             self.board = None
             if config.run.tensorboard and self.is_main:
                 self.board = held.enter_context(closing(Board(paths.board)))
@@ -88,19 +97,15 @@ class Run:
         if rollbacks > self.config.run.max_rollbacks:
             raise UserError(report)
         position = replace(position, rollbacks=max(position.rollbacks, rollbacks))
-        self._use_program(position.resolution)
+        self.caller.use(position.resolution)
         self.state = parallel.replicate(beginning.state)
         self.start, self.rollbacks = position.images_seen, position.rollbacks
-        self.meter = TickMeter(position)
+        self.meter, self.caller.gap = TickMeter(position), GrowthGap()
         self.stats.begin_at(self.start, position.unwritten)
         with self._going_on_without("dropping earlier measurements that will be made again"):
             self.measured.begin_at(self.start, position.unwritten)
         noise_seed = seed_after(self.config.run.seed, self.rollbacks)
         self.feed = Feed(self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed)
-
-    def _use_program(self, resolution: int) -> None:
-        if self.program is None or self.program.networks.resolution != resolution:
-            self.program = build_program(self.config, resolution, self.loader)
 
     def to_the_end(self, should_stop: Callable[[], bool]) -> bool:
         """Call after call until the run is complete (True) or should stop (False), going back when it diverges."""
@@ -133,11 +138,12 @@ class Run:
             for call, batch, controls in self.clock.iterate("wait", prefetched):
                 with self.clock.phase("grow"):
                     self._enter_stage(call)
-                with self.counter.watch():
-                    self._announce_resolution(call)
-                    arguments = batch, self.class_table, controls, np.int32(call.steps)
-                    self.state, numbers = self.program.train_call(self.state, *arguments)
+                arguments = self.state, batch, self.class_table, controls, np.int32(call.steps)
+                self.state, numbers = self.caller(call, self.feed.describe_data, *arguments)
                 self.meter.add(call, numbers)
+                if call.end == call.stage.end:
+                    self.meter.settle()
+                    self.caller.gap.begin()
                 self._check_divergence()
                 bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))
                 is_stopping = vote(should_stop()) and call.end < total
@@ -201,25 +207,16 @@ class Run:
                 self.snapshots.write_reals()
                 self._draw(self.schedule.at(0).alpha, 0)
 
-    def _announce_resolution(self, call: Call) -> None:
-        if self.compiled is not self.program:
-            size = f"{call.stage.resolution}x{call.stage.resolution}"
-            self.log(f"data {size}: {self.feed.describe_data(call.stage.resolution)}")
-            share = call.stage.batch_size // parallel.device_count()
-            in_parts = "" if self.program.parts == 1 else f" in {self.program.parts} parts"
-            self.log(f"compiling the {size} step: {share} images per device{in_parts}")
-            self.compiled = self.program
-
     def _draw(self, alpha: float, images_seen: int) -> None:
         ema = parallel.first_device(self.state.generator_ema)
-        self.snapshots.write_fakes(self.program.sampler, ema, alpha=alpha, images_seen=images_seen)
+        self.snapshots.write_fakes(self.caller.program.sampler, ema, alpha=alpha, images_seen=images_seen)
 
     def _judge(self, call: Call) -> dict[str, float]:
         is_last = call.end == self.schedule.total_images
         if not self.judge.is_due(call.tick.index, call.stage.resolution, is_last=is_last):
             return {}
         with self.clock.phase("evaluate"):
-            judgement = self.judge(self.program, parallel.first_device(self.state.generator_ema), self._alpha(call))
+            judgement = self.judge(self.caller.program, parallel.first_device(self.state.generator_ema), self._alpha(call))
         if judgement.problem:
             self.log(f"WARNING: going on without measuring at kimg {call.end / 1000:.1f}: {judgement.problem}")
         # Before the checkpoint, as the line of stats.jsonl.
@@ -232,14 +229,14 @@ class Run:
         """On the first call of a stage: grow if its resolution is new, and reset the optimizers if asked to."""
         stage = call.stage
         is_new = call.start == stage.start and stage.start > 0
-        if self.program.networks.resolution != stage.resolution:
+        if self.caller.program.networks.resolution != stage.resolution:
             is_new = True
             # Before leaves are numbered anew.
             self.meter.settle()
             self._check_divergence()
-            self._use_program(stage.resolution)
+            self.caller.use(stage.resolution)
             state, of_generator, of_discriminator = grow_train_state(
-                self.state, self.config.optimizer, self.program.networks, self.config.run.seed
+                self.state, self.config.optimizer, self.caller.program.networks, self.config.run.seed
             )
             self.state = parallel.replicate(state)
             self.log(f"growing to {stage.resolution}x{stage.resolution}: G {of_generator}; D {of_discriminator}")
@@ -291,7 +288,6 @@ class Run:
         images_in_process = self.meter.images_in_process
         metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
         self._check_divergence()
-        self.clock.add("compile", self.counter.lap())
         if self.is_main:
             with self.clock.phase("snapshot"), self._going_on_without("its picture"):
                 self._draw(self._alpha(call), call.end)
@@ -309,6 +305,7 @@ class Run:
             **{f"metric_{self.judge.public_name(name)}": value for name, value in scores.items()},
             "images_per_second": images_in_process / lap.training,
             **lap.record(),
+            "growth_gap_seconds": self.caller.gap.lap(),
             "compiles": self.counter.count,
             "memory_bytes": parallel.device_memory_bytes() or telemetry.process_memory_bytes(),
             "eta_seconds": self._eta_seconds(call.end),

@@ -16,17 +16,21 @@ from pggan_jax.training.workdir import Workdir
 
 
 class Snapshots:
-    """Grids of a fixed layout. With labels, each row of a grid shows one class, as the official row_per_class layout does."""
+    """Grids of a fixed layout. With labels, each row of a grid shows one class, as the official row_per_class layout does.
+
+    Attributes:
+        count: pictures in a grid.
+    """
 
     def __init__(self, config: Config, loader: Loader, workdir: Workdir):
         self._workdir = workdir
         self._resolution = config.data.resolution
         self._columns, rows = grid_size(config.run.grid, self._resolution)
-        count = self._columns * rows
-        positions = self._positions(loader, rows) if loader.label_size else np.arange(count)
+        self.count = self._columns * rows
+        positions = self._positions(loader, rows) if loader.label_size else np.arange(self.count)
         batch = loader.gather(self._resolution, positions)
         self._reals, self._labels = batch.images, batch.labels
-        self._latents = latents_for_grid(config.run.seed, count, latent_size(config.generator))
+        self._latents = latents_for_grid(config.run.seed, self.count, latent_size(config.generator))
 
     def _positions(self, loader: Loader, rows: int) -> np.ndarray:
         """Positions in the data's order such that row y of the grid shows class y modulo the number of classes."""

@@ -12,6 +12,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pggan_jax.config import OptimizerConfig
 from pggan_jax.networks.build import Networks, initialize, parameter_shapes
@@ -52,8 +53,21 @@ class TrainState:
 
 
 def create_train_state(config: OptimizerConfig, networks: Networks, seed: int) -> TrainState:
-    """The state before the first step."""
-    return _with_parameters(config, *initialize(networks, seed))
+    """The state before the first step, on the host: there zeros need no program for each shape they come in."""
+    generator, discriminator = initialize(networks, seed)
+    shapes = jax.eval_shape(partial(_with_parameters, config), generator, discriminator)
+    none = np.full((), -1, np.int32)
+    return _zeros(shapes).replace(
+        generator=generator,
+        discriminator=discriminator,
+        generator_ema=jax.tree.map(np.copy, generator),
+        bad_leaf_generator=none,
+        bad_leaf_discriminator=none.copy(),
+    )
+
+
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
 
 
 def abstract_train_state(config: OptimizerConfig, networks: Networks) -> TrainState:
@@ -63,7 +77,6 @@ def abstract_train_state(config: OptimizerConfig, networks: Networks) -> TrainSt
 
 def _with_parameters(config: OptimizerConfig, generator: dict[str, Any], discriminator: dict[str, Any]) -> TrainState:
     optimizer = official_adam(config)
-    # Each counter is an array of its own: a donated buffer may appear only once.
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         images_seen=jnp.zeros((), jnp.int32),
@@ -111,8 +124,7 @@ def _grow_moments(old: AdamMoments, fresh: AdamMoments) -> AdamMoments:
 
 
 def reset_moments(state: TrainState) -> TrainState:
-    """Forget both networks' moments and their bias-correction counters (spec 2.7)."""
-    zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)  # noqa: E731
+    """Forget both networks' moments and their bias-correction counters (spec 2.7); the new ones are on the host."""
     return state.replace(
-        generator_moments=zeros(state.generator_moments), discriminator_moments=zeros(state.discriminator_moments)
+        generator_moments=_zeros(state.generator_moments), discriminator_moments=_zeros(state.discriminator_moments)
     )

@@ -23,47 +23,52 @@ Item = TypeVar("Item")
 _PHASES = ("wait", "compile", "grow", "snapshot", "evaluate", "save")
 _WAIT_SHARE_SHOWN = 0.01
 VOLATILE_FIELDS = frozenset(
-    {"images_per_second", "seconds_per_tick", "wait_share", "compiles", "memory_bytes", "eta_seconds"}
+    {"images_per_second", "seconds_per_tick", "wait_share", "compiles", "memory_bytes", "eta_seconds", "growth_gap_seconds"}
     | {f"{phase}_seconds" for phase in _PHASES}
 )
 """Fields of stats.jsonl that depend on the machine and its clock; all others are the same in every run of one configuration."""
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+_CACHE_HIT_EVENT = "/jax/compilation_cache/cache_hits"
 
 
 class CompileCounter:
-    """Counts programs that XLA compiles while a training call is being made; a fade-in must add none.
+    """Counts train steps that XLA compiles; a fade-in must add none, and what the persistent cache has is not compiled.
 
-    What other threads compile meanwhile does not count: gathering data has small programs of its own.
+    Only what a thread compiles while it watches counts: gathering data has small programs of its own.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._seconds = 0.0
-        self._watching_thread: int | None = None
-        jax.monitoring.register_event_duration_secs_listener(self._on_event)
+        self._lock = threading.Lock()
+        self._this_thread = threading.local()
+        jax.monitoring.register_event_listener(self._on_event)
+        jax.monitoring.register_event_duration_secs_listener(self._on_duration)
 
-    def _on_event(self, event: str, seconds: float, **_: Any) -> None:
-        if event == _COMPILE_EVENT and threading.get_ident() == self._watching_thread:
-            self.count += 1
-            self._seconds += seconds
+    def _on_event(self, event: str, **_: Any) -> None:
+        if event == _CACHE_HIT_EVENT:
+            self._this_thread.was_cached = True
+
+    def _on_duration(self, event: str, _seconds: float, **_: Any) -> None:
+        # This comes after a hit, too, in the same thread.
+        if event == _COMPILE_EVENT:
+            was_cached, self._this_thread.was_cached = getattr(self._this_thread, "was_cached", False), False
+            if getattr(self._this_thread, "is_watching", False) and not was_cached:
+                with self._lock:
+                    self.count += 1
 
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Count compilations of this thread inside the `with` block."""
-        self._watching_thread = threading.get_ident()
+        self._this_thread.is_watching = True
         try:
             yield
         finally:
-            self._watching_thread = None
-
-    def lap(self) -> float:
-        """Seconds of compilation since the last lap."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds
+            self._this_thread.is_watching = False
 
     def close(self) -> None:
         """Stop listening."""
-        jax.monitoring.unregister_event_duration_listener(self._on_event)
+        jax.monitoring.unregister_event_listener(self._on_event)
+        jax.monitoring.unregister_event_duration_listener(self._on_duration)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ class Lap:
 
     Attributes:
         wall: all of it.
-        phases: "wait" (for data), "compile", "grow", "snapshot", "evaluate", "save".
+        phases: "wait" (for data), "compile" (first calls, with waiting for what the background compiles), "grow", "snapshot",
+            "evaluate", "save".
     """
 
     wall: float

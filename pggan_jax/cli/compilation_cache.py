@@ -1,0 +1,85 @@
+"""Programs that XLA has compiled are kept in the user's cache folder, for the next command that needs the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import flags
+
+from pggan_jax.errors import UserError
+
+_FLAG = "compilation_cache"
+_OFF = "off"
+_OF_JAX = "JAX_COMPILATION_CACHE_DIR"
+
+
+def define_compilation_cache_flag(values: flags.FlagValues) -> None:
+    """Add --compilation_cache to a command that compiles."""
+    flags.DEFINE_string(
+        _FLAG,
+        None,
+        "folder in which compiled programs are kept for the next time, or off "
+        f"(default: as {_OF_JAX} says, else ~/.cache/pggan_jax/compiled, which PGGAN_JAX_CACHE moves)",
+        flag_values=values,
+    )
+
+
+def use_compilation_cache(values: flags.FlagValues) -> None:
+    """Keep and find compiled programs where the flag says. A folder that cannot be written is told in one line.
+
+    To be called before anything is compiled.
+
+    Raises:
+        UserError: the flag is empty.
+    """
+    import jax
+
+    wanted = values[_FLAG].value
+    if wanted is None and jax.config.jax_compilation_cache_dir:
+        return
+    if wanted == _OFF:
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    folder = _default_folder() if wanted is None else _checked(wanted)
+    # Code for one processor does not run on another, and a home may be shared by several machines.
+    folder = folder / _machine()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        print(f"WARNING: going on without a compilation cache: {folder}: {error.strerror}", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Everything: on a CPU many small programs take as long as a large one.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _default_folder() -> Path:
+    from pggan_jax.data.dataset import cache_folder
+
+    return cache_folder().with_name("compiled")
+
+
+def _checked(path: str) -> Path:
+    if not path.strip():
+        raise UserError(f"--{_FLAG}=: is empty; name a folder, or {_OFF}")
+    return Path(path).expanduser().absolute()
+
+
+def _machine() -> str:
+    """A name for all machines whose processors have the same instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    # Of the first core; "Features" on ARM.
+    features = next((sorted(line.split()) for line in lines if line.startswith(("flags", "Features"))), [])
+    model = next((line for line in lines if line.startswith("model name")), platform.processor())
+    text = " ".join([platform.system(), platform.machine(), model, *features])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

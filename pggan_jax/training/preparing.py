@@ -1,0 +1,147 @@
+"""The next resolution made ready in the background: its step and its pictures are compiled while the current one trains.
+
+Compiling changes nothing that is trained.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from pggan_jax.config import Config
+from pggan_jax.data.loader import Loader
+from pggan_jax.errors import first_line
+from pggan_jax.schedule import Schedule, Stage
+from pggan_jax.training import parallel
+from pggan_jax.training.program import Program
+from pggan_jax.training.state import TrainState, abstract_train_state
+from pggan_jax.training.step import Batch, Controls
+from pggan_jax.training.telemetry import CompileCounter
+
+
+def abstract_arguments(config: Config, program: Program, stage: Stage, loader: Loader, steps: int) -> tuple:
+    """Shapes, types and places of what the step is called with. In any other form it would be compiled once more.
+
+    Args:
+        config: of the run.
+        program: of the stage's resolution.
+        stage: gives batch size and critic steps, which are the same in all stages of a resolution.
+        loader: gives channels and classes.
+        steps: iterations per call.
+    """
+    local_devices, samples = parallel.local_places(config, stage.batch_size).shape
+    leading = (local_devices, steps, stage.critic_steps, samples)
+    images = (*leading, stage.resolution, stage.resolution, loader.channels)
+    batch = Batch(
+        images=jax.ShapeDtypeStruct(images, np.uint8),
+        labels=jax.ShapeDtypeStruct((*leading, loader.label_size), np.float32),
+        places=jax.ShapeDtypeStruct(leading, np.uint32),
+    )
+    # From the host at every call, so without a place.
+    per_step = jax.ShapeDtypeStruct((steps,), np.float32)
+    controls = Controls(per_step, per_step, per_step, noise_seed=jax.ShapeDtypeStruct((), np.uint32))
+    classes = jax.eval_shape(loader.class_table)
+    return (
+        parallel.as_placed(abstract_train_state(config.optimizer, program.networks), parallel.replicate),
+        parallel.as_placed(batch, parallel.split),
+        parallel.as_placed(classes, parallel.replicate),
+        controls,
+        jax.ShapeDtypeStruct((), np.int32),
+    )
+
+
+class NextResolution:
+    """Compiles one resolution ahead. Use it under `contextlib.closing`: XLA must not be at work when the process ends.
+
+    Args:
+        config, schedule, loader, steps_per_call: of the run.
+        build: makes the program of a resolution.
+        pictures: how many are drawn at once, 0 for none.
+        counter: told of the step, as of one that is compiled in front of everybody.
+        log: of the run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        schedule: Schedule,
+        loader: Loader,
+        *,
+        steps_per_call: int,
+        build: Callable[[int], Program],
+        pictures: int,
+        counter: CompileCounter,
+        log: Callable[[str], None],
+    ):
+        self._config, self._schedule, self._loader = config, schedule, loader
+        self._steps_per_call, self._build, self._pictures, self._counter = steps_per_call, build, pictures, counter
+        self._log = log
+        self._stage: Stage | None = None
+        self._program: Program | None = None
+        self._thread: threading.Thread | None = None
+        self._problem = ""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being compiled at this moment."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def begin(self, images_seen: int, resolution: int) -> None:
+        """Start with what the run will grow to after `resolution`. To be called when its own step is compiled.
+
+        Does nothing at the largest resolution of the run, nor while something else is being compiled: after a return to an
+        older checkpoint. Nor over several hosts, where `pmap` does not lower from the shapes that one host has.
+        """
+        if not parallel.is_only_process():
+            return
+        stages = self._schedule.stages_between(images_seen, self._schedule.total_images)
+        stage = next((stage for stage in stages if stage.resolution > resolution), None)
+        if stage is None or self.is_busy or (self._stage and self._stage.resolution == stage.resolution):
+            return
+        self._stage, self._problem = stage, ""
+        self._program = self._build(stage.resolution)
+        # No daemon: a process that ends while XLA is at work crashes.
+        self._thread = threading.Thread(target=self._compile, args=(self._program, stage), name="compile")
+        self._thread.start()
+
+    def program(self, resolution: int) -> Program:
+        """The program that was begun with, which need not be compiled yet, or else a new one."""
+        if self._program is not None and self._program.networks.resolution == resolution:
+            return self._program
+        return self._build(resolution)
+
+    def wait(self, program: Program) -> bool:
+        """Until `program` is no longer being compiled. If that was tried in vain, the log says why.
+
+        Returns:
+            Whether it is compiled.
+        """
+        if program is not self._program or self._thread is None:
+            return False
+        self._thread.join()
+        if self._problem:
+            size = f"{program.networks.resolution}x{program.networks.resolution}"
+            self._log(f"WARNING: the {size} step could not be compiled in the background: {self._problem}")
+        return not self._problem
+
+    def close(self) -> None:
+        """Wait for what is being compiled."""
+        if self.is_busy:
+            self._log(f"waiting until the {self._stage.resolution}x{self._stage.resolution} step is compiled")
+        if self._thread is not None:
+            self._thread.join()
+
+    def _compile(self, program: Program, stage: Stage) -> None:
+        try:
+            arguments = abstract_arguments(self._config, program, stage, self._loader, self._steps_per_call)
+            with self._counter.watch():
+                program.train_call.lower(*arguments).compile()
+            if self._pictures:
+                state: TrainState = arguments[0]
+                params = parallel.as_placed(state.generator_ema, parallel.first_device)
+                program.sampler.compile_for(params, self._pictures)
+        except Exception as error:  # of any kind: what is not ready is compiled when it is needed
+            self._problem = first_line(error)
