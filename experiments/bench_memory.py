@@ -54,7 +54,9 @@ def measure(case: str, steps: int) -> dict[str, int]:
     from pggan_jax.networks.build import build_networks
     from pggan_jax.training import parallel, planning
     from pggan_jax.training.state import create_train_state
+    from pggan_jax.xla_options import prefer_fast_convolutions
 
+    prefer_fast_convolutions()
     size, fmap_max, batch_size, parts = case.split(":")
     resolution = int(size.split("x")[0])
     config = Config(

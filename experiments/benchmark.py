@@ -53,6 +53,7 @@ from bench.bounds import device_rates
 
 from pggan_jax.config import DTYPES, Config
 from pggan_jax.training import parallel
+from pggan_jax.xla_options import prefer_fast_convolutions
 
 SECTIONS = ("step", "tick", "start", "checkpoint", "scaling", "data")
 PIP_LINE = "pip install torch"
@@ -169,6 +170,7 @@ def main(argv: list[str]) -> int:
     """Measure, print, write. Exit status 1 if a section failed."""
     del argv
     logging.set_verbosity(logging.ERROR)
+    prefer_fast_convolutions()
     values = chosen()
     result = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

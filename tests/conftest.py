@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 
+from pggan_jax.xla_options import prefer_fast_convolutions
+
 DEVICES = 4
 _DEVICE_FLAG = "--xla_force_host_platform_device_count"
 os.environ["NPROC"] = "16"
 if _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICE_FLAG}={DEVICES}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a run on a GPU overrides it
+prefer_fast_convolutions()
 
 # No test writes to the user's cache folder.
 os.environ["PGGAN_JAX_CACHE"] = tempfile.mkdtemp(prefix="pggan_jax_tests_")

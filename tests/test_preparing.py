@@ -38,10 +38,9 @@ def log_of(workdir):
 
 
 class TestTrainsTheSame:
-    @pytest.mark.parametrize("devices", [1, 4])
-    def test_with_and_without(self, tmp_path, devices):
+    def test_with_and_without(self, tmp_path):
         config = brief_config(data__labels=True)
-        with on_devices(devices):
+        with on_devices(4):
             assert run_small(tmp_path / "with", config)
             with NOT_AHEAD:
                 assert run_small(tmp_path / "without", config)

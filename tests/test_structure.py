@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "reporting": {"ground", "reporting"},
     "cli": ALL_ROOMS,
 }
-GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule"}
+GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule", "xla_options"}
 GROUND |= {"metric_names", "source_names"}
 DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from absl import flags, logging
 
 from pggan_jax.errors import UserError
+from pggan_jax.xla_options import prefer_fast_convolutions
 
 COMMANDS = {
     "train": "train a network, or continue a run (what launch.py does without a command)",
@@ -89,6 +90,7 @@ def main(parsed: Parsed) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")
     # To the end of the process: those threads outlive this function.
     sys.unraisablehook = _tell_unraisable
+    prefer_fast_convolutions()
     try:
         return importlib.import_module(f"pggan_jax.cli.{name}").run(values, *arguments) or 0
     except UserError as error:
