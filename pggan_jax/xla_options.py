@@ -18,8 +18,9 @@ def prefer_fast_convolutions() -> None:
 
     To be called before JAX has made its first array. An own choice in XLA_FLAGS stands.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    names_a_file = flags and not flags.startswith("-")
     # The TPU's library reads the same variable, with an XLA of its own.
-    if _LIBRARY in flags or find_spec("libtpu") or not version("jaxlib").startswith(_KNOWS_IT):
+    if names_a_file or _LIBRARY in flags or find_spec("libtpu") or not version("jaxlib").startswith(_KNOWS_IT):
         return
     os.environ["XLA_FLAGS"] = f"{flags} {_LIBRARY}=".strip()

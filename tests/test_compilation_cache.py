@@ -62,8 +62,13 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path, capsys):
     assert use(f"--compilation_cache={tmp_path}/file") is None
     complaint = capsys.readouterr().err
     assert complaint.count("\n") == 1
-    assert complaint.startswith(f"WARNING: going on without a compilation cache: {tmp_path}/file/")
+    assert complaint.startswith(f"WARNING: going on without a compilation cache: {tmp_path}/file")
     compile_something(35.5)
+
+
+def test_so_is_a_home_that_is_not_there(capsys):
+    assert use("--compilation_cache=~nobody_of_this_name/cache") is None
+    assert capsys.readouterr().err.startswith("WARNING: going on without a compilation cache: ~nobody_of_this_name/cache: ")
 
 
 def test_an_empty_name_is_refused():

@@ -21,11 +21,14 @@ from test_loop import (
     quick_compilation,
     run_and_listen,
     run_small,
+    shared_program,
     small_config,
     stats,
 )
 
 from pggan_jax.networks.build import build_networks, initialize, parameter_shapes
+from pggan_jax.schedule import Schedule
+from pggan_jax.training import parallel
 from pggan_jax.training.calling import GrowthGap
 from pggan_jax.training.preparing import NextResolution
 
@@ -120,6 +123,33 @@ class TestWhenItGoesWrong:
         with NOT_AHEAD:
             assert run_small(tmp_path / "other", brief_config())
         assert digest(tmp_path / "run") == digest(tmp_path / "other")
+
+    def test_what_cannot_be_built_ahead_is_built_in_front(self, tmp_path):
+        def build(*arguments):
+            if threading.current_thread() is not threading.main_thread():
+                raise MemoryError("no room")
+            return shared_program(*arguments)
+
+        with mock.patch("test_loop.shared_program", build):
+            assert run_small(tmp_path / "run", brief_config())
+        log = log_of(tmp_path / "run")
+        assert log.count("WARNING: the 8x8 step could not be compiled in the background: ") == 1
+        assert log.count("compiling the 8x8 step") == 1
+
+    def test_nothing_is_begun_where_the_step_in_use_needs_the_memory(self):
+        config = small_config()
+        schedule = Schedule(config.schedule, config.data.resolution)
+        build = mock.Mock(side_effect=MemoryError("no room"))
+        options = {"steps_per_call": 1, "build": build, "pictures": 0, "counter": None, "log": lambda _: None}
+        for used, expected in ((60, 0), (40, 1)):
+            ahead = NextResolution(config, schedule, None, **options)
+            with (
+                mock.patch.object(parallel, "device_memory_bytes", return_value=used),
+                mock.patch.object(parallel, "memory_limit_bytes", return_value=100),
+            ):
+                ahead.begin(0, 4)
+            ahead.close()
+            assert build.call_count == expected
 
     def test_a_stop_waits_for_it(self, tmp_path):
         compiling = NextResolution._compile

@@ -46,6 +46,7 @@ def test_so_is_a_machine_with_tpus(monkeypatch):
     assert flags_after(monkeypatch, "") == ""
 
 
+@pytest.mark.skipif(not jaxlib.__version__.startswith("0.10."), reason="the option is of jaxlib 0.10")
 def test_xla_listens():
     """In processes of their own: a compiled convolution is YNNPACK's, and no longer is when it is asked."""
     program = (
@@ -62,6 +63,4 @@ def test_xla_listens():
         ).stdout
         for words in ([], ["prefer"])
     ]
-    assert found[1] == "False\n"
-    if jaxlib.__version__.startswith("0.10."):
-        assert found[0] == "True\n", "the option is no longer needed"
+    assert found == ["True\n", "False\n"]

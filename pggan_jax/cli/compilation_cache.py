@@ -44,15 +44,20 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
     if wanted == _OFF:
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    folder = _default_folder() if wanted is None else _checked(wanted)
-    # Code for one processor does not run on another, and a home may be shared by several machines.
-    folder = folder / _machine()
+    if wanted is not None and not wanted.strip():
+        raise UserError(f"--{_FLAG}=: is empty; name a folder, or {_OFF}")
     try:
+        folder = _default_folder() if wanted is None else Path(wanted).expanduser().absolute()
+        # Code for one processor does not run on another, and a home may be shared by several machines.
+        folder = folder / _machine()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        print(f"WARNING: going on without a compilation cache: {folder}: {error.strerror}", file=sys.stderr)
+        print(f"WARNING: going on without a compilation cache: {error.filename or folder}: {error.strerror}", file=sys.stderr)
+        return
+    except RuntimeError as error:  # no home
+        print(f"WARNING: going on without a compilation cache: {wanted or '~'}: {error}", file=sys.stderr)
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Everything: on a CPU many small programs take as long as a large one.
@@ -64,12 +69,6 @@ def _default_folder() -> Path:
     from pggan_jax.data.dataset import cache_folder
 
     return cache_folder().with_name("compiled")
-
-
-def _checked(path: str) -> Path:
-    if not path.strip():
-        raise UserError(f"--{_FLAG}=: is empty; name a folder, or {_OFF}")
-    return Path(path).expanduser().absolute()
 
 
 def _machine() -> str:

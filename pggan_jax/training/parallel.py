@@ -241,8 +241,8 @@ def split(tree: Any) -> Any:
 
 def as_placed(shapes: Any, placing: Callable[[Any], Any]) -> Any:
     """Shapes and types where `replicate`, `split` or `first_device` would put arrays of them, to compile ahead."""
-    places = {replicate: _local_sharding(_WHOLE), split: _local_sharding(_SHARES)}
-    place = places.get(placing) or SingleDeviceSharding(jax.local_devices()[0])
+    one = SingleDeviceSharding(jax.local_devices()[0])
+    place = {replicate: _local_sharding(_WHOLE), split: _local_sharding(_SHARES), first_device: one}[placing]
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
 
 

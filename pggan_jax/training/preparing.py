@@ -1,12 +1,13 @@
 """The next resolution made ready in the background: its step and its pictures are compiled while the current one trains.
 
-Compiling changes nothing that is trained.
+Compiling changes nothing that is trained, as long as the parts of a batch are the same (`run.microbatch`).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import jax
 import numpy as np
@@ -81,6 +82,7 @@ class NextResolution:
         self._log = log
         self._stage: Stage | None = None
         self._program: Program | None = None
+        self._is_built = threading.Event()
         self._thread: threading.Thread | None = None
         self._problem = ""
 
@@ -93,39 +95,43 @@ class NextResolution:
         """Start with what the run will grow to after `resolution`. To be called when its own step is compiled.
 
         Does nothing at the largest resolution of the run, nor while something else is being compiled: after a return to an
-        older checkpoint. Nor over several hosts, where `pmap` does not lower from the shapes that one host has.
+        older checkpoint. Nor over several hosts, where `pmap` does not lower from the shapes that one host has; nor where the
+        step in use needs most of an accelerator's memory, as XLA tries kernels out there while it compiles.
         """
-        if not parallel.is_only_process():
+        if not parallel.is_only_process() or parallel.device_memory_bytes() > parallel.memory_limit_bytes() / 2:
             return
         stages = self._schedule.stages_between(images_seen, self._schedule.total_images)
         stage = next((stage for stage in stages if stage.resolution > resolution), None)
         if stage is None or self.is_busy or (self._stage and self._stage.resolution == stage.resolution):
             return
-        self._stage, self._problem = stage, ""
-        self._program = self._build(stage.resolution)
+        self._stage, self._program, self._problem = stage, None, ""
+        self._is_built.clear()
         # No daemon: a process that ends while XLA is at work crashes.
-        self._thread = threading.Thread(target=self._compile, args=(self._program, stage), name="compile")
+        self._thread = threading.Thread(target=self._prepare, args=(stage,), name="compile")
         self._thread.start()
 
     def program(self, resolution: int) -> Program:
         """The program that was begun with, which need not be compiled yet, or else a new one."""
-        if self._program is not None and self._program.networks.resolution == resolution:
-            return self._program
+        if self._stage is not None and self._stage.resolution == resolution:
+            self._is_built.wait()
+            if self._program is not None:
+                return self._program
         return self._build(resolution)
 
     def wait(self, program: Program) -> bool:
-        """Until `program` is no longer being compiled. If that was tried in vain, the log says why.
+        """Until `program` is no longer being compiled. If that was tried in vain, the log says why, once.
 
         Returns:
             Whether it is compiled.
         """
-        if program is not self._program or self._thread is None:
+        if self._thread is None or program.networks.resolution != self._stage.resolution:
             return False
         self._thread.join()
-        if self._problem:
+        problem, self._problem = self._problem, ""
+        if problem:
             size = f"{program.networks.resolution}x{program.networks.resolution}"
-            self._log(f"WARNING: the {size} step could not be compiled in the background: {self._problem}")
-        return not self._problem
+            self._log(f"WARNING: the {size} step could not be compiled in the background: {problem}")
+        return program is self._program and not problem
 
     def close(self) -> None:
         """Wait for what is being compiled."""
@@ -134,14 +140,24 @@ class NextResolution:
         if self._thread is not None:
             self._thread.join()
 
-    def _compile(self, program: Program, stage: Stage) -> None:
+    def _prepare(self, stage: Stage) -> None:
+        """In the thread. Building comes first and may compile, too, to see what fits into memory."""
         try:
-            arguments = abstract_arguments(self._config, program, stage, self._loader, self._steps_per_call)
-            with self._counter.watch():
-                program.train_call.lower(*arguments).compile()
-            if self._pictures:
-                state: TrainState = arguments[0]
-                params = parallel.as_placed(state.generator_ema, parallel.first_device)
-                program.sampler.compile_for(params, self._pictures)
+            self._program = self._build(stage.resolution)
+            self._is_built.set()
+            self._compile(self._program, stage)
         except Exception as error:  # of any kind: what is not ready is compiled when it is needed
             self._problem = first_line(error)
+        finally:
+            self._is_built.set()
+
+    def _compile(self, program: Program, stage: Stage) -> None:
+        arguments = abstract_arguments(self._config, program, stage, self._loader, self._steps_per_call)
+        with self._counter.watch():
+            program.train_call.lower(*arguments).compile()
+        if self._pictures:
+            state: TrainState = arguments[0]
+            params = parallel.as_placed(state.generator_ema, parallel.first_device)
+            # If this fails, drawing will compile them, and tell of the failure.
+            with suppress(Exception):
+                program.sampler.compile_for(params, self._pictures)

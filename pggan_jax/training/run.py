@@ -141,7 +141,8 @@ class Run:
                 arguments = self.state, batch, self.class_table, controls, np.int32(call.steps)
                 self.state, numbers = self.caller(call, self.feed.describe_data, *arguments)
                 self.meter.add(call, numbers)
-                if call.end == call.stage.end:
+                if self._grows_after(call):
+                    # Before leaves are numbered anew; and the gap begins when the step is done.
                     self.meter.settle()
                     self.caller.gap.begin()
                 self._check_divergence()
@@ -231,9 +232,6 @@ class Run:
         is_new = call.start == stage.start and stage.start > 0
         if self.caller.program.networks.resolution != stage.resolution:
             is_new = True
-            # Before leaves are numbered anew.
-            self.meter.settle()
-            self._check_divergence()
             self.caller.use(stage.resolution)
             state, of_generator, of_discriminator = grow_train_state(
                 self.state, self.config.optimizer, self.caller.program.networks, self.config.run.seed
@@ -242,6 +240,9 @@ class Run:
             self.log(f"growing to {stage.resolution}x{stage.resolution}: G {of_generator}; D {of_discriminator}")
         if is_new and self.config.optimizer.on_new_phase == "reset":
             self.state = parallel.replicate(reset_moments(self.state))
+
+    def _grows_after(self, call: Call) -> bool:
+        return call.end < self.schedule.total_images and self.schedule.stage_at(call.end).resolution > call.stage.resolution
 
     def _images(self, start: int, end: int) -> dict[int, int]:
         """Images between two points of the run, by resolution."""
