@@ -21,8 +21,8 @@ IN_MEMORY_SOURCES = ("digits",)
 
 def cache_folder() -> Path:
     """Where prepared images are kept: $PGGAN_JAX_CACHE, else pggan_jax in the user's cache folder."""
-    own, everybody_s = os.environ.get("PGGAN_JAX_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own or Path(everybody_s or "~/.cache") / "pggan_jax").expanduser() / "data"
+    own, shared = os.environ.get("PGGAN_JAX_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own or Path(shared or "~/.cache") / "pggan_jax").expanduser() / "data"
 
 
 def open_loader(
