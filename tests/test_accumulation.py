@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from unittest import mock
 
 import jax
@@ -146,6 +147,18 @@ def assert_same(first, second):
 CONFIG = {"data__mirror": True, "data__labels": True}
 
 
+PLAIN = {"schedule__critic_steps": 1, "discriminator__minibatch_stddev": "strided"}
+
+
+def train_whole(changes, resolution=8):
+    return _train_once(tuple(changes.items()), resolution)
+
+
+@functools.cache
+def _train_once(changes, resolution):
+    return train(small_config(**CONFIG, **dict(changes)), parts=1, resolution=resolution)
+
+
 class TestTheSameTraining:
     """Three steps over a fade, with mirror and labels: state and metrics of a batch in parts and whole agree within 1e-4."""
 
@@ -160,18 +173,17 @@ class TestTheSameTraining:
         ],
     )
     def test_in_parts_and_whole(self, resolution, critic_steps, form, devices, parts):
-        changes = {"schedule__critic_steps": critic_steps, "discriminator__minibatch_stddev": form}
-        config = small_config(**CONFIG, **changes)
-        whole = train(config, parts=1, resolution=resolution)
-        assert_same(train(config, parts=parts, resolution=resolution, devices=devices), whole)
+        changes = PLAIN | {"schedule__critic_steps": critic_steps, "discriminator__minibatch_stddev": form}
+        whole = train_whole(changes, resolution)
+        in_parts = train(small_config(**CONFIG, **changes), parts=parts, resolution=resolution, devices=devices)
+        assert_same(in_parts, whole)
         assert int(whole[0].images_seen) == 48 * critic_steps
 
     def test_in_a_loop(self):
         """The form for accelerators."""
-        config = small_config(**CONFIG)
-        whole = train(config, parts=1)
+        whole = train_whole(PLAIN)
         with mock.patch.object(parallel, "backend", return_value="gpu"):
-            assert_same(train(config, parts=4), whole)
+            assert_same(train(small_config(**CONFIG), parts=4), whole)
 
     def test_the_noise_of_lsgan_too(self):
         config = small_config(loss__name="lsgan")
@@ -179,14 +191,13 @@ class TestTheSameTraining:
 
     def test_the_comparison_can_fail(self):
         """Parts whose groups are not those of the batch are another network."""
-        config = small_config(**CONFIG)
-        whole = train(config, parts=1)
+        whole = train_whole(PLAIN)
         neighbours = np.arange(16).reshape(2, 8)
         with (
             mock.patch("pggan_jax.training.step.deal", return_value=neighbours),
             pytest.raises(AssertionError),
         ):
-            assert_same(train(config, parts=2), whole)
+            assert_same(train(small_config(**CONFIG), parts=2), whole)
 
 
 @pytest.fixture
