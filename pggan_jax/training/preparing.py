@@ -15,40 +15,30 @@ import numpy as np
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.errors import first_line
+from pggan_jax.networks.build import Networks
 from pggan_jax.schedule import Schedule, Stage
 from pggan_jax.training import parallel
+from pggan_jax.training.planning import abstract_batch_and_controls
 from pggan_jax.training.program import Program
 from pggan_jax.training.state import TrainState, abstract_train_state
-from pggan_jax.training.step import Batch, Controls
 from pggan_jax.training.telemetry import CompileCounter
 
 
-def abstract_arguments(config: Config, program: Program, stage: Stage, loader: Loader, steps: int) -> tuple:
+def abstract_arguments(config: Config, networks: Networks, loader: Loader, steps: int) -> tuple:
     """Shapes, types and places of what the step is called with. In any other form it would be compiled once more.
 
     Args:
         config: of the run.
-        program: of the stage's resolution.
-        stage: gives batch size and critic steps, which are the same in all stages of a resolution.
-        loader: gives channels and classes.
+        networks: of one resolution.
+        loader: gives the classes.
         steps: iterations per call.
     """
-    local_devices, samples = parallel.local_places(config, stage.batch_size).shape
-    leading = (local_devices, steps, stage.critic_steps, samples)
-    images = (*leading, stage.resolution, stage.resolution, loader.channels)
-    batch = Batch(
-        images=jax.ShapeDtypeStruct(images, np.uint8),
-        labels=jax.ShapeDtypeStruct((*leading, loader.label_size), np.float32),
-        places=jax.ShapeDtypeStruct(leading, np.uint32),
-    )
-    # From the host at every call, so without a place.
-    per_step = jax.ShapeDtypeStruct((steps,), np.float32)
-    controls = Controls(per_step, per_step, per_step, noise_seed=jax.ShapeDtypeStruct((), np.uint32))
-    classes = jax.eval_shape(loader.class_table)
+    batch, controls = abstract_batch_and_controls(config, networks, steps)
     return (
-        parallel.as_placed(abstract_train_state(config.optimizer, program.networks), parallel.replicate),
+        parallel.as_placed(abstract_train_state(config.optimizer, networks), parallel.replicate),
         parallel.as_placed(batch, parallel.split),
-        parallel.as_placed(classes, parallel.replicate),
+        parallel.as_placed(jax.eval_shape(loader.class_table), parallel.replicate),
+        # From the host at every call, so without a place.
         controls,
         jax.ShapeDtypeStruct((), np.int32),
     )
@@ -145,14 +135,14 @@ class NextResolution:
         try:
             self._program = self._build(stage.resolution)
             self._is_built.set()
-            self._compile(self._program, stage)
+            self._compile(self._program)
         except Exception as error:  # of any kind: what is not ready is compiled when it is needed
             self._problem = first_line(error)
         finally:
             self._is_built.set()
 
-    def _compile(self, program: Program, stage: Stage) -> None:
-        arguments = abstract_arguments(self._config, program, stage, self._loader, self._steps_per_call)
+    def _compile(self, program: Program) -> None:
+        arguments = abstract_arguments(self._config, program.networks, self._loader, self._steps_per_call)
         with self._counter.watch():
             program.train_call.lower(*arguments).compile()
         if self._pictures:
