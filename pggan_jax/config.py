@@ -248,7 +248,7 @@ class EvalConfig:
         + "; ".join(f"{name}: {kind.help}" for name, kind in METRIC_KINDS.items() if kind.during_training),
         choices=tuple(name for name, kind in METRIC_KINDS.items() if kind.during_training),
     )
-    ticks: int = setting(10, "ticks between two measurements; the last tick is always measured", minimum=1)
+    ticks: int = setting(20, "ticks between two measurements; the last tick is always measured", minimum=1)
     num_images: int = setting(1024, "images on each side; fewer where there are fewer reals", minimum=16)
     best: str = setting(
         "",
