@@ -18,24 +18,6 @@ import pytest
 
 from pggan_jax.xla_options import prefer_fast_convolutions
 
-_QUICK_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
-
-
-def _compile_quickly() -> None:
-    """Take the older emitters of XLA:CPU, which need 0.4 of the time for a train step that is not optimised.
-
-    Processes that tests start compile as users' do.
-    """
-    if not version("jaxlib").startswith("0.10."):  # XLA ends a process that names an option it does not know
-        return
-    flags = os.environ["XLA_FLAGS"]
-    os.environ["XLA_FLAGS"] = f"{flags} {_QUICK_EMITTERS}"
-    import jax  # after the environment is set
-
-    jax.devices()  # XLA has read its flags
-    os.environ["XLA_FLAGS"] = flags
-
-
 DEVICES = 4
 _DEVICE_FLAG = "--xla_force_host_platform_device_count"
 os.environ["NPROC"] = "16"
@@ -43,7 +25,10 @@ if _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICE_FLAG}={DEVICES}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a run on a GPU overrides it
 prefer_fast_convolutions()
-_compile_quickly()
+# The older emitters of XLA:CPU need 0.4 of the time for a train step that is not optimised. Processes that tests start take
+# them, too, as some must train to the same bits. XLA ends a process that names an option it does not know.
+if "xla_cpu_use_fusion_emitters" not in os.environ["XLA_FLAGS"] and version("jaxlib").startswith("0.10."):
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 # No test writes to the user's cache folder.
 os.environ["PGGAN_JAX_CACHE"] = tempfile.mkdtemp(prefix="pggan_jax_tests_")

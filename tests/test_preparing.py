@@ -153,15 +153,18 @@ class TestWhenItGoesWrong:
 
     def test_a_stop_waits_for_it(self, tmp_path):
         compiling = NextResolution._compile
+        told = "waiting until the 8x8 step is compiled"
 
-        def slowly(self, *arguments):
-            time.sleep(1)
+        def when_told(self, *arguments):
+            deadline = time.monotonic() + 120
+            while told not in log_of(tmp_path / "run") and time.monotonic() < deadline:
+                time.sleep(0.05)
             compiling(self, *arguments)
 
-        with mock.patch.object(NextResolution, "_compile", slowly):
+        with mock.patch.object(NextResolution, "_compile", when_told):
             assert not run_small(tmp_path / "run", small_config(), stop_at=32)
         assert not [thread for thread in threading.enumerate() if thread.name == "compile"]
-        assert "waiting until the 8x8 step is compiled" in log_of(tmp_path / "run")
+        assert told in log_of(tmp_path / "run")
 
     @pytest.mark.parametrize("stop_at", [BOUNDARY - 16, BOUNDARY])
     def test_continues_close_to_a_growth(self, tmp_path, stop_at):
