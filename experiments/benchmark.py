@@ -33,6 +33,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -68,13 +69,22 @@ flags.DEFINE_integer("fmap_base", 8192, "as generator.fmap_base", lower_bound=1)
 flags.DEFINE_integer("fmap_max", 0, "as generator.fmap_max; 0 takes 64 on a CPU and 512 elsewhere", lower_bound=0)
 flags.DEFINE_enum("dtype", "", ("", *DTYPES), "of activations, for both; by default float32 on a CPU and bfloat16 elsewhere")
 flags.DEFINE_float("alpha", 1.0, "weight of the newest layers; at 1 the PyTorch step leaves out the path that fades")
-flags.DEFINE_list("forms", list(steps.TORCH_FORMS), "of the PyTorch step; the fastest counts")
+flags.DEFINE_list("forms", list(steps.TORCH_FORMS), "of the PyTorch step; the fastest counts; empty leaves PyTorch out")
 flags.DEFINE_string("torch_python", sys.executable, "a Python that has PyTorch")
 flags.DEFINE_float("seconds", 2.0, "of each turn; at least one call is made", lower_bound=0.0)
 flags.DEFINE_integer("turns", 7, "of each step", lower_bound=1)
 flags.DEFINE_string("run_config", "experiments/digits.py", "the run that section tick measures")
 flags.DEFINE_string("results", str(Path(__file__).parent / "results"), "folder of the JSON")
-flags.register_validator("sections", lambda named: set(named) <= set(SECTIONS), f"must be some of {','.join(SECTIONS)}")
+flags.register_validator(
+    "sections", lambda named: named and set(named) <= set(SECTIONS), f"must be some of {','.join(SECTIONS)}"
+)
+flags.register_validator(
+    "resolutions",
+    lambda named: set(named) <= set(map(str, steps.OFFICIAL_BATCHES)),
+    f"must be some of {','.join(map(str, steps.OFFICIAL_BATCHES))}",
+)
+flags.register_validator("results", lambda folder: not Path(folder).is_file(), "is a file; name a folder")
+flags.register_validator("torch_python", shutil.which, "is no program; name a Python that has PyTorch")
 flags.register_validator(
     "forms", lambda named: set(named) <= set(steps.TORCH_FORMS), f"must be some of {','.join(steps.TORCH_FORMS)}"
 )
@@ -199,8 +209,10 @@ def main(argv: list[str]) -> int:
         except runs.FailedError as error:
             print(f"failed: {error}", file=sys.stderr)
             failed = True
+            continue
         write()
-    print(f"\nwritten to {path}")
+    # What fails does not take the place of an earlier result.
+    print(f"\nwritten to {path}" if any(section in result for section in SECTIONS) else "\nnothing was measured or written")
     return int(failed)
 
 

@@ -10,13 +10,12 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pggan_jax.xla_options import prefer_fast_convolutions
+from pggan_jax.xla_options import prefer_fast_compilation, prefer_fast_convolutions
 
 DEVICES = 4
 _DEVICE_FLAG = "--xla_force_host_platform_device_count"
@@ -25,10 +24,7 @@ if _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICE_FLAG}={DEVICES}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a run on a GPU overrides it
 prefer_fast_convolutions()
-# The older emitters of XLA:CPU need 0.4 of the time for a train step that is not optimised. Processes that tests start take
-# them, too, as some must train to the same bits. XLA ends a process that names an option it does not know.
-if "xla_cpu_use_fusion_emitters" not in os.environ["XLA_FLAGS"] and version("jaxlib").startswith("0.10."):
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+prefer_fast_compilation()  # and so do processes that tests start with these flags
 
 # No test writes to the user's cache folder.
 os.environ["PGGAN_JAX_CACHE"] = tempfile.mkdtemp(prefix="pggan_jax_tests_")

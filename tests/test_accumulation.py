@@ -144,19 +144,16 @@ def assert_same(first, second):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=jax.tree_util.keystr(path))
 
 
-CONFIG = {"data__mirror": True, "data__labels": True}
-
-
-PLAIN = {"schedule__critic_steps": 1, "discriminator__minibatch_stddev": "strided"}
-
-
-def train_whole(changes, resolution=8):
-    return _train_once(tuple(changes.items()), resolution)
+def full_config(critic_steps=1, form="strided"):
+    """With mirror and labels."""
+    changes = {"schedule__critic_steps": critic_steps, "discriminator__minibatch_stddev": form}
+    return small_config(data__mirror=True, data__labels=True, **changes)
 
 
 @functools.cache
-def _train_once(changes, resolution):
-    return train(small_config(**CONFIG, **dict(changes)), parts=1, resolution=resolution)
+def trained_whole(resolution, *choices):
+    """Of each config once; for reading only."""
+    return train(full_config(*choices), parts=1, resolution=resolution)
 
 
 class TestTheSameTraining:
@@ -173,17 +170,16 @@ class TestTheSameTraining:
         ],
     )
     def test_in_parts_and_whole(self, resolution, critic_steps, form, devices, parts):
-        changes = PLAIN | {"schedule__critic_steps": critic_steps, "discriminator__minibatch_stddev": form}
-        whole = train_whole(changes, resolution)
-        in_parts = train(small_config(**CONFIG, **changes), parts=parts, resolution=resolution, devices=devices)
+        whole = trained_whole(resolution, critic_steps, form)
+        in_parts = train(full_config(critic_steps, form), parts=parts, resolution=resolution, devices=devices)
         assert_same(in_parts, whole)
         assert int(whole[0].images_seen) == 48 * critic_steps
 
     def test_in_a_loop(self):
         """The form for accelerators."""
-        whole = train_whole(PLAIN)
+        whole = trained_whole(8, 1, "strided")
         with mock.patch.object(parallel, "backend", return_value="gpu"):
-            assert_same(train(small_config(**CONFIG), parts=4), whole)
+            assert_same(train(full_config(), parts=4), whole)
 
     def test_the_noise_of_lsgan_too(self):
         config = small_config(loss__name="lsgan")
@@ -191,13 +187,13 @@ class TestTheSameTraining:
 
     def test_the_comparison_can_fail(self):
         """Parts whose groups are not those of the batch are another network."""
-        whole = train_whole(PLAIN)
+        whole = trained_whole(8, 1, "strided")
         neighbours = np.arange(16).reshape(2, 8)
         with (
             mock.patch("pggan_jax.training.step.deal", return_value=neighbours),
             pytest.raises(AssertionError),
         ):
-            assert_same(train(small_config(**CONFIG), parts=2), whole)
+            assert_same(train(full_config(), parts=2), whole)
 
 
 @pytest.fixture

@@ -129,18 +129,25 @@ def test_the_settings_are_those_of_the_program():
     assert not step_settings(dataclasses.replace(config_of()), 4, alpha=0.3)["fading"]
 
 
-def run(tmp_path, *flags):
+def launch(tmp_path, *flags):
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "OMP_NUM_THREADS": "1"}
     brief = ("--fmap_max=8", "--batch_size=8", "--turns=2", "--seconds=0.05", f"--results={tmp_path}", "--name=brief")
     command = [sys.executable, "experiments/benchmark.py", *brief, *flags]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def run(tmp_path, *flags):
+    done = launch(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((tmp_path / "brief.json").read_text())
 
 
 def test_our_step_alone(tmp_path):
     """Without PyTorch there is one line that says how to get it."""
-    printed, result = run(tmp_path, "--sections=step", "--resolutions=4,8", f"--torch_python={tmp_path}/nowhere")
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    printed, result = run(tmp_path, "--sections=step", "--resolutions=4,8", f"--torch_python={python}")
     assert printed.count("pip install torch") == 1
     assert [row["resolution"] for row in result["step"]] == [4, 8]
     for row in result["step"]:
@@ -150,6 +157,35 @@ def test_our_step_alone(tmp_path):
         assert 0 < row["share_of_bound"] < 1
     assert {"machine", "versions", "date", "flags"} <= result.keys()
     assert "        4x4 " in printed
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--resolutions=4,abc", "must be some of 4,8,16,32,64,128,256,512,1024"),
+        ("--resolutions=5", "must be some of 4,8,16,32,64,128,256,512,1024"),
+        ("--sections=", "must be some of step,tick,start,checkpoint,scaling,data"),
+        ("--torch_python=/no/python", "is no program; name a Python that has PyTorch"),
+        (f"--results={__file__}", "is a file; name a folder"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_measured(tmp_path, flag, words):
+    done = launch(tmp_path, flag)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"{flag.partition('=')[0]}=" in done.stderr
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+def test_what_fails_takes_no_earlier_results_place(tmp_path):
+    earlier = tmp_path / "brief.json"
+    earlier.write_text("of an earlier time")
+    done = launch(tmp_path, "--sections=tick", "--run_config=missing.py")
+    assert done.returncode == 1
+    assert "missing.py: no such file" in done.stderr
+    assert "nothing was measured or written" in done.stdout
+    assert earlier.read_text() == "of an earlier time"
 
 
 @needs_torch

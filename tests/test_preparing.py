@@ -23,6 +23,7 @@ from test_loop import (
     run_small,
     shared_program,
     small_config,
+    small_loader,
     stats,
 )
 
@@ -30,7 +31,9 @@ from pggan_jax.networks.build import build_networks, initialize, parameter_shape
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import parallel
 from pggan_jax.training.calling import GrowthGap
-from pggan_jax.training.preparing import NextResolution
+from pggan_jax.training.feed import Feed, plan_calls
+from pggan_jax.training.preparing import NextResolution, abstract_arguments
+from pggan_jax.training.state import create_train_state
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
 NOT_AHEAD = mock.patch.object(NextResolution, "begin", return_value=None)
@@ -70,6 +73,26 @@ class TestTrainsTheSame:
                 assert all(np.any(kernel) for kernel in kernels)
         finally:
             sys.setswitchinterval(interval)
+
+
+class TestAbstractArguments:
+    @pytest.mark.parametrize(("labels", "critic_steps", "steps"), [(False, 1, 1), (True, 2, 3)])
+    @pytest.mark.parametrize("resident_mb", [0.0, 1.0])
+    def test_are_those_of_a_call(self, labels, critic_steps, steps, resident_mb):
+        """In shape, type and place."""
+        config = small_config(data__labels=labels, schedule__critic_steps=critic_steps, run__device_data_mb=resident_mb)
+        schedule = Schedule(config.schedule, config.data.resolution)
+        loader = small_loader(config.data, config.run.seed)
+        networks = build_networks(config, 8, channels=1, label_size=loader.label_size, axis_name=parallel.AXIS)
+        state = parallel.replicate(create_train_state(config.optimizer, networks, 0))
+        stage = next(stage for stage in schedule.stages if stage.resolution == 8)
+        calls = plan_calls(schedule, start=stage.start, steps_per_call=steps)
+        call, batch, controls = Feed(config, schedule, loader, steps_per_call=steps)(next(calls))
+        real = state, batch, parallel.replicate(loader.class_table()), controls, np.int32(call.steps)
+        abstract = abstract_arguments(config, networks, loader, steps)
+        assert jax.tree.structure(real) == jax.tree.structure(abstract)
+        kind = lambda leaf: (leaf.shape, leaf.dtype, getattr(leaf, "sharding", None))  # noqa: E731
+        assert jax.tree.map(kind, real) == jax.tree.map(kind, abstract)
 
 
 class TestWhatIsCompiled:

@@ -10,9 +10,10 @@ import jaxlib
 import pytest
 
 from pggan_jax import xla_options
-from pggan_jax.xla_options import prefer_fast_convolutions
+from pggan_jax.xla_options import prefer_fast_compilation, prefer_fast_convolutions
 
 OPTION = "--xla_cpu_experimental_ynn_fusion_type="
+EMITTERS = "--xla_cpu_use_fusion_emitters"
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,14 @@ def test_is_added_unless_the_user_has_chosen(monkeypatch, before, after):
     assert flags_after(monkeypatch, before) == after
     prefer_fast_convolutions()
     assert os.environ["XLA_FLAGS"] == after
+
+
+@pytest.mark.parametrize("before", ["", OPTION, f"{EMITTERS}=true"])
+def test_one_option_does_not_stand_for_another(monkeypatch, before):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    prefer_fast_compilation()
+    added = "" if EMITTERS in before else f"{EMITTERS}=false"
+    assert os.environ["XLA_FLAGS"].split() == [*before.split(), *added.split()]
 
 
 def test_other_versions_are_left_alone(monkeypatch):

@@ -54,15 +54,20 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        print(f"WARNING: going on without a compilation cache: {error.filename or folder}: {error.strerror}", file=sys.stderr)
+        _warn(f"{error.filename or folder}: {error.strerror}")
         return
     except RuntimeError as error:  # no home
-        print(f"WARNING: going on without a compilation cache: {wanted or '~'}: {error}", file=sys.stderr)
+        _warn(f"{wanted or '~'}: {error}")
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Everything: on a CPU many small programs take as long as a large one.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _warn(problem: str) -> None:
+    advice = f"--{_FLAG}=DIR takes another folder, --{_FLAG}={_OFF} none"
+    print(f"WARNING: going on without a compilation cache: {problem}; {advice}", file=sys.stderr)
 
 
 def _default_folder() -> Path:

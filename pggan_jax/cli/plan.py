@@ -2,7 +2,7 @@
 
 What a run will cost on this machine, per resolution: images, steps, batch per device, parameters, arithmetic per image, memory
 that the compiled step needs, speed of a few real steps, and time. Each resolution's step is compiled, and run for a moment on
-noise; --nomeasure only compiles. Nothing is written.
+noise; --nomeasure only compiles. Nothing is written but the compilation cache.
 """
 
 from __future__ import annotations

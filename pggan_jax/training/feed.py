@@ -10,6 +10,7 @@ import numpy as np
 
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
+from pggan_jax.networks.build import Networks
 from pggan_jax.schedule import Schedule, Stage, Tick
 from pggan_jax.training import parallel
 from pggan_jax.training.step import Batch, Controls
@@ -138,3 +139,17 @@ class Feed:
         if optimizer.ema_half_life_kimg:
             return 0.5 ** (batch_size / (1000 * optimizer.ema_half_life_kimg))
         return optimizer.ema_decay
+
+
+def abstract_batch_and_controls(config: Config, networks: Networks, steps: int) -> tuple[Batch, Controls]:
+    """Shapes and types of the batch and the controls that `Feed` makes on this host, for calls of `steps` iterations."""
+    resolution, channels, label_size = networks.resolution, networks.generator.channels, networks.generator.label_size
+    devices, samples = parallel.local_places(config, config.schedule.batch_size_for(resolution)).shape
+    leading = (devices, steps, config.schedule.critic_steps, samples)
+    batch = Batch(
+        images=jax.ShapeDtypeStruct((*leading, resolution, resolution, channels), np.uint8),
+        labels=jax.ShapeDtypeStruct((*leading, label_size), np.float32),
+        places=jax.ShapeDtypeStruct(leading, np.uint32),
+    )
+    per_step = jax.ShapeDtypeStruct((steps,), np.float32)
+    return batch, Controls(per_step, per_step, per_step, noise_seed=jax.ShapeDtypeStruct((), np.uint32))

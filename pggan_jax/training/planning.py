@@ -16,7 +16,7 @@ from pggan_jax.networks.cost import step_bytes_per_image
 from pggan_jax.schedule import Stage
 from pggan_jax.training import parallel
 from pggan_jax.training.dealing import parts_as_set, possible_parts
-from pggan_jax.training.feed import effective_steps_per_call
+from pggan_jax.training.feed import abstract_batch_and_controls, effective_steps_per_call
 from pggan_jax.training.state import abstract_train_state, create_train_state
 from pggan_jax.training.step import Batch, Controls, make_train_call
 
@@ -117,35 +117,22 @@ def peak_bytes(compiled: Any) -> int:
     )
 
 
-def abstract_batch_and_controls(config: Config, networks: Networks, steps: int) -> tuple[Batch, Controls]:
-    """Shapes and types of what a call takes from this host, `steps` iterations of it."""
-    resolution, channels, label_size = networks.resolution, networks.generator.channels, networks.generator.label_size
-    devices, samples = parallel.local_places(config, config.schedule.batch_size_for(resolution)).shape
-    leading = (devices, steps, config.schedule.critic_steps, samples)
-    batch = Batch(
-        images=jax.ShapeDtypeStruct((*leading, resolution, resolution, channels), np.uint8),
-        labels=jax.ShapeDtypeStruct((*leading, label_size), np.float32),
-        places=jax.ShapeDtypeStruct(leading, np.uint32),
-    )
-    per_step = jax.ShapeDtypeStruct((steps,), np.float32)
-    return batch, Controls(per_step, per_step, per_step, noise_seed=jax.ShapeDtypeStruct((), np.uint32))
-
-
 def step_arguments(config: Config, networks: Networks) -> tuple:
     """Batch, class table, controls and step count of one call on noise."""
-    batch, controls = abstract_batch_and_controls(config, networks, effective_steps_per_call(config))
+    steps = effective_steps_per_call(config)
+    shapes, _ = abstract_batch_and_controls(config, networks, steps)
     places = parallel.local_places(config, config.schedule.batch_size_for(networks.resolution))
-    label_size = batch.labels.shape[-1]
+    label_size = networks.generator.label_size
     classes = np.arange(max(label_size, 1), dtype=np.int32)
     random = np.random.default_rng(0)
     batch = Batch(
-        images=random.integers(0, 256, batch.images.shape, batch.images.dtype),
-        labels=np.eye(len(classes), label_size, dtype=np.float32)[random.integers(len(classes), size=batch.places.shape)],
-        places=np.broadcast_to(places[:, None, None, :], batch.places.shape).astype(np.uint32),
+        images=random.integers(0, 256, shapes.images.shape, shapes.images.dtype),
+        labels=np.eye(len(classes), label_size, dtype=np.float32)[random.integers(len(classes), size=shapes.places.shape)],
+        places=np.broadcast_to(places[:, None, None, :], shapes.places.shape).astype(np.uint32),
     )
-    one = np.ones(controls.alpha.shape, np.float32)
+    one = np.ones(steps, np.float32)
     controls = Controls(alpha=one, learning_rate=1e-3 * one, ema_decay=0.999 * one, noise_seed=np.uint32(0))
-    return parallel.split(batch), parallel.replicate(classes), controls, np.int32(len(one))
+    return parallel.split(batch), parallel.replicate(classes), controls, np.int32(steps)
 
 
 def _images_per_second(mapped, state, shared, stage: Stage, seconds: float) -> float:

@@ -18,7 +18,7 @@ from pggan_jax.errors import first_line
 from pggan_jax.networks.build import Networks
 from pggan_jax.schedule import Schedule, Stage
 from pggan_jax.training import parallel
-from pggan_jax.training.planning import abstract_batch_and_controls
+from pggan_jax.training.feed import abstract_batch_and_controls
 from pggan_jax.training.program import Program
 from pggan_jax.training.state import TrainState, abstract_train_state
 from pggan_jax.training.telemetry import CompileCounter
@@ -126,7 +126,8 @@ class NextResolution:
     def close(self) -> None:
         """Wait for what is being compiled."""
         if self.is_busy:
-            self._log(f"waiting until the {self._stage.resolution}x{self._stage.resolution} step is compiled")
+            size = f"{self._stage.resolution}x{self._stage.resolution}"
+            self._log(f"waiting until the {size} step is compiled, as that cannot be interrupted")
         if self._thread is not None:
             self._thread.join()
 
