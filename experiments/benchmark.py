@@ -176,6 +176,11 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
+def has_rows(result: dict[str, Any]) -> bool:
+    """Whether anything was measured."""
+    return any(result.get(section) for section in SECTIONS)
+
+
 def main(argv: list[str]) -> int:
     """Measure, print, write. Exit status 1 if a section failed."""
     del argv
@@ -193,7 +198,9 @@ def main(argv: list[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def write() -> None:
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        # What measured nothing does not take the place of an earlier result.
+        if has_rows(result):
+            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
     failed = False
     print(f"{parallel.describe_devices()}; {values['dtype']}, fmap_max {values['fmap_max']}")
@@ -209,10 +216,8 @@ def main(argv: list[str]) -> int:
         except runs.FailedError as error:
             print(f"failed: {error}", file=sys.stderr)
             failed = True
-            continue
         write()
-    # What fails does not take the place of an earlier result.
-    print(f"\nwritten to {path}" if any(section in result for section in SECTIONS) else "\nnothing was measured or written")
+    print(f"\nwritten to {path}" if has_rows(result) else "\nnothing was measured or written")
     return int(failed)
 
 

@@ -62,7 +62,8 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path, capsys):
     assert use(f"--compilation_cache={tmp_path}/file") is None
     complaint = capsys.readouterr().err
     assert complaint.count("\n") == 1
-    assert complaint.startswith(f"WARNING: going on without a compilation cache: {tmp_path}/file")
+    assert complaint.startswith(f"WARNING: going on without a compilation cache: {tmp_path}/file/")
+    assert complaint.endswith("; --compilation_cache=DIR takes another folder, --compilation_cache=off none\n")
     compile_something(35.5)
 
 

@@ -119,17 +119,19 @@ class NextResolution:
         self._thread.join()
         problem, self._problem = self._problem, ""
         if problem:
-            size = f"{program.networks.resolution}x{program.networks.resolution}"
-            self._log(f"WARNING: the {size} step could not be compiled in the background: {problem}")
+            self._log(f"WARNING: {self._step_name} could not be compiled in the background: {problem}")
         return program is self._program and not problem
 
     def close(self) -> None:
         """Wait for what is being compiled."""
         if self.is_busy:
-            size = f"{self._stage.resolution}x{self._stage.resolution}"
-            self._log(f"waiting until the {size} step is compiled, as that cannot be interrupted")
+            self._log(f"waiting until {self._step_name} is compiled, as that cannot be interrupted")
         if self._thread is not None:
             self._thread.join()
+
+    @property
+    def _step_name(self) -> str:
+        return f"the {self._stage.resolution}x{self._stage.resolution} step"
 
     def _prepare(self, stage: Stage) -> None:
         """In the thread. Building comes first and may compile, too, to see what fits into memory."""
