@@ -18,7 +18,7 @@ from official import layer_path
 
 from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from pggan_jax.networks.build import Networks, build_networks
-from pggan_jax.networks.cost import FIXED_COST, relative_cost
+from pggan_jax.networks.cost import FIXED_COST, least_step_flops, relative_cost
 from pggan_jax.networks.generator import GeneratorBlock
 from pggan_jax.networks.layers import Equalized
 
@@ -559,3 +559,13 @@ def test_relative_cost_counts_the_multiply_adds_of_the_convolutions():
                 expected += math.prod(leaf.shape) * int(path.split("/")[0].split("x")[1]) ** 2
     base = relative_cost(config, 4) - FIXED_COST
     np.testing.assert_allclose(relative_cost(config, 16) - base, expected)
+
+
+def test_least_step_flops_counts_passes_and_fused_layers():
+    shapes = {
+        "generator": {"block_8x8/conv0/kernel": (3, 3, 5, 7), "block_8x8/conv0/bias": (7,), "block_4x4/dense/kernel": (3, 80)},
+        "discriminator": {"block_4x4/conv/kernel": (3, 3, 6, 5), "from_rgb_8x8/kernel": (1, 1, 3, 4)},
+    }
+    generator = 4 * 5 * 7 * 64 + 3 * 80
+    discriminator = 9 * 6 * 5 * 16 + 3 * 4 * 64
+    assert least_step_flops(shapes) == 2 * (4 * generator + 12 * discriminator)

@@ -76,6 +76,13 @@ def test_upscale_convolve_equals_its_definition(height, width):
     np.testing.assert_allclose(upscale_convolve(x, kernel), expected, atol=2e-5)
 
 
+def test_the_kernel_is_scaled_before_it_is_summed():
+    """XLA:GPU knows its derivative for a transposed convolution only if nothing is multiplied after the sum."""
+    jaxpr = jax.make_jaxpr(convolve_downscale)(jnp.zeros((1, 8, 8, 2)), jnp.zeros((3, 3, 2, 4)))
+    factors = [equation.outvars[0].aval.shape for equation in jaxpr.eqns if equation.primitive.name == "mul"]
+    assert factors == [(3, 3, 2, 4)]
+
+
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (6, 10), (4, 2)])
 def test_convolve_downscale_equals_its_definition(height, width):
     x, kernel = normal(0, 2, height, width, 3), normal(1, 3, 3, 3, 4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import subprocess
 import time
@@ -82,7 +81,7 @@ class OurStep:
 
     Attributes:
         steps_per_call: iterations in one call.
-        flops: of one iteration, as the compiler counts them before it optimises.
+        flops: of one iteration, as the compiler counts them before it optimises; None where it cannot tell, as on a GPU.
         shapes: of the parameters, by network and path.
     """
 
@@ -108,7 +107,8 @@ class OurStep:
         self._shared = batch, parallel.replicate(loader.class_table()), controls, np.int32(call.steps)
         self._train_call = program.train_call
         lowered = self._train_call.lower(self._state, *self._shared)
-        self.flops = float((lowered.cost_analysis() or {}).get("flops", math.nan)) * parallel.device_count()
+        counted = (lowered.cost_analysis() or {}).get("flops")
+        self.flops = counted and counted * parallel.device_count()
         start = time.perf_counter()
         for _ in range(2):
             self._call()
@@ -258,8 +258,8 @@ def _row(
         "torch_form": best,
         "ratio": medians[best] / ours_ms if best else None,
         "images_per_second": batch_size / ours_ms * 1e3,
-        "gflop_per_image": ours.flops / batch_size / 1e9,
-        "share_of_matrix_rate": ours.flops / (ours_ms / 1e3) / rates["flops_per_second"],
+        "gflop_per_image": ours.flops and ours.flops / batch_size / 1e9,
+        "share_of_matrix_rate": ours.flops and ours.flops / (ours_ms / 1e3) / rates["flops_per_second"],
         "share_of_bound": bound / (ours_ms / 1e3),
         "bound_ms": bound * 1e3,
         "torch_forms_ms": medians,

@@ -35,7 +35,7 @@ def table_line(row: Mapping[str, Any]) -> str:
         row["torch_form"] or "-",
         f"{row['ratio']:.2f}" if row["ratio"] else "-",
         f"{row['images_per_second']:,.0f}",
-        f"{row['share_of_matrix_rate']:.0%}",
+        f"{row['share_of_matrix_rate']:.0%}" if row["share_of_matrix_rate"] else "-",
         f"{row['share_of_bound']:.0%}",
         f"{row['cores_busy_with_other_programs']:.2f}",
     )

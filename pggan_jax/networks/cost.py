@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
 from pggan_jax.config import Config
 from pggan_jax.networks.discriminator import discriminator_features
 from pggan_jax.networks.generator import generator_features
@@ -33,3 +36,31 @@ def step_bytes_per_image(config: Config, resolution: int) -> float:
         numbers += size**2 * (generator_features(config.generator, size) + discriminator_features(config.discriminator, size))
         size *= 2
     return BYTES_PER_ACTIVATION * numbers
+
+
+def least_step_flops(shapes: Mapping[str, Mapping[str, Sequence[int]]]) -> float:
+    """Floating-point operations of one iteration per image, if nothing is computed that could be left out.
+
+    Of a generator's forward pass, an iteration takes one for the critic's fakes, one for its own, and two for its gradient; of
+    the critic's, two for reals and fakes, four for their gradient, four for the penalty, and two for the generator's gradient.
+
+    Args:
+        shapes: of the parameters, by network (`generator`, `discriminator`) and path.
+    """
+    passes = {"generator": 4, "discriminator": 12}
+    return sum(
+        2.0 * passes[network] * _multiplications(network, path, shape)
+        for network, tree in shapes.items()
+        for path, shape in tree.items()
+    )
+
+
+def _multiplications(network: str, path: str, shape: Sequence[int]) -> float:
+    """Of one layer for one image; fused layers as convolutions with a 4x4 kernel at the lower resolution."""
+    if len(shape) != 4:
+        return float(math.prod(shape)) if len(shape) == 2 else 0.0
+    *folder, layer, _ = path.split("/")
+    side = int((folder or [layer])[0].rpartition("x")[2])
+    is_fused = layer == ("conv0" if network == "generator" else "conv1") and side > 4
+    taps = 4.0 if is_fused else math.prod(shape[:2])
+    return taps * math.prod(shape[2:]) * side**2

@@ -136,6 +136,8 @@ def minibatch_stddev(x: jax.Array, *, form: str, group_size: int, axis_name: str
     else:
         grouped = values.reshape(batch // size, size, height, width, channels)
         per_sample = jnp.repeat(_mean_stddev(grouped, 1, unbiased), size)
+    # Without the barrier XLA:GPU computes the mean over a group anew for each number that it writes.
+    per_sample = lax.optimization_barrier(per_sample)
     extra = jnp.broadcast_to(per_sample[:, None, None, None], (batch, height, width, 1))
     return jnp.concatenate([x, extra.astype(x.dtype)], axis=-1)
 
