@@ -14,7 +14,9 @@ quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
 
 def test_a_missing_package_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(UserError, match=r"needs tensorboardX: pip install -r requirements-optional.txt"):
+    with pytest.raises(
+        UserError, match=r"needs the package tensorboardX, which is not installed: pip install -r requirements-optional.txt"
+    ):
         run_small(tmp_path / "run", small_config(run__tensorboard=True))
 
 

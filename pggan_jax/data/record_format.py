@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import google_crc32c
+from pggan_jax.errors import import_optional
 
 # uint64 length and its checksum before the payload, the payload's checksum behind it.
 HEADER_BYTES = 12
@@ -59,9 +61,14 @@ def _checked_length(record: bytes) -> int | None:
 
 def _checksum_fits(content: bytes, checksum: bytes) -> bool:
     """Whether the four bytes `checksum` are the masked CRC32C of `content`."""
-    crc = google_crc32c.value(content)
+    crc = _checksum_library().value(content)
     masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
     return masked == int.from_bytes(checksum, "little")
+
+
+@cache
+def _checksum_library() -> ModuleType:
+    return import_optional("google_crc32c", package="google-crc32c", needed_by="a source tfrecords:DIR")
 
 
 def parse_example(payload: bytes) -> dict[str, Any]:

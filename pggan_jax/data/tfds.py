@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pggan_jax.data.decoding import UnusableImageError
-from pggan_jax.errors import UserError, first_line
+from pggan_jax.errors import UserError, first_line, import_optional
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
@@ -108,8 +108,7 @@ class TfdsSource:
 
     def _find_builder(self, name: str) -> DatasetBuilder:
         """What knows the data set's features and files. Imports TFDS, which takes most of a second."""
-        import tensorflow_datasets as tfds
-
+        tfds = import_optional("tensorflow_datasets", package="tensorflow-datasets", needed_by=f"data.source = {self.name!r}")
         visibility = tfds.core.visibility
         # The folder as it is set now; TFDS would take what was set when it was imported.
         folder = {"data_dir": os.environ.get("TFDS_DATA_DIR")}

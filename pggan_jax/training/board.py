@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pggan_jax.errors import UserError
+from pggan_jax.errors import import_optional
 
 
 class Board:
@@ -20,13 +20,8 @@ class Board:
     """
 
     def __init__(self, folder: Path):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise UserError(
-                "run.tensorboard = True: needs tensorboardX: pip install -r requirements-optional.txt, or set it to false"
-            ) from None
-        self._open = lambda images_seen: SummaryWriter(str(folder), purge_step=images_seen)
+        library = import_optional("tensorboardX", package="-r requirements-optional.txt", needed_by="run.tensorboard = true")
+        self._open = lambda images_seen: library.SummaryWriter(str(folder), purge_step=images_seen)
         self._writer: Any = None
 
     def write(self, record: Mapping[str, Any]) -> None:
