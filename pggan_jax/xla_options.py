@@ -9,6 +9,17 @@ from importlib.util import find_spec
 _KNOWN_BY = "0.10."
 """Beginning of the jaxlib versions that know what is asked here; XLA ends the process for an option that it does not know."""
 
+_MEASURED = ("0.10.", "0.11.", "0.12.")
+"""Beginnings of the jaxlib versions whose options have been measured; the later two are fastest as they are."""
+
+
+def describe_unmeasured() -> str:
+    """A line for the log where the speed of the installed jaxlib is not known; empty where it is."""
+    installed = version("jaxlib")
+    if installed.startswith(_MEASURED):
+        return ""
+    return f"jaxlib {installed}: no XLA options have been measured for this version; running with its defaults"
+
 
 def prefer_fast_convolutions() -> None:
     """Have XLA:CPU run convolutions on all cores, as it did before it gave them to YNNPACK, which takes one core for each.

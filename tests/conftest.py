@@ -24,7 +24,8 @@ if _DEVICE_FLAG not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICE_FLAG}={DEVICES}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a run on a GPU overrides it
 prefer_fast_convolutions()
-prefer_fast_compilation()  # and so do processes that tests start with these flags
+if os.environ.get("PGGAN_JAX_TEST_COMPILATION") != "full":
+    prefer_fast_compilation()  # and so do processes that tests start with these flags
 
 # No test writes to the user's cache folder.
 os.environ["PGGAN_JAX_CACHE"] = tempfile.mkdtemp(prefix="pggan_jax_tests_")

@@ -10,7 +10,7 @@ import jaxlib
 import pytest
 
 from pggan_jax import xla_options
-from pggan_jax.xla_options import prefer_fast_compilation, prefer_fast_convolutions
+from pggan_jax.xla_options import describe_unmeasured, prefer_fast_compilation, prefer_fast_convolutions
 
 OPTION = "--xla_cpu_experimental_ynn_fusion_type="
 EMITTERS = "--xla_cpu_use_fusion_emitters"
@@ -48,6 +48,14 @@ def test_one_option_does_not_stand_for_another(monkeypatch, before):
 def test_other_versions_are_left_alone(monkeypatch):
     monkeypatch.setattr(xla_options, "version", lambda _: "0.11.0")
     assert flags_after(monkeypatch, "--xla_a=1") == "--xla_a=1"
+
+
+@pytest.mark.parametrize(
+    ("installed", "is_measured"), [("0.10.2", True), ("0.12.0.1", True), ("0.13.0", False), ("1.0", False)]
+)
+def test_a_version_without_measurements_is_named(monkeypatch, installed, is_measured):
+    monkeypatch.setattr(xla_options, "version", lambda _: installed)
+    assert (installed in describe_unmeasured()) != is_measured
 
 
 def test_so_is_a_machine_with_tpus(monkeypatch):

@@ -27,6 +27,7 @@ from pggan_jax.cli.arguments import (
     read_config,
 )
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.xla_options import describe_unmeasured
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -91,6 +92,8 @@ def run(values: flags.FlagValues) -> int:
     begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)
     is_main = parallel.is_main_process()
     tell = print if is_main else lambda _line: None
+    if note := describe_unmeasured():
+        tell(note)
     loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
     is_complete = train(
         config,
