@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pggan_jax.config import Config, ScheduleConfig
 from pggan_jax.errors import UserError
 
 _V2_PHASES = {"stable_kimg": 600.0, "fade_kimg": 600.0, "total_kimg": 12000.0}
-_SCHEDULES = {
+_SCHEDULES: dict[str, dict[str, Any]] = {
     "v1-1gpu": {
         "stable_kimg": 800.0,
         "fade_kimg": 800.0,

@@ -128,7 +128,8 @@ class Schedule:
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """All stages in order. The first starts at 0, each starts where the one before it ends."""
-        stages, start = [], 0
+        stages: list[Stage] = []
+        start = 0
         while start < self._planned_images:
             moment = self.look(start)
             images_per_look = moment.batch_size * self._config.critic_steps * self._config.repeats
@@ -189,7 +190,8 @@ class Schedule:
     @cached_property
     def ticks(self) -> tuple[Tick, ...]:
         """All ticks in order (spec 2.10). A tick ends on the first look at which it is as long as its resolution asks."""
-        ticks, start, now = [], 0, 0
+        ticks: list[Tick] = []
+        start, now = 0, 0
         for stage in self.stages:
             length = _snap(1000 * self._config.tick_kimg_at.get(stage.resolution, self._config.tick_kimg))
             while now < stage.end:

@@ -55,9 +55,10 @@ def run(values: flags.FlagValues) -> None:
         by_resolution.setdefault(stage.resolution, []).append(stage)
     check_batches(config, devices=parallel.device_count(), origins=loaded.origins)
     channels, label_size = _data_shape(config.data)
-    seconds = values["seconds"].value if values["measure"].value else 0.0
+    seconds: float = (values["seconds"].value or 0.0) if values["measure"].value else 0.0
     print(f"{parallel.describe_devices()}; {config.data.source}, {channels} channel(s)")
-    rows, total_seconds = [], 0.0
+    rows: list[tuple[str, ...]] = []
+    total_seconds = 0.0
     with tqdm(by_resolution.items(), desc="compiling and measuring", disable=None, leave=False) as bar:
         for resolution, stages in bar:
             bar.set_postfix_str(f"{resolution}x{resolution}")

@@ -185,7 +185,7 @@ def pad_edges(view: View, border: int) -> View:
     rows, columns = (int(pad[1]), int(pad[3])), (int(pad[0]), int(pad[2]))
     # float32, as the authors have it: these arrays may be 4000 pixels wide and high.
     pixels = np.pad(np.asarray(view.picture, np.float32), (rows, columns, (0, 0)), mode="reflect")
-    mask = edge_mask(*pixels.shape[:2], pad)[..., None]
+    mask = edge_mask(pixels.shape[0], pixels.shape[1], pad)[..., None]
     blur = _BLUR_SHARE * view.square.side
     pixels += (ndimage.gaussian_filter(pixels, (blur, blur, 0)) - pixels) * np.clip(3 * mask + 1, 0, 1)
     pixels += (np.median(pixels, axis=(0, 1)) - pixels) * np.clip(mask, 0, 1)

@@ -55,7 +55,7 @@ class Frame:
     modes: str = "convert"
 
     @cached_property
-    def window(self) -> Box | None:
+    def window(self) -> tuple[int, int, int, int] | None:
         """The part of the upright image that `crop` names, as (left, top, right, bottom); None without one."""
         crop = parse_crop(self.crop)
         if isinstance(crop, str):
@@ -130,7 +130,7 @@ def _put(image: Image.Image, place: Place, frame: Frame) -> Image.Image:
     """The picture at the frame's size in its mode (grey where the frame has no mode of its own)."""
     if place.box is None:
         return _pad(_converted(image, frame), frame)
-    scale = _draft(image, place, frame)
+    scale = _draft(image, place.box, frame)
     image = _converted(image, frame)
     left, top, right, bottom = place.box
     box, wanted = (left * scale, top * scale, right * scale, bottom * scale), (frame.width, frame.height)
@@ -162,11 +162,11 @@ def _crop_box(width: int, height: int, frame: Frame) -> Box:
     return left, top, left + inner_width, top + inner_height
 
 
-def _draft(image: Image.Image, place: Place, frame: Frame) -> float:
+def _draft(image: Image.Image, box: Box, frame: Frame) -> float:
     """Let a JPEG decoder leave out detail that `_REDUCING_GAP` would average away; the scale that it decodes at, at most 1."""
     if image.format not in ("JPEG", "MPO") or frame.resample not in _REDUCED_FILTERS:
         return 1.0
-    left, top, right, bottom = place.box
+    left, top, right, bottom = box
     factor = _REDUCING_GAP * min(frame.width / (right - left), frame.height / (bottom - top))
     width, height = image.size
     drafted = image.draft(None, (int(width * factor) + 1, int(height * factor) + 1))

@@ -94,6 +94,7 @@ def _fields(message: bytes, *wanted: int) -> Iterator[tuple[int, Any]]:
     """(number, value) of the wanted fields of a message: integers, or the bytes of what has a length."""
     view = memoryview(message)
     place = 0
+    value: Any
     while place < len(view):
         tag, place = _varint(view, place)
         wire_type = tag & 7

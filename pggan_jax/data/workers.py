@@ -106,7 +106,9 @@ def _start_worker(context: Any) -> None:
 
 def _end_with_parent() -> None:
     """A killed parent cannot tell its workers to end; without this they would wait for work for ever."""
-    wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only workers wait for their parent"
+    wait([parent.sentinel])
     os._exit(1)
 
 

@@ -75,6 +75,8 @@ class FeatureExtractor:
         collector = FeatureCollector(self, images.shape[1], len(images), keeps={"features", "scores"})
         collector.add(images, 0)
         seen = collector.finish()
+        assert seen.features is not None, "asked for"
+        assert seen.scores is not None, "asked for"
         return seen.features, seen.scores
 
 
@@ -154,10 +156,12 @@ class FeatureCollector:
         self._read(leave=0)
         if self._started != self._count:
             raise UserError(f"features were promised {self._count:,} images and were given {self._started:,}")
-        features, scores, summary = (
-            None if keeper is None else keeper.finish() for keeper in (self._features, self._scores, self._summary)
-        )
-        return Seen(features, scores, Summary.of(features) if self._shares else summary)
+        features = None if self._features is None else self._features.finish()
+        scores = None if self._scores is None else self._scores.finish()
+        summary = None if self._summary is None else self._summary.finish()
+        if self._shares and features is not None:
+            summary = Summary.of(features)
+        return Seen(features, scores, summary)
 
 
 class _Rows:

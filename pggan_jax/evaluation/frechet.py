@@ -45,7 +45,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 
 def fid(reals: Summary, fakes: Summary, *, with_uncertainty: bool = True) -> Measured:
     """Of features; the uncertainty is a jackknife over ten parts of the fakes, each about as much work as the value."""
-    notes = ()
+    notes: tuple[str, ...] = ()
     if min(reals.count, fakes.count) < reals.size:
         notes = (f"with fewer images than the {reals.size} features the value is strongly biased upwards",)
     left_out = range(PARTS if with_uncertainty else 0)

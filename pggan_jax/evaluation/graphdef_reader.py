@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from pggan_jax.errors import UserError
 
 _FLOAT = 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-Field = tuple[int, int | bytes]
+Field = tuple[int, Any]
+"""Number and value, an `int` or `bytes`; which of them is wanted depends on the message."""
 
 
 class _Broken(Exception):
@@ -61,13 +63,14 @@ def _tensor(parts: list[Field]) -> np.ndarray | None:
     return values.reshape(dimensions).astype(np.float32)
 
 
-def _first(parts: list[Field], number: int):
+def _first(parts: list[Field], number: int) -> Any:
     return next((value for part, value in parts if part == number), None)
 
 
 def _fields(message: bytes) -> Iterator[Field]:
     """(number, value) of each field: an int, or the bytes of a text, message or float."""
     at = 0
+    value: Any
     while at < len(message):
         key, at = _varint(message, at)
         number, kind = key >> 3, key & 7

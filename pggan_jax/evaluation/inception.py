@@ -7,6 +7,7 @@ network of torchvision: 1,008 classes, averages that leave padding out, a maximu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -55,7 +56,7 @@ def _shrink(images: jax.Array) -> jax.Array:
     return nn.max_pool(images, (3, 3), strides=(2, 2))
 
 
-def _chain(images: jax.Array, prefix: str, units: Sequence[tuple[int, tuple[int, int]]], **last: object) -> jax.Array:
+def _chain(images: jax.Array, prefix: str, units: Sequence[tuple[int, tuple[int, int]]], **last: Any) -> jax.Array:
     """Units named prefix_1, prefix_2 ...; `last` goes to the last of them."""
     for number, (features, kernel) in enumerate(units, 1):
         options = last if number == len(units) else {}
@@ -86,7 +87,7 @@ class BlockB(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[batch, 35, 35, 288]` to `[batch, 17, 17, 768]`."""
-        halved = {"stride": 2, "is_padded": False}
+        halved: dict[str, Any] = {"stride": 2, "is_padded": False}
         branches = [
             ConvUnit(384, (3, 3), name="branch3x3", **halved)(x),
             _chain(x, "branch3x3dbl", [(64, (1, 1)), (96, (3, 3)), (96, (3, 3))], **halved),
@@ -119,7 +120,7 @@ class BlockD(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[batch, 17, 17, 768]` to `[batch, 8, 8, 1280]`."""
-        halved = {"stride": 2, "is_padded": False}
+        halved: dict[str, Any] = {"stride": 2, "is_padded": False}
         branches = [
             _chain(x, "branch3x3", [(192, (1, 1)), (320, (3, 3))], **halved),
             _chain(x, "branch7x7x3", [(192, (1, 1)), (192, (1, 7)), (192, (7, 1)), (192, (3, 3))], **halved),

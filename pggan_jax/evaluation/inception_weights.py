@@ -181,7 +181,7 @@ def _transposed_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def to_variables(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Tensors by state_dict names to the network's variables."""
-    flat = {}
+    flat: dict[tuple[str, ...], np.ndarray] = {}
     for name, tensor in tensors.items():
         tensor = np.asarray(tensor, np.float32)
         if name.startswith("fc."):
@@ -227,9 +227,10 @@ def write_npz(path: Path, out: Path, *, named_by: str = "") -> InceptionWeights:
     """
     tensors, source, warning = _load(path, named_by)
     tensors = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
+    arrays: dict[str, Any] = {**tensors, _SOURCE: np.array(source)}
     try:
         with atomic_file(out) as file:
-            np.savez(file, **tensors, **{_SOURCE: np.array(source)})
+            np.savez(file, **arrays)
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror or error})") from None
     return InceptionWeights(to_variables(tensors), source, warning)

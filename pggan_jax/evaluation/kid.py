@@ -119,9 +119,7 @@ class KernelDistance:
         values = {"kid": float(draws.mean()), "spread": spread, "full": full}
         return Measured(values, {"kid": float(np.hypot(error, spread / np.sqrt(len(draws)))), "full": error}, notes)
 
-    def _of_subsets(
-        self, reals: np.ndarray, fakes: np.ndarray, seed: int, pairs: list[tuple[np.ndarray, np.ndarray]]
-    ) -> np.ndarray:
+    def _of_subsets(self, reals: np.ndarray, fakes: np.ndarray, seed: int, pairs: list[tuple[np.ndarray, ...]]) -> np.ndarray:
         """Each by itself where that is less than the kernels of everything."""
         if len(pairs) * len(pairs[0][0]) ** 2 < len(reals) * len(fakes):
             return np.array([mmd(reals[ours], fakes[theirs]) for ours, theirs in pairs])

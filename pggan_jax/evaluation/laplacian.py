@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
@@ -26,17 +27,17 @@ def laplacian_pyramid(images: jax.Array, coarsest: int) -> list[jax.Array]:
     return [*levels, jnp.asarray(finer, jnp.float32)]
 
 
-def level_of(images: jax.Array, side: int) -> jax.Array:
+def level_of(images: jax.Array | np.ndarray, side: int) -> jax.Array:
     """The level of that side of a pyramid which goes on to smaller ones, as `laplacian_pyramid` gives it."""
     return detail(_shrunk(images, side))
 
 
-def last_level_of(images: jax.Array, side: int) -> jax.Array:
+def last_level_of(images: jax.Array | np.ndarray, side: int) -> jax.Array:
     """The last level of a pyramid that ends at that side."""
     return jnp.asarray(_shrunk(images, side), jnp.float32)
 
 
-def _shrunk(images: jax.Array, side: int) -> jax.Array:
+def _shrunk(images: jax.Array | np.ndarray, side: int) -> jax.Array | np.ndarray:
     while images.shape[1] > side:
         images = shrink(images)
     return images
@@ -61,7 +62,7 @@ def _shrink(images: jax.Array) -> jax.Array:
         side = images.shape[axis]
         padded = jnp.pad(images, [(2, 2) if one == axis else (0, 0) for one in range(4)], mode="reflect")
         taps = [jax.lax.slice_in_dim(padded, tap, tap + side, stride=2, axis=axis) for tap in range(5)]
-        images = sum(weight * tap for weight, tap in zip(_BINOMIAL, taps, strict=True))
+        images = jnp.asarray(sum(weight * tap for weight, tap in zip(_BINOMIAL, taps, strict=True)))
     return images
 
 

@@ -31,7 +31,7 @@ def precision_recall(reals: np.ndarray, fakes: np.ndarray) -> Measured:
     of_fakes = nearest(fakes, fakes, NEIGHBORS_PR, own=np.arange(len(fakes)))[0]
     wide = of_reals[:, NEIGHBORS_DC - 1]
     in_wide = count_within(fakes, reals, wide)
-    shares = {
+    shares: dict[str, np.ndarray] = {
         "precision": count_within(fakes, reals, of_reals[:, NEIGHBORS_PR - 1]) > 0,
         "recall": count_within(reals, fakes, of_fakes[:, NEIGHBORS_PR - 1]) > 0,
         "density": in_wide / NEIGHBORS_DC,

@@ -15,7 +15,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.evaluation import moments
 from pggan_jax.evaluation.classifier import Classifier, train_classifier
 from pggan_jax.evaluation.feature_cache import CachedFeatures
-from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor, Seen
+from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor
 from pggan_jax.evaluation.frechet import fid
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool
 from pggan_jax.evaluation.inception_score import inception_score
@@ -70,7 +70,13 @@ class RowCollector:
         self._rows[first : first + len(rows)] = rows
 
     def finish(self) -> np.ndarray:
-        """All rows."""
+        """All rows.
+
+        Raises:
+            ValueError: no images came.
+        """
+        if self._rows is None:
+            raise ValueError("no images came")
         return self._rows
 
 
@@ -229,13 +235,13 @@ def _swd_of(kind: str) -> Callable[[Gathered, Gathered, Tools, int], Measured]:
     return lambda reals, fakes, tools, seed: swd(reals[kind], fakes[kind], seed, tools.show_progress)
 
 
-def _of_features(keeps: str, compare: Callable[[Seen | None, Seen, Tools, int], Measured], **details: Any) -> Metric:
-    return Metric(
-        ("features",),
-        lambda reals, fakes, tools, seed: compare(reals.get("features"), fakes["features"], tools, seed),
-        frozenset({keeps}),
-        details,
-    )
+def _of_features(keeps: str, compare: Callable[[Any, Any, Tools, int], Measured], **details: Any) -> Metric:
+    """`compare` gets what `keeps` names of the reals, None where they are not looked at, and of the fakes."""
+
+    def compare_kept(reals: Gathered, fakes: Gathered, tools: Tools, seed: int) -> Measured:
+        return compare(getattr(reals.get("features"), keeps, None), getattr(fakes["features"], keeps), tools, seed)
+
+    return Metric(("features",), compare_kept, frozenset({keeps}), details)
 
 
 def _neighbors_by(name: str, kind: str, rows_of: Callable[[Any], np.ndarray]) -> Metric:
@@ -258,15 +264,13 @@ METRICS = {
     "ms_ssim": Metric(("pairs",), lambda reals, fakes, tools, seed: ms_ssim(reals["pairs"], fakes["pairs"])),
     "fid": _of_features(
         "summary",
-        lambda reals, fakes, tools, seed: fid(reals.summary, fakes.summary, with_uncertainty=tools.with_uncertainty),
+        lambda reals, fakes, tools, seed: fid(reals, fakes, with_uncertainty=tools.with_uncertainty),
     ),
-    "kid": _of_features(
-        "features", lambda reals, fakes, tools, seed: tools.kernel_distance(reals.features, fakes.features, seed)
-    ),
-    "inception_score": _of_features("scores", lambda reals, fakes, tools, seed: inception_score(fakes.scores)),
+    "kid": _of_features("features", lambda reals, fakes, tools, seed: tools.kernel_distance(reals, fakes, seed)),
+    "inception_score": _of_features("scores", lambda reals, fakes, tools, seed: inception_score(fakes)),
     "precision_recall": _of_features(
         "features",
-        lambda reals, fakes, tools, seed: precision_recall(reals.features, fakes.features),
+        lambda reals, fakes, tools, seed: precision_recall(reals, fakes),
         k_precision_recall=NEIGHBORS_PR,
         k_density_coverage=NEIGHBORS_DC,
     ),

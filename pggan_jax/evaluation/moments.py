@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +17,8 @@ KEPT = 2048
 """Features of so many images are kept as they are: no more numbers than the covariance of 2,048 features has."""
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Of features `[count, size]`.
 
     Attributes:
@@ -74,7 +74,8 @@ class Summary:
     @classmethod
     def of(cls, features: np.ndarray) -> Summary:
         """Of features that are there anyway."""
-        return cls(*features.shape, features)
+        count, size = features.shape
+        return cls(count, size, features)
 
     def whole(self) -> Moments:
         """Of all images."""
@@ -129,6 +130,7 @@ class MomentCollector:
             self._seen, features = self._seen + len(taken), features[len(taken) :]
 
     def _absorb(self) -> None:
+        assert self._waiting is not None, "called when some features have come"
         waiting, number = self._waiting[: self._seen - self._done], len(self._parts)
         for part, before in enumerate(self._parts):
             own = waiting[(part - self._done) % number :: number]
@@ -148,4 +150,4 @@ class MomentCollector:
         if self._done == 0:
             return Summary(self._count, size, self._waiting)
         self._absorb()
-        return Summary(self._count, size, None, tuple(self._parts))
+        return Summary(self._count, size, None, tuple(part for part in self._parts if part is not None))

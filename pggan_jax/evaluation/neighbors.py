@@ -134,7 +134,9 @@ def _ratio(fakes: np.ndarray, reals: np.ndarray) -> tuple[float, float]:
 
 
 def _notes(of_held_out: np.ndarray | None) -> tuple[str, ...]:
-    copies = 0 if of_held_out is None else int(np.sum(of_held_out == 0))
+    if of_held_out is None:
+        return ()
+    copies = int(np.sum(of_held_out == 0))
     if not copies:
         return ()
     return (f"{copies:,} of {len(of_held_out):,} held-out images are training images: the ratio is larger than it should be",)

@@ -101,6 +101,7 @@ class PatchCollector:
         patches = self._room()
         for first in range(0, self.count, _BATCH):
             numbers = slice(first, first + _BATCH)
+            assert self._images is not None, "patches are cut once all images have come"
             self._cut(self._images[numbers], first, side, patches[numbers])
         return patches
 
@@ -215,7 +216,7 @@ def _error_over_images(first: np.ndarray, second: np.ndarray, directions: np.nda
     size = np.diff(bounds).min()
     parts = [slice(start, start + size) for start in bounds[:-1]]
     quarters = [[_standardize(points[part].copy()) for points in (first, second)] for part in parts]
-    distances = [sliced_distances(*quarter, directions).mean() for quarter in quarters]
+    distances = [sliced_distances(ours, theirs, directions).mean() for ours, theirs in quarters]
     return float(np.std(distances) / np.sqrt(_QUARTERS))
 
 

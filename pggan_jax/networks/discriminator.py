@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -28,7 +29,7 @@ class DiscriminatorBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, noise: InputNoise | None) -> jax.Array:
         config = self.config
-        options = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         features = discriminator_features(config, self.resolution)
         x = perturb(x, noise, 2 * self.resolution)
         x = leaky_relu(add_bias(Equalized(features, name="conv0", **options)(x)))
@@ -49,7 +50,7 @@ class DiscriminatorHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, noise: InputNoise | None) -> jax.Array:
         config = self.config
-        options = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         if config.minibatch_stddev != "none":
             x = minibatch_stddev(x, form=config.minibatch_stddev, group_size=config.mbstd_group_size, axis_name=self.axis_name)
         x = perturb(x, noise, 8)
@@ -108,7 +109,7 @@ class Discriminator(nn.Module):
 
     def _from_rgb(self, images: jax.Array, resolution: int) -> jax.Array:
         """1x1 convolution with bias and leaky ReLU."""
-        options = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
+        options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
         features = discriminator_features(self.config, resolution)
         layer = Equalized(features, kernel_size=1, name=f"from_rgb_{resolution}x{resolution}", **options)
         return leaky_relu(add_bias(layer(images)))

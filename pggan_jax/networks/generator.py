@@ -6,6 +6,7 @@ Rebuilt for each resolution; parameters are named by absolute resolution, so tha
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -42,7 +43,7 @@ class GeneratorBase(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         config = self.config
         features = generator_features(config, 4)
-        options = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         # The paper's "4x4 convolution" on a 1x1 input: 16 positions share one bias per channel, and a gain that makes their
         # variance that of the later layers.
         dense = Equalized(16 * features, kernel_size=0, gain=HE_GAIN / 4, bias_features=features, name="dense", **options)
@@ -61,12 +62,12 @@ class GeneratorBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         config = self.config
         features = generator_features(config, self.resolution)
-        options = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         if config.fused_scale:
-            x = Equalized(features, resampling="up", name="conv0", **options)(x)
+            outputs = Equalized(features, resampling="up", name="conv0", **options)(x)
         else:
-            x = Equalized(features, name="conv0", **options)(upscale(x))
-        x = activate(config, add_bias(x))
+            outputs = Equalized(features, name="conv0", **options)(upscale(x))
+        x = activate(config, add_bias(outputs))
         return activate(config, add_bias(Equalized(features, name="conv1", **options)(x)))
 
 
@@ -118,6 +119,6 @@ class Generator(nn.Module):
 
     def _to_rgb(self, x: jax.Array, resolution: int) -> jax.Array:
         """1x1 convolution without activation, in [batch, resolution, resolution, channels] float32."""
-        options = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
+        options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
         layer = Equalized(self.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{resolution}x{resolution}", **options)
         return add_bias(layer(x)).astype(jnp.float32)

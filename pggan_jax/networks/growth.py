@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ class GrowthReport:
         return line + (f", dropped {len(self.dropped)} ({', '.join(gone)})" if gone else "")
 
 
-def transfer(old: dict[str, Any], fresh: dict[str, Any]) -> tuple[dict[str, Any], GrowthReport]:
+def transfer(old: Mapping[str, Any], fresh: Mapping[str, Any]) -> tuple[dict[str, Any], GrowthReport]:
     """`fresh` with every leaf replaced that `old` has under the same path.
 
     Args:

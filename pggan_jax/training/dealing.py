@@ -4,6 +4,7 @@ not devices."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,10 @@ def parts_as_set(config: Config, resolution: int, *, devices: int, origins: Mapp
     most = config.run.microbatch_for(resolution)
     if not most:
         return 0
-    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    stddev: dict[str, Any] = {
+        "form": config.discriminator.minibatch_stddev,
+        "group_size": config.discriminator.mbstd_group_size,
+    }
     batch_size = config.schedule.batch_size_for(resolution)
     possible = possible_parts(batch_size, **stddev, devices=devices)
     share = batch_size // devices
@@ -107,7 +111,10 @@ def check_batches(config: Config, *, devices: int, origins: Mapping[str, str] | 
     Raises:
         ConfigError: naming the batch, the devices, and device counts that would do.
     """
-    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    stddev: dict[str, Any] = {
+        "form": config.discriminator.minibatch_stddev,
+        "group_size": config.discriminator.mbstd_group_size,
+    }
     for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
         batch_size = config.schedule.batch_size_for(resolution)
         try:

@@ -14,7 +14,7 @@ from pggan_jax.config import OptimizerConfig
 class AdamMoments(NamedTuple):
     """State of `official_adam`: updates since the last reset, and the moments. `first` is empty when beta1 is 0."""
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # hides `tuple.count`; checkpoints hold the name
     first: Any
     second: Any
 
@@ -70,11 +70,11 @@ def guarded_update(
     direction, new_moments = optimizer.update(gradients, moments, params)
     new_params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
     results = (gradients, new_moments.second, new_params)
-    are_finite = [
+    by_leaf = [
         jnp.isfinite(gradient).all() & jnp.isfinite(moment).all() & jnp.isfinite(param).all()
         for gradient, moment, param in zip(*map(jax.tree.leaves, results), strict=True)
     ]
-    are_finite = jnp.stack([*are_finite, jnp.isfinite(loss)])
+    are_finite = jnp.stack([*by_leaf, jnp.isfinite(loss)])
     is_finite = are_finite.all()
     keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), new, old)  # noqa: E731
     return (

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
@@ -58,7 +58,7 @@ def initialize_hosts(
         return
     if not cluster and not all(given):
         raise UserError("several hosts need all of --coordinator=HOST:PORT, --num_processes=N and --process_id=0..N-1")
-    if not cluster and not 0 <= process_id < num_processes:
+    if process_id is not None and num_processes is not None and not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must be from 0 to {num_processes - 1} (--num_processes={num_processes})")
     try:
         jax.distributed.initialize(
@@ -242,7 +242,12 @@ def split(tree: Any) -> Any:
 def as_placed(shapes: Any, placing: Callable[[Any], Any]) -> Any:
     """Shapes and types where `replicate`, `split` or `first_device` would put arrays of them, to compile ahead."""
     one = SingleDeviceSharding(jax.local_devices()[0])
-    place = {replicate: _local_sharding(_WHOLE), split: _local_sharding(_SHARES), first_device: one}[placing]
+    places: dict[Callable[[Any], Any], Sharding] = {
+        replicate: _local_sharding(_WHOLE),
+        split: _local_sharding(_SHARES),
+        first_device: one,
+    }
+    place = places[placing]
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
 
 

@@ -101,7 +101,10 @@ def choose_parts(config: Config, networks: Networks) -> int:
     share = batch_size // parallel.device_count()
     if not limit or share * step_bytes_per_image(config, networks.resolution) < _CLEARLY_FITS * limit:
         return 1
-    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    stddev: dict[str, Any] = {
+        "form": config.discriminator.minibatch_stddev,
+        "group_size": config.discriminator.mbstd_group_size,
+    }
     *fewer, most = possible_parts(batch_size, **stddev, devices=parallel.device_count())
     for parts in fewer:
         _, compiled = compile_step(config, networks, parts)

@@ -114,7 +114,7 @@ class NextResolution:
         Returns:
             Whether it is compiled.
         """
-        if self._thread is None or program.networks.resolution != self._stage.resolution:
+        if self._thread is None or self._stage is None or program.networks.resolution != self._stage.resolution:
             return False
         self._thread.join()
         problem, self._problem = self._problem, ""
@@ -131,6 +131,7 @@ class NextResolution:
 
     @property
     def _step_name(self) -> str:
+        assert self._stage is not None, "what is spoken of has begun"
         return f"the {self._stage.resolution}x{self._stage.resolution} step"
 
     def _prepare(self, stage: Stage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -13,7 +12,6 @@ from pggan_jax.generation.sampling import Sampler
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.training import parallel
 from pggan_jax.training.planning import choose_parts
-from pggan_jax.training.state import TrainState
 from pggan_jax.training.step import make_train_call
 
 
@@ -23,7 +21,7 @@ class Program:
     generator."""
 
     networks: Networks
-    train_call: Callable[..., tuple[TrainState, jax.Array]]
+    train_call: jax.stages.Wrapped
     parts: int
     sampler: Sampler
 

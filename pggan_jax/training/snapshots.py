@@ -39,7 +39,7 @@ class Snapshots:
         row_classes = np.arange(rows) % loader.label_size
         taken = dict.fromkeys(range(loader.label_size), 0)
         positions = []
-        for label in row_classes:
+        for label in row_classes.tolist():
             members = first_epoch[classes == label]
             members = members if len(members) else first_epoch
             positions.append(np.take(members, taken[label] + np.arange(self._columns), mode="wrap"))

@@ -20,8 +20,7 @@ from pggan_jax.networks.growth import GrowthReport, transfer
 from pggan_jax.training.optimizer import AdamMoments, official_adam
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """What a checkpoint holds.
 
     Attributes:

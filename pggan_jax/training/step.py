@@ -37,6 +37,10 @@ MeanOverParts = Callable[[Callable[[Any], Any], Any], Any]
 """`mean_over_parts` with the parts given: function and samples to the function's mean."""
 
 
+Placed = Any
+"""A `jax.Array` inside the step and on devices, a `np.ndarray` on the host, or, to compile ahead, a `jax.ShapeDtypeStruct`."""
+
+
 class Batch(NamedTuple):
     """One device's share of the data. Leading axes: `[steps, critic_steps, samples]`.
 
@@ -46,9 +50,9 @@ class Batch(NamedTuple):
         places: each sample's index in the global batch, uint32.
     """
 
-    images: jax.Array
-    labels: jax.Array
-    places: jax.Array
+    images: Placed
+    labels: Placed
+    places: Placed
 
 
 class Controls(NamedTuple):
@@ -59,10 +63,10 @@ class Controls(NamedTuple):
         noise_seed: uint32.
     """
 
-    alpha: jax.Array
-    learning_rate: jax.Array
-    ema_decay: jax.Array
-    noise_seed: jax.Array
+    alpha: Placed
+    learning_rate: Placed
+    ema_decay: Placed
+    noise_seed: Placed
 
 
 def prepare_reals(images: jax.Array, flip: jax.Array | None, alpha: jax.Array | None) -> jax.Array:
@@ -105,7 +109,8 @@ def make_train_call(config: Config, networks: Networks, *, parts: int = 1) -> Ca
         ) -> tuple[TrainState, jax.Array, jax.Array]:
             state, sums, worst = carry
             step_batch = jax.tree.map(lambda leaf: leaf[index], batch)
-            step_controls = Controls(*(leaf[index] for leaf in controls[:-1]), controls.noise_seed)
+            alpha, learning_rate, ema_decay = (leaf[index] for leaf in controls[:-1])
+            step_controls = Controls(alpha, learning_rate, ema_decay, controls.noise_seed)
             state, metrics = one_iteration(state, step_batch, class_table, step_controls)
             trouble = jnp.stack([state.skipped_in_a_row, state.bad_leaf_discriminator, state.bad_leaf_generator])
             return state, sums + metrics, jnp.where(trouble[0] > worst[0], trouble, worst)
@@ -121,7 +126,10 @@ def make_train_call(config: Config, networks: Networks, *, parts: int = 1) -> Ca
 def _iteration(
     config: Config, networks: Networks, parts: int, state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls
 ) -> tuple[TrainState, jax.Array]:
-    stddev = {"form": config.discriminator.minibatch_stddev, "group_size": config.discriminator.mbstd_group_size}
+    stddev: dict[str, Any] = {
+        "form": config.discriminator.minibatch_stddev,
+        "group_size": config.discriminator.mbstd_group_size,
+    }
     # The samples of a part are to the network as a batch of their own, as a device's are.
     positions = deal(batch.places.shape[-1], **stddev, devices=parts)
     mean = partial(mean_over_parts, parts=positions, unroll=parallel.backend() == "cpu")
