@@ -8,16 +8,21 @@ import difflib
 import json
 import runpy
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pggan_jax.config import Config
 from pggan_jax.config_rules import ConfigError, problem, type_name, validate, walk
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, one_line
+from pggan_jax.paths import user_path
 from pggan_jax.presets import PRESETS, apply_preset
+from pggan_jax.side_files import parse_json
 
 _ROOT = Path(__file__).resolve().parents[1]
+_LONGEST_REASON = 160
+_LONGEST_ORIGIN = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +49,7 @@ def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
     origins = {path: experiment for path, value in settings_of(config) if value != default[path]}
     assignments = [_split_override(text) for text in overrides]
     for path, text in sorted(assignments, key=lambda assignment: assignment[0] != "preset"):
-        origin = _one_line(f"--set {path}={text}")
+        origin = one_line(f"--set {path}={text}", longest=_LONGEST_ORIGIN)
         value = parse_value(path, text, origin)
         if path == "preset" and value:
             before = dict(settings_of(config))
@@ -57,46 +62,51 @@ def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
 
 
 def _read_experiment(experiment: str) -> Config:
-    path = Path(experiment).expanduser()
+    path = user_path(experiment, named="--config=", example="name an experiment file, such as experiments/digits.py")
+    if path.is_dir():
+        raise UserError(f"--config={experiment}: is a folder; name an experiment file in it, such as {path / 'digits.py'}")
     if not path.is_file():
         # From any other folder, experiments/NAME.py means the one beside the package.
         path = _ROOT / experiment
-    if not experiment or not path.is_file():
+    if not path.is_file():
         beside = Path(experiment).parent
         found = [] if beside == Path() else sorted(beside.glob("*.py"))
         found = found or sorted((_ROOT / "experiments").glob("*.py"))
-        files = [file for file in found if "def get_config" in file.read_text(errors="replace")]
+        files = [file for file in found if file.is_file() and "def get_config" in file.read_text(errors="replace")]
         known = [str(file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file) for file in files]
         raise UserError(f"--config={experiment}: no such file; there are {', '.join(known)}")
-    try:
+    with _failures_told(experiment, path, "cannot be run"):
         namespace = runpy.run_path(str(path))
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"--config={experiment}: cannot be run: {_reason(error, path)}") from error
     if "get_config" not in namespace:
         raise UserError(f"--config={experiment}: defines no get_config(); it must return a pggan_jax.config.Config")
-    try:
+    with _failures_told(experiment, path, "get_config() failed"):
         config = namespace["get_config"]()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"--config={experiment}: get_config() failed: {_reason(error, path)}") from error
     if not isinstance(config, Config):
         raise UserError(f"--config={experiment}: get_config() returned {type(config).__name__}, not a pggan_jax.config.Config")
     _check_preset(config, experiment)
     return config
 
 
-def _reason(error: Exception, path: Path) -> str:
+@contextmanager
+def _failures_told(experiment: str, path: Path, what: str) -> Iterator[None]:
+    """An experiment file may do anything; whatever it raises, `sys.exit()` included, is its own failure.
+
+    Raises:
+        UserError: it has raised something.
+    """
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UserError(f"--config={experiment}: {what}: {_reason(error, path)}") from error
+
+
+def _reason(error: BaseException, path: Path) -> str:
     """Type, message and, where known, the line of `path` that raised, in one line."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f" (line {lines[-1]})" if lines else ""
-    return _one_line(f"{type(error).__name__}: {error}{where}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return one_line(f"{type(error).__name__}: {error}", longest=_LONGEST_REASON) + where
 
 
 def _check_preset(config: Config, experiment: str) -> None:
@@ -185,7 +195,7 @@ def from_json(text: str, where: str) -> Config:
         UserError: not JSON, an unknown or missing setting, or a wrong value.
     """
     try:
-        tree = json.loads(text)
+        tree = parse_json(text)
     except ValueError as error:
         raise UserError(f"{where}: is not JSON ({error}); restore the file or start in a new --workdir") from None
     if not isinstance(tree, dict):

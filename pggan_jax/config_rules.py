@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pggan_jax.config import Config
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, one_line
 from pggan_jax.images import grid_size, parse_crop
 from pggan_jax.metric_names import METRIC_KINDS
 from pggan_jax.schedule import Schedule
@@ -18,6 +18,7 @@ from pggan_jax.source_names import parse_source
 Origins = Mapping[str, str]
 MAX_TOTAL_IMAGES = 2**31 - 1
 MAX_PICTURE_SIDE = 2**16 - 1
+_LONGEST_VALUE = 80
 
 
 class ConfigError(UserError):
@@ -27,7 +28,15 @@ class ConfigError(UserError):
 def problem(path: str, value: Any, rule: str, origins: Origins | None = None) -> ConfigError:
     """The error for one setting: the value, where it was set, what is allowed."""
     origin = (origins or {}).get(path, "the default")
-    return ConfigError(f"{path} = {value!r} (from {origin}): {rule}")
+    return ConfigError(f"{path} = {_shown(value)} (from {origin}): {rule}")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return one_line(repr(value), longest=_LONGEST_VALUE)
+    except (ValueError, RecursionError):
+        # Python writes no whole number of more than 4,300 digits.
+        return f"a {type(value).__name__} that is too long to show"
 
 
 def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:

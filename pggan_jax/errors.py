@@ -1,9 +1,17 @@
-"""The one exception that stands for a user's mistake. The door (`cli`) prints it as a single line, without a traceback."""
+"""The exception that stands for a user's mistake, and how any text becomes one line of a bounded length."""
 
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
+
+LONGEST_MESSAGE = 300
+"""Characters in the longest line that a mistake is answered with."""
+_SHORTEST_WORD = 48
+_GAP = "..."
+# Escape codes, other controls, and marks that make a terminal write from right to left or begin a new line.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
@@ -13,7 +21,41 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """What an exception of another library says, short enough for one line; its type if it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return one_line(lines[0], longest=200) if lines else type(error).__name__
+
+
+def visible(text: str, *, but: str = "") -> str:
+    """`text` with control characters as backslash escapes, except those in `but`; safe to print on any terminal."""
+
+    def escape(match: re.Match[str]) -> str:
+        return match[0] if match[0] in but else match[0].encode("unicode_escape").decode()
+
+    return _CONTROLS.sub(escape, text)
+
+
+def one_line(text: str, *, longest: int = LONGEST_MESSAGE) -> str:
+    """`text` as one visible line of at most `longest` characters.
+
+    Long words, such as paths and numbers, lose their middle first; then the line does. Its beginning names the value, its end
+    the remedy.
+    """
+    # Of a text that is longer by far nothing but the two ends can be shown.
+    text = text if len(text) <= 100 * longest else text[: 50 * longest] + _GAP + text[-50 * longest :]
+    words = visible(" ".join(text.split())).split(" ")
+    excess = len(" ".join(words)) - longest
+    while excess > 0 and len(word := max(words, key=len)) > _SHORTEST_WORD:
+        kept = max(_SHORTEST_WORD, len(word) - excess)
+        words[words.index(word)] = _without_middle(word, kept)
+        excess -= len(word) - kept
+    return _without_middle(" ".join(words), longest)
+
+
+def _without_middle(text: str, length: int) -> str:
+    if len(text) <= length:
+        return text
+    head = (length - len(_GAP)) * 3 // 5
+    tail = length - len(_GAP) - head
+    return f"{text[:head]}{_GAP}{text[-tail:]}"
 
 
 def import_optional(module: str, *, package: str, needed_by: str) -> ModuleType:

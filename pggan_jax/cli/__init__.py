@@ -6,15 +6,21 @@ only when it is asked for, so that `--help` and mistakes are answered at once.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from types import ModuleType
 from typing import NamedTuple
 
 from absl import flags, logging
 
-from pggan_jax.errors import UserError
+from pggan_jax.cli import backend
+from pggan_jax.cli.terminal import Terminal, streams
+from pggan_jax.errors import UserError, one_line
 from pggan_jax.xla_options import prefer_fast_convolutions
 
 COMMANDS = {
@@ -33,6 +39,10 @@ COMMANDS = {
     "convert_inception": "turn a file with the weights of the Inception network into an .npz, which loads fastest",
     "settings": "list every setting that --set takes, with its default and limits",
 }
+# Their result is what they print: without a reader they have nothing to do.
+_PRINTING = frozenset({"plan", "explain", "inspect", "check", "compare", "settings"})
+_HELP = ("--help", "-h", "--helpfull", "--helpshort")
+_EXIT_MISTAKE = 2
 _EXIT_INTERRUPTED = 130
 _USAGE = """usage: python launch.py [COMMAND] [FLAGS]
 
@@ -49,62 +59,115 @@ class Parsed(NamedTuple):
 
 def parse(argv: Sequence[str]) -> Parsed:
     """Understand the command line; print help or a one-line error and exit otherwise."""
+    with streams() as out:
+        try:
+            return _parse(argv)
+        except _Answer as answer:
+            print(answer)
+            out.flush()
+        except UserError as error:
+            sys.exit(_report(str(error)))
+        sys.exit(_after_printing(0, out))
+
+
+class _Answer(Exception):
+    """What was asked for is a text."""
+
+
+def _parse(argv: Sequence[str]) -> Parsed:
+    """Raises: _Answer for help; UserError."""
     logging.use_absl_handler()
     flags.FLAGS.mark_as_parsed()
     words = list(argv[1:])
     name = "train"
     if words and not words[0].startswith("-"):
         name = words.pop(0)
-    elif words and words[0] in ("--help", "-h", "--helpfull", "--helpshort"):
-        _print_and_exit(_overview())
-    if name == "help":
-        _print_and_exit(_overview())
+    if name == "help" or (words[:1] and words[0] in _HELP):
+        raise _Answer(_overview())
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
-        _fail(f"{name!r} is not a command; {hint}")
+        raise UserError(f"{name!r} is not a command; {hint}")
+    module = _module_of(name)
+    if any(word in _HELP for word in words):
+        raise _Answer(f"{_documentation(module)}\n\nflags:{_describe(module.FLAGS)}")
+    _forget_values(module.FLAGS)
     try:
-        module = importlib.import_module(f"pggan_jax.cli.{name}")
-        if any(word in ("--help", "-h", "--helpfull", "--helpshort") for word in words):
-            _print_and_exit(f"{module.__doc__.strip()}\n\nflags:{_describe(module.FLAGS)}")
         arguments = module.FLAGS([argv[0], *words])[1:]
     except flags.Error as error:
-        _fail(f"{error}; see python launch.py {name} --help")
-    except UserError as error:
-        _fail(str(error))
+        raise UserError(f"{error}; see python launch.py {name} --help") from None
     wanted = getattr(module, "ARGUMENTS", ())
     if len(arguments) > len(wanted):
         surplus = arguments[len(wanted)]
-        _fail(f"{surplus!r} is not a flag of {name}; flags start with --; see python launch.py {name} --help")
+        raise UserError(f"{surplus!r} is not a flag of {name}; flags start with --; see python launch.py {name} --help")
     if len(arguments) < len(wanted):
-        _fail(f"{name} needs {wanted[len(arguments)]}: python launch.py {name} {' '.join(wanted)} [FLAGS]; see its --help")
+        example = f"python launch.py {name} {' '.join(wanted)} [FLAGS]"
+        raise UserError(f"{name} needs {wanted[len(arguments)]}: {example}; see its --help")
     return Parsed(name, module.FLAGS, arguments)
 
 
 def main(parsed: Parsed) -> int:
     """Run a command; the result is the exit status."""
+    with streams(raises=parsed.name in _PRINTING) as out:
+        status = _run(parsed, out)
+        return status if parsed.name == "train" else _after_printing(status, out)
+
+
+def _run(parsed: Parsed, out: Terminal) -> int:
+    """The command's exit status, everything told."""
     name, values, arguments = parsed
     # Orbax reports every file it writes, warns of choices that are made here on purpose, and repeats errors that are told here.
     logging.set_verbosity(logging.FATAL)
-    # Names of files and classes may hold letters that the terminal's encoding lacks.
-    sys.stdout.reconfigure(errors="backslashreplace")
     # To the end of the process: those threads outlive this function.
     sys.unraisablehook = _tell_unraisable
     prefer_fast_convolutions()
     try:
-        return importlib.import_module(f"pggan_jax.cli.{name}").run(values, *arguments) or 0
+        status = _module_of(name).run(values, *arguments) or 0
+        out.flush()
+        return status
     except UserError as error:
         return _report(str(error))
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has seen enough.
-        sys.stderr.close()
-        return 0
     except OSError as error:
+        if error is out.failure:
+            return 0
         return _report(
             f"{error.filename or 'input or output'}: {error.strerror or error}; mend that and run the same command again"
         )
+    except Exception as error:
+        problem = backend.problem(error)
+        if not problem:
+            raise
+        return _report(problem)
+
+
+def _after_printing(status: int, out: Terminal) -> int:
+    """The exit status of a command that has something to say, by what has become of it."""
+    # The reader of our output, such as `head`, may have seen enough.
+    if status or not out.failure or isinstance(out.failure, BrokenPipeError):
+        return status
+    return _report(f"standard output: {out.failure.strerror}: what was printed is lost; send it elsewhere and run this again")
+
+
+def _module_of(name: str) -> ModuleType:
+    return importlib.import_module(f"pggan_jax.cli.{name}")
+
+
+def _forget_values(values: flags.FlagValues) -> None:
+    """In a notebook one process parses many command lines, each of which begins with the defaults."""
+    values.unparse_flags()
+    for name in values:
+        values[name].unparse()
+
+
+def _documentation(module: ModuleType) -> str:
+    """The text of a command's --help; from the source where Python was told to drop it (-OO)."""
+    text = module.__doc__
+    if text is None:
+        with suppress(OSError, TypeError, SyntaxError):
+            text = ast.get_docstring(ast.parse(inspect.getsource(module)))
+    return (text or COMMANDS[module.__name__.rpartition(".")[2]]).strip()
 
 
 def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
@@ -138,19 +201,6 @@ def _describe(values: flags.FlagValues) -> str:
     return "".join(lines)
 
 
-def _print_and_exit(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # As in `main`.
-        sys.stderr.close()
-    sys.exit(0)
-
-
-def _fail(message: str) -> None:
-    sys.exit(_report(message))
-
-
 def _report(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+    print(one_line(f"error: {message}"), file=sys.stderr)
+    return _EXIT_MISTAKE

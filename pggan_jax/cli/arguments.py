@@ -13,6 +13,7 @@ from pggan_jax.config_io import LoadedConfig, load_config
 from pggan_jax.config_rules import is_resolution
 from pggan_jax.errors import UserError
 from pggan_jax.images import parse_crop
+from pggan_jax.paths import user_path
 
 if TYPE_CHECKING:
     from pggan_jax.data.preparation import Preparation
@@ -130,9 +131,7 @@ def folder(flag: str, path: str) -> Path:
     Raises:
         UserError: it is the empty text, as an unset shell variable gives.
     """
-    if not path.strip():
-        raise UserError(f"--{flag}=: is empty; name a folder")
-    return Path(path).expanduser()
+    return user_path(path, named=f"--{flag}=", example="name a folder")
 
 
 def existing_run(path: str) -> Path:

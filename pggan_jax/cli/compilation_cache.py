@@ -10,7 +10,9 @@ from pathlib import Path
 
 from absl import flags
 
+from pggan_jax.cli.backend import require_backend
 from pggan_jax.errors import UserError
+from pggan_jax.paths import cache_root, user_path
 
 _FLAG = "compilation_cache"
 _OFF = "off"
@@ -34,8 +36,9 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
     To be called before anything is compiled.
 
     Raises:
-        UserError: the flag is empty.
+        UserError: the flag is empty, or JAX has no device.
     """
+    require_backend()
     import jax
 
     wanted = values[_FLAG].value
@@ -47,7 +50,7 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
     if wanted is not None and not wanted.strip():
         raise UserError(f"--{_FLAG}=: is empty; name a folder, or {_OFF}")
     try:
-        folder = _default_folder() if wanted is None else Path(wanted).expanduser().absolute()
+        folder = _default_folder() if wanted is None else user_path(wanted, named=f"--{_FLAG}=").absolute()
         # Code for one processor does not run on another, and a home may be shared by several machines.
         folder = folder / _machine()
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,8 +59,8 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
     except OSError as error:
         _warn(f"{error.filename or folder}: {error.strerror}")
         return
-    except RuntimeError as error:  # no home
-        _warn(f"{wanted or '~'}: {error}")
+    except UserError as error:
+        _warn(str(error))
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Everything: on a CPU many small programs take as long as a large one.
@@ -71,9 +74,7 @@ def _warn(problem: str) -> None:
 
 
 def _default_folder() -> Path:
-    from pggan_jax.data.dataset import cache_folder
-
-    return cache_folder().with_name("compiled")
+    return cache_root() / "compiled"
 
 
 def _machine() -> str:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from absl import flags
 
+from pggan_jax.cli.backend import require_backend
 from pggan_jax.errors import UserError
+from pggan_jax.paths import user_path
 
 ARGUMENTS = ("IN", "OUT.npz")
 FLAGS = flags.FlagValues()
@@ -21,12 +23,13 @@ flags.DEFINE_boolean("overwrite", False, "replace OUT.npz if it is there", flag_
 def run(values: flags.FlagValues, source: str, target: str) -> None:
     """Write the file and print what is in it."""
     out = _checked_file(target, may_be_there=values["overwrite"].value)
+    require_backend()
     import jax
 
     from pggan_jax.evaluation.features import feature_mean, fixed_image
     from pggan_jax.evaluation.inception_weights import write_npz
 
-    weights = write_npz(Path(source).expanduser(), out)
+    weights = write_npz(user_path(source, named="IN "), out)
     if weights.warning:
         print(weights.warning)
     side = fixed_image().shape[1]
@@ -37,7 +40,7 @@ def run(values: flags.FlagValues, source: str, target: str) -> None:
 
 
 def _checked_file(path: str, *, may_be_there: bool) -> Path:
-    out = Path(path).expanduser()
+    out = user_path(path, named="OUT.npz ", example="name a file")
     if out.suffix != ".npz":
         raise UserError(f"{path or 'OUT.npz'}: an .npz file is written; let its name end in .npz")
     if out.is_dir():

@@ -13,6 +13,7 @@ from typing import Any
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run
+from pggan_jax.cli.backend import require_backend
 from pggan_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
@@ -23,6 +24,7 @@ flags.DEFINE_boolean("json", False, "print one JSON object per checkpoint instea
 def run(values: flags.FlagValues) -> int:
     """Print the checkpoints, oldest first; 1 if one is damaged."""
     workdir = existing_run(values["workdir"].value)
+    require_backend()
     from tqdm import tqdm
 
     from pggan_jax.training.trained import open_checkpoints

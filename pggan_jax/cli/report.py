@@ -6,12 +6,11 @@ happened on the way, and its settings. All of it is in that one file: it opens i
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run
 from pggan_jax.errors import UserError
+from pggan_jax.paths import user_path
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
@@ -28,9 +27,9 @@ def run(values: flags.FlagValues) -> None:
 
     page = render(gather(workdir, Workdir(workdir).load_config()))
     wanted = values["out"].value
-    if wanted is not None and (not wanted.strip() or Path(wanted).expanduser().is_dir()):
+    out = workdir / "report.html" if wanted is None else user_path(wanted, named="--out=", example="name a file")
+    if out.is_dir():
         raise UserError(f"--out={wanted}: is no file; name one, such as report.html")
-    out = workdir / "report.html" if wanted is None else Path(wanted).expanduser()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, page.encode())

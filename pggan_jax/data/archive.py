@@ -12,6 +12,8 @@ from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.labels import LABELS_FILE
 from pggan_jax.data.names import CompactNames, ImageSieve, is_passed_over, one_line_each, printable, relative_path
 from pggan_jax.data.zip_directory import BadArchiveError, read_members
+from pggan_jax.paths import user_path
+from pggan_jax.systems import pread
 
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED_FLAG = 1
@@ -36,7 +38,7 @@ class ArchiveSource(ImageCollection):
         """
         name = f"zip:{printable(os.fsencode(file))}"
         # Absolute: the program may change its folder before a worker starts.
-        path = os.path.abspath(os.path.expanduser(os.fsencode(file)))
+        path = os.path.abspath(os.fsencode(user_path(file, named="zip:")))
         if not os.path.exists(path):
             raise refusal(name, "no such file; give the archive that holds the images")
         if os.path.isdir(path):
@@ -95,7 +97,7 @@ class _SharedFile:
         """`count` bytes from `offset`, fewer at the end of the file."""
         # Two threads may open it at once; the local name keeps each one's file open while it reads.
         opened = self._opened = self._opened or open(self._path, "rb", buffering=0)  # noqa: SIM115
-        return os.pread(opened.fileno(), count, offset)
+        return pread(opened.fileno(), count, offset)
 
     def written(self) -> int:
         """When the file of this name was changed last, in nanoseconds."""

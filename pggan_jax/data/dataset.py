@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pggan_jax.data.prepared import PreparedSource
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sources import Source, open_source
 from pggan_jax.errors import UserError
+from pggan_jax.paths import cache_root
 
 IN_MEMORY_SOURCES = ("digits",)
 """Sources so small that preparing them is quicker than looking for them in the cache."""
@@ -21,8 +21,7 @@ IN_MEMORY_SOURCES = ("digits",)
 
 def cache_folder() -> Path:
     """Where prepared images are kept: $PGGAN_JAX_CACHE, else pggan_jax in the user's cache folder."""
-    own, shared = os.environ.get("PGGAN_JAX_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own or Path(shared or "~/.cache") / "pggan_jax").expanduser() / "data"
+    return cache_root() / "data"
 
 
 def open_loader(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pggan_jax.data.collection import ImageCollection, check_size, no_images, refusal
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.names import CompactNames, ImageSieve, is_passed_over, printable
+from pggan_jax.paths import user_path
 
 _PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")
 
@@ -28,7 +29,7 @@ class FolderSource(ImageCollection):
         """
         name = f"folder:{printable(os.fsencode(folder))}"
         # Absolute: the program may change its folder before a worker starts.
-        self._folder = os.path.abspath(os.path.expanduser(os.fsencode(folder)))
+        self._folder = os.path.abspath(os.fsencode(user_path(folder, named="folder:")))
         if not os.path.isdir(self._folder):
             raise refusal(name, _no_folder(self._folder))
         at_top = _listing(self._folder)

@@ -19,6 +19,7 @@ import numpy as np
 
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.names import CompactNames, one_line_each, printable, relative_path
+from pggan_jax.side_files import parse_json
 
 LABELS_FILE = b"dataset.json"
 # Stands in `Labels.numbers` for an image that `dataset.json` leaves out.
@@ -125,8 +126,8 @@ def _from_json(content: bytes, names: CompactNames, parent: bytes) -> Labels:
 def _parse(content: bytes) -> dict[bytes, int] | None:
     """Path to class number as `dataset.json` gives them; None for the label null."""
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(content)
+    except ValueError as error:
         raise ValueError(f"is not JSON ({error})") from None
     if not isinstance(document, dict) or "labels" not in document:
         raise ValueError(f"must have the form {_FORM}")

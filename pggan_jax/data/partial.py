@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,8 @@ from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepared import LABELS, level_name
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
+from pggan_jax.side_files import read_json_object
+from pggan_jax.systems import fcntl
 
 JOURNAL = "journal.json"
 LOCK = "lock"
@@ -177,7 +178,7 @@ class PartialFiles:
     def _read_journal(self) -> Progress:
         """What the journal vouches for; nothing if it is absent, damaged, or of another preparation."""
         try:
-            journal = json.loads((self.partial / JOURNAL).read_bytes())
+            journal = read_json_object(self.partial / JOURNAL)
             if journal["key"] != self._key:
                 return Progress()
             images_read, skipped = int(journal["images_read"]), list(map(str, journal["skipped"]))

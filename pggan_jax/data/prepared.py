@@ -20,6 +20,8 @@ from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.levels import level_shapes
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.errors import UserError
+from pggan_jax.paths import user_path
+from pggan_jax.side_files import read_json_object
 
 FORMAT = "pggan_jax 1"
 INFO = "info.json"
@@ -114,7 +116,7 @@ def open_prepared(folder: Path) -> PreparedFolder:
         UserError: there is none, or a file is missing or has another shape.
     """
     try:
-        info = json.loads((folder / INFO).read_text(encoding="utf-8"))
+        info = read_json_object(folder / INFO)
         if info["format"] != FORMAT:
             raise UserError(
                 f"{folder / INFO}: has the format {info['format']!r}, this program reads {FORMAT!r}; prepare it again"
@@ -174,7 +176,7 @@ class PreparedSource:
     def __init__(self, folder: str, *, resolution: int = 0):
         """Open the folder at a resolution, or at its largest where it has no such level; see `open_prepared` for refusals."""
         self.name = f"prepared:{folder}"
-        self.folder = open_prepared(Path(folder).expanduser())
+        self.folder = open_prepared(user_path(folder, named="prepared:"))
         self.class_names = self.folder.class_names
         self._resolution = resolution if resolution in self.folder.resolutions else self.folder.resolutions[0]
         self._level = self.folder.level(self._resolution)

@@ -18,6 +18,8 @@ import numpy as np
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.record_format import DamagedRecordError, find_record_bytes, parse_example, unframe
 from pggan_jax.errors import UserError
+from pggan_jax.paths import user_path
+from pggan_jax.systems import pread, read_only_flags
 
 _LEVEL_FILE = re.compile(r"(?P<name>.+)-r(?P<exponent>\d\d)\.tfrecords")
 _FIRST_EXPONENT = 2  # 4x4
@@ -61,9 +63,10 @@ class TFRecordsSource:
                 or there is no such level.
         """
         self.name = f"tfrecords:{folder}"
-        levels = self._find_levels(Path(folder).expanduser())
+        place = user_path(folder, named="tfrecords:")
+        levels = self._find_levels(place)
         self._level = self._choose(levels, resolution)
-        self._labels_path = self._find_labels(Path(folder).expanduser())
+        self._labels_path = self._find_labels(place)
         self._labels, self.class_names = self._read_labels()
         self._open()
         self.channels = self._count_channels()
@@ -77,7 +80,7 @@ class TFRecordsSource:
 
     def _open(self) -> None:
         # Read with pread, which has no position that threads could fight over.
-        self._descriptor = os.open(self._level.path, os.O_RDONLY)
+        self._descriptor = os.open(self._level.path, read_only_flags())
         weakref.finalize(self, os.close, self._descriptor)
 
     def __len__(self) -> int:
@@ -119,7 +122,7 @@ class TFRecordsSource:
     def _parse(self, index: int) -> np.ndarray:
         """The image of record `index` as it is stored, uint8 `[channels, height, width]`."""
         try:
-            payload = unframe(os.pread(self._descriptor, self._level.record_bytes, index * self._level.record_bytes))
+            payload = unframe(pread(self._descriptor, self._level.record_bytes, index * self._level.record_bytes))
         except OSError as error:
             raise UnusableImageError(f"cannot be read ({error.strerror})") from None
         except DamagedRecordError:

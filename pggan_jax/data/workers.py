@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from pggan_jax.errors import UserError
+from pggan_jax.systems import interrupts_held_back
 
 Context = TypeVar("Context")
 Request = TypeVar("Request")
@@ -76,7 +76,8 @@ def _map_in_processes(
     pending: deque[Future[Result]] = deque()
     try:
         for request in requests:
-            with _no_interruption():
+            # Workers inherit that: one that is not yet up would print a traceback.
+            with interrupts_held_back():
                 pending.append(pool.submit(_call, function, request))
             if len(pending) == in_flight(workers):
                 yield pending.popleft().result()
@@ -84,16 +85,6 @@ def _map_in_processes(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _no_interruption() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started: they inherit that, and one that is not yet up would print a traceback."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(context: Any) -> None:

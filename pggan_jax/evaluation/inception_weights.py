@@ -23,6 +23,7 @@ from pggan_jax.evaluation.graphdef_reader import read_constants
 from pggan_jax.evaluation.inception import SIDE, Inception
 from pggan_jax.evaluation.torch_reader import read_state_dict
 from pggan_jax.files import atomic_file
+from pggan_jax.paths import user_path
 
 VARIABLE = "PGGAN_INCEPTION_WEIGHTS"
 RANDOM = "random"
@@ -75,7 +76,7 @@ def find_weights(path: str | None, *, named_by: str = "--inception_weights=") ->
         )
     if path == RANDOM:
         return InceptionWeights(to_variables(random_weights(0)), RANDOM)
-    return load_weights(Path(path).expanduser(), named_by=named_by)
+    return load_weights(user_path(path, named=named_by), named_by=named_by)
 
 
 def load_weights(path: Path, *, named_by: str = "--inception_weights=") -> InceptionWeights:

@@ -5,13 +5,13 @@ This is the one place where numbers are checked: whatever a `RunRecord` holds as
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pggan_jax.config import Config
+from pggan_jax.side_files import json_objects
 
 _EVENTS = ("WARNING", "rollback", "growing to", "configuration changed", "continuing at", "stopped and saved", "starting from")
 # Sums and differences of such numbers are still finite.
@@ -84,7 +84,7 @@ class RunRecord:
 
 def gather(folder: Path, config: Config) -> RunRecord:
     """Read everything that is there."""
-    ticks = [numbers for line in _json_lines(folder / "stats.jsonl") if _has_place(numbers := _numbers(line))]
+    ticks = [numbers for line in json_objects(_lines(folder / "stats.jsonl")) if _has_place(numbers := _numbers(line))]
     metrics = [group for path in sorted(folder.glob("metric-*.jsonl")) for group in _groups(path)]
     pictures = {path.stem.removeprefix("fakes"): path for path in folder.glob("fakes*.png")}
     fakes = {1000 * int(number): path for number, path in sorted(pictures.items()) if number.isdecimal()}
@@ -94,7 +94,7 @@ def gather(folder: Path, config: Config) -> RunRecord:
 
 def _groups(path: Path) -> Iterator[MetricGroup]:
     by_group: dict[tuple[str, ...], dict[float, Measurement]] = {}
-    for line in _json_lines(path):
+    for line in json_objects(_lines(path)):
         where = _numbers(line)
         if not _has_place(where) or not isinstance(line.get("values"), dict) or line.get("while") == "training":
             # What was measured while training is drawn from stats.jsonl.
@@ -130,13 +130,3 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in _lines(path):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict):
-            yield record

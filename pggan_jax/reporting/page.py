@@ -16,6 +16,7 @@ from pggan_jax.config_io import settings_of
 from pggan_jax.reporting.curves import Band, Series, chart, legend
 from pggan_jax.reporting.gather import MetricGroup, RunRecord
 from pggan_jax.schedule import Schedule
+from pggan_jax.side_files import missing_ticks
 
 _CURVES = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "critic"))),
@@ -27,6 +28,7 @@ _CURVES = (
 _PHASES = (
     ("wait", "waiting for data"),
     ("compile", "compiling"),
+    ("grow", "growing"),
     ("snapshot", "pictures"),
     ("evaluate", "metrics"),
     ("save", "saving"),
@@ -88,6 +90,12 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
     about = f"{config.data.source}, {size}x{size}, {config.loss.name}, seed {config.run.seed}"
     empty = "" if run.ticks else "<p>No tick has ended yet: there are no curves of the training.</p>"
+    reached = round(1000 * max((tick["kimg"] for tick in run.ticks), default=0))
+    lost = missing_ticks(schedule.ticks, run.ticks, reached)
+    if lost:
+        empty += (
+            f"<p>stats.jsonl lacks the lines of {lost:,} ticks that have ended: curves, times and counts leave them out.</p>"
+        )
     return f'<h1>{escape(run.folder.name)}</h1><p class="soft">{escape(about)}</p><div class="facts">{cells}</div>{empty}'
 
 

@@ -6,7 +6,6 @@ restores on any number of devices. Arrays are restored at the resolution they we
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from pggan_jax.errors import UserError, first_line
+from pggan_jax.side_files import read_json_object
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
 from pggan_jax.training.keeping import BestScore, NewestRefuge
@@ -71,7 +71,8 @@ class Checkpoints:
     def _note_kind(self, images_seen: int) -> None:
         """What a checkpoint of an earlier process is good for. A damaged one is told of when it is needed."""
         with suppress(OSError, ValueError, TypeError):
-            position = Position(**json.loads((self.directory / str(images_seen) / "position" / "metadata").read_bytes()))
+            metadata = self.directory / str(images_seen) / "position" / "metadata"
+            position = Position(**read_json_object(metadata, only_finite=False))
             if position.has_own_seal:
                 self._note(position)
 

@@ -11,6 +11,7 @@ import jax
 
 from pggan_jax.config import Config
 from pggan_jax.files import write_atomically
+from pggan_jax.side_files import is_count, read_json_object
 from pggan_jax.training.meter import Trouble
 from pggan_jax.training.state import TrainState
 
@@ -83,12 +84,12 @@ class RollbackCount:
     def at(self, images_seen: int) -> tuple[int, str]:
         """Rollbacks to this point of the run, and the report of the last divergence; 0 and nothing if they were to another."""
         try:
-            record = json.loads(self._path.read_bytes())
-            if record["images_seen"] == images_seen:
-                return int(record["rollbacks"]), str(record["report"])
-        except (OSError, ValueError, TypeError, KeyError):
-            pass
-        return 0, ""
+            record = read_json_object(self._path)
+        except (OSError, ValueError):
+            return 0, ""
+        rollbacks, report = record.get("rollbacks"), record.get("report")
+        is_ours = record.get("images_seen") == images_seen and is_count(rollbacks, most=2**31) and isinstance(report, str)
+        return (rollbacks, report) if is_ours else (0, "")
 
     def note(self, rollbacks: int, images_seen: int, report: str) -> None:
         """The run goes on at `images_seen`, or gives up there.

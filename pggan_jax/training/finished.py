@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pggan_jax.files import write_atomically
+from pggan_jax.side_files import is_count, read_json_object
 
 Marks = dict[str, dict[str, tuple[int, int]]]
 
@@ -70,8 +71,9 @@ class FinishedFiles:
 
     def _read(self) -> Marks:
         try:
-            record = json.loads(self._path.read_bytes())
-            return record["marks"] if record["seal"] == _seal(record["marks"]) else {}
+            record = read_json_object(self._path)
+            marks = record["marks"]
+            return marks if record["seal"] == _seal(marks) and _are_marks(marks) else {}
         except (OSError, ValueError, TypeError, KeyError):
             return {}
 
@@ -82,6 +84,14 @@ class FinishedFiles:
         folder = self._directory / str(checkpoint)
         files = (file for file in folder.rglob("*") if file.is_file())
         return {str(file.relative_to(folder)): (file.stat().st_size, zlib.crc32(file.read_bytes())) for file in files}
+
+
+def _are_marks(marks: object) -> bool:
+    return isinstance(marks, dict) and all(
+        isinstance(files, dict)
+        and all(isinstance(mark, list) and len(mark) == 2 and all(map(is_count, mark)) for mark in files.values())
+        for files in marks.values()
+    )
 
 
 def _seal(marks: Marks) -> str:

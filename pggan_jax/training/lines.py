@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pggan_jax.evaluation.records import record_path
 from pggan_jax.files import append_durably, write_atomically
+from pggan_jax.schedule import Tick
+from pggan_jax.side_files import is_position, json_objects, missing_ticks, parse_json
 
 WHILE_TRAINING = {"while": "training"}
 """What tells measurements of the run itself from those of `evaluate`, in the same files."""
@@ -105,6 +107,18 @@ class StatsLog(LineLog):
     def __init__(self, path: Path | None):
         super().__init__(path, lambda line: not _is_measurement(line))
 
+    def missing(self, ticks: Sequence[Tick], images_seen: int) -> list[str]:
+        """A line for the log if the file lacks some of its own up to `images_seen`; nothing otherwise.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if not self._path:
+            return []
+        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+        count = missing_ticks(ticks, json_objects((text + self._unwritten).splitlines()), images_seen)
+        return [f"WARNING: {self._path} lacks the lines of {count:,} ticks that have ended; they are lost"] if count else []
+
 
 class MetricLogs:
     """metric-NAME.jsonl, to which `evaluate` writes, too: one JSON object per measurement.
@@ -178,7 +192,7 @@ def _is_measurement(line: Any) -> bool:
 
 def _read(line: str) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError:
         return None
 
@@ -188,7 +202,7 @@ def _is_whole(line: str) -> bool:
 
 
 def _images_seen(line: str) -> float:
-    try:
-        return json.loads(line)["images_seen"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+    """Where the line belongs; a line without a place, whatever it holds, lies beyond all others."""
+    record = _read(line)
+    images_seen = record.get("images_seen") if isinstance(record, dict) else None
+    return images_seen if is_position(images_seen) else math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -10,6 +9,8 @@ import time
 from pathlib import Path
 
 from pggan_jax.errors import UserError
+from pggan_jax.side_files import parse_json
+from pggan_jax.systems import fcntl, pread
 
 
 class WorkdirLock:
@@ -59,7 +60,7 @@ def refuse_if_held(path: Path) -> None:
 
 def _describe_owner(descriptor: int) -> str:
     try:
-        owner = json.loads(os.pread(descriptor, 4096, 0))
+        owner = parse_json(pread(descriptor, 4096, 0))
         return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
 from pggan_jax.networks.growth import GrowthReport, transfer
+from pggan_jax.paths import user_path
 from pggan_jax.schedule import Schedule
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.position import Position
@@ -169,7 +169,7 @@ def _warm_start(fresh: Beginning, config: Config, loader: Loader) -> Beginning:
 def _load_source(config: Config) -> Trained:
     folder, _, kimg = config.run.init_from.partition("@")
     try:
-        return load_trained(Path(folder).expanduser(), kimg or "latest")
+        return load_trained(user_path(folder, named="run.init_from = "), kimg or "latest")
     except UserError as error:
         raise UserError(f"run.init_from = {config.run.init_from!r}: {error}") from None
 

@@ -102,6 +102,8 @@ class Run:
         self.start, self.rollbacks = position.images_seen, position.rollbacks
         self.meter, self.caller.gap = TickMeter(position), GrowthGap()
         self.stats.begin_at(self.start, position.unwritten)
+        for line in self.stats.missing(self.schedule.ticks, self.start):
+            self.log(line)
         with self._going_on_without("dropping earlier measurements that will be made again"):
             self.measured.begin_at(self.start, position.unwritten)
         noise_seed = seed_after(self.config.run.seed, self.rollbacks)

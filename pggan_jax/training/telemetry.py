@@ -19,6 +19,8 @@ import jax
 import psutil
 from tqdm import tqdm
 
+from pggan_jax.errors import visible
+
 Item = TypeVar("Item")
 _PHASES = ("wait", "compile", "grow", "snapshot", "evaluate", "save")
 _WAIT_SHARE_SHOWN = 0.01
@@ -153,7 +155,9 @@ class Log:
     def __call__(self, line: str) -> None:
         if self._file:
             # Neither a full disk nor a reader that has gone must end a run for the sake of what it tells.
-            with suppress(OSError):
+            line = visible(line)
+            # ValueError and AttributeError: a stream that was closed, and none at all.
+            with suppress(OSError, ValueError, AttributeError):
                 tqdm.write(line, file=sys.stdout)
                 sys.stdout.flush()
             with suppress(OSError):
@@ -177,7 +181,7 @@ class ProgressBar:
             unit="img",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=None if visible else True,
+            disable=None if visible and sys.stderr else True,
             bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} images{postfix}",
         )
 

@@ -1,0 +1,74 @@
+"""Paths as a user writes them. Every command resolves every path here: workdirs, outputs, caches, sources, experiments."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from pggan_jax.errors import UserError
+
+CACHE_VARIABLE = "PGGAN_JAX_CACHE"
+
+
+def user_path(text: str, *, named: str, example: str = "name a file or a folder") -> Path:
+    """`text` with `~` and `~user` replaced by the home folder.
+
+    Args:
+        text: as the user has written it.
+        named: how, for the message: "--out=", "data.source = folder:".
+        example: what to do where it is empty.
+
+    Raises:
+        UserError: it is empty, as an unset shell variable gives, has a NUL, or names a home folder that does not exist.
+    """
+    if not text.strip():
+        raise UserError(f"{named}: is empty; {example}")
+    if "\0" in text:
+        raise UserError(f"{named}{text}: holds a NUL character; no path does")
+    # `os.path.expanduser` leaves what it does not know as it is; an empty HOME would mean the root of the disk.
+    is_lost = text.partition("/")[0] == "~" and os.environ.get("HOME") == ""
+    path = text if is_lost else os.path.expanduser(text)
+    if text.startswith("~") and path == text:
+        user = text.partition("/")[0]
+        what = f"there is no user {user[1:]}" if user[1:] else "the home folder is not known"
+        raise UserError(f"{named}{text}: {what}; set HOME, or write the path without {user} (a folder of that name: ./{text})")
+    return Path(path)
+
+
+def cache_root() -> Path:
+    """The user's folder for what can be made again: $PGGAN_JAX_CACHE, else pggan_jax in the user's cache folder.
+
+    Raises:
+        UserError: no home folder is known, and no variable names another place.
+    """
+    own, shared = os.environ.get(CACHE_VARIABLE), os.environ.get("XDG_CACHE_HOME")
+    if own and own.strip():
+        return user_path(own, named=f"{CACHE_VARIABLE}=")
+    try:
+        return user_path(shared if shared and shared.strip() else "~/.cache", named="XDG_CACHE_HOME=") / "pggan_jax"
+    except UserError as error:
+        raise UserError(f"no cache folder: {error}; {CACHE_VARIABLE}=DIR names one") from None
+
+
+def regular_file(path: Path, *, named: str, largest: int | None = None) -> Path:
+    """`path`, if it is a file that has an end: a device or a pipe may have none.
+
+    Args:
+        path: the file, or a link to one.
+        named: how the user has named it, for the message.
+        largest: most bytes that are read of such a file; None for any number.
+
+    Raises:
+        UserError: it is absent, a folder, a device, a pipe or a socket, or larger than that.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{named}{path}: cannot be read ({getattr(error, 'strerror', None) or error}); give a file") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise UserError(f"{named}{path}: is {kind}, not a file; give a file")
+    if largest is not None and status.st_size > largest:
+        raise UserError(f"{named}{path}: has {status.st_size:,} bytes, at most {largest:,} are read; give another file")
+    return path

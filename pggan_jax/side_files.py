@@ -1,0 +1,118 @@
+"""Small JSON files that lie beside a run or a data set. Anyone may have written them, and a disk may have damaged them.
+
+What is read here is a tree of bounded depth, of finite numbers of bounded size: it can be walked, added up and written
+again without a surprise. What has no place in it is None.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pggan_jax.schedule import Tick
+
+DEEPEST = 32
+_MOST_DIGITS = 24
+
+
+def parse_json(text: str | bytes, *, only_finite: bool = True) -> Any:
+    """The value that a JSON text stands for.
+
+    Args:
+        text: all of it.
+        only_finite: numbers that are not finite are None; else they are read as Python writes them. Whole numbers of more than
+            24 digits are None in any case.
+
+    Raises:
+        ValueError: it is not JSON, or nested more than 32 deep; the message is one line.
+    """
+    try:
+        finite = {"parse_float": _finite, "parse_constant": lambda _: None} if only_finite else {}
+        value = json.loads(text, parse_int=_whole, **finite)
+    except RecursionError:
+        raise ValueError(f"is nested more than {DEEPEST} deep") from None
+    _refuse_depth(value)
+    return value
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= _MOST_DIGITS else None
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _refuse_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            item for node in level if isinstance(node, list | dict) for item in _items(node) if isinstance(item, list | dict)
+        ]
+        if not level:
+            return
+    raise ValueError(f"is nested more than {DEEPEST} deep")
+
+
+def _items(node: list[Any] | dict[str, Any]) -> Iterable[Any]:
+    return node.values() if isinstance(node, dict) else node
+
+
+def read_json_object(path: Path, *, only_finite: bool = True) -> dict[str, Any]:
+    """The object in a JSON file, as `parse_json` reads it.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds something else; the message is one line.
+    """
+    value = parse_json(path.read_bytes(), only_finite=only_finite)
+    if not isinstance(value, dict):
+        raise ValueError(f"holds a {type(value).__name__}, not an object")
+    return value
+
+
+def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The objects among lines of JSON; other lines are passed over."""
+    for line in lines:
+        try:
+            value = parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def is_count(value: Any, *, most: int = 2**63 - 1) -> bool:
+    """Whether a value that was read is a whole number from 0 to `most`; true and false are none."""
+    return type(value) is int and 0 <= value <= most
+
+
+def is_position(value: Any) -> bool:
+    """Whether a value that was read is a number from 0 on, such as a count of images that another tool has written as 8e3."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def missing_ticks(ticks: Sequence[Tick], records: Iterable[Mapping[str, Any]], images_seen: int) -> int:
+    """How many lines stats.jsonl lacks of a run that has shown so many images.
+
+    Args:
+        ticks: of the run's schedule.
+        records: the lines that are there. Those of another schedule, which the run had before its settings were changed, say
+            that nothing is known of what lies before them.
+        images_seen: how far the run has come.
+    """
+    numbers = {tick.end: tick.index + 1 for tick in ticks if tick.end <= images_seen}
+    there, start = set(), 0
+    for record in records:
+        end = record.get("images_seen")
+        if not is_position(end) or end > images_seen:
+            continue
+        if numbers.get(end) == record.get("tick"):
+            there.add(end)
+        else:
+            start = max(start, end)
+    return sum(start < end for end in numbers.keys() - there)

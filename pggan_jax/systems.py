@@ -1,0 +1,66 @@
+"""What not every operating system has: file locks, reads at a place, holding back a signal. Windows lacks them all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_SEEKING = threading.Lock()
+
+
+class _NoLocks:
+    """Stands for the module `fcntl` where there is none: a lock fails as it does on a disk without locks."""
+
+    LOCK_EX, LOCK_NB, LOCK_UN, LOCK_SH = 2, 4, 8, 1
+
+    def flock(self, file: Any, operation: int) -> None:
+        """Fail.
+
+        Raises:
+            OSError: with ENOTSUP.
+        """
+        del file, operation
+        raise OSError(errno.ENOTSUP, "this system has no file locks")
+
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = _NoLocks()
+
+
+def pread(descriptor: int, count: int, offset: int) -> bytes:
+    """At most `count` bytes of an open file from `offset` on; threads do not disturb each other."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, count, offset)
+    with _SEEKING:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, count)
+
+
+def read_only_flags() -> int:
+    """For `os.open`: Windows would change line ends on the way."""
+    return os.O_RDONLY | getattr(os, "O_BINARY", 0)
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back inside the `with` block, in this thread and in processes started there, where the system can."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def in_main_thread() -> bool:
+    """Whether signal handlers can be set here."""
+    return threading.current_thread() is threading.main_thread()
