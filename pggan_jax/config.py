@@ -37,6 +37,10 @@ def setting(
 
 MAX_RESOLUTION = 8192
 MAX_KIMG = 2_147_483  # 2^31 images
+MAX_IMAGES = 2**31 - 1
+MAX_TICKS = 2**31 - 1
+MAX_WEIGHT = 1e9
+MAX_WIDTH = 2**16  # feature maps, latents
 DTYPES = ("float32", "bfloat16")
 RESAMPLES = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 OFFICIAL_TICKS = {4: 160.0, 8: 140.0, 16: 120.0, 32: 100.0, 64: 80.0, 128: 60.0, 256: 40.0, 512: 20.0, 1024: 10.0}
@@ -66,7 +70,7 @@ class DataConfig:
         "images with other colour channels than data.channels: convert them, or refuse (leave them out)",
         choices=("convert", "refuse"),
     )
-    max_images: int = setting(0, "use at most so many images; 0 uses all", minimum=0)
+    max_images: int = setting(0, "use at most so many images; 0 uses all", minimum=0, maximum=MAX_IMAGES)
     shuffle_seed: int = setting(
         -1,
         "store images in the order of this seed's permutation (123 in the authors' files); -1 keeps the source's order",
@@ -80,16 +84,16 @@ class GeneratorConfig:
     """Options of the generator (spec 1.8). The official `structure` switch has no counterpart: both forms give the values of
     the static-depth network that is built here."""
 
-    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1)
+    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1, maximum=2**24)
     fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
-    fmap_max: int = setting(512, "most feature maps in any layer", minimum=1)
+    fmap_max: int = setting(512, "most feature maps in any layer", minimum=1, maximum=MAX_WIDTH)
     latent_size: int = setting(
-        0, "length of the latent vector; 0 takes the feature maps of stage 0 (512 by default)", minimum=0
+        0, "length of the latent vector; 0 takes the feature maps of stage 0 (512 by default)", minimum=0, maximum=MAX_WIDTH
     )
     normalize_latents: bool = setting(True, "scale latent and label vector together to unit mean square")
     use_wscale: bool = setting(True, "equalized learning rate")
     use_pixelnorm: bool = setting(True, "pixelwise feature normalisation after each convolution")
-    pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", above=0)
+    pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", above=0, maximum=1)
     use_leakyrelu: bool = setting(True, "leaky ReLU with slope 0.2; false means ReLU")
     fused_scale: bool = setting(True, "upscale and convolve in one transposed convolution; the same function, faster")
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
@@ -99,9 +103,9 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """Options of the discriminator, or critic (spec 1.8)."""
 
-    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1)
+    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1, maximum=2**24)
     fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
-    fmap_max: int = setting(512, "most feature maps in any layer", minimum=1)
+    fmap_max: int = setting(512, "most feature maps in any layer", minimum=1, maximum=MAX_WIDTH)
     use_wscale: bool = setting(True, "equalized learning rate")
     minibatch_stddev: str = setting(
         "strided",
@@ -109,7 +113,9 @@ class DiscriminatorConfig:
         "neighbours, as in pytorch_GAN_zoo; none: no such channel",
         choices=("strided", "whole_batch", "contiguous", "none"),
     )
-    mbstd_group_size: int = setting(4, "samples in a minibatch-stddev group; a smaller batch is one group", minimum=2)
+    mbstd_group_size: int = setting(
+        4, "samples in a minibatch-stddev group; a smaller batch is one group", minimum=2, maximum=2**16
+    )
     fused_scale: bool = setting(
         True,
         "convolve and average in one strided convolution, before the activation: another function than separate (spec 1.5)",
@@ -137,8 +143,10 @@ class ScheduleConfig:
     )
     batch_size: int = setting(16, "images per step over all devices", minimum=1, maximum=2**16)
     batch_size_at: Mapping[int, int] = setting({}, "batch_size of single resolutions, as 4:128,8:64", minimum=1, maximum=2**16)
-    learning_rate: float = setting(0.001, "Adam's step size for both networks", above=0)
-    learning_rate_at: Mapping[int, float] = setting({}, "learning_rate of single resolutions, as 1024:0.0015", above=0)
+    learning_rate: float = setting(0.001, "Adam's step size for both networks", above=0, maximum=1000)
+    learning_rate_at: Mapping[int, float] = setting(
+        {}, "learning_rate of single resolutions, as 1024:0.0015", above=0, maximum=1000
+    )
     rampup_kimg: float = setting(
         0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", minimum=0, maximum=MAX_KIMG
     )
@@ -162,7 +170,7 @@ class OptimizerConfig:
 
     beta1: float = setting(0.0, "decay of Adam's first moment; 0 stores none", minimum=0, below=1)
     beta2: float = setting(0.99, "decay of Adam's second moment", minimum=0, below=1)
-    epsilon: float = setting(1e-8, "added to the root of Adam's second moment", above=0)
+    epsilon: float = setting(1e-8, "added to the root of Adam's second moment", above=0, maximum=1)
     on_new_phase: str = setting(
         "reset", "Adam's moments when a fade starts or ends: reset (official) or carry", choices=("reset", "carry")
     )
@@ -179,16 +187,22 @@ class LossConfig:
     name: str = setting(
         "wgan_gp", "wgan_gp (paper), lsgan (spec 3.6), logistic or hinge", choices=("wgan_gp", "lsgan", "logistic", "hinge")
     )
-    gp_weight: float = setting(10.0, "wgan_gp: weight of the gradient penalty", minimum=0)
-    gp_target: float = setting(1.0, "wgan_gp: gradient norm aimed at; 750 in the paper's CIFAR-10 run", above=0)
+    gp_weight: float = setting(10.0, "wgan_gp: weight of the gradient penalty", minimum=0, maximum=MAX_WEIGHT)
+    gp_target: float = setting(
+        1.0, "wgan_gp: gradient norm aimed at; 750 in the paper's CIFAR-10 run", above=0, maximum=MAX_WEIGHT
+    )
     gradient_norm: str = setting(
         "full_resolution",
         "where wgan_gp measures the gradient norm: full_resolution, as the official code does on upscaled images, or current",
         choices=("full_resolution", "current"),
     )
-    drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", minimum=0)
-    r1_gamma: float = setting(10.0, "logistic and hinge: weight of the R1 penalty on reals; 0 turns it off", minimum=0)
-    label_weight: float = setting(1.0, "weight of the auxiliary classifier when data.labels is on", minimum=0)
+    drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", minimum=0, maximum=MAX_WEIGHT)
+    r1_gamma: float = setting(
+        10.0, "logistic and hinge: weight of the R1 penalty on reals; 0 turns it off", minimum=0, maximum=MAX_WEIGHT
+    )
+    label_weight: float = setting(
+        1.0, "weight of the auxiliary classifier when data.labels is on", minimum=0, maximum=MAX_WEIGHT
+    )
 
 
 @dataclass(frozen=True)
@@ -215,10 +229,11 @@ class RunConfig:
         "all images at one resolution stay on each device if they are no larger than so many MB; 0 streams them; -1 chooses: "
         "a quarter of the memory of a GPU or TPU, none on a CPU, where a memory map already lies in the same memory",
         minimum=-1,
+        maximum=1e9,
     )
     grid: str = setting("1080p", "size of the picture grids: 1080p, 4k, or columns x rows such as 10x10")
-    checkpoint_ticks: int = setting(1, "ticks between checkpoints", minimum=1)
-    keep_last: int = setting(3, "how many of the newest checkpoints to keep", minimum=1)
+    checkpoint_ticks: int = setting(1, "ticks between checkpoints", minimum=1, maximum=MAX_TICKS)
+    keep_last: int = setting(3, "how many of the newest checkpoints to keep", minimum=1, maximum=MAX_TICKS)
     keep_every_kimg: float = setting(
         0.0, "besides, keep one checkpoint in each span of so many kimg; 0 keeps none", minimum=0, maximum=MAX_KIMG
     )
@@ -227,10 +242,16 @@ class RunConfig:
         "", "start from the weights of another run: its workdir, or WORKDIR@KIMG for one of its checkpoints; empty means fresh"
     )
     patience: int = setting(
-        20, "iterations in a row with an update skipped, as its gradient was not finite, that count as a divergence", minimum=1
+        20,
+        "iterations in a row with an update skipped, as its gradient was not finite, that count as a divergence",
+        minimum=1,
+        maximum=MAX_TICKS,
     )
     max_rollbacks: int = setting(
-        3, "how often a diverged run goes back to its last good checkpoint, with other noise, before it stops", minimum=0
+        3,
+        "how often a diverged run goes back to its last good checkpoint, with other noise, before it stops",
+        minimum=0,
+        maximum=MAX_TICKS,
     )
 
     def microbatch_for(self, resolution: int) -> int:
@@ -248,8 +269,8 @@ class EvalConfig:
         + "; ".join(f"{name}: {kind.help}" for name, kind in METRIC_KINDS.items() if kind.during_training),
         choices=tuple(name for name, kind in METRIC_KINDS.items() if kind.during_training),
     )
-    ticks: int = setting(20, "ticks between two measurements; the last tick is always measured", minimum=1)
-    num_images: int = setting(1024, "images on each side; fewer where there are fewer reals", minimum=16)
+    ticks: int = setting(20, "ticks between two measurements; the last tick is always measured", minimum=1, maximum=MAX_TICKS)
+    num_images: int = setting(1024, "images on each side; fewer where there are fewer reals", minimum=16, maximum=10_000_000)
     best: str = setting(
         "",
         "keep the checkpoint that is best by this metric, too; empty means by the first of eval.metrics",

@@ -22,7 +22,7 @@ from pggan_jax.side_files import parse_json
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LONGEST_REASON = 160
-_LONGEST_ORIGIN = 120
+_LONGEST_ORIGIN = 90
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pggan_jax.source_names import parse_source
 Origins = Mapping[str, str]
 MAX_TOTAL_IMAGES = 2**31 - 1
 MAX_PICTURE_SIDE = 2**16 - 1
-_LONGEST_VALUE = 80
+_LONGEST_VALUE = 60
 
 
 class ConfigError(UserError):

@@ -14,6 +14,8 @@ from PIL import Image
 
 from pggan_jax.files import write_atomically
 
+_MOST_DIGITS = 9
+
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """Network images [-1, 1] to uint8 by round(x*127.5 + 127.5), saturated (spec 7.1). Not-a-number becomes 0."""
@@ -41,7 +43,8 @@ def grid_size(name: str, resolution: int) -> tuple[int, int]:
     if name == "4k":
         return int(np.clip(3840 // resolution, 7, 32)), int(np.clip(2160 // resolution, 4, 32))
     columns, _, rows = name.partition("x")
-    if not (columns.isdigit() and rows.isdigit() and int(columns) and int(rows)):
+    is_short = max(len(columns), len(rows)) <= _MOST_DIGITS
+    if not (is_short and columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):
         raise ValueError(f"grid size {name!r} is neither 1080p, 4k nor columns x rows such as 10x8")
     return int(columns), int(rows)
 
@@ -55,7 +58,7 @@ def parse_crop(text: str) -> str | tuple[int, int, int, int]:
     if text in ("center", "none", "pad"):
         return text
     parts = text.split(",")
-    numbers = tuple(int(part) for part in parts if part.strip().isdecimal())
+    numbers = tuple(int(part) for part in parts if part.strip().isdecimal() and len(part) <= _MOST_DIGITS)
     if len(parts) != 4 or len(numbers) != 4 or not (numbers[2] and numbers[3]):
         raise ValueError("must be center, none, pad, or a window LEFT,TOP,WIDTH,HEIGHT in pixels, such as 25,57,128,128")
     return numbers

@@ -51,13 +51,14 @@ def cache_root() -> Path:
         raise UserError(f"no cache folder: {error}; {CACHE_VARIABLE}=DIR names one") from None
 
 
-def regular_file(path: Path, *, named: str, largest: int | None = None) -> Path:
-    """`path`, if it is a file that has an end: a device or a pipe may have none.
+def check_regular_file(path: Path, *, named: str, largest: int, advice: str = "give a file") -> None:
+    """Refuse to read what is no file, or a file that is too large: a device or a pipe may have no end.
 
     Args:
         path: the file, or a link to one.
         named: how the user has named it, for the message.
-        largest: most bytes that are read of such a file; None for any number.
+        largest: most bytes that are read of such a file.
+        advice: what to do instead.
 
     Raises:
         UserError: it is absent, a folder, a device, a pipe or a socket, or larger than that.
@@ -65,10 +66,9 @@ def regular_file(path: Path, *, named: str, largest: int | None = None) -> Path:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
-        raise UserError(f"{named}{path}: cannot be read ({getattr(error, 'strerror', None) or error}); give a file") from None
+        raise UserError(f"{named}{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {advice}") from None
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
-        raise UserError(f"{named}{path}: is {kind}, not a file; give a file")
-    if largest is not None and status.st_size > largest:
-        raise UserError(f"{named}{path}: has {status.st_size:,} bytes, at most {largest:,} are read; give another file")
-    return path
+        raise UserError(f"{named}{path}: is {kind}, not a file; {advice}")
+    if status.st_size > largest:
+        raise UserError(f"{named}{path}: has {status.st_size:,} bytes, at most {largest:,} are read; {advice}")

@@ -69,6 +69,8 @@ def read_json_object(path: Path, *, only_finite: bool = True) -> dict[str, Any]:
         OSError: the file cannot be read.
         ValueError: it holds something else; the message is one line.
     """
+    if not path.is_file() and path.exists():
+        raise ValueError(f"{path.name} is not a file")
     value = parse_json(path.read_bytes(), only_finite=only_finite)
     if not isinstance(value, dict):
         raise ValueError(f"holds a {type(value).__name__}, not an object")

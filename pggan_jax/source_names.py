@@ -22,6 +22,8 @@ class SourceKind:
     takes_argument: bool = True
 
 
+LONGEST_ARGUMENT = 8192
+"""Characters; no path is longer, and Python makes no number of more than 4,300 digits."""
 SOURCE_KINDS = {
     "digits": SourceKind("digits", "1,797 scanned digits, embedded", needs_argument=False, takes_argument=False),
     "photos": SourceKind("photos", "4,096 crops of ten photographs, embedded", needs_argument=False, takes_argument=False),
@@ -48,4 +50,8 @@ def parse_source(spec: str) -> tuple[str, str]:
     known = SOURCE_KINDS[kind]
     if (colon and not (argument and known.takes_argument)) or (known.needs_argument and not argument):
         raise ValueError(f"write it as {known.usage}")
+    if kind == "stacked" and argument.partition(":")[0] == "stacked":
+        raise ValueError("stacks images that are stacked already; write stacked: once")
+    if len(argument) > LONGEST_ARGUMENT:
+        raise ValueError(f"has {len(argument):,} characters after {kind}:, at most {LONGEST_ARGUMENT:,} are taken")
     return kind, argument

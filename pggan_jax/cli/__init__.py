@@ -82,7 +82,7 @@ def _parse(argv: Sequence[str]) -> Parsed:
     name = "train"
     if words and not words[0].startswith("-"):
         name = words.pop(0)
-    if name == "help" or (words[:1] and words[0] in _HELP):
+    if name == "help" or (len(argv) > 1 and argv[1] in _HELP):
         raise _Answer(_overview())
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 DEFAULT_EXPERIMENT = "experiments/digits.py"
 DEFAULT_WORKDIR = "runs/digits"
+_MOST_WORKERS = 1024
+_PROCESSES = {"lower_bound": 1, "upper_bound": 2**16}
+_PROCESS = {"lower_bound": 0, "upper_bound": 2**16 - 1}
+_MOST_SEEDS = 1_000_000
 
 
 def define_config_flags(values: flags.FlagValues) -> None:
@@ -38,8 +42,8 @@ def define_config_flags(values: flags.FlagValues) -> None:
 def define_host_flags(values: flags.FlagValues) -> None:
     """Add the flags of a run over several hosts."""
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run over several hosts", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "how many processes take part", flag_values=values, lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "which of them this is, from 0", flag_values=values, lower_bound=0)
+    flags.DEFINE_integer("num_processes", None, "how many processes take part", flag_values=values, **_PROCESSES)
+    flags.DEFINE_integer("process_id", None, "which of them this is, from 0", flag_values=values, **_PROCESS)
     flags.DEFINE_boolean(
         "cluster",
         False,
@@ -58,13 +62,15 @@ def define_preparation_flags(values: flags.FlagValues) -> None:
             else:
                 flags.DEFINE_string(setting.name, setting.default, help, flag_values=values)
         elif setting.name in ("channels", "max_images", "shuffle_seed"):
-            bounds = {"lower_bound": limits["minimum"], "upper_bound": limits.get("maximum")}
+            bounds = {"lower_bound": limits["minimum"], "upper_bound": limits["maximum"]}
             flags.DEFINE_integer(setting.name, setting.default, help, **bounds, flag_values=values)
     flags.DEFINE_integer(
         "resolution",
         None,
         "side of the finished images, 4*2^k; smaller images cannot be used",
         flag_values=values,
+        lower_bound=4,
+        upper_bound=MAX_RESOLUTION,
     )
     flags.DEFINE_string(
         "base_shape", "4x4", "HEIGHTxWIDTH of the first level, such as 3x4; it is doubled as 4x4 would be", flag_values=values
@@ -79,6 +85,7 @@ def define_drawn_size_flag(values: flags.FlagValues) -> None:
         "size at which digits, photos and synthetic are drawn, or the level of tfrecords",
         flag_values=values,
         lower_bound=0,
+        upper_bound=MAX_RESOLUTION,
     )
 
 
@@ -90,7 +97,23 @@ def define_workers_flag(values: flags.FlagValues) -> None:
         "processes that decode (default: one per core); 0 decodes in this one",
         flag_values=values,
         lower_bound=0,
+        upper_bound=_MOST_WORKERS,
     )
+
+
+def define_float(
+    name: str, default: float | None, help: str, *, lowest: float, highest: float, values: flags.FlagValues
+) -> None:
+    """Add a flag that takes a finite number from `lowest` to `highest`."""
+    parser = _FiniteParser(lowest, highest)
+    flags.DEFINE(parser, name, default, help, flag_values=values, serializer=flags.ArgumentSerializer())
+
+
+class _FiniteParser(flags.FloatParser):
+    """absl's own takes nan, which is neither above nor below any limit."""
+
+    def is_outside_bounds(self, val: float) -> bool:
+        return not self.lower_bound <= val <= self.upper_bound
 
 
 def read_preparation(values: flags.FlagValues, *, resolution: int | None = None, **more: Any) -> Preparation:
@@ -115,7 +138,8 @@ def read_preparation(values: flags.FlagValues, *, resolution: int | None = None,
 
 def _parse_base_shape(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and 1 <= int(height) <= 64 and 1 <= int(width) <= 64):
+    is_short = max(len(height), len(width)) <= 4
+    if not (is_short and height.isdecimal() and width.isdecimal() and 1 <= int(height) <= 64 and 1 <= int(width) <= 64):
         raise UserError(f"--base_shape={text}: must be HEIGHTxWIDTH in pixels from 1 to 64, such as 4x4 or 3x4")
     return int(height), int(width)
 
@@ -155,14 +179,15 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        # Ten digits hold all seeds; of some thousands Python makes no number.
+        if any(not one.isdecimal() or len(one) > 10 for one in (first, *([last] if dash else []))):
             raise UserError(f"--seeds={text}: {part.strip()!r} is neither a number nor a range; write them as 0-35,40")
         low, high = int(first), int(last or first)
         if low > high or high >= 2**32:
             raise UserError(f"--seeds={text}: {part.strip()!r} must run upwards and stay below 2^32; write it as 0-35")
-        if high - low >= 1_000_000:
+        if len(seeds) + high - low >= _MOST_SEEDS:
             raise UserError(
-                f"--seeds={text}: {part.strip()!r} asks for more than 1,000,000 pictures; make them in several goes"
+                f"--seeds={text}: {part.strip()!r} asks for more than {_MOST_SEEDS:,} pictures; make them in several goes"
             )
         seeds.extend(range(low, high + 1))
     return seeds

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from pggan_jax.cli.backend import require_backend
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, one_line
 from pggan_jax.paths import cache_root, user_path
 
 _FLAG = "compilation_cache"
@@ -70,7 +70,7 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
 
 def _warn(problem: str) -> None:
     advice = f"--{_FLAG}=DIR takes another folder, --{_FLAG}={_OFF} none"
-    print(f"WARNING: going on without a compilation cache: {problem}; {advice}", file=sys.stderr)
+    print(one_line(f"WARNING: going on without a compilation cache: {problem}; {advice}"), file=sys.stderr)
 
 
 def _default_folder() -> Path:

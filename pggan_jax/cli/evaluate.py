@@ -17,6 +17,7 @@ from absl import flags
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out, told_of
+from pggan_jax.config import MAX_RESOLUTION
 from pggan_jax.errors import UserError
 from pggan_jax.metric_names import METRIC_KINDS
 
@@ -62,7 +63,12 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("images", None, "judge the images in this folder instead of a run; needs --data", flag_values=FLAGS)
 flags.DEFINE_integer(
-    "resolution", 0, "with --images: side at which both are compared (default: that of the images)", flag_values=FLAGS
+    "resolution",
+    0,
+    "with --images: side at which both are compared (default: that of the images)",
+    flag_values=FLAGS,
+    lower_bound=0,
+    upper_bound=MAX_RESOLUTION,
 )
 flags.DEFINE_string(
     "inception_weights", None, "file with the weights of the Inception network, see docs/metrics.md", flag_values=FLAGS

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_config_flags, read_config
+from pggan_jax.cli.arguments import define_config_flags, define_float, read_config
+from pggan_jax.config import MAX_KIMG
 from pggan_jax.errors import UserError
 from pggan_jax.schedule import Schedule
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
-flags.DEFINE_float("kimg", None, "point of the run, in thousands of real images shown", flag_values=FLAGS)
+define_float("kimg", None, "point of the run, in thousands of real images shown", lowest=0, highest=MAX_KIMG, values=FLAGS)
 
 
 def run(values: flags.FlagValues) -> None:

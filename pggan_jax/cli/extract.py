@@ -11,13 +11,16 @@ import json
 from absl import flags
 
 from pggan_jax.cli.arguments import define_drawn_size_flag, folder
+from pggan_jax.config import MAX_IMAGES
 from pggan_jax.errors import UserError
 
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "folder to write; must be absent or empty", flag_values=FLAGS)
 define_drawn_size_flag(FLAGS)
-flags.DEFINE_integer("max_images", 0, "write at most so many; 0 writes all", flag_values=FLAGS, lower_bound=0)
+flags.DEFINE_integer(
+    "max_images", 0, "write at most so many; 0 writes all", flag_values=FLAGS, lower_bound=0, upper_bound=MAX_IMAGES
+)
 
 
 def run(values: flags.FlagValues, source_name: str) -> int:

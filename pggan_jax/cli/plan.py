@@ -11,7 +11,7 @@ import math
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_config_flags, read_config
+from pggan_jax.cli.arguments import define_config_flags, define_float, read_config
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.config import DataConfig
 from pggan_jax.schedule import Schedule, Stage
@@ -19,7 +19,7 @@ from pggan_jax.schedule import Schedule, Stage
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
 flags.DEFINE_boolean("measure", True, "run a few real steps of each resolution to tell its speed", flag_values=FLAGS)
-flags.DEFINE_float("seconds", 2.0, "how long to measure each resolution", flag_values=FLAGS, lower_bound=0.1)
+define_float("seconds", 2.0, "how long to measure each resolution", lowest=0.1, highest=3600, values=FLAGS)
 define_compilation_cache_flag(FLAGS)
 
 _COLUMNS = (

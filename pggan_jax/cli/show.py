@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from pggan_jax.cli.arguments import define_preparation_flags, folder, read_preparation
+from pggan_jax.config import MAX_IMAGES
 from pggan_jax.errors import UserError
 
 ARGUMENTS = ("SOURCE",)
@@ -19,7 +20,7 @@ flags.DEFINE_string("out", "grid.png", "PNG file to write", flag_values=FLAGS)
 define_preparation_flags(FLAGS)
 flags.DEFINE_integer("columns", 8, "images in a row", flag_values=FLAGS, lower_bound=1, upper_bound=256)
 flags.DEFINE_integer("rows", 6, "rows", flag_values=FLAGS, lower_bound=1, upper_bound=256)
-flags.DEFINE_integer("first", 0, "number of the first image", flag_values=FLAGS, lower_bound=0)
+flags.DEFINE_integer("first", 0, "number of the first image", flag_values=FLAGS, lower_bound=0, upper_bound=MAX_IMAGES)
 
 
 _LARGEST_UNASKED = 64

@@ -27,6 +27,7 @@ from pggan_jax.cli.arguments import (
     read_config,
 )
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.systems import in_main_thread
 from pggan_jax.xla_options import describe_unmeasured
 
 FLAGS = flags.FlagValues()
@@ -51,11 +52,14 @@ EXIT_STOPPED = 75
 
 
 class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a request that the run answers after its current call; the second ends it."""
+    """Turns the first Ctrl-C or SIGTERM into a request that the run answers after its current call; the second ends it.
+
+    Only the main thread of a process hears signals: in another one, as in a notebook, nothing is asked for.
+    """
 
     def __init__(self) -> None:
         self.is_set = False
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM) if in_main_thread() else ():
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -95,24 +99,37 @@ def run(values: flags.FlagValues) -> int:
     if note := describe_unmeasured():
         tell(note)
     loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
-    is_complete = train(
-        config,
-        workdir,
-        loader,
-        allow_config_change=allow_config_change,
-        should_stop=StopRequest(),
-    )
+    with _handlers_put_back():
+        is_complete = train(
+            config,
+            workdir,
+            loader,
+            allow_config_change=allow_config_change,
+            should_stop=StopRequest(),
+        )
     return 0 if is_complete else EXIT_STOPPED
 
 
 @contextmanager
 def _ended_by_interrupt() -> Iterator[None]:
     """Ctrl-C ends the process here, where nothing is at stake: as an exception, a callback inside an import may swallow it."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with _handlers_put_back():
+        if in_main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        yield
+
+
+@contextmanager
+def _handlers_put_back() -> Iterator[None]:
+    """What answered signals before does so again after the `with` block: a notebook's process lives on."""
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()} if in_main_thread() else {}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in before.items():
+            # None is a handler that Python has not set and cannot set again.
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 def _default_workdir(experiment: str) -> str:

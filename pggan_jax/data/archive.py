@@ -43,6 +43,8 @@ class ArchiveSource(ImageCollection):
             raise refusal(name, "no such file; give the archive that holds the images")
         if os.path.isdir(path):
             raise refusal(name, f"is a folder, not an archive: write folder:{printable(path)}")
+        if not os.path.isfile(path):
+            raise refusal(name, "is a device or a pipe, not a file; give the archive that holds the images")
         sieve = ImageSieve()
         try:
             with open(path, "rb") as opened:

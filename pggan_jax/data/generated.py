@@ -57,7 +57,7 @@ class SyntheticSource:
     def _whole_number(self, what: str, text: str, *, default: int, lowest: int, highest: int) -> int:
         if not text:
             return default
-        if not (text.isascii() and text.isdecimal() and lowest <= int(text) <= highest):
+        if not (text.isascii() and text.isdecimal() and len(text) <= 20 and lowest <= int(text) <= highest):
             raise UserError(
                 f"data.source = {self.name!r}: {what} is {text!r}; give a whole number from {lowest} to {highest}, "
                 "as in synthetic:50000 or synthetic:50000:7"

@@ -23,13 +23,14 @@ from pggan_jax.evaluation.graphdef_reader import read_constants
 from pggan_jax.evaluation.inception import SIDE, Inception
 from pggan_jax.evaluation.torch_reader import read_state_dict
 from pggan_jax.files import atomic_file
-from pggan_jax.paths import user_path
+from pggan_jax.paths import check_regular_file, user_path
 
 VARIABLE = "PGGAN_INCEPTION_WEIGHTS"
 RANDOM = "random"
 _KNOWN_TAG = "6726825d"
 _SOURCE = "__source__"
 _SHOWN = 3
+_LARGEST_FILE = 2**31
 _FILES = (
     "pt_inception-2015-12-05-6726825d.pth (from pytorch-fid), weights-inception-2015-12-05-6726825d.pth (from torch-fidelity), "
     "classify_image_graph_def.pb (the frozen TensorFlow graph), or an .npz that convert_inception has made from one of them"
@@ -96,6 +97,7 @@ def load_weights(path: Path, *, named_by: str = "--inception_weights=") -> Incep
 def _load(path: Path, named_by: str) -> tuple[dict[str, np.ndarray], str, str]:
     """Tensors by state_dict names, the digest of the file they were first read from, and what a user should know of it."""
     try:
+        check_regular_file(path, named=named_by, largest=_LARGEST_FILE, advice=f"give {_FILES}")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         tensors, source = _read(path)
     except OSError as error:

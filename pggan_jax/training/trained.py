@@ -72,6 +72,8 @@ def load_trained(workdir: Path, checkpoint: str = "latest") -> Trained:
     Raises:
         UserError: no run, no such checkpoint, or a damaged one.
     """
+    if checkpoint == "all":
+        raise UserError("--checkpoint=all: one checkpoint is wanted here; give latest, best, or the kimg of one")
     config, checkpoints = open_checkpoints(workdir)
     try:
         return read_checkpoint(config, checkpoints, choose_checkpoints(checkpoint, checkpoints)[-1])
