@@ -93,7 +93,7 @@ class GeneratorConfig:
     normalize_latents: bool = setting(True, "scale latent and label vector together to unit mean square")
     use_wscale: bool = setting(True, "equalized learning rate")
     use_pixelnorm: bool = setting(True, "pixelwise feature normalisation after each convolution")
-    pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", above=0, maximum=1)
+    pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", above=0, maximum=1000)
     use_leakyrelu: bool = setting(True, "leaky ReLU with slope 0.2; false means ReLU")
     fused_scale: bool = setting(True, "upscale and convolve in one transposed convolution; the same function, faster")
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
@@ -170,7 +170,7 @@ class OptimizerConfig:
 
     beta1: float = setting(0.0, "decay of Adam's first moment; 0 stores none", minimum=0, below=1)
     beta2: float = setting(0.99, "decay of Adam's second moment", minimum=0, below=1)
-    epsilon: float = setting(1e-8, "added to the root of Adam's second moment", above=0, maximum=1)
+    epsilon: float = setting(1e-8, "added to the root of Adam's second moment", above=0, maximum=1000)
     on_new_phase: str = setting(
         "reset", "Adam's moments when a fade starts or ends: reset (official) or carry", choices=("reset", "carry")
     )

@@ -6,34 +6,47 @@ import os
 import stat
 from pathlib import Path
 
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, visible
 
 CACHE_VARIABLE = "PGGAN_JAX_CACHE"
 
 
-def user_path(text: str, *, named: str, example: str = "name a file or a folder") -> Path:
+def expanded(text: str) -> Path:
     """`text` with `~` and `~user` replaced by the home folder.
+
+    Raises:
+        ValueError: it has a NUL, or names a home folder that is not known; the message goes on from the path.
+    """
+    if "\0" in text:
+        raise ValueError("no such file or folder: no path has a NUL character")
+    user = text.partition("/")[0]
+    # An empty HOME would mean the root of the disk.
+    is_lost = user == "~" and os.environ.get("HOME") == ""
+    path = text if is_lost else os.path.expanduser(text)
+    # What `os.path.expanduser` does not know it leaves as it is.
+    if text.startswith("~") and path == text:
+        what = f"there is no user {user[1:]}" if user[1:] else "the home folder is not known, set HOME"
+        raise ValueError(f"{what}; write the path without {user}, or ./{user} for a folder of that name")
+    return Path(path)
+
+
+def user_path(text: str, *, named: str, example: str = "name a file or a folder") -> Path:
+    """A path as a user writes it, see `expanded`.
 
     Args:
         text: as the user has written it.
-        named: how, for the message: "--out=", "data.source = folder:".
+        named: how, for the message: "--out=", "tfrecords:".
         example: what to do where it is empty.
 
     Raises:
-        UserError: it is empty, as an unset shell variable gives, has a NUL, or names a home folder that does not exist.
+        UserError: it is empty, as an unset shell variable gives, or cannot be expanded.
     """
     if not text.strip():
         raise UserError(f"{named}: is empty; {example}")
-    if "\0" in text:
-        raise UserError(f"{named}{text}: holds a NUL character; no path does")
-    # `os.path.expanduser` leaves what it does not know as it is; an empty HOME would mean the root of the disk.
-    is_lost = text.partition("/")[0] == "~" and os.environ.get("HOME") == ""
-    path = text if is_lost else os.path.expanduser(text)
-    if text.startswith("~") and path == text:
-        user = text.partition("/")[0]
-        what = f"there is no user {user[1:]}" if user[1:] else "the home folder is not known"
-        raise UserError(f"{named}{text}: {what}; set HOME, or write the path without {user} (a folder of that name: ./{text})")
-    return Path(path)
+    try:
+        return expanded(text)
+    except ValueError as error:
+        raise UserError(f"{named}{visible(text)}: {error}") from None
 
 
 def cache_root() -> Path:
@@ -68,7 +81,7 @@ def check_regular_file(path: Path, *, named: str, largest: int, advice: str = "g
     except (OSError, ValueError) as error:
         raise UserError(f"{named}{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {advice}") from None
     if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
-        raise UserError(f"{named}{path}: is {kind}, not a file; {advice}")
+        kind = "Is a directory" if stat.S_ISDIR(status.st_mode) else "is a device or a pipe"
+        raise UserError(f"{named}{path}: cannot be read ({kind}); {advice}")
     if status.st_size > largest:
         raise UserError(f"{named}{path}: has {status.st_size:,} bytes, at most {largest:,} are read; {advice}")

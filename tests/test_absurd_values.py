@@ -49,7 +49,8 @@ def numeric_flags():
     for command, module in MODULES.items():
         for name in module.FLAGS:
             parser = module.FLAGS[name].parser
-            if isinstance(parser, flags.IntegerParser | flags.FloatParser):
+            # The limits of a class number are those of the run.
+            if isinstance(parser, flags.IntegerParser | flags.FloatParser) and name != "class":
                 yield command, name
 
 

@@ -95,8 +95,8 @@ class TestMistakes:
         ("word", "part"),
         [
             ("--resolution=33", "must be 4*2^k"),
-            ("--resolution=0", "must be 4*2^k"),
-            ("--resolution=-8", "must be 4*2^k"),
+            ("--resolution=0", "0 is not an integer in the range [4, 8192]"),
+            ("--resolution=-8", "-8 is not an integer in the range [4, 8192]"),
             ("--resolution=16384", "8192"),
             ("--crop=foo", "must be center, none, pad, or a window"),
             ("--crop=1,2,3", "must be center, none, pad, or a window"),

@@ -69,7 +69,11 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path, capsys):
 
 def test_so_is_a_home_that_is_not_there(capsys):
     assert use("--compilation_cache=~nobody_of_this_name/cache") is None
-    assert capsys.readouterr().err.startswith("WARNING: going on without a compilation cache: ~nobody_of_this_name/cache: ")
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(
+        "WARNING: going on without a compilation cache: --compilation_cache=~nobody_of_this_name/cache: "
+    )
+    assert complaint.count("\n") == 1
 
 
 def test_an_empty_name_is_refused():

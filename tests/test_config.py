@@ -192,10 +192,16 @@ def test_bad_table_covers_every_setting():
     assert all(BAD.values())
 
 
+def shown(bad):
+    """The value as messages show it; of a long one the beginning."""
+    return repr(bad) if len(repr(bad)) <= 60 else repr(bad)[:25]
+
+
 @pytest.mark.parametrize(("path", "bad", "rule"), BAD_CASES)
 def test_bad_value_is_refused(path, bad, rule):
     message = refusal(replace_setting(Config(), path, bad), {path: "--set here"})
-    assert message.startswith(f"{path} = {bad!r} (from --set here): ")
+    assert message.startswith(f"{path} = {shown(bad)}")
+    assert " (from --set here): " in message
     assert rule in message
 
 
@@ -208,7 +214,8 @@ def test_wrong_type_is_refused(path):
     (hint,) = [hint for name, _, hint, _ in walk(Config()) if name == path]
     for bad in WRONG_TYPES[kind_of(hint)]:
         message = refusal(replace_setting(Config(), path, bad))
-        assert message.startswith(f"{path} = {bad!r} (from the default): must be "), message
+        assert message.startswith(f"{path} = {shown(bad)}"), message
+        assert " (from the default): must be " in message, message
 
 
 @pytest.mark.parametrize("path", [path for path, *_ in walk(Config())])
@@ -256,7 +263,7 @@ def test_default_mappings_are_not_shared():
 @pytest.mark.parametrize("wrong", [{"resolution": 32}, None, ScheduleConfig(), DataConfig])
 def test_section_of_another_class_is_refused(wrong):
     message = refusal(Config(data=wrong))
-    assert message.startswith(f"data = {wrong!r}")
+    assert message.startswith(f"data = {shown(wrong)}")
     assert "must be a DataConfig" in message
 
 

@@ -207,7 +207,7 @@ def test_missing_experiment_names_the_files_beside_it(experiment, tmp_path):
 def test_experiments_of_the_project_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config("experiments/smoke.py").config.data.resolution == 16
-    assert "no such file" in refusal(UserError, load_config, str(tmp_path))
+    assert "is a folder" in refusal(UserError, load_config, str(tmp_path))
 
 
 @pytest.mark.parametrize(

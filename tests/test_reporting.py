@@ -14,9 +14,12 @@ from PIL import Image
 from test_cli import launch, one_line_error
 from test_loop import copy_of, finished_run, quick_compilation, small_config, stats
 
+from pggan_jax.reporting import page as page_module
 from pggan_jax.reporting.curves import HEIGHT, WIDTH, Band, Series, chart, nice_ticks
 from pggan_jax.reporting.gather import gather
 from pggan_jax.reporting.page import render
+from pggan_jax.schedule import Schedule
+from pggan_jax.training import telemetry
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
 __all__ = ["launch"]
@@ -337,6 +340,85 @@ class TestOrigins:
         spans = re.findall(r"([\d.]+) to ([\d.]+)", page.text)
         assert [span[1] for span in spans[:-1]] == [span[0] for span in spans[1:]]
         assert (spans[0][0], spans[-1][1]) == ("0.0", "1.8")
+
+
+def ticks_of(config, **changes):
+    """Lines of a whole run in which nothing went wrong: 30 minutes a tick, of which 20 were training."""
+    return [
+        {
+            "tick": tick.index + 1,
+            "images_seen": tick.end,
+            "kimg": tick.end / 1000,
+            "seconds_per_tick": 1800.0,
+            "images_per_second": 100.0 + tick.index,
+            "skipped_steps": 3 + 4 * tick.index,
+            **{f"{phase}_seconds": 100.0 for phase in telemetry._PHASES},
+        }
+        | changes
+        for tick in Schedule(config.schedule, config.data.resolution).ticks
+    ]
+
+
+def facts_of(folder, config):
+    """What the head of the page says, by name."""
+    text = render(gather(folder, config))
+    return {name: value for value, name in re.findall(r"<div><b>([^<]*)</b><span>([^<]*)</span></div>", text)}
+
+
+class TestFacts:
+    CONFIG = small_config(schedule__total_kimg=8.0)
+
+    def test_of_a_finished_run(self, tmp_path):
+        ticks = ticks_of(self.CONFIG)
+        write_lines(tmp_path / "stats.jsonl", *ticks)
+        facts = facts_of(tmp_path, self.CONFIG)
+        assert facts["state"] == "complete"
+        assert len(ticks) == 8
+        assert facts["training time"] == "4h 00m", "half an hour for each tick, the first included"
+        assert facts["images/s, last tick"] == "107"
+        assert facts["skipped updates"] == "31", "the last line counts from the start of the run"
+        assert "lacks" not in render(gather(tmp_path, self.CONFIG))
+
+    def test_one_tick_before_the_end_it_is_not_complete(self, tmp_path):
+        write_lines(tmp_path / "stats.jsonl", *ticks_of(self.CONFIG)[:-1])
+        assert facts_of(tmp_path, self.CONFIG)["state"] == "not complete"
+
+    @pytest.mark.parametrize(
+        ("seconds", "words"),
+        [
+            (0.25, "0.2 s"),
+            (59.9, "59.9 s"),
+            (60, "1m 00s"),
+            (3599, "59m 59s"),
+            (3600, "1h 00m"),
+            (4500, "1h 15m"),
+            (200_000, "55h 33m"),
+        ],
+    )
+    def test_no_part_of_a_duration_exceeds_its_unit(self, tmp_path, seconds, words):
+        write_lines(tmp_path / "stats.jsonl", {"kimg": 1.0, "seconds_per_tick": seconds})
+        assert facts_of(tmp_path, self.CONFIG)["training time"] == words
+        if seconds < 48 * 3600:
+            assert telemetry.format_seconds(seconds) == words
+
+    def test_every_phase_of_stats_jsonl_has_a_column(self, tmp_path):
+        write_lines(tmp_path / "stats.jsonl", *ticks_of(self.CONFIG))
+        table = Page(
+            render(gather(tmp_path, self.CONFIG)).partition("<h2>Timeline</h2>")[2].partition("</table>")[0] + "</table></div>"
+        )
+        rows = "".join(table.texts)
+        assert {name for name, _ in page_module._PHASES} == set(telemetry._PHASES)
+        assert "growing" in table.texts
+        assert rows.count("5.6%") == rows.count("%") == len(telemetry._PHASES) * (table.tags.count("tr") - 1)
+
+    @pytest.mark.parametrize("lost", [[0], [3], [2, 5], [7], [0, 1, 2, 3, 4, 5, 6, 7]])
+    def test_lost_lines_are_counted(self, tmp_path, lost):
+        """Whichever; of the last ones the newest checkpoint tells."""
+        ticks = ticks_of(self.CONFIG)
+        write_lines(tmp_path / "stats.jsonl", *(tick for tick in ticks if tick["tick"] - 1 not in lost))
+        (tmp_path / "checkpoints" / str(ticks[-1]["images_seen"])).mkdir(parents=True)
+        assert f"lacks the lines of {len(lost)} of the ticks" in render(gather(tmp_path, self.CONFIG))
+        assert facts_of(tmp_path, self.CONFIG)["state"] == "complete"
 
 
 class TestDamage:

@@ -40,9 +40,9 @@ def run(values: flags.FlagValues, source: str, target: str) -> None:
 
 
 def _checked_file(path: str, *, may_be_there: bool) -> Path:
-    out = user_path(path, named="OUT.npz ", example="name a file")
-    if out.suffix != ".npz":
+    if not path.endswith(".npz"):
         raise UserError(f"{path or 'OUT.npz'}: an .npz file is written; let its name end in .npz")
+    out = user_path(path, named="OUT.npz ")
     if out.is_dir():
         raise UserError(f"{path}: is a folder; name a file in it")
     if not out.parent.is_dir():

@@ -24,9 +24,7 @@ flags.DEFINE_string(
     "checkpoint", "latest", "latest, best (as eval.best), or the kimg of one that `inspect` lists", flag_values=FLAGS
 )
 flags.DEFINE_enum("network", "ema", ["ema", "raw"], "the generator's moving average, or its current weights", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "class", None, "number of the class to show, for runs with labels", flag_values=FLAGS, lower_bound=0, upper_bound=2**31 - 1
-)
+flags.DEFINE_integer("class", None, "number of the class to show, for runs with labels", flag_values=FLAGS)
 flags.DEFINE_integer(
     "columns", None, "columns of grid.png (default: about square)", flag_values=FLAGS, lower_bound=1, upper_bound=1024
 )

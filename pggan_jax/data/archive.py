@@ -12,7 +12,7 @@ from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.labels import LABELS_FILE
 from pggan_jax.data.names import CompactNames, ImageSieve, is_passed_over, one_line_each, printable, relative_path
 from pggan_jax.data.zip_directory import BadArchiveError, read_members
-from pggan_jax.paths import user_path
+from pggan_jax.paths import expanded
 from pggan_jax.systems import pread
 
 _STORED, _DEFLATED = 0, 8
@@ -37,8 +37,12 @@ class ArchiveSource(ImageCollection):
             UserError: no such file, no zip archive, a member outside of it, no image, or a `dataset.json` that cannot be used.
         """
         name = f"zip:{printable(os.fsencode(file))}"
+        try:
+            place = expanded(file)
+        except ValueError as error:
+            raise refusal(name, str(error)) from None
         # Absolute: the program may change its folder before a worker starts.
-        path = os.path.abspath(os.fsencode(user_path(file, named="zip:")))
+        path = os.path.abspath(os.fsencode(place))
         if not os.path.exists(path):
             raise refusal(name, "no such file; give the archive that holds the images")
         if os.path.isdir(path):

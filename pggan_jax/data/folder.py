@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pggan_jax.data.collection import ImageCollection, check_size, no_images, refusal
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.names import CompactNames, ImageSieve, is_passed_over, printable
-from pggan_jax.paths import user_path
+from pggan_jax.paths import expanded
 
 _PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")
 
@@ -28,8 +28,12 @@ class FolderSource(ImageCollection):
             UserError: no such folder, no image in it, a folder for another source, or a `dataset.json` that cannot be used.
         """
         name = f"folder:{printable(os.fsencode(folder))}"
+        try:
+            place = expanded(folder)
+        except ValueError as error:
+            raise refusal(name, str(error)) from None
         # Absolute: the program may change its folder before a worker starts.
-        self._folder = os.path.abspath(os.fsencode(user_path(folder, named="folder:")))
+        self._folder = os.path.abspath(os.fsencode(place))
         if not os.path.isdir(self._folder):
             raise refusal(name, _no_folder(self._folder))
         at_top = _listing(self._folder)

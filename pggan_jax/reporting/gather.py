@@ -16,6 +16,7 @@ from pggan_jax.side_files import json_objects
 _EVENTS = ("WARNING", "rollback", "growing to", "configuration changed", "continuing at", "stopped and saved", "starting from")
 # Sums and differences of such numbers are still finite.
 _LARGEST = 1e100
+_MOST_DIGITS = 10
 _CONDITIONS = ("network", "data", "seed", "resize", "weights")
 
 
@@ -62,6 +63,7 @@ class RunRecord:
         metrics: lines of metric-NAME.jsonl that belong to a checkpoint.
         fakes: picture grids by images seen.
         events: what happened on the way, from log.txt.
+        images_saved: where the newest checkpoint is; 0 without any.
     """
 
     folder: Path
@@ -70,11 +72,12 @@ class RunRecord:
     metrics: list[MetricGroup]
     fakes: dict[int, Path]
     events: list[str]
+    images_saved: int = 0
 
     @property
     def kimg_reached(self) -> float:
-        """Where training is."""
-        return max((tick["kimg"] for tick in self.ticks), default=0.0)
+        """Where training is: lines may have been lost since."""
+        return max([self.images_saved / 1000, *(tick["kimg"] for tick in self.ticks)])
 
     @property
     def kimg_drawn(self) -> float:
@@ -89,7 +92,12 @@ def gather(folder: Path, config: Config) -> RunRecord:
     pictures = {path.stem.removeprefix("fakes"): path for path in folder.glob("fakes*.png")}
     fakes = {1000 * int(number): path for number, path in sorted(pictures.items()) if number.isdecimal()}
     events = [line for line in _lines(folder / "log.txt") if line.startswith(_EVENTS)]
-    return RunRecord(folder, config, ticks, metrics, fakes, events)
+    return RunRecord(folder, config, ticks, metrics, fakes, events, _images_saved(folder / "checkpoints"))
+
+
+def _images_saved(checkpoints: Path) -> int:
+    names = [path.name for path in checkpoints.glob("*") if path.is_dir()]
+    return max((int(name) for name in names if name.isdecimal() and len(name) <= _MOST_DIGITS), default=0)
 
 
 def _groups(path: Path) -> Iterator[MetricGroup]:

@@ -90,11 +90,11 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
     about = f"{config.data.source}, {size}x{size}, {config.loss.name}, seed {config.run.seed}"
     empty = "" if run.ticks else "<p>No tick has ended yet: there are no curves of the training.</p>"
-    reached = round(1000 * max((tick["kimg"] for tick in run.ticks), default=0))
-    lost = missing_ticks(schedule.ticks, run.ticks, reached)
+    lost = missing_ticks(schedule.ticks, run.ticks, min(round(1000 * run.kimg_reached), schedule.total_images))
     if lost:
         empty += (
-            f"<p>stats.jsonl lacks the lines of {lost:,} ticks that have ended: curves, times and counts leave them out.</p>"
+            f"<p>stats.jsonl lacks the lines of {lost:,} of the ticks that have ended: curves, times and counts leave them "
+            "out.</p>"
         )
     return f'<h1>{escape(run.folder.name)}</h1><p class="soft">{escape(about)}</p><div class="facts">{cells}</div>{empty}'
 

@@ -117,7 +117,9 @@ class StatsLog(LineLog):
             return []
         text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
         count = missing_ticks(ticks, json_objects((text + self._unwritten).splitlines()), images_seen)
-        return [f"WARNING: {self._path} lacks the lines of {count:,} ticks that have ended; they are lost"] if count else []
+        return (
+            [f"WARNING: {self._path} lacks the lines of {count:,} of the ticks that have ended; they are lost"] if count else []
+        )
 
 
 class MetricLogs:

@@ -12,6 +12,8 @@ from pggan_jax.config_io import difference, from_json, to_json
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
 
+_CHANGES_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class Workdir:
@@ -129,9 +131,10 @@ def check_workdir(path: Path, config: Config, *, allow_config_change: bool) -> l
         if workdir.config.exists():
             changes = difference(workdir.load_config(), config)
             if changes and not allow_config_change:
-                listed = "\n  ".join(changes)
+                more = [f"and {len(changes) - _CHANGES_SHOWN:,} more"] if len(changes) > _CHANGES_SHOWN else []
+                listed = "; ".join([*changes[:_CHANGES_SHOWN], *more])
                 raise UserError(
-                    f"--workdir={path}: holds a run with another configuration (stored -> now):\n  {listed}\n"
+                    f"--workdir={path}: holds a run with another configuration (stored -> now): {listed}; "
                     "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
                 )
             return changes
