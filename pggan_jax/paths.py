@@ -55,13 +55,13 @@ def cache_root() -> Path:
     Raises:
         UserError: no home folder is known, and no variable names another place.
     """
-    own, shared = os.environ.get(CACHE_VARIABLE), os.environ.get("XDG_CACHE_HOME")
-    if own and own.strip():
-        return user_path(own, named=f"{CACHE_VARIABLE}=")
+    for variable, below in ((CACHE_VARIABLE, "."), ("XDG_CACHE_HOME", "pggan_jax")):
+        if os.environ.get(variable, "").strip():
+            return user_path(os.environ[variable], named=f"{variable}=") / below
     try:
-        return user_path(shared if shared and shared.strip() else "~/.cache", named="XDG_CACHE_HOME=") / "pggan_jax"
-    except UserError as error:
-        raise UserError(f"no cache folder: {error}; {CACHE_VARIABLE}=DIR names one") from None
+        return expanded("~/.cache/pggan_jax")
+    except ValueError:
+        raise UserError(f"there is no folder for caches, as HOME is not set; let {CACHE_VARIABLE} name one") from None
 
 
 def check_regular_file(path: Path, *, named: str, largest: int, advice: str = "give a file") -> None:

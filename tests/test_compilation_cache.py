@@ -76,6 +76,16 @@ def test_so_is_a_home_that_is_not_there(capsys):
     assert complaint.count("\n") == 1
 
 
+@pytest.mark.parametrize("place", ["{tmp}/file/x", "~nobody_of_this_name/x"])
+def test_the_variable_that_moves_the_default_is_named(tmp_path, monkeypatch, capsys, place):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PGGAN_JAX_CACHE", place.replace("{tmp}", str(tmp_path)))
+    assert use() is None
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert "--compilation_cache=DIR or PGGAN_JAX_CACHE=DIR takes another folder" in complaint
+
+
 def test_an_empty_name_is_refused():
     with pytest.raises(UserError, match="--compilation_cache=: is empty"):
         use("--compilation_cache=")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-import inspect
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from inspect import getsource
 from types import ModuleType
 from typing import NamedTuple
 
@@ -166,7 +166,7 @@ def _documentation(module: ModuleType) -> str:
     text = module.__doc__
     if text is None:
         with suppress(OSError, TypeError, SyntaxError):
-            text = ast.get_docstring(ast.parse(inspect.getsource(module)))
+            text = ast.get_docstring(ast.parse(getsource(module)))
     return (text or COMMANDS[module.__name__.rpartition(".")[2]]).strip()
 
 

@@ -12,7 +12,7 @@ from absl import flags
 
 from pggan_jax.cli.backend import require_backend
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.paths import cache_root, user_path
+from pggan_jax.paths import CACHE_VARIABLE, cache_root, user_path
 
 _FLAG = "compilation_cache"
 _OFF = "off"
@@ -57,10 +57,10 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        _warn(f"{error.filename or folder}: {error.strerror}")
+        _warn(f"{error.filename or folder}: {error.strerror}", is_default=wanted is None)
         return
     except UserError as error:
-        _warn(str(error))
+        _warn(str(error), is_default=wanted is None)
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Everything: on a CPU many small programs take as long as a large one.
@@ -68,8 +68,8 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def _warn(problem: str) -> None:
-    advice = f"--{_FLAG}=DIR takes another folder, --{_FLAG}={_OFF} none"
+def _warn(problem: str, *, is_default: bool) -> None:
+    advice = f"--{_FLAG}=DIR {f'or {CACHE_VARIABLE}=DIR ' * is_default}takes another folder, --{_FLAG}={_OFF} none"
     print(one_line(f"WARNING: going on without a compilation cache: {problem}; {advice}"), file=sys.stderr)
 
 

@@ -33,6 +33,7 @@ from pggan_jax.data.workers import ordered_map
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
 from pggan_jax.images import write_png
+from pggan_jax.paths import CACHE_VARIABLE
 
 _MEAN_RESOLUTION = 32
 _MEAN_ROWS_AT_ONCE = 4096
@@ -113,7 +114,7 @@ def prepare(
             # Not before: without it, another process would take the folder for its own.
             (target / LOCK).unlink()
     except OSError as error:
-        raise _cannot_write(error, folder, partial) from error
+        raise _cannot_write(error, folder, partial, is_cache=is_cache) from error
     return open_prepared(folder)
 
 
@@ -177,13 +178,14 @@ def _check_space(source: Source, preparation: Preparation, folder: Path, partial
     return needed
 
 
-def _cannot_write(error: OSError, folder: Path, partial: Path) -> UserError:
+def _cannot_write(error: OSError, folder: Path, partial: Path, *, is_cache: bool) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return UserError(
             f"{folder}: the disk is full ({error.strerror}); free some space and give the same command again, it continues, "
             f"or remove {partial}"
         )
-    return UserError(f"{folder}: cannot be written ({error.strerror or error}); choose a folder you may write to")
+    other = f"let {CACHE_VARIABLE} name" if is_cache else "choose"
+    return UserError(f"{folder}: cannot be written ({error.strerror or error}); {other} a folder you may write to")
 
 
 def _write(
