@@ -95,8 +95,9 @@ class TestTerminal:
 
     def test_a_bar_may_return_to_the_start_of_its_line(self):
         stream = Recorder()
-        Terminal(stream, has_bars=True).write("\r 50%\x1b[A\x07")
-        assert stream.text == "\r 50%\x1b[A\\x07"
+        for text in ("\r 50%", "\r    \r", "\n\x1b[A", "error: a\rb\x1b[A\x1b[2J"):
+            Terminal(stream, has_bars=True).write(text)
+        assert stream.text == "\r 50%\r    \r\n\x1b[Aerror: a\\rb\\x1b[A\\x1b[2J"
 
     def test_python_s_last_flush_finds_a_place(self, tmp_path):
         """Else it complains when the program ends, and the exit status is 120."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,8 +17,8 @@ from typing import Any, TextIO
 
 from pggan_jax.errors import visible
 
-# A progress bar returns to the start of its line, and to the line above.
-_OF_BARS = "\r\x1b"
+# A progress bar goes to the start of its line, writes, and goes to other lines; what it writes itself has no controls.
+_OF_BARS = re.compile("(?:\r|\n| |\x1b\\[A)*")
 _LINES = "\n\t"
 
 
@@ -35,12 +36,14 @@ class Terminal(io.TextIOBase):
 
     def __init__(self, stream: TextIO | None, *, raises: bool = False, has_bars: bool = False):
         self._stream, self._raises = stream, raises
-        self._kept = _LINES + (_OF_BARS if has_bars else "")
+        self._has_bars = has_bars
         self.failure: OSError | None = None if stream else OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def write(self, text: str) -> int:
         """Write `text` as far as that is possible; its length."""
-        safe = visible(text, but=self._kept).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        start = _OF_BARS.match(text).end() if self._has_bars else 0
+        safe = text[:start] + visible(text[start:], but=_LINES)
+        safe = safe.encode(self.encoding, "backslashreplace").decode(self.encoding)
         self._try(lambda stream: stream.write(safe))
         return len(text)
 
