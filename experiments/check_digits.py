@@ -19,14 +19,16 @@ from absl import app, flags, logging
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pggan_jax.data.embedded import DigitsSource
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, one_line
 from pggan_jax.generation.sampling import latents_for_grid, one_hot
+from pggan_jax.paths import user_path
+from pggan_jax.training.backend import require_backend
 from pggan_jax.training.trained import load_trained
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/digits", "folder of a run on digits")
-flags.DEFINE_integer("num_samples", 2000, "how many pictures to read", lower_bound=10)
-flags.DEFINE_integer("seed", 0, "of the latents")
+flags.DEFINE_integer("num_samples", 2000, "how many pictures to read", lower_bound=10, upper_bound=1_000_000)
+flags.DEFINE_integer("seed", 0, "of the latents", lower_bound=0, upper_bound=2**32 - 1)
 
 SMALLEST_SHARE = 0.04
 MEAN_TOP_PROBABILITY = 0.85
@@ -51,9 +53,10 @@ def main(argv: list[str]) -> int:
     del argv
     logging.set_verbosity(logging.ERROR)
     try:
-        trained = load_trained(Path(FLAGS.workdir))
+        require_backend()
+        trained = load_trained(user_path(FLAGS.workdir, named="--workdir="))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(one_line(f"error: {error}"), file=sys.stderr)
         return 2
     classifier, accuracy, real_confidence = train_classifier(trained.position.resolution)
     print(f"classifier: accuracy {accuracy:.3f}, mean top probability {real_confidence:.3f} on held-out real digits")

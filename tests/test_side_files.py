@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from pggan_jax.config_io import from_json, to_json
 from pggan_jax.data.labels import _parse
 from pggan_jax.data.prepared import open_prepared
 from pggan_jax.errors import UserError
+from pggan_jax.reporting.gather import gather
 from pggan_jax.schedule import Schedule
 from pggan_jax.side_files import DEEPEST, is_count, json_objects, missing_ticks, parse_json, read_json_object
 from pggan_jax.training.divergence import RollbackCount
@@ -179,6 +181,15 @@ class TestLostLines:
         log = StatsLog(path)
         log.begin_at(LINES[1]["images_seen"], unwritten=json.dumps(LINES[1]) + "\n")
         assert log.missing(SCHEDULE.ticks, LINES[1]["images_seen"]) == []
+
+    def test_a_pipe_in_its_place_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "stats.jsonl")
+        os.mkfifo(tmp_path / "metric-swd.jsonl")
+        os.mkfifo(tmp_path / "fakes000001.png")
+        os.mkfifo(tmp_path / "log.txt")
+        with pytest.raises(OSError, match="not a file"):
+            StatsLog(tmp_path / "stats.jsonl").begin_at(0)
+        assert gather(tmp_path, small_config()).ticks == []
 
     @pytest.mark.parametrize("value", ['"abc"', "null", "[]", "{}", "true", "NaN", "1e999", "-5", "7" * 5000])
     def test_a_line_of_a_wrong_type_is_dropped_and_told(self, tmp_path, value):

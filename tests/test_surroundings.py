@@ -17,7 +17,6 @@ from test_cli import ROOT, SMOKE, environment, launch, one_line_error, small_fla
 from test_loop import copy_of, finished_run, quick_compilation, run_small, small_config, small_loader, stats
 
 from pggan_jax import cli
-from pggan_jax.cli import backend
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.cli.train import StopRequest
 from pggan_jax.config_io import load_config
@@ -25,7 +24,7 @@ from pggan_jax.data.sources import open_source
 from pggan_jax.errors import LONGEST_MESSAGE, UserError
 from pggan_jax.paths import cache_root, user_path
 from pggan_jax.systems import _NoLocks, interrupts_held_back, pread
-from pggan_jax.training import parallel
+from pggan_jax.training import backend, parallel
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
 __all__ = ["launch"]
@@ -255,7 +254,7 @@ class TestBackend:
             "convert_inception": ["in.npz", f"{tmp_path}/out.npz"],
         }.get(command, [f"--workdir={workdir}"])
         err = one_line_error(launch(command, *words))
-        assert err.startswith("error: JAX_PLATFORMS=rubbish: JAX has no such device here (")
+        assert err.startswith("error: JAX_PLATFORMS=rubbish: JAX has no such device here")
         assert "installed: cpu" in err
         assert "unset JAX_PLATFORMS, or install JAX for the device" in err
         assert len(err) <= LONGEST_MESSAGE + 1

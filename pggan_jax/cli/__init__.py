@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from absl import flags, logging
 
-from pggan_jax.cli import backend
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.errors import UserError, one_line
+from pggan_jax.training import backend
 from pggan_jax.xla_options import prefer_fast_convolutions
 
 COMMANDS = {

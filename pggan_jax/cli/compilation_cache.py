@@ -10,9 +10,9 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.backend import require_backend
 from pggan_jax.errors import UserError, one_line
 from pggan_jax.paths import CACHE_VARIABLE, cache_root, user_path
+from pggan_jax.training.backend import require_backend
 
 _FLAG = "compilation_cache"
 _OFF = "off"

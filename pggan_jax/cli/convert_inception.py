@@ -11,9 +11,9 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.backend import require_backend
 from pggan_jax.errors import UserError
 from pggan_jax.paths import user_path
+from pggan_jax.training.backend import require_backend
 
 ARGUMENTS = ("IN", "OUT.npz")
 FLAGS = flags.FlagValues()

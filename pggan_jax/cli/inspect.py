@@ -13,8 +13,8 @@ from typing import Any
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run
-from pggan_jax.cli.backend import require_backend
 from pggan_jax.errors import UserError
+from pggan_jax.training.backend import require_backend
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)

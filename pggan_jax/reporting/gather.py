@@ -6,6 +6,7 @@ This is the one place where numbers are checked: whatever a `RunRecord` holds as
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def gather(folder: Path, config: Config) -> RunRecord:
     """Read everything that is there."""
     ticks = [numbers for line in json_objects(_lines(folder / "stats.jsonl")) if _has_place(numbers := _numbers(line))]
     metrics = [group for path in sorted(folder.glob("metric-*.jsonl")) for group in _groups(path)]
-    pictures = {path.stem.removeprefix("fakes"): path for path in folder.glob("fakes*.png")}
+    pictures = {path.stem.removeprefix("fakes"): path for path in folder.glob("fakes*.png") if path.is_file()}
     fakes = {1000 * int(number): path for number, path in sorted(pictures.items()) if number.isdecimal()}
     events = [line for line in _lines(folder / "log.txt") if line.startswith(_EVENTS)]
     return RunRecord(folder, config, ticks, metrics, fakes, events, _images_saved(folder / "checkpoints"))
@@ -134,7 +135,8 @@ def _word(value: Any) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
+    with suppress(OSError):
+        # A pipe would be waited for.
+        if path.is_file():
+            return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return []

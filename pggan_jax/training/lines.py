@@ -6,6 +6,7 @@ they will be told again. What there is no space for waits, and lies in the check
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -53,7 +54,7 @@ class LineLog:
         """
         if not self._path:
             return
-        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+        text = self._text()
         kept = "".join(f"{line}\n" for line in text.splitlines() if self._stays(line, images_seen))
         if text != kept and text.startswith(kept):
             # The usual case, which needs no space.
@@ -66,6 +67,14 @@ class LineLog:
         self._unwritten = "".join(line for images, line in sorted(by_images.items()) if images not in written)
         with suppress(OSError):
             self.write_rest()
+
+    def _text(self) -> str:
+        """What is there; a device or a pipe, which may have no end, is refused by an OSError."""
+        if not self._path.exists():
+            return ""
+        if not self._path.is_file():
+            raise OSError(errno.EINVAL, "is a folder, a device or a pipe, not a file", str(self._path))
+        return self._path.read_text(encoding="utf-8", errors="replace")
 
     def _stays(self, line: str, images_seen: int) -> bool:
         return (_is_whole(line) and not self._owns(_read(line))) or _images_seen(line) <= images_seen
@@ -115,8 +124,7 @@ class StatsLog(LineLog):
         """
         if not self._path:
             return []
-        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
-        count = missing_ticks(ticks, json_objects((text + self._unwritten).splitlines()), images_seen)
+        count = missing_ticks(ticks, json_objects((self._text() + self._unwritten).splitlines()), images_seen)
         return (
             [f"WARNING: {self._path} lacks the lines of {count:,} of the ticks that have ended; they are lost"] if count else []
         )

@@ -48,8 +48,9 @@ def problem(error: Exception) -> str:
 
 def _no_device(error: Exception) -> str:
     asked = [f"{name}={os.environ[name]}" for name in _VARIABLES if os.environ.get(name)]
+    reason = f" ({first_line(error)[:110]})" if str(error) else ""
     return (
-        f"{' '.join(asked) or 'JAX'}: JAX has no such device here ({first_line(error)[:110]}); installed: "
+        f"{' '.join(asked) or 'JAX'}: JAX has no such device here{reason}; installed: "
         f"{', '.join(_installed())}; {'unset ' + asked[0].partition('=')[0] + ', or ' if asked else ''}"
         "install JAX for the device (README, GPU and TPU)"
     )
