@@ -39,7 +39,8 @@ MAX_RESOLUTION = 8192
 MAX_KIMG = 2_147_483  # 2^31 images
 MAX_IMAGES = 2**31 - 1
 MAX_TICKS = 2**31 - 1
-MAX_WEIGHT = 1e9
+MAX_WEIGHT = 10**9
+MAX_FLOAT = 1e38  # float32 has no larger power of ten
 MAX_WIDTH = 2**16  # feature maps, latents
 DTYPES = ("float32", "bfloat16")
 RESAMPLES = ("lanczos", "bicubic", "bilinear", "box", "nearest")
@@ -143,9 +144,9 @@ class ScheduleConfig:
     )
     batch_size: int = setting(16, "images per step over all devices", minimum=1, maximum=2**16)
     batch_size_at: Mapping[int, int] = setting({}, "batch_size of single resolutions, as 4:128,8:64", minimum=1, maximum=2**16)
-    learning_rate: float = setting(0.001, "Adam's step size for both networks", above=0, maximum=1000)
+    learning_rate: float = setting(0.001, "Adam's step size for both networks", above=0, maximum=MAX_FLOAT)
     learning_rate_at: Mapping[int, float] = setting(
-        {}, "learning_rate of single resolutions, as 1024:0.0015", above=0, maximum=1000
+        {}, "learning_rate of single resolutions, as 1024:0.0015", above=0, maximum=MAX_FLOAT
     )
     rampup_kimg: float = setting(
         0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", minimum=0, maximum=MAX_KIMG
@@ -229,7 +230,7 @@ class RunConfig:
         "all images at one resolution stay on each device if they are no larger than so many MB; 0 streams them; -1 chooses: "
         "a quarter of the memory of a GPU or TPU, none on a CPU, where a memory map already lies in the same memory",
         minimum=-1,
-        maximum=1e9,
+        maximum=10**9,
     )
     grid: str = setting("1080p", "size of the picture grids: 1080p, 4k, or columns x rows such as 10x10")
     checkpoint_ticks: int = setting(1, "ticks between checkpoints", minimum=1, maximum=MAX_TICKS)

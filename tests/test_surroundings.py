@@ -25,6 +25,7 @@ from pggan_jax.errors import LONGEST_MESSAGE, UserError
 from pggan_jax.paths import cache_root, user_path
 from pggan_jax.systems import _NoLocks, interrupts_held_back, pread
 from pggan_jax.training import backend, parallel
+from pggan_jax.training.telemetry import Log
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
 __all__ = ["launch"]
@@ -482,6 +483,27 @@ def test_names_from_files_cannot_write_on_the_terminal(launch, tmp_path, finishe
     assert status == 2
     assert "\x1b" not in out + err
     assert "\\x1b[2Jgone" in err
+
+
+@pytest.mark.parametrize("stream", [None, "closed", Recorder(FULL), Recorder(BROKEN)])
+def test_a_log_needs_no_stream_and_holds_no_codes(tmp_path, monkeypatch, stream):
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    log = Log(tmp_path / "log.txt")
+    log("class \x1b[2Jcat")
+    log.close()
+    monkeypatch.undo()
+    assert (tmp_path / "log.txt").read_text() == "class \\x1b[2Jcat\n"
+
+
+def test_one_checkpoint_is_meant(launch, finished, tmp_path):
+    words = ["sample", f"--workdir={finished}", "--checkpoint=all", f"--out={tmp_path}/out"]
+    assert "--checkpoint=all: one checkpoint is wanted here" in one_line_error(launch(*words))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="one checkpoint is wanted"):
+        run_small(tmp_path / "run", small_config(run__init_from=f"{finished}@all"))
 
 
 def test_a_run_that_lost_lines_says_so(finished, tmp_path):
