@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pggan_jax.schedule import Tick
 
@@ -30,8 +30,10 @@ def parse_json(text: str | bytes, *, only_finite: bool = True) -> Any:
         ValueError: it is not JSON, or nested more than 32 deep; the message is one line.
     """
     try:
-        finite = {"parse_float": _finite, "parse_constant": lambda _: None} if only_finite else {}
-        value = json.loads(text, parse_int=_whole, **finite)
+        if only_finite:
+            value = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
+        else:
+            value = json.loads(text, parse_int=_whole)
     except RecursionError:
         raise ValueError(f"is nested more than {DEEPEST} deep") from None
     _refuse_depth(value)
@@ -88,12 +90,12 @@ def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def is_count(value: Any, *, most: int = 2**63 - 1) -> bool:
+def is_count(value: Any, *, most: int = 2**63 - 1) -> TypeGuard[int]:
     """Whether a value that was read is a whole number from 0 to `most`; true and false are none."""
     return type(value) is int and 0 <= value <= most
 
 
-def is_position(value: Any) -> bool:
+def is_position(value: Any) -> TypeGuard[float]:
     """Whether a value that was read is a number from 0 on, such as a count of images that another tool has written as 8e3."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
@@ -108,12 +110,13 @@ def missing_ticks(ticks: Sequence[Tick], records: Iterable[Mapping[str, Any]], i
         images_seen: how far the run has come.
     """
     numbers = {tick.end: tick.index + 1 for tick in ticks if tick.end <= images_seen}
-    there, start = set(), 0
+    there: set[float] = set()
+    start = 0.0
     for record in records:
         end = record.get("images_seen")
         if not is_position(end) or end > images_seen:
             continue
-        if numbers.get(end) == record.get("tick"):
+        if numbers.get(round(end)) == record.get("tick"):
             there.add(end)
         else:
             start = max(start, end)

@@ -28,6 +28,7 @@ class _NoLocks:
         raise OSError(errno.ENOTSUP, "this system has no file locks")
 
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:

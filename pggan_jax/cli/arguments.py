@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_EXPERIMENT = "experiments/digits.py"
 DEFAULT_WORKDIR = "runs/digits"
 _MOST_WORKERS = 1024
-_PROCESSES = {"lower_bound": 1, "upper_bound": 2**16}
-_PROCESS = {"lower_bound": 0, "upper_bound": 2**16 - 1}
+_MOST_PROCESSES = 2**16
 _MOST_SEEDS = 1_000_000
 
 
@@ -42,8 +42,12 @@ def define_config_flags(values: flags.FlagValues) -> None:
 def define_host_flags(values: flags.FlagValues) -> None:
     """Add the flags of a run over several hosts."""
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run over several hosts", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "how many processes take part", flag_values=values, **_PROCESSES)
-    flags.DEFINE_integer("process_id", None, "which of them this is, from 0", flag_values=values, **_PROCESS)
+    flags.DEFINE_integer(
+        "num_processes", None, "how many processes take part", flag_values=values, lower_bound=1, upper_bound=_MOST_PROCESSES
+    )
+    flags.DEFINE_integer(
+        "process_id", None, "which of them this is, from 0", flag_values=values, lower_bound=0, upper_bound=_MOST_PROCESSES
+    )
     flags.DEFINE_boolean(
         "cluster",
         False,
@@ -113,7 +117,7 @@ class _FiniteParser(flags.FloatParser):
     """absl's own takes nan, which is neither above nor below any limit."""
 
     def is_outside_bounds(self, val: float) -> bool:
-        return not self.lower_bound <= val <= self.upper_bound
+        return math.isnan(val) or super().is_outside_bounds(val)
 
 
 def read_preparation(values: flags.FlagValues, *, resolution: int | None = None, **more: Any) -> Preparation:

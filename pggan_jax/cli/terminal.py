@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from pggan_jax.errors import visible
 
 # A progress bar goes to the start of its line, writes, and goes to other lines; what it writes itself has no controls.
-_OF_BARS = re.compile("(?:\r|\n| |\x1b\\[A)*")
+_OF_BARS = re.compile("^(?:\r|\n| |\x1b\\[A)*")
 _LINES = "\n\t"
 
 
@@ -41,8 +41,8 @@ class Terminal(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write `text` as far as that is possible; its length."""
-        start = _OF_BARS.match(text).end() if self._has_bars else 0
-        safe = text[:start] + visible(text[start:], but=_LINES)
+        moves = "".join(_OF_BARS.findall(text)[:1]) if self._has_bars else ""
+        safe = moves + visible(text[len(moves) :], but=_LINES)
         safe = safe.encode(self.encoding, "backslashreplace").decode(self.encoding)
         self._try(lambda stream: stream.write(safe))
         return len(text)
@@ -66,19 +66,19 @@ class Terminal(io.TextIOBase):
         with suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             try:
-                os.dup2(nowhere, self._stream.fileno())
+                os.dup2(nowhere, self.fileno())
             finally:
                 os.close(nowhere)
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str:  # type: ignore[override]
         """Of the stream; UTF-8 where it has none."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
         """Whether a person is looking."""
         with suppress(OSError, ValueError, AttributeError):
-            return self._stream.isatty()
+            return self._stream is not None and self._stream.isatty()
         return False
 
     def fileno(self) -> int:
@@ -87,7 +87,7 @@ class Terminal(io.TextIOBase):
         Raises:
             OSError: there is none.
         """
-        if not hasattr(self._stream, "fileno"):
+        if self._stream is None or not hasattr(self._stream, "fileno"):
             raise io.UnsupportedOperation("fileno")
         return self._stream.fileno()
 

@@ -88,8 +88,9 @@ class RollbackCount:
         except (OSError, ValueError):
             return 0, ""
         rollbacks, report = record.get("rollbacks"), record.get("report")
-        is_ours = record.get("images_seen") == images_seen and is_count(rollbacks, most=2**31) and isinstance(report, str)
-        return (rollbacks, report) if is_ours else (0, "")
+        if record.get("images_seen") == images_seen and is_count(rollbacks, most=2**31) and isinstance(report, str):
+            return rollbacks, report
+        return 0, ""
 
     def note(self, rollbacks: int, images_seen: int, report: str) -> None:
         """The run goes on at `images_seen`, or gives up there.

@@ -70,7 +70,7 @@ class LineLog:
 
     def _text(self) -> str:
         """What is there; a device or a pipe, which may have no end, is refused by an OSError."""
-        if not self._path.exists():
+        if self._path is None or not self._path.exists():
             return ""
         if not self._path.is_file():
             raise OSError(errno.EINVAL, "is a folder, a device or a pipe, not a file", str(self._path))
