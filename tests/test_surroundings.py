@@ -179,6 +179,21 @@ def test_descriptors_that_the_shell_has_closed(tmp_path, closing):
     assert done.stderr.count("\n") == (not closing.count("2>"))
 
 
+def test_no_file_takes_the_number_of_a_closed_one(tmp_path):
+    """Libraries write their messages into 2, whatever that is."""
+    code = (
+        "from pggan_jax.cli.terminal import streams\n"
+        "with streams():\n"
+        f"    with open('{tmp_path}/file', 'w') as file:\n"
+        "        print(file.fileno())\n"
+    )
+    for closing in ("2>&-", "<&- 2>&-"):
+        script = f'{sys.executable} -c "$CODE" {closing}'
+        env = os.environ | {"CODE": code}
+        done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+        assert int(done.stdout) > 2
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("closing", ["2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full", "| head -1"])
 def test_a_run_whose_terminal_is_gone_goes_on(tmp_path, tmp_path_factory, closing):
