@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +40,7 @@ from pggan_jax.data.framing import Frame
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepare import prepare
 from pggan_jax.data.workers import default_workers, ordered_map
+from pggan_jax.image_files import open_encoded
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("images", 600, "files of 256 pixels of each format; fewer of the larger ones", lower_bound=8)
@@ -114,7 +114,7 @@ def decode(context: tuple[FolderSource, int], numbers: Sequence[int]) -> int:
     """What Pillow alone does, and shrinks if a size is given. The function of the workers."""
     source, side = context
     for number in numbers:
-        image = Image.open(BytesIO(source.read(number)))
+        image = open_encoded(source.read(number))
         image.load()
         if side:
             image.resize((side, side), Image.Resampling.LANCZOS)

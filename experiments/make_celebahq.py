@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,6 +30,7 @@ from pggan_jax.data.celebahq import read_landmarks, render
 from pggan_jax.data.workers import default_workers, ordered_map
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
+from pggan_jax.image_files import open_encoded
 from pggan_jax.images import encode_png
 
 FLAGS = flags.FLAGS
@@ -110,7 +110,7 @@ def make_portrait(size: int, portrait: Portrait) -> str:
         OSError: the picture cannot be written, so the next ones could not either.
     """
     try:
-        with Image.open(portrait.photo) as photo:
+        with portrait.photo.open("rb") as file, open_encoded(file) as photo:
             face = render(photo, portrait.landmarks, size=size, transform_size=_OVERSAMPLING * size)
     except MemoryError:
         raise

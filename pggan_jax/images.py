@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pggan_jax.files import write_atomically
+from pggan_jax.image_files import OWN_PICTURE
 
 _MOST_DIGITS = 9
 
@@ -83,10 +85,11 @@ def make_grid(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
     return tiles.reshape(rows * (height + gap), columns * (width + gap), channels)
 
 
-def encode_png(image: np.ndarray) -> bytes:
+def encode_png(image: np.ndarray, *, holds: str = "") -> bytes:
     """A uint8 picture `[height, width, channels]` as PNG.
 
-    1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3 are shown.
+    1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3 are shown. A picture that `holds` several images
+    says so in a text chunk, by which it is told from images to train on.
     """
     channels = image.shape[-1]
     if channels == 1:
@@ -94,10 +97,13 @@ def encode_png(image: np.ndarray) -> bytes:
     elif channels > 4:
         image = image[..., :3]
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG")
+    info = PngInfo()
+    if holds:
+        info.add_text(OWN_PICTURE, holds)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()
 
 
-def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write a uint8 picture as PNG; a reader never sees half a file."""
-    write_atomically(Path(path), encode_png(image))
+def write_png(path: str | os.PathLike, image: np.ndarray, *, holds: str = "") -> None:
+    """Write a uint8 picture as PNG; a reader never sees half a file. `holds` as in `encode_png`."""
+    write_atomically(Path(path), encode_png(image, holds=holds))

@@ -283,7 +283,7 @@ class TestRefusals:
         assert f"write folder:{tmp_path}" in refusal_of(tmp_path)
         assert "no image file" in refusal_of(pack(tmp_path / "empty.zip", {}))
         message = refusal_of(pack(tmp_path / "x.zip", {"a.heic": b"-", ".b.png": b"-"}))
-        assert "no image file in it or below, wanted are bmp, gif" in message
+        assert "no image file in it or below (JPEG, PNG" in message
         assert "1 file ends in .heic" in message
         assert "no such file" in refusal_of("null\0byte")
         assert "no such file" in refusal_of(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.zip"))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+import struct
 import subprocess
 import sys
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -21,7 +25,7 @@ from pictures import (
     quarters,
     stored_turned,
 )
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from pggan_jax.data.decoding import (
     MAX_PIXELS,
@@ -34,6 +38,7 @@ from pggan_jax.data.decoding import (
     to_channels,
     upright,
 )
+from pggan_jax.images import encode_png
 
 # The filter that the module sets for the program does not hold under pytest, which has its own.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(EXIF|bomb):UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
@@ -75,7 +80,7 @@ class TestBadFiles:
         whole[len(whole) // 2] ^= 0xFF
         assert "cannot be decoded" in refusal(bytes(whole))
 
-    @pytest.mark.parametrize("content", [b"hello, I am a text", b"\x89PNG", b"\xff\xd8", b"GIF89a", b"\0" * 1000, b"%PDF-1.4"])
+    @pytest.mark.parametrize("content", [b"hello, I am a text", b"\x89PNG", b"\xff\xd8", b"GIF89a", b"\0" * 1000, b"%PDX-1.4"])
     def test_not_an_image(self, content):
         assert refusal(content) == "is not an image; remove it or save it as PNG or JPEG"
 
@@ -96,8 +101,125 @@ class TestBadFiles:
         assert peak < 2**20
 
     def test_just_below_the_limit_opens(self):
-        assert open_image(bomb(MAX_PIXELS // 8192, 8192)).size == (MAX_PIXELS // 8192, 8192)
+        content = bomb(MAX_PIXELS // 8192, 8192) + bytes(2**20)
+        assert open_image(content).size == (MAX_PIXELS // 8192, 8192)
 
+    def test_many_pixels_in_few_bytes_are_refused_before_they_are_decoded(self):
+        assert "8000x8000 pixels in" in refusal(bomb(8000, 8000))
+        assert open_image(bomb(4000, 4000)).size == (4000, 4000)
+
+    @pytest.mark.parametrize(
+        ("head", "kind"),
+        [
+            (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "PostScript"),
+            (b"\xc5\xd0\xd3\xc6", "PostScript"),
+            (b"%PDF-1.4", "PDF"),
+            (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
+            (b"8BPS\0\1", "PSD"),
+        ],
+    )
+    def test_formats_that_are_not_read_are_named(self, head, kind):
+        assert refusal(head + bytes(100)).startswith(f"is {kind}, which is not read")
+
+    @pytest.mark.parametrize("kind", ["ICO", "ICNS", "TGA", "PCX", "SGI", "DIB", "EPS", "JPEG2000", "AVIF", "DDS", "MSP"])
+    def test_other_formats_that_pillow_writes_are_not_read(self, kind):
+        image = Image.new("1" if kind == "MSP" else "RGB", (32, 32), 1)
+        try:
+            content = encoded(image, kind)
+        except (OSError, KeyError):
+            pytest.skip(f"this Pillow writes no {kind}")
+        assert "not" in refusal(content)
+
+    def test_no_process_is_started_for_postscript(self, monkeypatch):
+        """Pillow has Ghostscript do it; whatever starts a process here fails the test."""
+
+        def refuse(*_args, **_options):
+            raise AssertionError("a process was started")
+
+        for module, names in ((subprocess, ("Popen", "run", "call", "check_call", "check_output")), (os, ("system", "popen"))):
+            for name in names:
+                monkeypatch.setattr(module, name, refuse)
+        for name in ("posix_spawn", "posix_spawnp", "fork", "forkpty", "execv", "execve"):
+            monkeypatch.setattr(os, name, refuse, raising=False)
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), "red").save(buffer, "EPS")
+        for content in (buffer.getvalue(), b"%!PS-Adobe-3.0\n", b"\xc5\xd0\xd3\xc6" + bytes(28) + buffer.getvalue()):
+            assert "PostScript" in refusal(content)
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
+    def test_every_format_of_the_list_is_read(self, kind):
+        assert open_image(encoded(noise(8, 8), kind)).format == kind
+
+    def test_a_tiff_of_parts_that_are_larger_than_the_picture(self):
+        tags = {256: 8, 257: 8, 258: 8, 259: 5, 262: 1, 322: 2**20, 323: 2**20, 324: 8, 325: 8}
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+        content = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+        assert "parts of 1048576x1048576 pixels" in refusal(content)
+
+
+LONG = b"x" * (3 * 2**20)
+SIDE_CHUNKS = {
+    "long text": (b"tEXt", b"Comment\0" + LONG),
+    "long packed text": (b"zTXt", b"Comment\0\0" + zlib.compress(LONG)),
+    "long international text": (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(LONG)),
+    "packed bomb": (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(2**26))),
+    "long profile": (b"iCCP", b"p\0\0" + zlib.compress(LONG)),
+    "broken profile": (b"iCCP", b"p\0\0" + b"no zlib"),
+    "broken text": (b"zTXt", b"Comment\0\0" + b"no zlib"),
+    "profile of another method": (b"iCCP", b"p\0\7" + zlib.compress(b"x")),
+    "empty gamma": (b"gAMA", b""),
+    "short resolution": (b"pHYs", b"\0"),
+    "unknown": (b"prVt", LONG),
+    "broken EXIF": (b"eXIf", b"II*\0\xff\xff\xff\xff"),
+}
+
+
+class TestSideChunks:
+    """What a PNG holds beside its pixels costs no image."""
+
+    @pytest.mark.parametrize("after", [False, True])
+    @pytest.mark.parametrize("chunk", SIDE_CHUNKS.values(), ids=SIDE_CHUNKS)
+    def test_long_or_broken_ones_do_no_harm(self, chunk, after):
+        pixels = noise(8, 8)
+        content = encoded(pixels)
+        place = content.index(b"IEND") - 4 if after else content.index(b"IDAT") - 4
+        content = content[:place] + png_chunks(chunk)[8:] + content[place:]
+        np.testing.assert_array_equal(pixels_of(content, 3), pixels)
+
+    def test_a_wrong_checksum_of_one(self):
+        content = encoded(noise(8, 8), pnginfo=text("Comment", "hello"))
+        content = content.replace(b"hello", b"jello")
+        np.testing.assert_array_equal(pixels_of(content, 3), noise(8, 8))
+
+    def test_pixels_and_transparency_keep_their_checksums(self):
+        content = encoded(noise(8, 8), transparency=(1, 2, 3))
+        assert "remove it" in refusal(content.replace(b"tRNS\0\1", b"tRNS\0\2"))
+
+    def test_a_turn_that_is_told_by_text_counts(self):
+        picture = quarters(16, 32)
+        turned = Image.fromarray(picture).transpose(Image.Transpose.ROTATE_90)
+        xmp = '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+        content = encoded(turned, pnginfo=text("XML:com.adobe.xmp", xmp, zip=True))
+        np.testing.assert_array_equal(pixels_of(content, 3), picture)
+
+    def test_frames_are_still_counted(self):
+        frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime")]
+        assert is_animated(open_image(encoded(frames[0], save_all=True, append_images=frames[1:], pnginfo=text("a", "b"))))
+
+    def test_pictures_of_this_program_are_told_from_images(self):
+        grid = encode_png(noise(8, 8), holds="several images")
+        assert refusal(grid).startswith("is a picture of several images, written by this program")
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(grid))), noise(8, 8))
+        np.testing.assert_array_equal(pixels_of(encode_png(noise(8, 8)), 3), noise(8, 8))
+
+
+def text(keyword, content, zip=False):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(keyword, content, zip=zip)
+    return info
+
+
+class TestMoreBadFiles:
     @pytest.mark.parametrize(("mode", "kind"), [("F", "floating-point"), ("I", "32-bit")])
     def test_pixels_of_unknown_range(self, mode, kind):
         assert refusal(encoded(Image.new(mode, (8, 8)), "TIFF")).startswith(f"has {kind} pixels of unknown range")

@@ -85,7 +85,7 @@ class TestListing:
     def test_images_of_unknown_formats_are_complaints(self, tmp_path):
         fill(tmp_path, "1.png", "2.heic", "a/3.HEIC", "4.txt")
         assert FolderSource(str(tmp_path)).complaints == (
-            "2 files end in .heic, which cannot be read; convert them to PNG or JPEG",
+            "2 files end in .heic, which cannot be read (such as 2.heic); convert them to PNG or JPEG",
         )
 
     def test_a_folder_that_cannot_be_listed_is_a_complaint(self, tmp_path, monkeypatch):
@@ -288,7 +288,7 @@ class TestRefusals:
 
     def test_no_images(self, tmp_path):
         fill(tmp_path, "notes.txt", "deep/.hidden.png")
-        assert "no image file in it or below, wanted are bmp, gif, jpeg, jpg, png" in refusal_of(tmp_path)
+        assert "no image file in it or below (JPEG, PNG, WebP, BMP, GIF" in refusal_of(tmp_path)
         fill(tmp_path, "a.heic")
         assert "1 file ends in .heic" in refusal_of(tmp_path)
 

@@ -25,6 +25,7 @@ MAY_IMPORT = {
 }
 GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule", "xla_options"}
 GROUND |= {"metric_names", "source_names", "paths", "side_files", "systems"}
+GROUND |= {"image_files", "own_output"}
 DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
 ATTRIBUTE_PICKLERS = ("pandas.read_pickle", "torch.load", "numpy.lib.format.read_array")
@@ -221,6 +222,66 @@ def test_nothing_that_is_read_can_run(module):
 )
 def test_the_reader_of_unsafe_loading_sees(source, expected):
     assert unsafe_loading(ast.parse(source), "a.b") == expected
+
+
+IMAGE_READERS = {"skimage.io", "imageio", "cv2", "matplotlib.image", "torchvision", "tifffile", "PIL.ImageFile"}
+IMAGE_HOME = f"{PACKAGE}.image_files"
+
+
+def image_openers(tree: ast.AST, module: str) -> set[str]:
+    """What in the tree could decode an image file by itself."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname or alias.name.split(".")[0]: alias.asname and alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    found = imported_names(tree, module)
+    for node in ast.walk(tree):
+        parts = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if parts and isinstance(node, ast.Name):
+            found.add(".".join([names.get(node.id) or node.id, *reversed(parts)]))
+    opens = {name for name in found if name == "PIL.Image.open" or name.startswith("PIL.Image.open.")}
+    plugins = {name for name in found if name.startswith("PIL.") and "ImagePlugin" in name}
+    plugins -= {"PIL.PngImagePlugin", "PIL.PngImagePlugin.PngInfo"}
+    others = {name for name in found for reader in IMAGE_READERS if name == reader or name.startswith(f"{reader}.")}
+    return opens | plugins | others
+
+
+OUTSIDE = {module_name(path): path for folder in (ROOT, ROOT / "experiments") for path in folder.rglob("*.py")}
+OUTSIDE = {name: path for name, path in OUTSIDE.items() if not name.startswith(("tests.", ".")) and "venv" not in str(path)}
+
+
+@pytest.mark.parametrize("module", sorted({*FILES, *OUTSIDE}))
+def test_images_are_opened_in_one_place(module):
+    tree = TREES.get(module) or ast.parse(OUTSIDE[module].read_text(encoding="utf-8"))
+    assert image_openers(tree, module) == ({"PIL.Image.open"} if module == IMAGE_HOME else set())
+
+
+def test_that_place_names_the_formats():
+    calls = [node for node in ast.walk(TREES[IMAGE_HOME]) if isinstance(node, ast.Call)]
+    calls = [call for call in calls if ast.unparse(call.func) == "Image.open"]
+    assert calls
+    assert all("formats" in {keyword.arg for keyword in call.keywords} for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from PIL import Image\nImage.open(f)", {"PIL.Image.open"}),
+        ("import PIL.Image\nPIL.Image.open(f)", {"PIL.Image.open"}),
+        ("import PIL.Image as I\nopener = I.open", {"PIL.Image.open"}),
+        ("from PIL.Image import open as o", {"PIL.Image.open"}),
+        ("def f():\n    from skimage.io import imread", {"skimage.io", "skimage.io.imread"}),
+        ("from PIL import EpsImagePlugin", {"PIL.EpsImagePlugin"}),
+        ("from PIL import Image\nImage.new('L', (1, 1))\nopen(f)", set()),
+    ],
+)
+def test_the_reader_of_image_openers_sees(source, expected):
+    assert image_openers(ast.parse(source), "a.b") == expected
 
 
 @pytest.mark.parametrize("module", [module for module in FILES if room_of(module) == "ground"])

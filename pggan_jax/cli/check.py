@@ -79,6 +79,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "conflicting_labels": report.conflicts,
         "unusable": [problem._asdict() for problem in report.found.unusable],
         "complaints": report.complaints,
+        "passed_over": report.notes,
         "warnings": report.warnings,
         "needs_decision": report.needs_decision,
     }
@@ -100,6 +101,7 @@ def _as_text(report: Report, values: flags.FlagValues) -> str:
         lines += [f"    {' = '.join(group)}" for group in report.conflicts]
     if report.complaints:
         lines += ["  collection", *(f"    {complaint}" for complaint in report.complaints)]
+    lines += [f"  note: {note}" for note in report.notes]
     if found.unusable:
         lines.append(f"  unusable    {len(found.unusable):,}")
         width = min(_NAME_WIDTH, max(len(problem.name) for problem in found.unusable))

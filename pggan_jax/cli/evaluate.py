@@ -273,7 +273,7 @@ def _tell(results: list[Result], out: Path | None, where: dict[str, Any], *, nam
     for result in results:
         for picture, pixels in result.measured.pictures.items():
             written.append(out / f"{picture}{name}.png")
-            write_png(written[-1], pixels)
+            write_png(written[-1], pixels, holds="several images")
         for listing, entries in result.measured.lists.items():
             written.append(out / f"{listing}{name}.json")
             write_atomically(written[-1], (json.dumps(entries, indent=1) + "\n").encode())

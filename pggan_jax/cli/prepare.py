@@ -50,7 +50,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.data.estimate import estimate
     from pggan_jax.data.prepare import prepare
     from pggan_jax.data.pyramid import examples
-    from pggan_jax.data.sources import open_source
+    from pggan_jax.data.sources import notes_of, open_source
 
     source = open_source(
         source_name, resolution=max(preparation.frame.height, preparation.frame.width), channels=preparation.channels
@@ -66,7 +66,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
             f"{needed.free:,} bytes are free there: {fits}"
         )
         return int(needed.free < needed.needed)
-    for complaint in source.complaints:
+    for complaint in (*source.complaints, *notes_of(source)):
         print(f"note: {complaint}", file=sys.stderr)
     prepared = prepare(
         source, preparation, out, workers=values["workers"].value, tell=lambda line: print(f"note: {line}", file=sys.stderr)

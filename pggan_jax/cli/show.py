@@ -53,7 +53,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
         # Before the work: a place where nothing can be written is told at once.
         out.parent.mkdir(parents=True, exist_ok=True)
         grid, problems = labelled_grid(source, shown, preparation.frame, columns=values["columns"].value)
-        write_png(out, grid)
+        write_png(out, grid, holds="several images")
     except OSError as error:
         raise UserError(f"--out={out}: cannot be written ({error.strerror}); choose a place you may write to") from None
     for problem in problems:

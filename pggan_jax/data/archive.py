@@ -7,18 +7,23 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from pggan_jax.data.collection import ImageCollection, check_size, no_images, refusal
+from pggan_jax.data.collection import UNSEEN_BYTES, ImageCollection, check_head, check_size, no_images, refusal
 from pggan_jax.data.decoding import UnusableImageError
-from pggan_jax.data.labels import LABELS_FILE
 from pggan_jax.data.names import CompactNames, ImageSieve, is_passed_over, one_line_each, printable, relative_path
 from pggan_jax.data.zip_directory import BadArchiveError, read_members
 from pggan_jax.paths import expanded
 from pggan_jax.systems import pread
+from pggan_jax.image_files import HEAD_BYTES
+from pggan_jax.own_output import MARKER, is_mark, kind_of_folder
 
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED_FLAG = 1
 _LOCAL_HEADER = struct.Struct("<4s22x2H")
 _LOCAL_SIGNATURE = b"PK\3\4"
+# No image shrinks like this when packed but one of a single colour; memory and time go into unpacking it.
+_MOST_SWELLING = 200
+_SWELLING_BYTES = 2**24
+_PACKED_HEAD = 4096
 
 # What is kept of a member: offset of its local header, packed and full size, CRC-32, method, flags.
 _MEMBER = struct.Struct("<3QL2H")
@@ -28,10 +33,11 @@ class ArchiveSource(ImageCollection):
     """All images in a zip archive, sorted by path, with the same order and labels as the folder that it unpacks to."""
 
     def __init__(self, file: str) -> None:
-        """List the members; none is read but `dataset.json`.
+        """List the members; none is read but `dataset.json`, and the beginning of those whose names do not say what they are.
 
         Args:
-            file: the archive; `~` is the home folder. Hidden members and those that macOS adds are passed over.
+            file: the archive; `~` is the home folder. Hidden members and those that macOS adds are passed over, and so are
+                folders in it that this program has made itself.
 
         Raises:
             UserError: no such file, no zip archive, a member outside of it, no image, or a `dataset.json` that cannot be used.
@@ -50,24 +56,50 @@ class ArchiveSource(ImageCollection):
         if not os.path.isfile(path):
             raise refusal(name, "is a device or a pipe, not a file; give the archive that holds the images")
         sieve = ImageSieve()
+        self._file = _SharedFile(path)
         try:
             with open(path, "rb") as opened:
-                images, label_files, repeats = _list_members(opened, sieve)
+                members, repeated = _list_members(opened, sieve)
+            images = self._choose_images(members, sieve)
         except OSError as error:
             raise refusal(name, f"cannot be read ({error.strerror}); allow it with chmod +r or copy it again") from None
         except BadArchiveError as error:
             raise refusal(name, str(error)) from None
+        repeats = one_line_each(sorted(repeated.intersection(images)), "is there more than once; the last one counts")
         complaints = [*sieve.complaints(), *repeats]
         if not images:
-            raise no_images(name, complaints)
-        names = CompactNames(sorted(images))
-        self._members = b"".join(images[one] for one in names)
-        self._file = _SharedFile(path)
+            raise no_images(name, [*complaints, *sieve.notes()])
+        names = CompactNames(images)
+        self._members = b"".join(members[one] for one in names)
 
         def load(path: bytes) -> bytes | None:
-            return _unpack(self._file, label_files[path]) if path in label_files else None
+            return _unpack(self._file, members[path]) if path in members else None
 
-        super().__init__(name, names, load=load, complaints=complaints)
+        super().__init__(name, names, load=load, complaints=complaints, notes=sieve.notes())
+
+    def _choose_images(self, members: dict[bytes, bytes], sieve: ImageSieve) -> list[bytes]:
+        """Paths of the images, sorted, without the folders that this program has made itself."""
+        marks: dict[bytes, list[bytes]] = {}
+        for path in members:
+            folder, slash, name = path.rpartition(b"/")
+            if slash and is_mark(name):
+                marks.setdefault(folder + slash, []).append(name)
+        own: dict[bytes, str] = {}
+        for folder, names in marks.items():
+
+            def load(name: bytes, folder: bytes = folder) -> bytes | None:
+                try:
+                    return _unpack(self._file, members[folder + name])
+                except UnusableImageError:
+                    return None
+
+            if kind := kind_of_folder(names, load):
+                own[folder] = kind
+        for folder in sorted(own):
+            if not _lies_in(folder[:-1], own):
+                sieve.leave_out(folder, own[folder])
+        inside = (path for path in sorted(members) if not is_mark(path.rpartition(b"/")[2]) and not _lies_in(path, own))
+        return [path for path in inside if sieve.takes(path, lambda one: _unpack(self._file, members[one], HEAD_BYTES))]
 
     def _content(self, index: int) -> bytes:
         return _unpack(self._file, self._member(index))
@@ -117,14 +149,20 @@ class _SharedFile:
             self._opened.close()
 
 
-def _list_members(opened: BinaryIO, sieve: ImageSieve) -> tuple[dict[bytes, bytes], dict[bytes, bytes], list[str]]:
-    """Images and label files by path, each as a packed `_MEMBER`, and complaints about names that are there twice.
+def _lies_in(path: bytes, folders: dict[bytes, str]) -> bool:
+    """Whether one of the folders above `path` is among `folders`, which end in "/"."""
+    if not folders:
+        return False
+    return any(path[: place + 1] in folders for place in range(len(path)) if path[place : place + 1] == b"/")
+
+
+def _list_members(opened: BinaryIO, sieve: ImageSieve) -> tuple[dict[bytes, bytes], set[bytes]]:
+    """All visible files by path, each as a packed `_MEMBER`, and the paths that are there more than once.
 
     Raises:
         BadArchiveError: no zip archive, or a member that would unpack to another folder.
     """
-    images: dict[bytes, bytes] = {}
-    label_files: dict[bytes, bytes] = {}
+    members: dict[bytes, bytes] = {}
     repeated: set[bytes] = set()
     for name, *place in read_members(opened):
         try:
@@ -132,20 +170,21 @@ def _list_members(opened: BinaryIO, sieve: ImageSieve) -> tuple[dict[bytes, byte
         except ValueError as error:
             shown = printable(name.encode("utf-8", "surrogateescape"))
             raise BadArchiveError(f"member {shown!r} {error}; pack the archive anew from inside its folder") from None
-        if name.endswith(("/", "\\")) or any(map(is_passed_over, path.split(b"/"))):
+        if name.endswith(("/", "\\")):
             continue
-        if path.rpartition(b"/")[2] == LABELS_FILE:
-            label_files[path] = _MEMBER.pack(*place)
-        elif sieve.takes(path):
-            if path in images:
-                repeated.add(path)
-            # As when unpacking, the last one overwrites those before.
-            images[path] = _MEMBER.pack(*place)
-    return images, label_files, one_line_each(sorted(repeated), "is there more than once; the last one counts")
+        *folders, last = path.split(b"/")
+        if any(map(is_passed_over, folders)) or (is_passed_over(last) and last != MARKER.encode()):
+            sieve.hide()
+            continue
+        if path in members:
+            repeated.add(path)
+        # As when unpacking, the last one overwrites those before.
+        members[path] = _MEMBER.pack(*place)
+    return members, repeated
 
 
-def _unpack(file: _SharedFile, member: bytes) -> bytes:
-    """The content of one member.
+def _unpack(file: _SharedFile, member: bytes, at_most: int = 0) -> bytes:
+    """The content of one member, or the first `at_most` bytes, which no checksum vouches for.
 
     Raises:
         UnusableImageError: it cannot be unpacked; the message goes on from its name.
@@ -164,7 +203,16 @@ def _unpack(file: _SharedFile, member: bytes) -> bytes:
         signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
         if signature != _LOCAL_SIGNATURE:
             raise _damaged("no header in its place")
-        content = file.read(offset + len(header) + name_length + extra_length, packed)
+        place = offset + len(header) + name_length + extra_length
+        if at_most or size > UNSEEN_BYTES:
+            start = file.read(place, min(packed, _PACKED_HEAD))
+            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(start, HEAD_BYTES) if method == _DEFLATED else start
+            if at_most:
+                return head[:at_most]
+            check_head(head[:HEAD_BYTES])
+            if size > _SWELLING_BYTES and size > _MOST_SWELLING * packed:
+                raise UnusableImageError(f"unpacks from {packed:,} to {size:,} bytes, which no photograph does; remove it")
+        content = file.read(place, packed)
         if len(content) != packed:
             raise _damaged("its end missing")
         if method == _DEFLATED:

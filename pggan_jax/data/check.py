@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pggan_jax.data.decoding import MODES, UnusableImageError, decoding_errors, is_animated, open_image
 from pggan_jax.data.framing import Frame, find_place
 from pggan_jax.data.prepared import PreparedSource
-from pggan_jax.data.sources import Source
+from pggan_jax.data.sources import Source, notes_of
 from pggan_jax.data.workers import default_workers, ordered_map
 
 FEW_IMAGES = 1000
@@ -86,6 +86,7 @@ class Report:
         duplicates: groups of names of images with the same bytes.
         conflicts: those groups whose members have different labels.
         complaints: what is wrong beside single images.
+        notes: what was passed over.
     """
 
     source: str
@@ -95,6 +96,7 @@ class Report:
     duplicates: tuple[tuple[str, ...], ...]
     conflicts: tuple[tuple[str, ...], ...]
     complaints: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def usable(self) -> int:
@@ -177,6 +179,7 @@ def check(
         tuple(names),
         tuple(compress(names, is_conflict)),
         source.complaints + tuple(_damages(source)),
+        notes_of(source),
     )
 
 

@@ -6,13 +6,17 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
-from pggan_jax.data.decoding import IMAGE_SUFFIXES, UnusableImageError
+from pggan_jax.data.decoding import UnusableImageError, no_image
 from pggan_jax.data.labels import NO_LABEL, find_labels
 from pggan_jax.data.names import CompactNames, printable
 from pggan_jax.errors import UserError
+from pggan_jax.image_files import FORMATS, FORMATS_IN_WORDS, recognise
 
 # No image that can be trained on is larger; reading one would take this much memory in every worker.
 MAX_FILE_BYTES = 2**30
+# Of a larger file the beginning is read first: it must be that of an image.
+UNSEEN_BYTES = 2**20
+_COMPLAINTS_SHOWN = 2
 
 
 class ImageCollection(ABC):
@@ -23,12 +27,19 @@ class ImageCollection(ABC):
         channels: 3; files of other modes are converted where they are decoded.
         class_names: one per class; empty without labels.
         complaints: what is wrong beside single images, one line each.
+        notes: what was passed over, and why, one line each.
     """
 
     channels = 3
 
     def __init__(
-        self, name: str, names: CompactNames, *, load: Callable[[bytes], bytes | None], complaints: Iterable[str]
+        self,
+        name: str,
+        names: CompactNames,
+        *,
+        load: Callable[[bytes], bytes | None],
+        complaints: Iterable[str],
+        notes: Iterable[str] = (),
     ) -> None:
         """Label the files.
 
@@ -37,6 +48,7 @@ class ImageCollection(ABC):
             names: paths of the images, sorted, at least one.
             load: as in `find_labels`.
             complaints: what came up while listing.
+            notes: what was passed over.
 
         Raises:
             UserError: `dataset.json` cannot be used.
@@ -49,6 +61,7 @@ class ImageCollection(ABC):
             raise refusal(name, str(error)) from None
         self.class_names = labels.class_names
         self.complaints = (*complaints, *labels.complaints)
+        self.notes = tuple(notes)
         self._label_numbers = labels.numbers
         self._labels_digest = hashlib.sha256(labels.origin).digest() if labels.origin else b""
 
@@ -98,10 +111,26 @@ def refusal(name: str, reason: str) -> UserError:
 
 def no_images(name: str, complaints: Iterable[str], *, instead: str = "") -> UserError:
     """The error for a collection without images: what is wanted, what was found, and what to write `instead`."""
-    kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-    return refusal(
-        name, "; ".join([f"no image file in it or below, wanted are {kinds}", *complaints, *filter(None, [instead])])
-    )
+    found = list(complaints)
+    more = [f"and {len(found) - _COMPLAINTS_SHOWN} more"] if len(found) > _COMPLAINTS_SHOWN else []
+    reasons = [
+        f"no image file in it or below ({FORMATS_IN_WORDS})",
+        *filter(None, [instead]),
+        *found[:_COMPLAINTS_SHOWN],
+        *more,
+    ]
+    return refusal(name, "; ".join(reasons))
+
+
+def check_head(head: bytes) -> None:
+    """Refuse what begins like no image, before the rest of it is read.
+
+    Raises:
+        UnusableImageError: with what it is.
+    """
+    kind = recognise(head)
+    if kind not in FORMATS:
+        raise UnusableImageError(no_image(kind))
 
 
 def check_size(size: int) -> None:

@@ -11,7 +11,7 @@ from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepare import build_in_memory, preparation_key, prepare
 from pggan_jax.data.prepared import PreparedSource
 from pggan_jax.data.pyramid import Pyramid
-from pggan_jax.data.sources import Source, open_source
+from pggan_jax.data.sources import Source, notes_of, open_source
 from pggan_jax.errors import UserError
 from pggan_jax.paths import cache_root
 
@@ -40,6 +40,8 @@ def open_loader(
     """
     source = open_source(config.source, resolution=config.resolution, channels=config.channels)
     refuse_unfit(source, config)
+    for line in (*source.complaints, *notes_of(source)):
+        tell(f"data: {line}")
     pyramid = _pyramid(source, config, progress=progress, tell=tell)
     return Loader(pyramid, seed=seed, use_labels=config.labels)
 

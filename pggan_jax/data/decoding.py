@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +9,16 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
-# Kept in step with what requirements.txt's Pillow reads without extra packages.
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+from pggan_jax.image_files import FORMATS_IN_WORDS, OWN_PICTURE, UNREADABLE_IMAGES, open_encoded
+
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 COLOUR_NAMES = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
 # A file of a few kilobytes can claim gigabytes of pixels; nothing larger than this is decoded.
 MAX_PIXELS = 2**27
+# Pixels of one value pack a thousand to one. Above this size such a file holds nothing but a burden.
+_PIXELS_TO_DOUBT = 2**25
+_MOST_PIXELS_PER_BYTE = 250
+_TILE_TAGS = (322, 323)  # width and height of the parts of a TIFF
 
 # What Pillow warns of (broken EXIF data, a large picture) either does no harm or comes back as an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -34,8 +37,8 @@ def decoding_errors() -> Iterator[None]:
         raise
     except MemoryError:
         raise UnusableImageError("takes more memory to decode than there is; shrink it or remove it") from None
-    except Image.UnidentifiedImageError:
-        raise UnusableImageError("is not an image; remove it or save it as PNG or JPEG") from None
+    except Image.UnidentifiedImageError as error:
+        raise UnusableImageError(no_image(str(error))) from None
     except Image.DecompressionBombError:
         raise UnusableImageError(f"has more than {MAX_PIXELS:,} pixels; shrink it") from None
     except Exception as error:
@@ -43,6 +46,15 @@ def decoding_errors() -> Iterator[None]:
         if "truncated" in reason.lower():
             raise UnusableImageError("is truncated, its end is missing; fetch it again or remove it") from None
         raise UnusableImageError(f"cannot be decoded ({reason}); save it again or remove it") from None
+
+
+def no_image(kind: str) -> str:
+    """Why a file of this kind, as `recognise` has it, is not read, and what helps."""
+    if kind in UNREADABLE_IMAGES:
+        return f"is {kind}, which is not read (only {FORMATS_IN_WORDS} are); convert it to PNG or JPEG"
+    if kind.startswith("a ") and kind != "a text":
+        return f"is {kind}, not an image; remove it or save it as PNG or JPEG"
+    return "is not an image; remove it or save it as PNG or JPEG"
 
 
 def open_image(content: bytes | np.ndarray) -> Image.Image:
@@ -61,10 +73,26 @@ def open_image(content: bytes | np.ndarray) -> Image.Image:
     if not content:
         raise UnusableImageError("is empty (zero bytes); fetch it again or remove it")
     with decoding_errors():
-        image = Image.open(io.BytesIO(content))
-    if image.width * image.height > MAX_PIXELS:
-        raise UnusableImageError(f"has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are decoded: shrink it")
+        image = open_encoded(content)
+    _refuse_bomb(image, len(content))
+    if OWN_PICTURE in image.info:
+        raise UnusableImageError(f"is a picture of {image.info[OWN_PICTURE]}, written by this program; move it elsewhere")
     return image
+
+
+def _refuse_bomb(image: Image.Image, size: int) -> None:
+    """Refuse a file of `size` bytes whose header promises more than is decoded."""
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise UnusableImageError(f"has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are decoded: shrink it")
+    if pixels > _PIXELS_TO_DOUBT and pixels > _MOST_PIXELS_PER_BYTE * size:
+        raise UnusableImageError(
+            f"has {image.width}x{image.height} pixels in {size:,} bytes, nothing but a single colour, or a trap; remove it"
+        )
+    if image.format == "TIFF":
+        width, height = (image.tag_v2.get(tag, 1) for tag in _TILE_TAGS)
+        if not (isinstance(width, int) and isinstance(height, int)) or width * height > MAX_PIXELS:
+            raise UnusableImageError(f"is stored in parts of {width}x{height} pixels, too large to decode; save it again")
 
 
 def is_animated(image: Image.Image) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pggan_jax.errors import UserError
+from pggan_jax.image_files import open_encoded
 
 DIGITS_SIDE = 8
 DIGITS_MAX_VALUE = 16
@@ -154,7 +155,7 @@ def _load_photos() -> list[Image.Image]:
     for file_name in _SKIMAGE_PHOTOS:
         # Not by skimage.data.*(), which would fetch from the network what it misses.
         try:
-            with Image.open(folder / file_name) as photo:
+            with open_encoded((folder / file_name).read_bytes()) as photo:
                 photos.append(photo.convert("RGB"))
         except OSError as error:
             raise UserError(

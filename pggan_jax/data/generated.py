@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pggan_jax.data.decoding import UnusableImageError, decoding_errors, open_image, to_channels, upright
+from pggan_jax.data.sources import notes_of
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class StackedSource:
         if count < 1:
             raise UserError(f"data.source = {self.name!r}: {count} stacks; give a positive number")
         self.complaints = inner.complaints
+        self.notes = notes_of(inner)
         self._inner = inner
         self._seed = seed
         # One draw of all gives the numbers that one draw of three per image gives, in the same order.

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice, pairwise
 
 import numpy as np
 
-from pggan_jax.data.decoding import IMAGE_SUFFIXES
+from pggan_jax.data.decoding import UnusableImageError
+from pggan_jax.image_files import FORMATS, IMAGE_SUFFIXES, UNREADABLE_IMAGES, recognise
 
-# Image formats that people have and this program does not read; every other suffix is passed over in silence.
-_UNREADABLE_SUFFIXES = frozenset(
-    {".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".cr2", ".nef", ".dng", ".arw", ".exr"}
-)
+# TIFF files inside, of which a decoder would give the preview.
+_RAW_SUFFIXES = frozenset({".cr2", ".nef", ".dng", ".arw", ".nrw", ".srw", ".sr2", ".pef", ".3fr", ".iiq", ".erf", ".kdc"})
+# Image formats that people have and this program does not read, for files whose content does not tell.
+_UNREADABLE_SUFFIXES = _RAW_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".exr", ".ico", ".eps"}
+_SYSTEM_FILES = frozenset({b"thumbs.db", b"ehthumbs.db", b"desktop.ini", b"icon\r"})
+_OWN_SHOWN = 3
+_KINDS_SHOWN = 3
 # What macOS packs beside the files of an archive, and the thumbnails of a network disk.
 _SIDE_FOLDERS = frozenset({b"__MACOSX", b"@eaDir"})
 _LINES_SHOWN = 20
@@ -52,25 +55,93 @@ class CompactNames:
 
 
 class ImageSieve:
-    """Tells image files from others by their suffix, and counts the images that cannot be read."""
+    """Tells images from other files, by their content where the name does not say, and counts what is passed over."""
 
     def __init__(self) -> None:
-        self._unreadable: Counter[str] = Counter()
+        # By what is told of them: how many, and the first.
+        self._unreadable: dict[str, tuple[int, bytes]] = {}
+        self._others: dict[str, tuple[int, bytes]] = {}
+        self._own: list[tuple[bytes, str]] = []
+        self._hidden = 0
 
-    def takes(self, path: bytes) -> bool:
-        """Whether `path` ends like an image that can be read."""
+    def takes(self, path: bytes, head: Callable[[bytes], bytes]) -> bool:
+        """Whether `path` is an image that can be read, or claims to be one by its name; then decoding will tell.
+
+        Args:
+            path: of a file.
+            head: gives the first bytes of a path; asked where the name does not say what it is. Raises UnusableImageError if
+                they cannot be had.
+        """
         suffix = printable(os.path.splitext(path)[1]).lower()
+        if suffix in IMAGE_SUFFIXES:
+            return True
+        name = path.rpartition(b"/")[2]
+        if name.lower() in _SYSTEM_FILES:
+            self.hide()
+            return False
+        if name == b"dataset.json":
+            return False
+        try:
+            kind = recognise(head(path))
+        except UnusableImageError as error:
+            return self._pass_over(self._others, str(error).partition(";")[0], path)
+        if kind in FORMATS and not (kind == "TIFF" and suffix in _RAW_SUFFIXES):
+            return True
         if suffix in _UNREADABLE_SUFFIXES:
-            self._unreadable[suffix] += 1
-        return suffix in IMAGE_SUFFIXES
+            return self._pass_over(self._unreadable, f"end{{}} in {suffix}", path)
+        if kind in UNREADABLE_IMAGES:
+            return self._pass_over(self._unreadable, f"hold{{}} {kind}", path)
+        return self._pass_over(self._others, f"{suffix}" if suffix else "without a suffix", path)
+
+    def hide(self) -> None:
+        """Count a file or folder that is hidden or of an operating system."""
+        self._hidden += 1
+
+    def leave_out(self, folder: bytes, kind: str) -> None:
+        """Note a folder that this program has made itself; `kind` as `own_output.kind_of_folder` has it."""
+        self._own.append((folder, kind))
 
     def complaints(self) -> list[str]:
-        """One line for each suffix of images that were left out."""
-        return [
-            f"{count:,} {'files end' if count > 1 else 'file ends'} in {suffix}, which cannot be read; "
-            f"convert {'them' if count > 1 else 'it'} to PNG or JPEG"
-            for suffix, count in sorted(self._unreadable.items())
+        """One line for each kind of images that cannot be read."""
+        lines = []
+        for what, (count, first) in sorted(self._unreadable.items()):
+            noun, it = ("files", "them") if count > 1 else ("file", "it")
+            does = what.format("" if count > 1 else "s")
+            such = f"such as {_shown(first)}" if count > 1 else _shown(first)
+            lines.append(f"{count:,} {noun} {does}, which cannot be read ({such}); convert {it} to PNG or JPEG")
+        return lines
+
+    def notes(self) -> list[str]:
+        """Lines about what else was passed over, each with the reason."""
+        lines = [
+            f"left out {_shown(folder)}: it is {kind}; move it elsewhere, or read it by itself"
+            for folder, kind in self._own[:_OWN_SHOWN]
         ]
+        if len(self._own) > _OWN_SHOWN:
+            lines.append(f"left out {len(self._own) - _OWN_SHOWN:,} more folders that this program has written")
+        if self._others:
+            kinds = sorted(self._others.items(), key=lambda item: (-item[1][0], item[0]))
+            listed = [f"{count:,} {kind[:20]} ({_shown(first)})" for kind, (count, first) in kinds[:_KINDS_SHOWN]]
+            rest = sum(count for _, (count, _) in kinds[_KINDS_SHOWN:])
+            total = sum(count for count, _ in self._others.values())
+            more = f", {rest:,} others" if rest else ""
+            lines.append(
+                f"passed over {total:,} file{'s' * (total > 1)}, no images by their content: {', '.join(listed)}{more}"
+            )
+        if self._hidden:
+            lines.append(f"passed over {self._hidden:,} hidden or of the operating system")
+        return lines
+
+    def _pass_over(self, where: dict[str, tuple[int, bytes]], what: str, path: bytes) -> bool:
+        count, first = where.get(what, (0, path))
+        where[what] = count + 1, first
+        return False
+
+
+def _shown(path: bytes) -> str:
+    """A path of any length for a line of many."""
+    text = printable(path)
+    return text if len(text) <= 35 else f"...{text[-32:]}"
 
 
 def is_passed_over(part: bytes) -> bool:

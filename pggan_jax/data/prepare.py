@@ -221,7 +221,7 @@ def _write(
     finally:
         files.close()
     mean = _mean_image(partial, preparation)
-    write_png(partial / MEAN, np.rint(mean).astype(np.uint8))
+    write_png(partial / MEAN, np.rint(mean).astype(np.uint8), holds="the mean of a data set")
     info = {
         "format": FORMAT,
         "key": key,

@@ -57,6 +57,11 @@ class Source(Protocol):
         ...
 
 
+def notes_of(source: Source) -> tuple[str, ...]:
+    """What a source has passed over where it looked for images, one line each; sources that do not look have none."""
+    return getattr(source, "notes", ())
+
+
 def open_source(spec: str, *, resolution: int = 0, channels: int = 0) -> Source:
     """The source that `data.source` names, checked but with no image decoded.
 

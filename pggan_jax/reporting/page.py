@@ -13,6 +13,7 @@ from PIL import Image
 
 from pggan_jax.config import Config
 from pggan_jax.config_io import settings_of
+from pggan_jax.image_files import open_encoded
 from pggan_jax.reporting.curves import Band, Series, chart, legend
 from pggan_jax.reporting.gather import MetricGroup, RunRecord
 from pggan_jax.schedule import Schedule
@@ -118,7 +119,7 @@ def _pictures(run: RunRecord, schedule: Schedule) -> str:
 def _data_uri(path: Path) -> str:
     """A PNG, cut to its upper left part if it is large: grids repeat, and pixels stay pixels."""
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, open_encoded(file) as image:
             cut = image.crop((0, 0, min(image.width, _WIDEST_PICTURE), min(image.height, _WIDEST_PICTURE * 9 // 16)))
             buffer = io.BytesIO()
             cut.save(buffer, format="PNG", optimize=True)

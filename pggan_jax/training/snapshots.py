@@ -48,7 +48,7 @@ class Snapshots:
 
     def write_reals(self) -> None:
         """Save reals.png at full resolution."""
-        write_png(self._workdir.reals, make_grid(self._reals, self._columns))
+        write_png(self._workdir.reals, make_grid(self._reals, self._columns), holds="real images")
 
     def write_fakes(self, sampler: Sampler, params: Mapping[str, Any], *, alpha: float, images_seen: int) -> None:
         """Save one grid, enlarged to full resolution so that the grids of a whole run have one size.
@@ -62,4 +62,4 @@ class Snapshots:
         images = sampler(params, self._latents, self._labels, alpha)
         factor = self._resolution // images.shape[1]
         grid = make_grid(nearest_upscale(images, factor), self._columns)
-        write_png(self._workdir.fakes(images_seen), grid)
+        write_png(self._workdir.fakes(images_seen), grid, holds="generated images")
