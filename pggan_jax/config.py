@@ -63,13 +63,19 @@ class DataConfig:
     crop: str = setting(
         "center",
         "how images of other shapes are fitted: center takes the largest middle part; none refuses them; pad puts smaller ones "
-        "on black, unscaled; LEFT,TOP,WIDTH,HEIGHT cuts that window first",
+        "on black, unscaled; fit puts the whole of each on "
+        "black, shrunk if it is larger; LEFT,TOP,WIDTH,HEIGHT cuts that window first",
     )
     resample: str = setting("lanczos", "filter that shrinks larger images", choices=RESAMPLES)
     modes: str = setting(
         "convert",
         "images with other colour channels than data.channels: convert them, or refuse (leave them out)",
         choices=("convert", "refuse"),
+    )
+    range: str = setting(
+        "full",
+        "which values of images with 16 bits become black and white: full scales all 65,536; auto those that the images use, "
+        "but for 1 pixel in 10,000 at either end; LOW,HIGH these, as 0,4095 for 12 bits. Images with 8 bits stay as they are",
     )
     max_images: int = setting(0, "use at most so many images; 0 uses all", minimum=0, maximum=MAX_IMAGES)
     shuffle_seed: int = setting(

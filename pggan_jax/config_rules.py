@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.images import grid_size, parse_crop
+from pggan_jax.images import grid_size, parse_crop, parse_range
 from pggan_jax.metric_names import METRIC_KINDS
 from pggan_jax.schedule import Schedule
 from pggan_jax.source_names import parse_source
@@ -173,6 +173,10 @@ def _check_picture(config: Config, origins: Origins | None) -> None:
         parse_crop(config.data.crop)
     except ValueError as error:
         raise problem("data.crop", config.data.crop, str(error), origins) from None
+    try:
+        parse_range(config.data.range)
+    except ValueError as error:
+        raise problem("data.range", config.data.range, str(error), origins) from None
     if kind == "photos" and config.data.labels:
         raise problem("data.labels", True, "photos have no classes; use data.labels=false", origins)
     try:

@@ -52,18 +52,34 @@ def grid_size(name: str, resolution: int) -> tuple[int, int]:
 
 
 def parse_crop(text: str) -> str | tuple[int, int, int, int]:
-    """How images of other shapes are fitted: "center", "none", "pad", or a window (left, top, width, height) in pixels.
+    """How images of other shapes are fitted: "center", "none", "pad", "fit", or a window (left, top, width, height) in pixels.
 
     Raises:
         ValueError: `text` is none of these.
     """
-    if text in ("center", "none", "pad"):
+    if text in ("center", "none", "pad", "fit"):
         return text
     parts = text.split(",")
     numbers = tuple(int(part) for part in parts if part.strip().isdecimal() and len(part) <= _MOST_DIGITS)
     if len(parts) != 4 or len(numbers) != 4 or not (numbers[2] and numbers[3]):
-        raise ValueError("must be center, none, pad, or a window LEFT,TOP,WIDTH,HEIGHT in pixels, such as 25,57,128,128")
+        raise ValueError("must be center, none, pad, fit, or a window LEFT,TOP,WIDTH,HEIGHT in pixels, such as 25,57,128,128")
     return numbers
+
+
+def parse_range(text: str) -> str | tuple[int, int]:
+    """Which values of images with 16 bits become black and white: "full", "auto", or (lowest, highest).
+
+    Raises:
+        ValueError: `text` is none of these.
+    """
+    if text in ("full", "auto"):
+        return text
+    parts = [part.strip() for part in text.split(",")]
+    # Longer numbers are too large anyway.
+    numbers = [int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) <= 5]
+    if len(parts) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1] <= 65535:
+        raise ValueError("must be full, auto, or LOW,HIGH with 0 <= LOW < HIGH <= 65535, such as 0,4095")
+    return numbers[0], numbers[1]
 
 
 def make_grid(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:

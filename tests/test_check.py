@@ -11,7 +11,8 @@ import pytest
 from pictures import Items, bomb, encoded, landscape, noise, plain, stored_turned
 from PIL import Image
 
-from pggan_jax.data.check import Findings, check
+from pggan_jax.data.check import check
+from pggan_jax.data.check_report import Findings
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.framing import Frame, fit
 from pggan_jax.data.sources import open_source
@@ -207,9 +208,9 @@ def test_unreadable_files(tmp_path):
 class TestWarnings:
     def warnings(self, counts):
         labels = [label for label, count in enumerate(counts) for _ in range(count)]
-        blank = np.zeros((4, 4, 3), np.uint8)
+        image = noise(4, 4)
         names = [f"class {label}" for label in range(len(counts))]
-        report = check(Items([blank] * len(labels), labels=labels, class_names=names), workers=0, progress=False)
+        report = check(Items([image] * len(labels), labels=labels, class_names=names), workers=0, progress=False)
         return report.warnings
 
     def test_few_images(self):

@@ -252,7 +252,7 @@ def changed_everywhere() -> Config:
             new = new if isinstance(value, float) else int(new)
         else:
             choices = {"preset": "v2-4gpus", "minibatch_stddev": "none", "on_new_phase": "carry", "name": "hinge"}
-            choices |= {"gradient_norm": "current", "dtype": "bfloat16", "crop": "pad", "resample": "box"}
+            choices |= {"gradient_norm": "current", "dtype": "bfloat16", "crop": "pad", "resample": "box", "range": "auto"}
             choices |= {"modes": "refuse", "init_from": "runs/other", "inception_weights": "here.npz"}
             choices |= {"metrics": ("swd", "ms_ssim"), "best": "ms_ssim"}
             new = others.get(path) or choices[path.rpartition(".")[2]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from pictures import encoded, landscape, noise, plain, quarters, stored_turned
@@ -95,7 +97,37 @@ class TestCrop:
         np.testing.assert_array_equal(wide[:3, 2:10], noise(3, 8))
 
     def test_pad_never_shrinks(self):
-        assert refusal(plain((9, 4)), Frame(8, 8, 3, crop="pad")) == "is 9x4, larger than 8x8; crop=pad never shrinks"
+        assert (
+            refusal(plain((9, 4)), Frame(8, 8, 3, crop="pad"))
+            == "is 9x4, larger than 8x8; crop=pad never shrinks, crop=fit does"
+        )
+
+    @pytest.mark.parametrize(
+        ("size", "inner"),
+        [((40, 10), (8, 2)), ((10, 40), (2, 8)), ((16, 16), (8, 8)), ((5, 3), (5, 3)), ((9, 4), (8, 4)), ((4000, 1), (8, 1))],
+    )
+    def test_fit_keeps_the_whole_of_an_image_in_the_middle_of_black(self, size, inner):
+        fitted = fit(plain(size, color=(255, 255, 255)), Frame(8, 8, 3, crop="fit"))
+        rows, columns = np.flatnonzero(fitted.any(axis=(1, 2))), np.flatnonzero(fitted.any(axis=(0, 2)))
+        assert (len(columns), len(rows)) == inner
+        assert (rows[0], columns[0]) == ((8 - inner[1]) // 2, (8 - inner[0]) // 2)
+        assert (fitted[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 255).all()
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+    def test_fit_shrinks_as_the_filter_does(self, kind):
+        picture = landscape(100, 400)
+        content = encoded(picture, kind)
+        fitted = fit(content, Frame(16, 16, 3, crop="fit"))
+        small = Image.open(io.BytesIO(content)).resize((16, 4), Image.Resampling.LANCZOS)
+        np.testing.assert_allclose(fitted[6:10].astype(int), np.asarray(small), atol=12)
+        assert not fitted[:6].any()
+        assert not fitted[10:].any()
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_fit_turns_first(self, orientation):
+        picture = quarters(12, 20)
+        fitted = fit(stored_turned(picture, orientation), Frame(20, 20, 3, crop="fit"))
+        np.testing.assert_array_equal(fitted[4:16], picture)
 
     @pytest.mark.parametrize("size", [(7, 40), (40, 7), (1, 1)])
     def test_too_small(self, size):

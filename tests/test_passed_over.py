@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from pictures import encoded, noise
 
+from pggan_jax.config import Config
+from pggan_jax.config_io import to_json
 from pggan_jax.data import archive as archives
 from pggan_jax.data.archive import ArchiveSource
 from pggan_jax.data.decoding import UnusableImageError
@@ -19,7 +21,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.own_output import MARKER, claim_output
 
 PIXELS = noise(8, 8)
-SETTINGS = json.dumps({"data": {}, "generator": {}, "discriminator": {}, "schedule": {}}).encode()
+SETTINGS = to_json(Config()).encode()
 
 
 def write(folder, files):

@@ -13,7 +13,7 @@ from pggan_jax.config import MAX_RESOLUTION, DataConfig
 from pggan_jax.config_io import LoadedConfig, load_config
 from pggan_jax.config_rules import is_resolution
 from pggan_jax.errors import UserError
-from pggan_jax.images import parse_crop
+from pggan_jax.images import parse_crop, parse_range
 from pggan_jax.paths import user_path
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def define_preparation_flags(values: flags.FlagValues) -> None:
     """Add what decides how images become a data set, with the words and limits of the settings of the same name."""
     for setting in fields(DataConfig):
         help, limits = setting.metadata["help"], setting.metadata
-        if setting.name in ("crop", "resample", "modes"):
+        if setting.name in ("crop", "resample", "modes", "range"):
             if "choices" in limits:
                 flags.DEFINE_enum(setting.name, setting.default, limits["choices"], help, flag_values=values)
             else:
@@ -136,7 +136,11 @@ def read_preparation(values: flags.FlagValues, *, resolution: int | None = None,
         parse_crop(crop)
     except ValueError as error:
         raise UserError(f"--crop={crop}: {error}") from None
-    shared = {name: values[name].value for name in ("channels", "resample", "modes", "max_images", "shuffle_seed")}
+    try:
+        parse_range(values["range"].value)
+    except ValueError as error:
+        raise UserError(f"--range={values['range'].value}: {error}") from None
+    shared = {name: values[name].value for name in ("channels", "resample", "modes", "range", "max_images", "shuffle_seed")}
     return Preparation(resolution, _parse_base_shape(base_shape), crop=crop, **shared, **more)
 
 

@@ -21,7 +21,7 @@ from pggan_jax.cli.arguments import define_preparation_flags, define_workers_fla
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.data.check import Report
+    from pggan_jax.data.check_report import Report
 
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
@@ -35,9 +35,10 @@ _DUPLICATES_SHOWN = 5
 _COPIES_SHOWN = 3
 _RESOLUTIONS_SHOWN = 4
 _NAME_WIDTH = 40
+_MUCH = 0.75
 # What experiments/folder.py grows to; more is for those who know what it costs.
 _SUGGESTED_RESOLUTION = 128
-_PREPARATION_FLAGS = ("base_shape", "channels", "crop", "resample", "modes", "max_images", "shuffle_seed")
+_PREPARATION_FLAGS = ("base_shape", "channels", "crop", "resample", "modes", "range", "max_images", "shuffle_seed")
 
 
 def run(values: flags.FlagValues, source_name: str) -> int:
@@ -47,11 +48,12 @@ def run(values: flags.FlagValues, source_name: str) -> int:
         _refuse_flags_without_resolution(values)
     preparation = read_preparation(values) if resolution is not None else None
     from pggan_jax.data.check import check
+    from pggan_jax.data.pixel_range import resolve_range
     from pggan_jax.data.sources import open_source
 
     source = open_source(source_name, resolution=resolution or 0, channels=values["channels"].value)
     if preparation:
-        preparation = preparation.for_source(source)
+        preparation = resolve_range(source, preparation.for_source(source), workers=values["workers"].value)
         frame, numbers = preparation.frame, preparation.order(len(source))
     report = check(source, frame, numbers=numbers, workers=values["workers"].value)
     print(json.dumps(_as_json(report), indent=1) if values["json"].value else _as_text(report, values))
@@ -75,7 +77,10 @@ def _as_json(report: Report) -> dict[str, Any]:
         "classes": {name: report.found.labels[number] for number, name in enumerate(report.class_names)},
         "resolutions": dict(report.resolutions()),
         "animated": report.found.animated,
+        "kept": _kept(report),
+        "pixels": _pixels(report),
         "duplicates": report.duplicates,
+        "alike": report.alike,
         "conflicting_labels": report.conflicts,
         "unusable": [problem._asdict() for problem in report.found.unusable],
         "complaints": report.complaints,
@@ -94,6 +99,8 @@ def _as_text(report: Report, values: flags.FlagValues) -> str:
         f"  modes       {', '.join(f'{mode}: {count:,}' for mode, count in found.modes.most_common()) or 'none'}",
         f"  classes     {_classes(report)}",
         f"  resolution  {_resolutions(report)}",
+        f"  crop        {_crop(report)}",
+        f"  pixels      {_used(report)}",
         *_copies(report),
     ]
     if report.conflicts:
@@ -161,10 +168,57 @@ def _resolutions(report: Report) -> str:
     return "up to " * (not steps[0].startswith("none")) + ", ".join(steps[:_RESOLUTIONS_SHOWN])
 
 
+def _kept(report: Report) -> dict[str, Any] | None:
+    kept = report.kept()
+    return kept and {"mean": kept[0], "least": kept[1], "of": _size(kept[2])}
+
+
+def _crop(report: Report) -> str:
+    """What is thrown away."""
+    kept = report.kept()
+    if kept is None:
+        return "nothing to cut"
+    mean, least, size = kept
+    shape = f"--crop={report.frame.crop}" if report.frame else "as squares"
+    if least == 1:
+        return f"{shape}: nothing is cut off"
+    remedy = "; --crop=fit keeps all, shrunk" if least < _MUCH else ""
+    return f"{shape}: {100 * (1 - mean):.2g} % of the area is cut off, {100 * (1 - least):.2g} % of {_size(size)}{remedy}"
+
+
+def _pixels(report: Report) -> dict[str, Any]:
+    from pggan_jax.data.pixel_range import range_of
+
+    pixels = report.found.pixels
+    counts = pixels.deep_counts()
+    return {
+        "kinds": dict(pixels.kinds),
+        "empty_channels": dict(pixels.empty_channels),
+        "range": [pixels.low, pixels.high] if pixels.low <= pixels.high else None,
+        "images_with_16_bits": pixels.deep_images,
+        "range_of_16_bits": (counts is not None and range_of(counts)) or None,
+    }
+
+
+def _used(report: Report) -> str:
+    """The values that occur, as they would be trained on."""
+    from pggan_jax.data.pixel_range import range_of
+
+    pixels = report.found.pixels
+    if pixels.low > pixels.high:
+        return "none"
+    text = f"{pixels.low} to {pixels.high} of 0 to 255"
+    counts = pixels.deep_counts()
+    if counts is not None:
+        low, high = range_of(counts)
+        text += f"; {_count(pixels.deep_images, 'image')} with 16 bits: {low:,} to {high:,} of 0 to 65,535"
+    return text
+
+
 def _copies(report: Report) -> list[str]:
     """How many there are, and the first groups of those with equal labels."""
     if not report.duplicates:
-        return ["  copies      none"]
+        return ["  copies      none", *_alike(report)]
     lines = [f"  copies      {report.copies:,} in {_count(len(report.duplicates), 'group')}; what is there twice counts twice"]
     conflicts = set(report.conflicts)
     harmless = [group for group in report.duplicates if group not in conflicts]
@@ -172,7 +226,20 @@ def _copies(report: Report) -> list[str]:
         more = len(group) - _COPIES_SHOWN
         lines.append(f"    {' = '.join(group[:_COPIES_SHOWN])}" + (f" and {more:,} more" if more > 0 else ""))
     more = len(harmless) - _DUPLICATES_SHOWN
-    return [*lines, f"    and {_count(more, 'group')} more; --json lists all"] if more > 0 else lines
+    lines += [f"    and {_count(more, 'group')} more; --json lists all"] if more > 0 else []
+    return [*lines, *_alike(report)]
+
+
+def _alike(report: Report) -> list[str]:
+    """Images that look the same, and the first groups."""
+    if not report.alike:
+        return []
+    number = sum(len(group) - 1 for group in report.alike)
+    lines = [f"  alike       {number:,} in {_count(len(report.alike), 'group')}: other files that look the same"]
+    for group in report.alike[:_DUPLICATES_SHOWN]:
+        more = len(group) - _COPIES_SHOWN
+        lines.append(f"    {' = '.join(group[:_COPIES_SHOWN])}" + (f" and {more:,} more" if more > 0 else ""))
+    return lines
 
 
 def _count(number: int, what: str) -> str:

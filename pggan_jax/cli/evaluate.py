@@ -116,12 +116,12 @@ def run(values: flags.FlagValues) -> None:
 
 def _evaluate_run(values: flags.FlagValues) -> None:
     workdir = existing_run(values["workdir"].value)
-    out = workdir if values["out"].value is None else _writable(values["out"].value)
     from pggan_jax.data.dataset import open_loader
     from pggan_jax.evaluation.image_sets import generated
     from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_checkpoint
 
     config, checkpoints = open_checkpoints(workdir)
+    out = workdir if values["out"].value is None else _writable(values["out"].value, config.data.source, *_named(values))
     chosen = choose_checkpoints(values["checkpoint"].value, checkpoints)
     data = _data_config(values, config.data)
     with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
@@ -167,7 +167,7 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     images, source = values["images"].value, values["data"].value
     if source is None:
         raise UserError(f"--images={images}: needs --data=SOURCE, the images to compare with, such as --data=folder:~/photos")
-    out = None if values["out"].value is None else _writable(values["out"].value)
+    out = None if values["out"].value is None else _writable(values["out"].value, f"folder:{images}", *_named(values))
     from pggan_jax.config import DataConfig
     from pggan_jax.data.dataset import open_loader
     from pggan_jax.data.sources import open_source
@@ -251,12 +251,16 @@ def _kimg(images_seen: int) -> str:
     return f"{thousands:06d}" + (f".{rest:03d}" if rest else "")
 
 
-def _writable(path: str) -> Path:
+def _named(values: flags.FlagValues) -> list[str]:
+    """The sources that flags name."""
+    return [values[name].value for name in ("data", "held_out") if values[name].value]
+
+
+def _writable(path: str, *sources: str) -> Path:
+    from pggan_jax.own_output import claim_output
+
     out = folder("out", path)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
+    claim_output("out", out, *sources, command="evaluate")
     return out
 
 

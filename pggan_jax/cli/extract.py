@@ -35,14 +35,12 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.data.sources import open_source
     from pggan_jax.files import write_atomically
     from pggan_jax.images import write_png
+    from pggan_jax.own_output import MARKER, claim_output
 
     source = open_source(source_name, resolution=values["resolution"].value)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name != MARKER for path in out.iterdir())):
         raise UserError(f"--out={out}: is there already and is not an empty folder; choose another")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={out}: cannot be made ({error.strerror}); choose a place you may write to") from None
+    claim_output("out", out, source_name, command="extract")
     count = min(len(source), values["max_images"].value or len(source))
     labels, unusable = [], 0
     for index in tqdm(range(count), desc=f"extracting {source.name}", unit="img", delay=2, disable=None):

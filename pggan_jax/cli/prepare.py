@@ -18,7 +18,7 @@ from absl import flags
 
 from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, folder, read_preparation
 from pggan_jax.errors import UserError
-from pggan_jax.paths import user_path
+from pggan_jax.own_output import lies_inside
 
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
@@ -88,6 +88,5 @@ def run(values: flags.FlagValues, source_name: str) -> int:
 
 
 def _check_apart(source_name: str, out: Path) -> None:
-    kind, _, argument = source_name.partition(":")
-    if kind == "folder" and out.resolve().is_relative_to(user_path(argument, named="folder:").resolve()):
+    if lies_inside(out, source_name):
         raise UserError(f"--out={out}: lies inside {source_name}, and would be read as part of it; choose a folder beside it")

@@ -47,6 +47,7 @@ def run(values: flags.FlagValues) -> None:
 
     from pggan_jax.generation.sampling import latents_for_seeds, one_hot
     from pggan_jax.images import make_grid, nearest_upscale
+    from pggan_jax.own_output import claim_output
     from pggan_jax.training.trained import load_trained
 
     use_compilation_cache(values)
@@ -54,7 +55,7 @@ def run(values: flags.FlagValues) -> None:
     label_size = trained.position.label_size
     classes = _classes(values["class"].value, seeds, label_size)
     out = folder("out", values["out"].value)
-    _write({}, out)
+    claim_output("out", out, trained.config.data.source, command="sample")
     params = trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator
     sampler, pictures = trained.sampler(), []
     with tqdm(total=len(seeds), desc="sampling", unit="img", delay=2, disable=None) as bar:

@@ -30,14 +30,17 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     """Write the picture and say where; 1 if some images could not be used."""
     out = _checked_file(values["out"].value)
     from pggan_jax.data.decoding import MAX_PIXELS
+    from pggan_jax.data.pixel_range import resolve_range
     from pggan_jax.data.showing import fitting_resolution, grid_shape, labelled_grid
     from pggan_jax.data.sources import open_source
     from pggan_jax.images import write_png
+    from pggan_jax.own_output import claim_output
 
     given = values["resolution"].value
     source = open_source(source_name, resolution=given or 0, channels=values["channels"].value)
     resolution = given if given is not None else fitting_resolution(source, at_most=_LARGEST_UNASKED)
     preparation = read_preparation(values, resolution=resolution).for_source(source)
+    preparation = resolve_range(source, preparation)
     order = preparation.order(len(source))
     first = values["first"].value
     if first >= len(order):
@@ -51,7 +54,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
         )
     try:
         # Before the work: a place where nothing can be written is told at once.
-        out.parent.mkdir(parents=True, exist_ok=True)
+        claim_output("out", out.parent, source_name, command="show")
         grid, problems = labelled_grid(source, shown, preparation.frame, columns=values["columns"].value)
         write_png(out, grid, holds="several images")
     except OSError as error:

@@ -18,6 +18,8 @@ MAX_PIXELS = 2**27
 # Pixels of one value pack a thousand to one. Above this size such a file holds nothing but a burden.
 _PIXELS_TO_DOUBT = 2**25
 _MOST_PIXELS_PER_BYTE = 250
+DEEP_VALUES = 2**16
+_DEEP_PPM = "pggan_jax deep"  # survives a turn, which the format does not
 _TILE_TAGS = (322, 323)  # width and height of the parts of a TIFF
 
 # What Pillow warns of (broken EXIF data, a large picture) either does no harm or comes back as an error.
@@ -75,6 +77,8 @@ def open_image(content: bytes | np.ndarray) -> Image.Image:
     with decoding_errors():
         image = open_encoded(content)
     _refuse_bomb(image, len(content))
+    if _is_deep_ppm(image):
+        image.info[_DEEP_PPM] = True
     if OWN_PICTURE in image.info:
         raise UnusableImageError(f"is a picture of {image.info[OWN_PICTURE]}, written by this program; move it elsewhere")
     return image
@@ -106,7 +110,7 @@ def colour_channels(image: Image.Image) -> int:
     Raises:
         UnusableImageError: floating-point or 32-bit pixels, whose range nobody knows.
     """
-    if image.mode in ("F", "I"):
+    if image.mode == "F" or (image.mode == "I" and not _is_deep(image)):
         kind = "floating-point" if image.mode == "F" else "32-bit"
         raise UnusableImageError(f"has {kind} pixels of unknown range; save it with 8 or 16 bits")
     colours = 1 if image.mode in ("1", "L", "LA", "La") or _is_deep(image) else 3
@@ -144,13 +148,16 @@ _TRANSPOSE = {
 }
 
 
-def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Any image as 8-bit grey (1), RGB (3) or RGBA (4). Transparent pixels are shown over white unless RGBA is wanted."""
+def to_channels(image: Image.Image, channels: int, *, levels: tuple[int, int] | None = None) -> Image.Image:
+    """Any image as 8-bit grey (1), RGB (3) or RGBA (4). Transparent pixels are shown over white unless RGBA is wanted.
+
+    Of 16-bit grey the values `levels` become 0 and 255, and what lies beyond them, too; None scales all 65,536 values.
+    """
     mode = MODES[channels]
     if image.mode == mode and not (mode != "RGBA" and image.has_transparency_data):
         return image
     if _is_deep(image):
-        image = _with_8_bits(image)
+        image = _with_8_bits(image, levels)
     if mode != "RGBA" and image.has_transparency_data:
         image = image.convert("RGBA")
         # What transparent pixels hide is arbitrary; show what a viewer with a white page shows.
@@ -160,13 +167,28 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
 
 def _is_deep(image: Image.Image) -> bool:
     """Whether it is grey with 16 bits, of either byte order."""
-    return image.mode.startswith("I;16")
+    return image.mode.startswith("I;16") or _is_deep_ppm(image)
 
 
-def _with_8_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey, 0..65535, scaled to 0..255; Pillow's own conversion would clip everything above 255 to white."""
+def _is_deep_ppm(image: Image.Image) -> bool:
+    """Pillow opens a PGM of more than 8 bits with 32 and scales it to 0..65535."""
+    return image.mode == "I" and image.info.get(_DEEP_PPM, image.format == "PPM")
+
+
+def deep_pixels(image: Image.Image) -> np.ndarray | None:
+    """uint16 `[height, width]` of grey with 16 bits, as it is stored; None of other images, whose pixels are not decoded."""
+    return np.asarray(image).astype(np.uint16) if _is_deep(image) else None
+
+
+def _with_8_bits(image: Image.Image, levels: tuple[int, int] | None) -> Image.Image:
+    """16-bit grey scaled to 0..255; Pillow's own conversion would clip everything above 255 to white."""
     pixels = np.asarray(image)
-    grey = Image.fromarray(((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if levels is None:
+        scaled = (pixels.astype(np.uint32) + 128) // 257
+    else:
+        low, high = levels
+        scaled = (2 * 255 * (np.clip(pixels, low, high).astype(np.int64) - low) + (high - low)) // (2 * (high - low))
+    grey = Image.fromarray(scaled.astype(np.uint8))
     # A PNG may name one value that stands for transparent pixels.
     hidden = image.info.get("transparency")
     if hidden is not None:

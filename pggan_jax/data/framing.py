@@ -42,9 +42,10 @@ class Frame:
     Attributes:
         height, width: in pixels.
         channels: 1 grey, 3 RGB, 4 RGBA; other numbers take grey images (repeated) or arrays of just so many channels.
-        crop: "center", "none", "pad" or "LEFT,TOP,WIDTH,HEIGHT", as `data.crop`.
+        crop: "center", "none", "pad", "fit" or "LEFT,TOP,WIDTH,HEIGHT", as `data.crop`.
         resample: one of `FILTERS`.
         modes: "convert" or "refuse", as `data.modes`.
+        levels: the 16-bit values that become black and white; None scales all of them.
     """
 
     height: int
@@ -53,6 +54,7 @@ class Frame:
     crop: str = "center"
     resample: str = "lanczos"
     modes: str = "convert"
+    levels: tuple[int, int] | None = None
 
     @cached_property
     def window(self) -> tuple[int, int, int, int] | None:
@@ -97,12 +99,14 @@ class Place:
     Attributes:
         size: width and height of the upright image.
         is_turned: whether it is stored with width and height exchanged.
-        box: the part of the upright image that fills the frame; None where all of it is padded.
+        box: the part of the upright image that is kept.
+        inner: width and height that it gets, in the middle of the frame.
     """
 
     size: tuple[int, int]
     is_turned: bool
-    box: Box | None
+    box: Box
+    inner: tuple[int, int]
 
 
 def find_place(image: Image.Image, frame: Frame) -> Place:
@@ -119,29 +123,52 @@ def find_place(image: Image.Image, frame: Frame) -> Place:
         raise UnusableImageError(f"is {COLOUR_NAMES[channels]}; only grey images can be given {frame.channels} channels")
     is_turned = orientation(image) >= 5
     size = image.size[::-1] if is_turned else image.size
-    if frame.crop != "pad":
-        return Place(size, is_turned, _crop_box(*size, frame))
-    if size[0] > frame.width or size[1] > frame.height:
-        raise UnusableImageError(f"is {size[0]}x{size[1]}, larger than {frame}; crop=pad never shrinks")
-    return Place(size, is_turned, None)
+    return Place(size, is_turned, kept_box(*size, frame), _inner_size(*size, frame))
+
+
+def kept_box(width: int, height: int, frame: Frame) -> Box:
+    """The part of an upright image of that size which a frame shows, as (left, top, right, bottom).
+
+    Raises:
+        UnusableImageError: too small, too large, or of another shape than the frame takes.
+    """
+    if frame.crop == "pad" and (width > frame.width or height > frame.height):
+        raise UnusableImageError(f"is {width}x{height}, larger than {frame}; crop=pad never shrinks, crop=fit does")
+    return (0, 0, width, height) if frame.crop in ("pad", "fit") else _crop_box(width, height, frame)
+
+
+def _inner_size(width: int, height: int, frame: Frame) -> tuple[int, int]:
+    """The size that the kept part of an image gets: the frame's, unless it is padded."""
+    if frame.crop not in ("pad", "fit"):
+        return frame.width, frame.height
+    # In whole numbers, so that one side fills the frame exactly. Never enlarged.
+    if width <= frame.width and height <= frame.height:
+        return width, height
+    if width * frame.height >= height * frame.width:
+        return frame.width, max(1, (2 * height * frame.width + width) // (2 * width))
+    return max(1, (2 * width * frame.height + height) // (2 * height)), frame.height
 
 
 def _put(image: Image.Image, place: Place, frame: Frame) -> Image.Image:
     """The picture at the frame's size in its mode (grey where the frame has no mode of its own)."""
-    if place.box is None:
-        return _pad(_converted(image, frame), frame)
-    scale = _draft(image, place.box, frame)
+    image = _shrink(image, place, frame)
+    return image if place.inner == (frame.width, frame.height) else _pad(image, frame)
+
+
+def _shrink(image: Image.Image, place: Place, frame: Frame) -> Image.Image:
+    """The kept part at its size in the frame."""
+    scale = _draft(image, place, frame)
     image = _converted(image, frame)
     left, top, right, bottom = place.box
-    box, wanted = (left * scale, top * scale, right * scale, bottom * scale), (frame.width, frame.height)
-    if (right - left, bottom - top) == wanted:
-        return image if image.size == wanted else image.crop(box)
+    box = (left * scale, top * scale, right * scale, bottom * scale)
+    if (right - left, bottom - top) == place.inner:
+        return image if image.size == place.inner else image.crop(box)
     gap = _REDUCING_GAP if frame.resample in _REDUCED_FILTERS else None
-    return image.resize(wanted, FILTERS[frame.resample], box=box, reducing_gap=gap)
+    return image.resize(place.inner, FILTERS[frame.resample], box=box, reducing_gap=gap)
 
 
 def _converted(image: Image.Image, frame: Frame) -> Image.Image:
-    return to_channels(upright(image), frame.channels if frame.channels in (1, 3, 4) else 1)
+    return to_channels(upright(image), frame.channels if frame.channels in (1, 3, 4) else 1, levels=frame.levels)
 
 
 def _crop_box(width: int, height: int, frame: Frame) -> Box:
@@ -162,12 +189,12 @@ def _crop_box(width: int, height: int, frame: Frame) -> Box:
     return left, top, left + inner_width, top + inner_height
 
 
-def _draft(image: Image.Image, box: Box, frame: Frame) -> float:
+def _draft(image: Image.Image, place: Place, frame: Frame) -> float:
     """Let a JPEG decoder leave out detail that `_REDUCING_GAP` would average away; the scale that it decodes at, at most 1."""
     if image.format not in ("JPEG", "MPO") or frame.resample not in _REDUCED_FILTERS:
         return 1.0
-    left, top, right, bottom = box
-    factor = _REDUCING_GAP * min(frame.width / (right - left), frame.height / (bottom - top))
+    left, top, right, bottom = place.box
+    factor = _REDUCING_GAP * min(place.inner[0] / (right - left), place.inner[1] / (bottom - top))
     width, height = image.size
     drafted = image.draft(None, (int(width * factor) + 1, int(height * factor) + 1))
     # Sizes are rounded up; the box that Pillow returns is exact.

@@ -12,6 +12,7 @@ from pggan_jax.data.framing import Frame
 from pggan_jax.data.levels import BASE_SHAPE, level_shapes
 from pggan_jax.data.sources import Source
 from pggan_jax.errors import UserError
+from pggan_jax.images import parse_range
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Preparation:
         resolution: nominal resolution of the largest level, 4*2^k.
         base_shape: (height, width) of the first level.
         channels: 0 takes the source's own.
+        range: "full", "auto" or "LOW,HIGH", as `data.range`.
         copies_mirrored: follow each image by its mirror image.
     """
 
@@ -34,11 +36,12 @@ class Preparation:
     max_images: int = 0
     shuffle_seed: int = -1
     copies_mirrored: bool = False
+    range: str = "full"
 
     @classmethod
     def of_config(cls, data: DataConfig) -> Preparation:
         """What the data section of a configuration asks for."""
-        shared = ("resolution", "channels", "crop", "resample", "modes", "max_images", "shuffle_seed")
+        shared = ("resolution", "channels", "crop", "resample", "modes", "range", "max_images", "shuffle_seed")
         return cls(**{name: getattr(data, name) for name in shared})
 
     def for_source(self, source: Source) -> Preparation:
@@ -62,9 +65,10 @@ class Preparation:
 
     @property
     def frame(self) -> Frame:
-        """What every image is made into."""
+        """What every image is made into; with all 16-bit values while `range` is "auto" (`pixel_range.resolve_range`)."""
         height, width = self.shapes[self.resolution]
-        return Frame(height, width, self.channels, self.crop, self.resample, self.modes)
+        levels = None if self.range in ("full", "auto") else parse_range(self.range)
+        return Frame(height, width, self.channels, self.crop, self.resample, self.modes, levels)
 
     @property
     def rows_per_image(self) -> int:
@@ -89,5 +93,8 @@ class Preparation:
         return order[: self.count(images)]
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self) | {"base_shape": list(self.base_shape)}
+        """As a JSON object; without the range that earlier versions took, so that what they prepared is still found."""
+        known = asdict(self) | {"base_shape": list(self.base_shape)}
+        if self.range == "full":
+            del known["range"]
+        return known

@@ -25,6 +25,7 @@ from pggan_jax.data.array_file import ArrayFile
 from pggan_jax.data.blocks import BlockPlan, fill, fill_slot
 from pggan_jax.data.estimate import Estimate, choose_workers, estimate, plan_work
 from pggan_jax.data.partial import JOURNAL, LOCK, PartialFiles, claimed
+from pggan_jax.data.pixel_range import resolve_range
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepared import FORMAT, INFO, MEAN, PreparedFolder, level_name, open_prepared
 from pggan_jax.data.pyramid import Pyramid, examples
@@ -199,18 +200,20 @@ def _write(
     tell: Callable[[str], None],
 ) -> None:
     """Everything from the first image to `info.json`."""
+    asked = preparation
     files = PartialFiles(partial, preparation, key)
     try:
         if files.images_read:
             tell(f"continuing behind the {files.images_read:,} images that are done")
         try:
+            preparation = resolve_range(source, preparation, workers=workers, progress=progress)
             _read_all(source, preparation, files, workers=workers, progress=progress)
             files.write_journal()
         except BaseException:
             with suppress(OSError):  # On a full disk, perhaps; then the journal before this one holds.
                 files.write_journal()
             raise
-        if preparation_key(source, preparation) != key:
+        if preparation_key(source, asked) != key:
             files.discard()
             raise UserError(f"{source.name}: changed while it was read; give the same command again when it is at rest")
         if not files.rows:
@@ -226,7 +229,8 @@ def _write(
         "format": FORMAT,
         "key": key,
         "source": source.name,
-        "options": preparation.to_json(),
+        "options": asked.to_json(),
+        "range": preparation.range,
         "images": files.rows,
         "channels": preparation.channels,
         "class_names": source.class_names,
