@@ -213,10 +213,16 @@ class TestRefusals:
         (tmp_path / "file").write_text("")
         assert "Not a directory; give the folder" in refusal(tmp_path / "file")
 
-    @pytest.mark.parametrize("exponent", [2, 3])
-    def test_a_missing_level(self, folder, exponent):
-        (folder / f"tiny-r0{exponent}.tfrecords").unlink()
-        assert f"tiny-r0{exponent}.tfrecords ({2**exponent}x{2**exponent}) is missing; copy it" in refusal(folder)
+    @pytest.mark.parametrize("kept", [[4], [2, 4], [3, 4]])
+    def test_missing_levels_are_made_from_a_larger_one(self, folder, kept):
+        for exponent in {2, 3, 4} - set(kept):
+            (folder / f"tiny-r0{exponent}.tfrecords").unlink()
+        for resolution in (0, 4, 8, 16):
+            wanted = [2**exponent for exponent in kept if 2**exponent >= resolution and resolution] or [16]
+            assert TFRecordsSource(str(folder), resolution=resolution).read(0).shape == (wanted[0], wanted[0], 3)
+        (folder / "tiny-r04.tfrecords").rename(folder.parent / "gone")
+        if len(kept) > 1:
+            assert "data.resolution = 16" in refusal(folder, resolution=16)
 
     @pytest.mark.parametrize("exponent", [2, 3, 4])
     @pytest.mark.parametrize("cut", ["in a record", "between records"])

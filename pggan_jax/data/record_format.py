@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 from pggan_jax.errors import import_optional
 
@@ -50,6 +50,21 @@ def find_record_bytes(path: Path, *, at_most: int) -> int:
         if int.from_bytes(start[offset : offset + 8], "little") == offset - FRAMING_BYTES and _checked_length(start[offset:]):
             return offset
     return 0
+
+
+def iterate_spans(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """(offset, size) of every record of an open file, framing included, as far as the headers are whole; payloads are not read.
+
+    The last one may reach beyond the end of a file that is cut off.
+    """
+    offset = 0
+    while True:
+        file.seek(offset)
+        length = _checked_length(file.read(HEADER_BYTES))
+        if length is None:
+            return
+        yield offset, length + FRAMING_BYTES
+        offset += length + FRAMING_BYTES
 
 
 def _checked_length(record: bytes) -> int | None:

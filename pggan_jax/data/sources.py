@@ -113,9 +113,9 @@ def _tfds(argument: str, resolution: int, channels: int) -> Source:
 
 
 def _tfrecords(argument: str, resolution: int, channels: int) -> Source:
-    from pggan_jax.data.tfrecords import TFRecordsSource
+    from pggan_jax.data.record_images import open_tfrecords
 
-    return TFRecordsSource(argument, resolution=resolution)
+    return open_tfrecords(argument, resolution=resolution)
 
 
 def _stacked(argument: str, resolution: int, channels: int) -> Source:

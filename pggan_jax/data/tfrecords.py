@@ -22,7 +22,6 @@ from pggan_jax.paths import user_path
 from pggan_jax.systems import pread, read_only_flags
 
 _LEVEL_FILE = re.compile(r"(?P<name>.+)-r(?P<exponent>\d\d)\.tfrecords")
-_FIRST_EXPONENT = 2  # 4x4
 # No record is larger than so many channels and so many bytes beside the pixels.
 _MOST_CHANNELS = 4
 _MOST_EXTRA_BYTES = 1024
@@ -46,21 +45,31 @@ class _Level:
         return self.size // self.record_bytes
 
 
+def level_files(folder: Path) -> dict[int, Path]:
+    """The files NAME-rNN.tfrecords of a folder by NN; of several data sets, any. Empty where it cannot be listed."""
+    try:
+        matches = [match for name in sorted(os.listdir(folder)) if (match := _LEVEL_FILE.fullmatch(name))]
+    except OSError:
+        return {}
+    return {int(match["exponent"]): folder / match.string for match in matches}
+
+
 class TFRecordsSource:
     """One level of a folder of `<name>-rNN.tfrecords`, with the classes of its `.labels` file."""
 
     complaints: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, folder: str, *, resolution: int = 0) -> None:
         """Check that the folder is whole, from file sizes and single headers, and open one level.
 
         Args:
             folder: where the files lie; `~` is the home folder.
-            resolution: which level to read; 0 takes the largest.
+            resolution: which level to read, or the next larger one; 0 takes the largest.
 
         Raises:
-            UserError: files are missing, truncated, of different lengths or of several data sets; the labels do not fit;
-                or there is no such level.
+            UserError: there are no such files, some are truncated, of different lengths or of several data sets; the labels do
+                not fit; or all levels are smaller.
         """
         self.name = f"tfrecords:{folder}"
         place = user_path(folder, named="tfrecords:")
@@ -158,13 +167,6 @@ class TFRecordsSource:
         names = sorted({match["name"] for match in matches})
         if len(names) > 1:
             raise self._error(f"holds several data sets ({', '.join(names)}); move each into a folder of its own")
-        exponents = {int(match["exponent"]) for match in matches}
-        for exponent in range(_FIRST_EXPONENT, max(exponents) + 1):
-            if exponent not in exponents:
-                raise self._error(
-                    f"{names[0]}-r{exponent:02}.tfrecords ({2**exponent}x{2**exponent}) is missing; "
-                    "copy it here too, or write the data set again"
-                )
         levels = [self._measure(folder / match.string, int(match["exponent"])) for match in matches]
         longest = max(levels, key=len)
         for level in levels:
@@ -192,7 +194,8 @@ class TFRecordsSource:
     def _choose(self, levels: list[_Level], resolution: int) -> _Level:
         wanted = resolution or levels[-1].resolution
         for level in levels:
-            if level.resolution == wanted:
+            # One level is all that is read: where that of the wanted size is missing, a larger one is made smaller.
+            if level.resolution == wanted or (level.resolution > wanted >= 4 and not wanted & (wanted - 1)):
                 return level
         offered = ", ".join(str(level.resolution) for level in levels)
         raise UserError(f"data.resolution = {resolution}: {self.name} has {offered}; set one of these")
