@@ -38,9 +38,10 @@ BAD = {
     "data.labels": [("yes", "must be true or false")],
     "data.mirror": [(1, "must be true or false")],
     "data.crop": [
-        (bad, "must be center, none, pad, or a window LEFT,TOP,WIDTH,HEIGHT")
+        (bad, "must be center, none, pad, fit, or a window LEFT,TOP,WIDTH,HEIGHT")
         for bad in ("", "middle", "1,2,3", "1,2,3,x", "0,0,0,5", "-1,0,5,5")
     ],
+    "data.range": [(bad, "must be full, auto, or LOW,HIGH") for bad in ("", "all", "5", "9,3", "0,65536", "-1,3", "0,1.5")],
     "data.resample": [("cubic", "must be one of lanczos, bicubic, bilinear, box, nearest")],
     "data.modes": [("drop", "must be one of convert, refuse")],
     "data.max_images": [(-1, "at least 0")],

@@ -6,6 +6,7 @@ What the files hold is seen in the first record; all others are read in the same
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import weakref
@@ -19,7 +20,7 @@ import numpy as np
 from pggan_jax.data.collection import MAX_FILE_BYTES
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.record_format import DamagedRecordError, iterate_spans, parse_example, unframe
-from pggan_jax.data.tfrecords import TFRecordsSource, level_files
+from pggan_jax.data.tfrecords import NoReadableImageError, TFRecordsSource, level_files
 from pggan_jax.errors import UserError
 from pggan_jax.image_files import FORMATS, HEAD_BYTES, recognise
 
@@ -27,7 +28,7 @@ _RECORD_FILE = re.compile(r".+\.tfrecords?(-\d+-of-\d+)?")
 _LABEL_FEATURES = ("label", "labels", "class", "image/class/label")
 _SHAPE_FEATURES = ("shape", "image/shape")
 _MOST_CHANNELS = 4
-_FEATURES_SHOWN = 4
+_FEATURES_SHOWN = 3
 
 
 def open_tfrecords(folder: str, *, resolution: int = 0) -> TFRecordsSource:
@@ -48,7 +49,10 @@ def open_tfrecords(folder: str, *, resolution: int = 0) -> TFRecordsSource:
         return RecordImagesSource(folder, files, form)
     if files and not levels:
         raise UserError(f"data.source = 'tfrecords:{folder}': {files[0].name} {describe(files[0])}")
-    return TFRecordsSource(folder, resolution=resolution)
+    try:
+        return TFRecordsSource(folder, resolution=resolution)
+    except NoReadableImageError:
+        raise UserError(f"data.source = 'tfrecords:{folder}': {files[0].name} {describe(files[0])}") from None
 
 
 def describe(file: Path) -> str:
@@ -61,7 +65,7 @@ def describe(file: Path) -> str:
     if features is None:
         return "holds no readable records of the kind tf.train.Example; write it again, or give images as folder:DIR"
     listed = [
-        f"{name[:30]} ({len(value)} {'numbers' if isinstance(value, list) else 'bytes'})"
+        f"{name[:20]} ({len(value)} {'numbers' if isinstance(value, list) else 'bytes'})"
         for name, value in sorted(features.items())[:_FEATURES_SHOWN]
     ]
     return (
@@ -111,12 +115,9 @@ def _has_channels_first(shape: Any) -> bool:
 
 def _raw_pixels(content: Any, shape: Any) -> np.ndarray | None:
     """uint8 `[height, width, channels]` of raw bytes in either order of axes, or without any for grey; None of other bytes."""
-    if (
-        not isinstance(shape, list)
-        or len(shape) not in (2, 3)
-        or min(shape) < 1
-        or len(content) != int(np.prod(shape, dtype=object))
-    ):
+    if not isinstance(shape, list) or len(shape) not in (2, 3) or min(shape) < 1:
+        return None
+    if len(content) != math.prod(shape):
         return None
     pixels = np.frombuffer(content, np.uint8).reshape(shape)
     if pixels.ndim == 2:

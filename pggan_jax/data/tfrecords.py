@@ -45,6 +45,10 @@ class _Level:
         return self.size // self.record_bytes
 
 
+class NoReadableImageError(UserError):
+    """The files are whole and hold records, but none of an image."""
+
+
 def level_files(folder: Path) -> dict[int, Path]:
     """The files NAME-rNN.tfrecords of a folder by NN; of several data sets, any. Empty where it cannot be listed."""
     try:
@@ -150,7 +154,8 @@ class TFRecordsSource:
                 return len(self._parse(index))
             except UnusableImageError:
                 continue
-        raise self._error(f"{self._level.path.name} holds no readable image; copy or write it again")
+        problem = f"{self._level.path.name} holds no readable image; copy or write it again"
+        raise NoReadableImageError(f"data.source = {self.name!r}: {problem}")
 
     def _error(self, problem: str) -> UserError:
         return UserError(f"data.source = {self.name!r}: {problem}")
