@@ -27,10 +27,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pggan_jax.data.celebahq import read_landmarks, render
+from pggan_jax.data.decoding import UnusableImageError, open_image
 from pggan_jax.data.workers import default_workers, ordered_map
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
-from pggan_jax.image_files import open_encoded
 from pggan_jax.images import encode_png
 
 FLAGS = flags.FLAGS
@@ -110,10 +110,12 @@ def make_portrait(size: int, portrait: Portrait) -> str:
         OSError: the picture cannot be written, so the next ones could not either.
     """
     try:
-        with portrait.photo.open("rb") as file, open_encoded(file) as photo:
-            face = render(photo, portrait.landmarks, size=size, transform_size=_OVERSAMPLING * size)
+        photo = open_image(portrait.photo.read_bytes())
+        face = render(photo, portrait.landmarks, size=size, transform_size=_OVERSAMPLING * size)
     except MemoryError:
         raise
+    except UnusableImageError as error:
+        return f"{portrait.photo.name} {error}"
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files.
         return f"{portrait.photo.name}: {error}"
     write_atomically(portrait.out, encode_png(np.asarray(face)))

@@ -251,7 +251,7 @@ class TestSample:
         status, printed, err = launch("sample", f"--workdir={finished}", "--seeds=0-4,40", f"--out={out}", "--zoom=2")
         assert (status, err) == (0, "")
         assert "6 pictures of 8x8 from kimg 1.92" in printed
-        names = {path.name for path in out.iterdir()}
+        names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
         assert names == {f"seed{seed:04d}.png" for seed in (0, 1, 2, 3, 4, 40)} | {"grid.png"}
         assert self.read(out / "seed0040.png").shape == (16, 16)
         grid = self.read(out / "grid.png")

@@ -209,8 +209,8 @@ def _used(report: Report) -> str:
         return "none"
     text = f"{pixels.low} to {pixels.high} of 0 to 255"
     counts = pixels.deep_counts()
-    if counts is not None:
-        low, high = range_of(counts)
+    if counts is not None and (used := range_of(counts)):
+        low, high = used
         text += f"; {_count(pixels.deep_images, 'image')} with 16 bits: {low:,} to {high:,} of 0 to 65,535"
     return text
 

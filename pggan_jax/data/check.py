@@ -151,7 +151,7 @@ def _pixels(image: Image.Image, frame: Frame | None) -> tuple[np.ndarray, np.nda
         step = min(image.size) // _LOOKED_AT if deep is None else 1
         if step > 1:
             image = image.resize((image.width // step, image.height // step), Image.Resampling.NEAREST)
-        picture = to_channels(image, 4 if channels == 2 else channels, levels=frame and frame.levels)
+        picture = to_channels(image, 4 if channels == 2 else channels, levels=frame.levels if frame else None)
         return np.asarray(picture).reshape(picture.height, picture.width, -1), deep
 
 

@@ -94,7 +94,7 @@ def _refuse_bomb(image: Image.Image, size: int) -> None:
             f"has {image.width}x{image.height} pixels in {size:,} bytes, nothing but a single colour, or a trap; remove it"
         )
     if image.format == "TIFF":
-        width, height = (image.tag_v2.get(tag, 1) for tag in _TILE_TAGS)
+        width, height = (getattr(image, "tag_v2", {}).get(tag, 1) for tag in _TILE_TAGS)
         if not (isinstance(width, int) and isinstance(height, int)) or width * height > MAX_PIXELS:
             raise UnusableImageError(f"is stored in parts of {width}x{height} pixels, too large to decode; save it again")
 
@@ -114,7 +114,7 @@ def colour_channels(image: Image.Image) -> int:
         kind = "floating-point" if image.mode == "F" else "32-bit"
         raise UnusableImageError(f"has {kind} pixels of unknown range; save it with 8 or 16 bits")
     colours = 1 if image.mode in ("1", "L", "LA", "La") or _is_deep(image) else 3
-    return colours + image.has_transparency_data
+    return int(colours + image.has_transparency_data)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -172,7 +172,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 def _is_deep_ppm(image: Image.Image) -> bool:
     """Pillow opens a PGM of more than 8 bits with 32 and scales it to 0..65535."""
-    return image.mode == "I" and image.info.get(_DEEP_PPM, image.format == "PPM")
+    return image.mode == "I" and bool(image.info.get(_DEEP_PPM, image.format == "PPM"))
 
 
 def deep_pixels(image: Image.Image) -> np.ndarray | None:

@@ -152,7 +152,7 @@ def _look(pixels: np.ndarray) -> bytes:
     return np.packbits(small[:, 1:] > small[:, :-1] + _SAME).tobytes() + means.tobytes()
 
 
-def alike(looks: bytes, digests: Sequence[int]) -> list[list[int]]:
+def alike(looks: bytes | bytearray, digests: Sequence[int] | np.ndarray) -> list[list[int]]:
     """Groups of places whose pictures look the same, though their content differs; in order, two and more in each.
 
     Args:

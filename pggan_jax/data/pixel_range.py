@@ -5,7 +5,6 @@ Scanners and detectors store 10, 12 or 14 bits in files of 16. Scaled from 0..65
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -65,7 +64,7 @@ def resolve_range(
     return replace(preparation, range=f"{low},{max(found[1], low + 1)}")
 
 
-def _count(source: Source, numbers: Sequence[int]) -> np.ndarray | None:
+def _count(source: Source, numbers: np.ndarray) -> np.ndarray | None:
     """The function of the workers: counts of all deep images among some."""
     counts = None
     for number in map(int, numbers):

@@ -67,8 +67,9 @@ class Preparation:
     def frame(self) -> Frame:
         """What every image is made into; with all 16-bit values while `range` is "auto" (`pixel_range.resolve_range`)."""
         height, width = self.shapes[self.resolution]
-        levels = None if self.range in ("full", "auto") else parse_range(self.range)
-        return Frame(height, width, self.channels, self.crop, self.resample, self.modes, levels)
+        levels = parse_range(self.range)
+        numbers = None if isinstance(levels, str) else levels
+        return Frame(height, width, self.channels, self.crop, self.resample, self.modes, numbers)
 
     @property
     def rows_per_image(self) -> int:

@@ -62,6 +62,9 @@ class TFRecordsSource:
     """One level of a folder of `<name>-rNN.tfrecords`, with the classes of its `.labels` file."""
 
     complaints: tuple[str, ...] = ()
+    # Other forms of records have other ones.
+    _level: Any
+    _descriptor: Any
     notes: tuple[str, ...] = ()
 
     def __init__(self, folder: str, *, resolution: int = 0) -> None:
@@ -107,7 +110,7 @@ class TFRecordsSource:
         """The class of image `index`; 0 where there is no `.labels` file."""
         return int(self._labels[index]) if self.class_names else 0
 
-    def read(self, index: int) -> np.ndarray:
+    def read(self, index: int) -> bytes | np.ndarray:
         """Image `index` as uint8 `[resolution, resolution, channels]`.
 
         Raises:
