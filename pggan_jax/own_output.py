@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
+from pggan_jax.paths import expanded
 from pggan_jax.source_names import parse_source
 
 MARKER = ".pggan_jax"
@@ -79,11 +80,11 @@ def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
 def lies_inside(out: Path, source: str) -> bool:
     """Whether a path lies in the folder whose images a setting of the form `data.source` reads, or is that folder."""
     folder = _folder_of(source)
-    return folder is not None and out.expanduser().resolve().is_relative_to(folder)
+    return folder is not None and out.resolve().is_relative_to(folder)
 
 
 def _is_source_itself(out: Path, source: str) -> bool:
-    return out.expanduser().resolve() == _folder_of(source)
+    return out.resolve() == _folder_of(source)
 
 
 def _folder_of(source: str) -> Path | None:
@@ -92,6 +93,6 @@ def _folder_of(source: str) -> Path | None:
         source = source.partition(":")[2]
     try:
         kind, argument = parse_source(source)
+        return expanded(argument).resolve() if kind == "folder" else None
     except ValueError:
         return None
-    return Path(argument).expanduser().resolve() if kind == "folder" else None

@@ -280,7 +280,7 @@ class TestFullDisk:
 
     @pytest.mark.parametrize("name", ["write_png", "write_atomically"])
     def test_at_the_very_end(self, tmp_path, monkeypatch, name):
-        def full(*_):
+        def full(*_args, **_options):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(prepare_module, name, full)

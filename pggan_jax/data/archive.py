@@ -11,10 +11,10 @@ from pggan_jax.data.collection import UNSEEN_BYTES, ImageCollection, check_head,
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.names import CompactNames, ImageSieve, is_passed_over, one_line_each, printable, relative_path
 from pggan_jax.data.zip_directory import BadArchiveError, read_members
-from pggan_jax.paths import expanded
-from pggan_jax.systems import pread
 from pggan_jax.image_files import HEAD_BYTES
 from pggan_jax.own_output import MARKER, is_mark, kind_of_folder
+from pggan_jax.paths import expanded
+from pggan_jax.systems import pread
 
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED_FLAG = 1

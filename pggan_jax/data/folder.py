@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pggan_jax.data.collection import UNSEEN_BYTES, ImageCollection, check_head, check_size, no_images, refusal
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.names import CompactNames, ImageSieve, is_passed_over, printable
-from pggan_jax.paths import expanded
 from pggan_jax.image_files import HEAD_BYTES
 from pggan_jax.own_output import MARKER, is_mark, kind_of_folder
+from pggan_jax.paths import expanded
 
 _MAX_SETTINGS = 2**20
 _PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")

@@ -23,6 +23,8 @@ from pggan_jax.data.record_format import DamagedRecordError, iterate_spans, pars
 from pggan_jax.data.tfrecords import NoReadableImageError, TFRecordsSource, level_files
 from pggan_jax.errors import UserError
 from pggan_jax.image_files import FORMATS, HEAD_BYTES, recognise
+from pggan_jax.paths import user_path
+from pggan_jax.systems import pread, read_only_flags
 
 _RECORD_FILE = re.compile(r".+\.tfrecords?(-\d+-of-\d+)?")
 _LABEL_FEATURES = ("label", "labels", "class", "image/class/label")
@@ -37,7 +39,7 @@ def open_tfrecords(folder: str, *, resolution: int = 0) -> TFRecordsSource:
     Raises:
         UserError: the folder holds no records with images; the line says what was found.
     """
-    path = Path(folder).expanduser()
+    path = user_path(folder, named="tfrecords:")
     levels = level_files(path)
     if levels:
         fitting = [exponent for exponent in sorted(levels) if 2**exponent >= resolution] if resolution else []
@@ -193,7 +195,7 @@ class RecordImagesSource(TFRecordsSource):
         table = np.array(spans, np.int64).reshape(-1, 3)
         self._level = _Records(files[0], table[:, 0].astype(np.int32), table[:, 1].copy(), table[:, 2].copy())
         self.complaints = tuple(complaints)
-        self._labels_path = self._find_labels(Path(folder).expanduser())
+        self._labels_path = self._find_labels(user_path(folder, named="tfrecords:"))
         self._labels, self.class_names = self._read_labels()
         is_unread = form.label and not self.class_names
         what = f"feature {form.image!r}, {'raw pixels' if form.shape else 'encoded'}"
@@ -201,7 +203,7 @@ class RecordImagesSource(TFRecordsSource):
         self._open()
 
     def _open(self) -> None:
-        self._descriptor = [os.open(file, os.O_RDONLY) for file in self._files]
+        self._descriptor = [os.open(file, read_only_flags()) for file in self._files]
         for descriptor in self._descriptor:
             weakref.finalize(self, os.close, descriptor)
 
@@ -221,7 +223,7 @@ class RecordImagesSource(TFRecordsSource):
         if size > MAX_FILE_BYTES:
             raise UnusableImageError(f"is too large ({size:,} bytes, at most {MAX_FILE_BYTES:,} are read)")
         try:
-            payload = unframe(os.pread(self._descriptor[number], size, int(self._level.offsets[index])))
+            payload = unframe(pread(self._descriptor[number], size, int(self._level.offsets[index])))
             features = parse_example(payload)
             content = features[self._form.image]
         except OSError as error:
