@@ -9,6 +9,8 @@ With --images=DIR --data=SOURCE it judges images that any other program has made
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
     from pggan_jax.evaluation.evaluator import Evaluator, Result
+    from pggan_jax.generation.sampling import Sampler
     from pggan_jax.training.trained import Trained
 
 _WIDTH = max(map(len, METRIC_KINDS))
@@ -93,8 +96,8 @@ flags.DEFINE_string(
 define_compilation_cache_flag(FLAGS)
 
 
-def run(values: flags.FlagValues) -> None:
-    """Print a table per checkpoint."""
+def run(values: flags.FlagValues) -> int:
+    """Print a table per checkpoint; 1 if one of several is damaged."""
     if not values["metrics"].value:
         raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
     refuse_idle_held_out(values["held_out"].value, values["metrics"].value)
@@ -106,61 +109,99 @@ def run(values: flags.FlagValues) -> None:
                     f"--{name}={values[name].value}: is of a run and does not go with --images; leave one of them out"
                 )
         _evaluate_images(values)
-    elif values["resolution"].value:
+        return 0
+    if values["resolution"].value:
         raise UserError(
             f"--resolution={values['resolution'].value}: goes with --images; a checkpoint is judged at its own resolution"
         )
-    else:
-        _evaluate_run(values)
+    return _evaluate_run(values)
 
 
-def _evaluate_run(values: flags.FlagValues) -> None:
+def _evaluate_run(values: flags.FlagValues) -> int:
     workdir = existing_run(values["workdir"].value)
     out = workdir if values["out"].value is None else _writable(values["out"].value)
     from pggan_jax.data.dataset import open_loader
-    from pggan_jax.evaluation.image_sets import generated
-    from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_checkpoint
+    from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_all, read_chosen
 
     config, checkpoints = open_checkpoints(workdir)
-    chosen = choose_checkpoints(values["checkpoint"].value, checkpoints)
-    data = _data_config(values, config.data)
-    with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
-        loader = open_loader(data, seed=config.run.seed, tell=print)
-    held_out = open_held_out(values["held_out"].value, data, loader.channels)
-    evaluators: dict[int, Evaluator | None] = {}
-    for images_seen in chosen:
-        trained = read_checkpoint(config, checkpoints, images_seen)
-        _check_fits(trained, loader, data)
-        resolution = trained.position.resolution
-        if resolution not in evaluators:
-            names = _fitting(values["metrics"].value, resolution) if len(chosen) > 1 else values["metrics"].value
-            evaluators[resolution] = names and _evaluator(values, names, data, loader, held_out, resolution)
-        evaluator = evaluators[resolution]
-        if not evaluator:
-            continue
-        is_average = values["network"].value == "ema"
+    with closing(checkpoints):
+        chosen, metrics = choose_checkpoints(values["checkpoint"].value, checkpoints), values["metrics"].value
+        data = _data_config(values, config.data)
+        with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
+            loader = open_loader(data, seed=config.run.seed, tell=print)
+        judge = _CheckpointJudge(values, data, loader, open_held_out(values["held_out"].value, data, loader.channels), out)
+        if values["checkpoint"].value != "all":
+            judge(read_chosen(config, checkpoints, values["checkpoint"].value), names=metrics)
+            return 0
+        passed_over: list[UserError] = []
+
+        def pass_over(_images_seen: int, error: UserError) -> None:
+            passed_over.append(error)
+            print(f"{_kind(error)}: {error}", file=sys.stderr)
+
+        judged = 0
+        for trained in read_all(config, checkpoints, pass_over):
+            judge(trained, names=_fitting(metrics, trained.position.resolution) if len(chosen) > 1 else metrics)
+            judged += 1
+    if not judged:
+        raise UserError(f"--checkpoint=all: none of {len(passed_over)} checkpoints could be read; see the lines above")
+    return int(any(_kind(error) == "error" for error in passed_over))
+
+
+def _kind(error: UserError) -> str:
+    from pggan_jax.training.trained import VanishedError
+
+    return "note" if isinstance(error, VanishedError) else "error"
+
+
+class _CheckpointJudge:
+    """Measures one checkpoint after the other. What is known of the reals, and the generator's compiled program, are kept for
+    the next checkpoint of the same resolution."""
+
+    def __init__(
+        self,
+        values: flags.FlagValues,
+        data: DataConfig,
+        loader: Loader,
+        held_out: tuple[str, Loader] | None,
+        out: Path,
+    ):
+        self._values, self._data, self._loader, self._held_out, self._out = values, data, loader, held_out, out
+        self._tools: dict[int, tuple[Evaluator, Sampler]] = {}
+
+    def __call__(self, trained: Trained, *, names: list[str]) -> None:
+        """Print a table and write the records."""
+        if not names:
+            return
+        from pggan_jax.evaluation.image_sets import generated
+
+        values, position = self._values, trained.position
+        _check_fits(trained, self._loader, self._data)
+        resolution = position.resolution
+        if resolution not in self._tools:
+            evaluator = _evaluator(values, names, self._data, self._loader, self._held_out, resolution)
+            self._tools[resolution] = evaluator, trained.sampler()
+        evaluator, sampler = self._tools[resolution]
         fakes = generated(
-            trained.sampler(),
-            trained.state.generator_ema if is_average else trained.state.generator,
+            sampler,
+            trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator,
             latent_size=trained.networks.latent_size,
-            label_size=trained.position.label_size,
+            label_size=position.label_size,
             classes=evaluator.classes(),
-            alpha=trained.position.alpha,
+            alpha=position.alpha,
             seed=values["seed"].value,
             count=evaluator.most_fakes,
         )
-        position = trained.position
         where = {
-            "kimg": images_seen / 1000,
-            "images_seen": images_seen,
+            "kimg": position.images_seen / 1000,
+            "images_seen": position.images_seen,
             "resolution": resolution,
             "alpha": position.alpha,
             "network": values["network"].value,
-            "data": data.source,
+            "data": self._data.source,
         }
-        print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {data.source}")
-        _tell(evaluator(fakes), out, where, name=_kimg(images_seen))
-    checkpoints.close()
+        print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {self._data.source}")
+        _tell(evaluator(fakes), self._out, where, name=_kimg(position.images_seen))
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:
@@ -206,7 +247,7 @@ def _evaluator(
     seed = values["seed"].value
     tools = Tools(
         RealPool(loader, resolution, seed, mirror=data.mirror),
-        data.source,
+        data,
         inception_weights=values["inception_weights"].value,
         resize=values["resize"].value,
         held_out=held_out and RealPool(held_out[1], resolution, seed, name=held_out[0]),

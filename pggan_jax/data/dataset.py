@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pggan_jax.config import DataConfig
@@ -42,6 +43,27 @@ def open_loader(
     refuse_unfit(source, config)
     pyramid = _pyramid(source, config, progress=progress, tell=tell)
     return Loader(pyramid, seed=seed, use_labels=config.labels)
+
+
+def open_singles(config: DataConfig, *, seed: int, tell: Callable[[str], None] = lambda _line: None) -> Loader:
+    """The single images that a stacked source is made of, with their classes, each fitted as the stacks of the run are.
+
+    Args:
+        config: of the stacks; `source` is "stacked:SOURCE". Resolution, crop and filter are the same for the single images.
+        seed: of their order.
+        tell: as for `open_loader`.
+
+    Raises:
+        UserError: the source of the single images cannot be used, or has no classes.
+    """
+    from pggan_jax.data.generated import GreySource
+
+    inner = config.source.partition(":")[2]
+    # Whatever a stack may be, its layers are grey images, of which it takes any.
+    config = replace(config, source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1)
+    source = GreySource(open_source(inner, resolution=config.resolution))
+    refuse_unfit(source, config)
+    return Loader(_pyramid(source, config, progress=True, tell=tell), seed=seed, use_labels=True)
 
 
 def refuse_unfit(source: Source, config: DataConfig) -> None:
