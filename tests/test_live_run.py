@@ -25,7 +25,10 @@ from test_loop import (
 )
 
 from pggan_jax.config import DataConfig
-from pggan_jax.data.dataset import open_loader
+from pggan_jax.data.dataset import open_loader, open_singles
+from pggan_jax.errors import UserError
+from pggan_jax.evaluation.image_sets import RealPool
+from pggan_jax.evaluation.metrics import Tools
 from pggan_jax.training import trained
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.trained import load_trained
@@ -248,33 +251,31 @@ class TestModesByCommand:
         stages = {"schedule__start_resolution": 16, "schedule__stable_kimg": 1.04, "schedule__fade_kimg": 0.08}
         return small_config(**data | stages | more, run__grid="2x2")
 
-    def test_of_checkpoints_and_while_training(self, launch, digits, tmp_path):
-        measured = {"eval__metrics": ("modes",), "eval__ticks": 1, "eval__num_images": 40}
-        assert run_small(tmp_path / "run", self.config(digits, **measured, schedule__total_kimg=1.2), shared=False)
+    def test_of_every_resolution(self, launch, digits, tmp_path):
+        assert run_small(tmp_path / "run", self.config(digits, schedule__total_kimg=1.2), shared=False)
         words = f"--workdir={tmp_path / 'run'}", "--metrics=modes", "--num_images=40", "--checkpoint=all"
-        status, out, err = launch("evaluate", *words)
+        status, _, err = launch("evaluate", *words)
         assert (status, err) == (0, "")
         found = records(tmp_path / "run", "modes")
-        assert [(one["resolution"], one.get("while", "")) for one in found] == [
-            (16, "training"),
-            (32, "training"),
-            (16, ""),
-            (32, ""),
-        ]
+        assert [one["resolution"] for one in found] == [16, 32]
         for one in found:
             assert 1 <= one["values"]["modes"] <= 40
             assert one["values"]["classifier_accuracy"] > 0.8, "it sees whole digits, as the run does"
 
-    def test_sources_that_are_no_digits(self, launch, digits, tmp_path):
-        assert run_small(tmp_path / "run", self.config(digits, schedule__total_kimg=0.16), shared=False)
+    def test_its_reader_sees_what_is_stacked(self, digits):
+        data = self.config(digits).data
+        stacks, singles = open_loader(data, seed=0), open_singles(data, seed=0)
+        for side in (4, 16, 32):
+            known = {image.tobytes() for image in singles.level(side)}
+            assert all(stack[..., colour].tobytes() in known for stack in stacks.level(side)[:20] for colour in range(3))
+
+    def test_sources_that_are_no_digits(self, tmp_path):
         for number in range(11):
             (tmp_path / "eleven" / str(number)).mkdir(parents=True)
             Image.new("L", (28, 28), number).save(tmp_path / "eleven" / str(number) / "0.png")
         (tmp_path / "none").mkdir()
         shutil.copy(tmp_path / "eleven/0/0.png", tmp_path / "none")
         for name, count in (("eleven", "11"), ("none", "no")):
-            words = f"--workdir={tmp_path / 'run'}", f"--data=stacked:folder:{tmp_path / name}", "--metrics=modes"
-            status, _, err = launch("evaluate", *words, "--num_images=20")
-            assert status == 2
-            assert f"{tmp_path / name} has {count} classes" in err
-            assert err.count("\n") == 1
+            tools = Tools(RealPool(None, 32, 0), DataConfig(f"stacked:folder:{tmp_path / name}", 32))
+            with pytest.raises(UserError, match=f"{tmp_path / name} has {count} classes; name a source"):
+                tools.check(("planes",))

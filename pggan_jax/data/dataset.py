@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from pggan_jax.config import DataConfig
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepare import build_in_memory, preparation_key, prepare
-from pggan_jax.data.prepared import PreparedSource
+from pggan_jax.data.prepared import INFO, PreparedSource
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sources import Source, open_source
+from pggan_jax.data.watched_files import Verification
 from pggan_jax.errors import UserError
 from pggan_jax.paths import cache_root
 
@@ -43,6 +45,19 @@ def open_loader(
     refuse_unfit(source, config)
     pyramid = _pyramid(source, config, progress=progress, tell=tell)
     return Loader(pyramid, seed=seed, use_labels=config.labels)
+
+
+def verification_of(loader: Loader | None, log: Callable[[str], None]) -> Verification:
+    """Begin to verify, in the background, the files that a loader reads; what was found whole is remembered in the cache.
+
+    Args:
+        loader: None, and one whose images lie in memory, need no verification.
+        log: given a line when others have to wait for it.
+    """
+    memory = None
+    with suppress(UserError, RuntimeError):  # no home
+        memory = cache_folder().with_name("verified")
+    return Verification(loader and loader.files, memory=memory, log=log)
 
 
 def open_singles(config: DataConfig, *, seed: int, tell: Callable[[str], None] = lambda _line: None) -> Loader:
@@ -99,4 +114,7 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
         return build_in_memory(source, preparation)
     preparation = preparation.for_source(source)
     folder = cache_folder() / preparation_key(source, preparation)[:20]
-    return prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell).pyramid(config.resolution)
+    prepared = prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell)
+    pyramid = prepared.pyramid(config.resolution)
+    pyramid.files.made_again_without = prepared.path / INFO
+    return pyramid
