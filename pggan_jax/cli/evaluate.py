@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,15 +210,24 @@ def _evaluate_images(values: flags.FlagValues) -> None:
         raise UserError(f"--images={images}: needs --data=SOURCE, the images to compare with, such as --data=folder:~/photos")
     out = None if values["out"].value is None else _writable(values["out"].value)
     from pggan_jax.config import DataConfig
-    from pggan_jax.data.dataset import open_loader
     from pggan_jax.data.sources import open_source
-    from pggan_jax.evaluation.image_sets import RealPool
+    from pggan_jax.data.temporary import temporary_loader
 
     judged = f"folder:{folder('images', images)}"
     resolution = common_side(values["resolution"].value, open_source(judged), images)
-    # Images of another program come as they are: cut or shrunk, they would be other images.
-    with told_of(f"--images={images}"):
-        fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
+    with ExitStack() as held:
+        # Images of another program come as they are: cut or shrunk, they would be other images.
+        with told_of(f"--images={images}"):
+            fakes = held.enter_context(temporary_loader(DataConfig(judged, resolution, crop="none"), tell=print))
+        _judge_images(values, fakes, resolution, out)
+
+
+def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out: Path | None) -> None:
+    from pggan_jax.config import DataConfig
+    from pggan_jax.data.dataset import open_loader
+    from pggan_jax.evaluation.image_sets import RealPool
+
+    images, source = values["images"].value, values["data"].value
     if fakes.warning:
         print(f"{images}: {fakes.warning}")
     data = DataConfig(source, resolution, channels=fakes.channels)

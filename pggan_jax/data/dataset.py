@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pggan_jax.config import DataConfig
+from pggan_jax.data.cache import Cache
+from pggan_jax.data.estimate import estimate
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepare import build_in_memory, preparation_key, prepare
@@ -113,8 +115,13 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
     if config.source in IN_MEMORY_SOURCES:
         return build_in_memory(source, preparation)
     preparation = preparation.for_source(source)
-    folder = cache_folder() / preparation_key(source, preparation)[:20]
+    cache, name = Cache(cache_folder().parent), preparation_key(source, preparation)[:20]
+    # From before it is looked for, as long as the images are read: others must not remove it.
+    held = cache.use("data", name)
+    folder = cache_folder() / name
+    if not folder.is_dir():
+        cache.trim("data", tell, room=estimate(source, preparation, folder).bytes)
     prepared = prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell)
     pyramid = prepared.pyramid(config.resolution)
-    pyramid.files.made_again_without = prepared.path / INFO
+    pyramid.files.made_again_without, pyramid.files.held = prepared.path / INFO, held
     return pyramid

@@ -33,7 +33,7 @@ class Pyramid:
     @property
     def channels(self) -> int:
         """Colour channels of every image."""
-        return self.levels[4].shape[-1]
+        return next(iter(self.levels.values())).shape[-1]
 
     def __len__(self) -> int:
         return len(self.classes)
