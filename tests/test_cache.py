@@ -153,14 +153,6 @@ class TestLimits:
         cache.trim("compiled", print)
         assert [path.exists() for path in names] == [True, True, False, False, False]
 
-    def test_programs_are_trimmed_when_a_command_begins(self, launch, cache):
-        old = program(cache, "old", size=5000, age=10)
-        cache.set_limits({"compiled": 100})
-        launch("inspect", "--workdir=nowhere")
-        assert old.exists(), "which compiles nothing"
-        launch("evaluate", "--workdir=nowhere")
-        assert not old.exists()
-
     @pytest.mark.parametrize("content", ["", "[]", "3", "[" * 100_000, '{"data": "x"}', '{"data": -1}', '{"data": true}'])
     def test_of_a_damaged_record_are_the_usual_ones(self, cache, root, content):
         root.mkdir()

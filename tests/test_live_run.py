@@ -96,7 +96,26 @@ class TestRemovedMeanwhile:
         before_reading(monkeypatch, lambda seen: shutil.rmtree(workdir / "checkpoints" / str(seen)))
         status, _, err = launch("evaluate", f"--workdir={workdir}", *JUDGE)
         assert status == 2
-        assert err.splitlines()[-1].startswith("error: --checkpoint=all: none of 2 checkpoints could be read")
+        assert err.splitlines()[-1].startswith(f"error: {workdir}/checkpoints: holds no checkpoint any more")
+
+    def test_of_a_run_that_is_faster_the_newest_is_judged(self, launch, finished, tmp_path, monkeypatch):
+        workdir, reads = copy_of(finished, tmp_path), []
+        kept = (workdir / "checkpoints" / str(TOTAL)).rename(tmp_path / "kept")
+
+        def go_on(seen):
+            reads.append(seen)
+            if seen == FIRST_TICK:
+                shutil.rmtree(workdir / "checkpoints" / str(seen))
+                shutil.copytree(kept, workdir / "checkpoints" / str(TOTAL - 1))
+            elif seen == TOTAL - 1:
+                shutil.rmtree(workdir / "checkpoints" / str(seen))
+                kept.rename(workdir / "checkpoints" / str(TOTAL))
+
+        before_reading(monkeypatch, go_on)
+        status, _, err = launch("evaluate", f"--workdir={workdir}", *JUDGE)
+        assert (status, err.count("note: ")) == (0, 2)
+        assert reads == [FIRST_TICK, TOTAL - 1, TOTAL]
+        assert [record["images_seen"] for record in records(workdir)] == [TOTAL]
 
     def test_the_newest_is_another_one_then(self, finished, tmp_path, monkeypatch):
         """A run with run.keep_last=1 removes the newest as soon as the next is there."""
@@ -150,15 +169,15 @@ class TestWrittenMeanwhile:
         """A run may write checkpoints faster than they are judged."""
         workdir, written = copy_of(finished, tmp_path), []
 
-        def write(checkpoints, images_seen, abstract_state):
-            written.append(images_seen)
-            shutil.copytree(workdir / "checkpoints" / str(TOTAL), workdir / "checkpoints" / str(TOTAL + len(written)))
-            raise AssertionError if len(written) > 9 else trained.VanishedError("not of interest")
+        def write(_seen):
+            written.append(workdir / "checkpoints" / str(TOTAL + 1 + len(written)))
+            assert len(written) < 9
+            shutil.copytree(workdir / "checkpoints" / str(TOTAL), written[-1])
 
-        monkeypatch.setattr(Checkpoints, "restore", write)
+        before_reading(monkeypatch, write)
         monkeypatch.setattr(trained, "_SECONDS_TO_VANISH", 0)
         launch("inspect", f"--workdir={workdir}")
-        assert written == [FIRST_TICK, TOTAL, TOTAL + 1, TOTAL + 2]
+        assert len(written) == 4
 
 
 class TestDamaged:

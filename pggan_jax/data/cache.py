@@ -40,6 +40,8 @@ _MACHINE_NAME = re.compile(r"[0-9a-f]{12}")
 _COMPILED_NAME = re.compile(r".+-(cache|atime)")
 # So old, a file that was being written is left by a process that was killed.
 _SECONDS_AT_REST = 600.0
+# Each fails only if another process has removed the file in between.
+_LOCKING_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,13 @@ def hold(path: Path, *, alone: bool = False) -> BinaryIO | None:
     Returns:
         The open file. None if it is held by others, or if nobody could know of the lock: on a disk without locks, say.
     """
-    while True:
+    if fcntl is None:
+        return None
+    for _ in range(_LOCKING_TRIES):
         file = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab")
-            if fcntl is None:
-                raise OSError("no locks")
+            file = path.open("ab" if os.access(path, os.W_OK) or not path.exists() else "rb")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
             # Whoever held it before may have removed it; then this lock guards nothing.
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -88,6 +90,7 @@ def hold(path: Path, *, alone: bool = False) -> BinaryIO | None:
         except OSError:
             file and file.close()
             return None
+    return None
 
 
 @lru_cache

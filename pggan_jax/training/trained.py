@@ -130,6 +130,9 @@ def read_all(config: Config, checkpoints: Checkpoints, passed_over: Callable[[in
         passed_over: given images seen and the reason of each that is left out: `VanishedError` if it was removed, else damage.
     """
     seen: set[int] = set()
+    is_empty, problem = True, None
+    # It may be long since they were listed.
+    checkpoints.reload()
     # Twice and not for ever: a run may write them faster than they are judged.
     for _ in range(2):
         for images_seen in [one for one in checkpoints.all_images_seen() if one not in seen]:
@@ -137,10 +140,15 @@ def read_all(config: Config, checkpoints: Checkpoints, passed_over: Callable[[in
             try:
                 trained = read_checkpoint(config, checkpoints, images_seen)
             except UserError as error:
+                problem = error
                 passed_over(images_seen, error)
                 continue
+            is_empty = False
             yield trained
         checkpoints.reload()
+    if is_empty and isinstance(problem, VanishedError):
+        # The run is faster than we are: then the one that is newest at some moment.
+        yield read_chosen(config, checkpoints, "latest")
 
 
 def read_checkpoint(config: Config, checkpoints: Checkpoints, images_seen: int) -> Trained:
