@@ -42,7 +42,7 @@ def run(values: flags.FlagValues) -> int:
     from pggan_jax.data.dataset import cache_folder
 
     cache = Cache(cache_folder().parent)
-    limits = dict(_parse_limit(text) for text in values["limit"].value)
+    limits = dict(_parse_limit(text) for text in values["limit"].value or [])
     if limits:
         try:
             cache.set_limits(limits)

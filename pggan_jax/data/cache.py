@@ -25,7 +25,7 @@ from pggan_jax.files import write_atomically
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 KINDS = ("data", "features", "compiled")
 DEFAULT_LIMITS: dict[str, int | None] = {"data": 200 * 10**9, "features": 10 * 10**9, "compiled": 5 * 10**9}

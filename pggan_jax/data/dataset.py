@@ -59,7 +59,7 @@ def verification_of(loader: Loader | None, log: Callable[[str], None]) -> Verifi
     memory = None
     with suppress(UserError, RuntimeError):  # no home
         memory = cache_folder().with_name("verified")
-    return Verification(loader and loader.files, memory=memory, log=log)
+    return Verification(loader.files if loader else None, memory=memory, log=log)
 
 
 def open_singles(config: DataConfig, *, seed: int, tell: Callable[[str], None] = lambda _line: None) -> Loader:
@@ -123,5 +123,6 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
         cache.trim("data", tell, room=estimate(source, preparation, folder).bytes)
     prepared = prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell)
     pyramid = prepared.pyramid(config.resolution)
-    pyramid.files.made_again_without, pyramid.files.held = prepared.path / INFO, held
+    if pyramid.files:
+        pyramid.files.made_again_without, pyramid.files.held = prepared.path / INFO, held
     return pyramid

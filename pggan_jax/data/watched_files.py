@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pggan_jax.data.array_file import checksum
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, first_line
 from pggan_jax.files import write_atomically
 
 Marks = list[int]
@@ -117,17 +117,15 @@ class Verification:
     """
 
     def __init__(self, files: WatchedFiles | None, *, memory: Path | None, log: Callable[[str], None]):
-        self._files, self._memory, self._log = files, memory, log
+        self._files, self._memory, self._log = files or WatchedFiles(Path(), {}), memory, log
         self._problem = ""
         self._is_closed = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_running = False
-        self._todo: list[str] = []
-        if files is not None:
-            known = self._remembered()
-            self._todo = [name for name in sorted(files.checksums) if known.get(name) != self._entry(name)]
-            self._begin()
+        known = self._remembered() if files else {}
+        self._todo = [name for name in sorted(self._files.checksums) if known.get(name) != self._entry(name)]
+        self._begin()
 
     def problem(self, *, wait: bool) -> str:
         """One line if a file is damaged, or nothing.
@@ -135,10 +133,8 @@ class Verification:
         Args:
             wait: until all files have been read; otherwise only what is known by now is told.
         """
-        if self._files is None:
-            return ""
         for name in self._files.checksums:
-            self._problem = self._problem or self._files.truncation(name)
+            self._note(self._files.truncation(name))
         changed = self._files.changed()
         with self._lock:
             self._todo += [name for name in changed if name not in self._todo]
@@ -176,9 +172,16 @@ class Verification:
                 problem, marks = self._files.problem(name, self._note_progress)
             except _ClosedError:
                 return
-            self._problem = self._problem or problem
+            except Exception as error:  # of any kind: what could not be read was not found whole
+                problem, marks = f"{self._files.folder / name}: cannot be verified ({first_line(error)})", []
+            self._note(problem)
             if not problem:
                 self._remember(name, marks)
+
+    def _note(self, problem: str) -> None:
+        """Keep the first problem; both threads may find one."""
+        with self._lock:
+            self._problem = self._problem or problem
 
     def _note_progress(self, _count: int) -> None:
         if self._is_closed:
@@ -190,15 +193,14 @@ class Verification:
             return [self._files.checksums[name], *_marks(str(self._files.folder / name))]
         return []
 
-    @property
-    def _path(self) -> Path:
-        return self._memory / f"{hashlib.sha256(os.fsencode(self._files.folder)).hexdigest()[:20]}.json"
+    def _path(self, memory: Path) -> Path:
+        return memory / f"{hashlib.sha256(os.fsencode(self._files.folder)).hexdigest()[:20]}.json"
 
     def _remembered(self) -> dict[str, list[int]]:
         """By file name; nothing where the record is absent or damaged."""
         if self._memory is not None:
             with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                return dict(json.loads(self._path.read_bytes())["files"].items())
+                return dict(json.loads(self._path(self._memory).read_bytes())["files"].items())
         return {}
 
     def _remember(self, name: str, marks: Marks) -> None:
@@ -208,7 +210,7 @@ class Verification:
         with suppress(OSError):
             self._memory.mkdir(parents=True, exist_ok=True)
             files = self._remembered() | {name: [self._files.checksums[name], *marks]}
-            write_atomically(self._path, json.dumps({"folder": str(self._files.folder), "files": files}).encode())
+            write_atomically(self._path(self._memory), json.dumps({"folder": str(self._files.folder), "files": files}).encode())
 
 
 class _ClosedError(Exception):
