@@ -337,7 +337,10 @@ class TestTemporary:
         monkeypatch.setattr(
             "pggan_jax.data.partial.PartialFiles.append", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space"))
         )
-        with pytest.raises(UserError, match="the disk is full") as caught, temporary_loader(DataConfig(f"folder:{folder}", 16)):
+        with (
+            pytest.raises(UserError, match="cannot be written .No space.; free") as caught,
+            temporary_loader(DataConfig(f"folder:{folder}", 16)),
+        ):
             pass
         assert "\n" not in str(caught.value)
         assert not list(cache_folder().iterdir())

@@ -111,7 +111,7 @@ class TestVerification:
         with mock.patch.object(watched_files, "write_atomically", side_effect=OSError(errno.ENOSPC, "No space left")):
             assert problem_of(loader_of(data)) == ""
         assert not list(cache_folder().with_name("verified").iterdir())
-        monkeypatch.setattr("pggan_jax.data.dataset.cache_folder", mock.Mock(side_effect=RuntimeError("no home")))
+        monkeypatch.setattr("pggan_jax.data.dataset.cache_folder", mock.Mock(side_effect=UserError("no home")))
         assert problem_of(loader_of(data)) == ""
 
     def test_unreadable(self, data, monkeypatch):
@@ -209,13 +209,21 @@ class TestTraining:
     def test_waits_for_the_end_of_the_reading(self, data, tmp_path, monkeypatch, capsys):
         """However long that takes."""
         monkeypatch.setattr(watched_files, "_SECONDS_UNTIL_TOLD", 0.01)
-        saved, finished, save, read = [], threading.Event(), run_module.Checkpoints.save, watched_files.checksum
+        saved, asked, save, read = [], threading.Event(), run_module.Checkpoints.save, watched_files.checksum
+        problem = watched_files.Verification.problem
 
         def slow(path, progress):
             if path.name == "r0008.npy":
-                finished.wait(1)
+                assert asked.wait(60)
                 zero(path)
             return read(path, progress)
+
+        def ask(verification, *, wait):
+            if wait:
+                threading.Timer(0.2, asked.set).start()
+            return problem(verification, wait=wait)
+
+        monkeypatch.setattr(watched_files.Verification, "problem", ask)
 
         monkeypatch.setattr(watched_files, "checksum", slow)
         monkeypatch.setattr(run_module.Checkpoints, "save", lambda *arguments: saved.append(arguments) or save(*arguments))

@@ -8,16 +8,16 @@ With --images=DIR --data=SOURCE it judges images that any other program has made
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.cli.evaluate_output import kimg_name, tell_results, writable
 from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out, told_of
 from pggan_jax.config import MAX_RESOLUTION
 from pggan_jax.errors import UserError
@@ -26,7 +26,7 @@ from pggan_jax.metric_names import METRIC_KINDS
 if TYPE_CHECKING:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
-    from pggan_jax.evaluation.evaluator import Evaluator, Result
+    from pggan_jax.evaluation.evaluator import Evaluator
     from pggan_jax.generation.sampling import Sampler
     from pggan_jax.training.trained import Trained
 
@@ -119,7 +119,7 @@ def run(values: flags.FlagValues) -> int:
 
 def _evaluate_run(values: flags.FlagValues) -> int:
     workdir = existing_run(values["workdir"].value)
-    out = workdir if values["out"].value is None else _writable(values["out"].value)
+    out = workdir if values["out"].value is None else writable(values["out"].value)
     from pggan_jax.data.dataset import open_loader
     from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_all, read_chosen
 
@@ -201,14 +201,14 @@ class _CheckpointJudge:
             "data": self._data.source,
         }
         print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {self._data.source}")
-        _tell(evaluator(fakes), self._out, where, name=_kimg(position.images_seen))
+        tell_results(evaluator(fakes), self._out, where, name=kimg_name(position.images_seen))
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:
     images, source = values["images"].value, values["data"].value
     if source is None:
         raise UserError(f"--images={images}: needs --data=SOURCE, the images to compare with, such as --data=folder:~/photos")
-    out = None if values["out"].value is None else _writable(values["out"].value)
+    out = None if values["out"].value is None else writable(values["out"].value)
     from pggan_jax.config import DataConfig
     from pggan_jax.data.sources import open_source
     from pggan_jax.data.temporary import temporary_loader
@@ -238,7 +238,7 @@ def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out:
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
     fake_set = RealPool(fakes, resolution, values["seed"].value).draw(0, min(len(fakes), evaluator.most_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
-    _tell(evaluator(fake_set), out, where, name="images")
+    tell_results(evaluator(fake_set), out, where, name="images")
 
 
 def _evaluator(
@@ -293,38 +293,3 @@ def _fitting(names: list[str], resolution: int) -> list[str]:
         missing = ", ".join(name for name in names if name not in fitting)
         print(f"{resolution}x{resolution}: too small for {missing}, left out here")
     return fitting
-
-
-def _kimg(images_seen: int) -> str:
-    """For names of files: kimg, with a fraction where they are not whole."""
-    thousands, rest = divmod(images_seen, 1000)
-    return f"{thousands:06d}" + (f".{rest:03d}" if rest else "")
-
-
-def _writable(path: str) -> Path:
-    out = folder("out", path)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
-    return out
-
-
-def _tell(results: list[Result], out: Path | None, where: dict[str, Any], *, name: str) -> None:
-    from pggan_jax.evaluation.records import append_record, as_record, table
-    from pggan_jax.files import write_atomically
-    from pggan_jax.images import write_png
-
-    print(table(results))
-    if out is None:
-        print("nothing was written; to keep the numbers and pictures, give --out=DIR")
-        return
-    written = [append_record(out, as_record(result, **where)) for result in results]
-    for result in results:
-        for picture, pixels in result.measured.pictures.items():
-            written.append(out / f"{picture}{name}.png")
-            write_png(written[-1], pixels)
-        for listing, entries in result.measured.lists.items():
-            written.append(out / f"{listing}{name}.json")
-            write_atomically(written[-1], (json.dumps(entries, indent=1) + "\n").encode())
-    print(f"-> {', '.join(map(str, written))}")

@@ -20,12 +20,10 @@ from typing import BinaryIO
 
 from pggan_jax.data.partial import LOCK
 from pggan_jax.data.prepared import INFO
+from pggan_jax.errors import visible
 from pggan_jax.files import write_atomically
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from pggan_jax.side_files import is_count, read_json_object
+from pggan_jax.systems import fcntl
 
 KINDS = ("data", "features", "compiled")
 DEFAULT_LIMITS: dict[str, int | None] = {"data": 200 * 10**9, "features": 10 * 10**9, "compiled": 5 * 10**9}
@@ -73,8 +71,6 @@ def hold(path: Path, *, alone: bool = False) -> BinaryIO | None:
     Returns:
         The open file. None if it is held by others, or if nobody could know of the lock: on a disk without locks, say.
     """
-    if fcntl is None:
-        return None
     for _ in range(_LOCKING_TRIES):
         file = None
         try:
@@ -207,12 +203,10 @@ class Cache:
     def limits(self) -> dict[str, int | None]:
         """Bytes by kind; None for no limit."""
         limits = dict(DEFAULT_LIMITS)
-        with suppress(OSError, ValueError, RecursionError):
-            stored = json.loads((self.root / LIMITS).read_bytes())
-            for kind in KINDS if isinstance(stored, dict) else ():
-                value = stored.get(kind, limits[kind])
-                if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-                    limits[kind] = value
+        with suppress(OSError, ValueError):
+            stored = read_json_object(self.root / LIMITS)
+            known = {kind: stored[kind] for kind in KINDS if kind in stored}
+            limits |= {kind: size for kind, size in known.items() if size is None or is_count(size)}
         return limits
 
     def set_limits(self, limits: dict[str, int | None]) -> None:
@@ -283,8 +277,8 @@ def _described(folder: Path) -> str:
     if folder.name.endswith(".partial"):
         return "unfinished, continued by the command that began it"
     try:
-        info = json.loads((folder / INFO).read_bytes())
+        info = read_json_object(folder / INFO)
         largest = max(map(int, info["levels"]))
-        return f"{info['source']}, {int(info['images']):,} images up to {largest}x{largest}"
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return f"{visible(str(info['source']))}, {int(info['images']):,} images up to {largest}x{largest}"
+    except (OSError, ValueError, TypeError, KeyError):
         return "damaged"

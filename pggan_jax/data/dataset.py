@@ -57,7 +57,7 @@ def verification_of(loader: Loader | None, log: Callable[[str], None]) -> Verifi
         log: given a line when others have to wait for it.
     """
     memory = None
-    with suppress(UserError, RuntimeError):  # no home
+    with suppress(UserError):  # no home
         memory = cache_folder().with_name("verified")
     return Verification(loader.files if loader else None, memory=memory, log=log)
 

@@ -263,7 +263,10 @@ def write_arrays(source: Source, preparation: Preparation, folder: Path) -> tupl
             for file in files.all().values():
                 file.finish()
     except OSError as error:
-        raise _cannot_write(error, folder, folder) from error
+        reason = error.strerror or error
+        raise UserError(
+            f"{folder}: cannot be written ({reason}); free some space, or let {CACHE_VARIABLE} name a folder on another disk"
+        ) from error
     return tuple(files.skipped)
 
 

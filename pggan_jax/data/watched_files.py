@@ -18,6 +18,7 @@ from typing import BinaryIO
 from pggan_jax.data.array_file import checksum
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.files import write_atomically
+from pggan_jax.side_files import read_json_object
 
 Marks = list[int]
 """Size, time of change of contents and of anything, and inode: another file, or another content, has others."""
@@ -199,8 +200,9 @@ class Verification:
     def _remembered(self) -> dict[str, list[int]]:
         """By file name; nothing where the record is absent or damaged."""
         if self._memory is not None:
-            with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                return dict(json.loads(self._path(self._memory).read_bytes())["files"].items())
+            with suppress(OSError, ValueError):
+                files = read_json_object(self._path(self._memory)).get("files")
+                return files if isinstance(files, dict) else {}
         return {}
 
     def _remember(self, name: str, marks: Marks) -> None:
