@@ -12,6 +12,7 @@ from absl import flags
 from compiling import jax_settings
 
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.data.cache import Cache
 from pggan_jax.errors import UserError
 
 
@@ -43,6 +44,24 @@ def test_small_programs_are_kept_in_a_folder_per_kind_of_machine(tmp_path, monke
     assert folder.parent == tmp_path / ("elsewhere" if words else "cache/compiled")
     compile_something(31.5 + len(words))
     assert list(folder.iterdir())
+
+
+def test_the_default_folder_is_kept_within_its_limit(tmp_path, capsys):
+    machine = Path(use()).name
+    cache = Cache(tmp_path / "other")
+    cache.set_limits({"compiled": 100})
+    for name in (machine, "0123456789ab"):
+        (cache.root / "compiled" / name).mkdir(parents=True)
+        (cache.root / "compiled" / name / "jit_old-cache").write_bytes(bytes(1000))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGGAN_JAX_CACHE", str(cache.root))
+        with jax_settings(jax_compilation_cache_dir=None):
+            folder = Path(use())
+            assert cache.entries("compiled") == []
+            assert "removed 2 kB of compiled that were used longest ago (2 entries)" in capsys.readouterr().err
+            (folder / "jit_new-cache").write_bytes(bytes(1000))
+            cache.trim("compiled", print)
+            assert (folder / "jit_new-cache").exists(), "in use from now on"
 
 
 def test_off(tmp_path):

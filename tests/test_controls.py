@@ -49,7 +49,7 @@ def controls(pool, count):
 
 def scores(pool, metrics, count, **tools):
     """By control and metric; `reals` are other reals."""
-    evaluator = Evaluator(metrics, Tools(pool, "digits", show_progress=False, **tools), num_images=count)
+    evaluator = Evaluator(metrics, Tools(pool, DataConfig("digits", 16), show_progress=False, **tools), num_images=count)
     sets = {"reals": fakes_of(pool.draw(len(pool) - count, count).read(0, count)), **controls(pool, count)}
     return {name: {result.metric: result for result in evaluator(images)} for name, images in sets.items()}
 
@@ -71,7 +71,9 @@ def test_values_do_not_depend_on_the_devices_they_are_computed_on(pool):
     def measure(device):
         with jax.default_device(jax.devices()[device]):
             names = ["swd", "ms_ssim", "neighbors"]
-            results = Evaluator(names, Tools(pool, "digits", show_progress=False), num_images=40)(untrained_generator(40))
+            results = Evaluator(names, Tools(pool, DataConfig("digits", 16), show_progress=False), num_images=40)(
+                untrained_generator(40)
+            )
             return [dict(result.measured.values) for result in results]
 
     assert jax.device_count() > 1

@@ -455,7 +455,9 @@ class TestEvaluate:
         pool = RealPool(open_loader(DataConfig("digits", 16), seed=0, tell=print), 16, 0, mirror=True)
         plain = replace(pool, mirror=False).draw(0, 40)
         for copies in (plain, plain.flipped()):
-            (result,) = Evaluator(["neighbors"], Tools(pool, "digits", show_progress=False), num_images=40)(copies)
+            (result,) = Evaluator(["neighbors"], Tools(pool, DataConfig("digits", 16), show_progress=False), num_images=40)(
+                copies
+            )
             assert result.measured.values["fakes"] == 0
             assert [one["training"][0] for one in result.measured.lists["neighbors"]] == list(range(16))
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "compare": "compare two collections position by position",
     "convert_inception": "turn a file with the weights of the Inception network into an .npz, which loads fastest",
     "settings": "list every setting that --set takes, with its default and limits",
+    "cache": "list or remove what is kept for the next time: prepared data, features, compiled programs",
 }
 # Their result is what they print: without a reader they have nothing to do.
 _PRINTING = frozenset({"plan", "explain", "inspect", "check", "compare", "settings"})

@@ -62,10 +62,21 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
     except UserError as error:
         _warn(str(error), is_default=wanted is None)
         return
+    if wanted is None:
+        _keep_within_limit(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Everything: on a CPU many small programs take as long as a large one.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _keep_within_limit(folder: Path) -> None:
+    """Before programs are added; and from now on, no other process removes any."""
+    from pggan_jax.data.cache import Cache
+
+    cache = Cache(folder.parent.parent)
+    cache.trim("compiled", lambda line: print(line, file=sys.stderr))
+    cache.use_until_the_end("compiled", folder.name)
 
 
 def _warn(problem: str, *, is_default: bool) -> None:

@@ -8,14 +8,16 @@ With --images=DIR --data=SOURCE it judges images that any other program has made
 
 from __future__ import annotations
 
-import json
+import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.cli.evaluate_output import kimg_name, tell_results, writable
 from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out, told_of
 from pggan_jax.config import MAX_RESOLUTION
 from pggan_jax.errors import UserError
@@ -24,7 +26,8 @@ from pggan_jax.metric_names import METRIC_KINDS
 if TYPE_CHECKING:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
-    from pggan_jax.evaluation.evaluator import Evaluator, Result
+    from pggan_jax.evaluation.evaluator import Evaluator
+    from pggan_jax.generation.sampling import Sampler
     from pggan_jax.training.trained import Trained
 
 _WIDTH = max(map(len, METRIC_KINDS))
@@ -93,8 +96,8 @@ flags.DEFINE_string(
 define_compilation_cache_flag(FLAGS)
 
 
-def run(values: flags.FlagValues) -> None:
-    """Print a table per checkpoint."""
+def run(values: flags.FlagValues) -> int:
+    """Print a table per checkpoint; 1 if one of several is damaged."""
     if not values["metrics"].value:
         raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
     refuse_idle_held_out(values["held_out"].value, values["metrics"].value)
@@ -106,78 +109,125 @@ def run(values: flags.FlagValues) -> None:
                     f"--{name}={values[name].value}: is of a run and does not go with --images; leave one of them out"
                 )
         _evaluate_images(values)
-    elif values["resolution"].value:
+        return 0
+    if values["resolution"].value:
         raise UserError(
             f"--resolution={values['resolution'].value}: goes with --images; a checkpoint is judged at its own resolution"
         )
-    else:
-        _evaluate_run(values)
+    return _evaluate_run(values)
 
 
-def _evaluate_run(values: flags.FlagValues) -> None:
+def _evaluate_run(values: flags.FlagValues) -> int:
     workdir = existing_run(values["workdir"].value)
     from pggan_jax.data.dataset import open_loader
-    from pggan_jax.evaluation.image_sets import generated
-    from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_checkpoint
+    from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_all, read_chosen
 
     config, checkpoints = open_checkpoints(workdir)
-    out = workdir if values["out"].value is None else _writable(values["out"].value, config.data.source, *_named(values))
-    chosen = choose_checkpoints(values["checkpoint"].value, checkpoints)
-    data = _data_config(values, config.data)
-    with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
-        loader = open_loader(data, seed=config.run.seed, tell=print)
-    held_out = open_held_out(values["held_out"].value, data, loader.channels)
-    evaluators: dict[int, Evaluator | None] = {}
-    for images_seen in chosen:
-        trained = read_checkpoint(config, checkpoints, images_seen)
-        _check_fits(trained, loader, data)
-        resolution = trained.position.resolution
-        if resolution not in evaluators:
-            names = _fitting(values["metrics"].value, resolution) if len(chosen) > 1 else values["metrics"].value
-            evaluators[resolution] = names and _evaluator(values, names, data, loader, held_out, resolution)
-        evaluator = evaluators[resolution]
-        if not evaluator:
-            continue
-        is_average = values["network"].value == "ema"
+    with closing(checkpoints):
+        out = workdir if values["out"].value is None else writable(values["out"].value, config.data.source, *_named(values))
+        chosen, metrics = choose_checkpoints(values["checkpoint"].value, checkpoints), values["metrics"].value
+        data = _data_config(values, config.data)
+        with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
+            loader = open_loader(data, seed=config.run.seed, tell=print)
+        judge = _CheckpointJudge(values, data, loader, open_held_out(values["held_out"].value, data, loader.channels), out)
+        if values["checkpoint"].value != "all":
+            judge(read_chosen(config, checkpoints, values["checkpoint"].value), names=metrics)
+            return 0
+        passed_over: list[UserError] = []
+
+        def pass_over(_images_seen: int, error: UserError) -> None:
+            passed_over.append(error)
+            print(f"{_kind(error)}: {error}", file=sys.stderr)
+
+        judged = 0
+        for trained in read_all(config, checkpoints, pass_over):
+            judge(trained, names=_fitting(metrics, trained.position.resolution) if len(chosen) > 1 else metrics)
+            judged += 1
+    if not judged:
+        raise UserError(f"--checkpoint=all: none of {len(passed_over)} checkpoints could be read; see the lines above")
+    return int(any(_kind(error) == "error" for error in passed_over))
+
+
+def _kind(error: UserError) -> str:
+    from pggan_jax.training.trained import VanishedError
+
+    return "note" if isinstance(error, VanishedError) else "error"
+
+
+class _CheckpointJudge:
+    """Measures one checkpoint after the other. What is known of the reals, and the generator's compiled program, are kept for
+    the next checkpoint of the same resolution."""
+
+    def __init__(
+        self,
+        values: flags.FlagValues,
+        data: DataConfig,
+        loader: Loader,
+        held_out: tuple[str, Loader] | None,
+        out: Path,
+    ):
+        self._values, self._data, self._loader, self._held_out, self._out = values, data, loader, held_out, out
+        self._tools: dict[int, tuple[Evaluator, Sampler]] = {}
+
+    def __call__(self, trained: Trained, *, names: list[str]) -> None:
+        """Print a table and write the records."""
+        if not names:
+            return
+        from pggan_jax.evaluation.image_sets import generated
+
+        values, position = self._values, trained.position
+        _check_fits(trained, self._loader, self._data)
+        resolution = position.resolution
+        if resolution not in self._tools:
+            evaluator = _evaluator(values, names, self._data, self._loader, self._held_out, resolution)
+            self._tools[resolution] = evaluator, trained.sampler()
+        evaluator, sampler = self._tools[resolution]
         fakes = generated(
-            trained.sampler(),
-            trained.state.generator_ema if is_average else trained.state.generator,
+            sampler,
+            trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator,
             latent_size=trained.networks.latent_size,
-            label_size=trained.position.label_size,
+            label_size=position.label_size,
             classes=evaluator.classes(),
-            alpha=trained.position.alpha,
+            alpha=position.alpha,
             seed=values["seed"].value,
             count=evaluator.most_fakes,
         )
-        position = trained.position
         where = {
-            "kimg": images_seen / 1000,
-            "images_seen": images_seen,
+            "kimg": position.images_seen / 1000,
+            "images_seen": position.images_seen,
             "resolution": resolution,
             "alpha": position.alpha,
             "network": values["network"].value,
-            "data": data.source,
+            "data": self._data.source,
         }
-        print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {data.source}")
-        _tell(evaluator(fakes), out, where, name=_kimg(images_seen))
-    checkpoints.close()
+        print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {self._data.source}")
+        tell_results(evaluator(fakes), self._out, where, name=kimg_name(position.images_seen))
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:
     images, source = values["images"].value, values["data"].value
     if source is None:
         raise UserError(f"--images={images}: needs --data=SOURCE, the images to compare with, such as --data=folder:~/photos")
-    out = None if values["out"].value is None else _writable(values["out"].value, f"folder:{images}", *_named(values))
+    out = None if values["out"].value is None else writable(values["out"].value, f"folder:{images}", *_named(values))
     from pggan_jax.config import DataConfig
-    from pggan_jax.data.dataset import open_loader
     from pggan_jax.data.sources import open_source
-    from pggan_jax.evaluation.image_sets import RealPool
+    from pggan_jax.data.temporary import temporary_loader
 
     judged = f"folder:{folder('images', images)}"
     resolution = common_side(values["resolution"].value, open_source(judged), images)
-    # Images of another program come as they are: cut or shrunk, they would be other images.
-    with told_of(f"--images={images}"):
-        fakes = open_loader(DataConfig(judged, resolution, crop="none"), seed=0, tell=print)
+    with ExitStack() as held:
+        # Images of another program come as they are: cut or shrunk, they would be other images.
+        with told_of(f"--images={images}"):
+            fakes = held.enter_context(temporary_loader(DataConfig(judged, resolution, crop="none"), tell=print))
+        _judge_images(values, fakes, resolution, out)
+
+
+def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out: Path | None) -> None:
+    from pggan_jax.config import DataConfig
+    from pggan_jax.data.dataset import open_loader
+    from pggan_jax.evaluation.image_sets import RealPool
+
+    images, source = values["images"].value, values["data"].value
     if fakes.warning:
         print(f"{images}: {fakes.warning}")
     data = DataConfig(source, resolution, channels=fakes.channels)
@@ -188,7 +238,7 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
     fake_set = RealPool(fakes, resolution, values["seed"].value).draw(0, min(len(fakes), evaluator.most_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
-    _tell(evaluator(fake_set), out, where, name="images")
+    tell_results(evaluator(fake_set), out, where, name="images")
 
 
 def _evaluator(
@@ -206,7 +256,7 @@ def _evaluator(
     seed = values["seed"].value
     tools = Tools(
         RealPool(loader, resolution, seed, mirror=data.mirror),
-        data.source,
+        data,
         inception_weights=values["inception_weights"].value,
         resize=values["resize"].value,
         held_out=held_out and RealPool(held_out[1], resolution, seed, name=held_out[0]),
@@ -245,40 +295,6 @@ def _fitting(names: list[str], resolution: int) -> list[str]:
     return fitting
 
 
-def _kimg(images_seen: int) -> str:
-    """For names of files: kimg, with a fraction where they are not whole."""
-    thousands, rest = divmod(images_seen, 1000)
-    return f"{thousands:06d}" + (f".{rest:03d}" if rest else "")
-
-
 def _named(values: flags.FlagValues) -> list[str]:
     """The sources that flags name."""
     return [values[name].value for name in ("data", "held_out") if values[name].value]
-
-
-def _writable(path: str, *sources: str) -> Path:
-    from pggan_jax.own_output import claim_output
-
-    out = folder("out", path)
-    claim_output("out", out, *sources, command="evaluate")
-    return out
-
-
-def _tell(results: list[Result], out: Path | None, where: dict[str, Any], *, name: str) -> None:
-    from pggan_jax.evaluation.records import append_record, as_record, table
-    from pggan_jax.files import write_atomically
-    from pggan_jax.images import write_png
-
-    print(table(results))
-    if out is None:
-        print("nothing was written; to keep the numbers and pictures, give --out=DIR")
-        return
-    written = [append_record(out, as_record(result, **where)) for result in results]
-    for result in results:
-        for picture, pixels in result.measured.pictures.items():
-            written.append(out / f"{picture}{name}.png")
-            write_png(written[-1], pixels, holds="several images")
-        for listing, entries in result.measured.lists.items():
-            written.append(out / f"{listing}{name}.json")
-            write_atomically(written[-1], (json.dumps(entries, indent=1) + "\n").encode())
-    print(f"-> {', '.join(map(str, written))}")

@@ -1,20 +1,26 @@
 """python launch.py inspect --workdir=runs/digits [--json]
 
 List a run's checkpoints: kimg, resolution, alpha, size on disk, and a sha256 over all leaves of the state, of what is read
-back. Two runs that did the same have the same sums. A damaged checkpoint is named, and the exit status is then 1.
+back. Two runs that did the same have the same sums. A damaged checkpoint is named, and the exit status is then 1. Of a run that
+is training, checkpoints that it removes meanwhile are named and left out; those that it writes meanwhile are listed at the end.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run
 from pggan_jax.errors import UserError
 from pggan_jax.training.backend import require_backend
+
+if TYPE_CHECKING:
+    from pggan_jax.training.position import Position
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
@@ -27,35 +33,38 @@ def run(values: flags.FlagValues) -> int:
     require_backend()
     from tqdm import tqdm
 
-    from pggan_jax.training.trained import open_checkpoints
+    from pggan_jax.training.trained import VanishedError, open_checkpoints, read_all
 
     config, checkpoints = open_checkpoints(workdir)
-    damaged = False
-    if not values["json"].value:
-        print(f"{'kimg':>10}  {'resolution':>10}  {'alpha':>6}  {'MB':>8}  sha256")
-    for images_seen in tqdm(checkpoints.all_images_seen(), desc="reading", delay=2, disable=None, leave=False):
-        try:
-            entry = _describe(config, checkpoints, images_seen)
-        except UserError as error:
-            damaged = True
-            tqdm.write(f"error: {error}", file=sys.stderr)
-            continue
-        tqdm.write(json.dumps(entry) if values["json"].value else _row(entry), file=sys.stdout)
-    checkpoints.close()
-    return int(damaged)
+    damaged: list[int] = []
+
+    def pass_over(images_seen: int, error: UserError) -> None:
+        if not isinstance(error, VanishedError):
+            damaged.append(images_seen)
+        tqdm.write(f"{'note' if isinstance(error, VanishedError) else 'error'}: {error}", file=sys.stderr)
+
+    with closing(checkpoints):
+        if not values["json"].value:
+            print(f"{'kimg':>10}  {'resolution':>10}  {'alpha':>6}  {'MB':>8}  sha256")
+        readable = read_all(config, checkpoints, pass_over)
+        count = len(checkpoints.all_images_seen())
+        for trained in tqdm(readable, desc="reading", total=count, delay=2, disable=None, leave=False):
+            entry = _describe(trained.position, checkpoints.directory / str(trained.position.images_seen))
+            tqdm.write(json.dumps(entry) if values["json"].value else _row(entry), file=sys.stdout)
+    return int(bool(damaged))
 
 
-def _describe(config: Any, checkpoints: Any, images_seen: int) -> dict[str, Any]:
-    from pggan_jax.training.trained import read_checkpoint
-
-    position = read_checkpoint(config, checkpoints, images_seen).position
-    folder = checkpoints.directory / str(images_seen)
+def _describe(position: Position, folder: Path) -> dict[str, Any]:
+    size = 0
+    # It has been read; that it is removed only now changes nothing of what it was.
+    with suppress(FileNotFoundError):
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return {
-        "kimg": images_seen / 1000,
-        "images_seen": images_seen,
+        "kimg": position.images_seen / 1000,
+        "images_seen": position.images_seen,
         "resolution": position.resolution,
         "alpha": position.alpha,
-        "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        "bytes": size,
         "sha256": position.digest,
         "path": str(folder),
     }

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pggan_jax.config import DataConfig
+from pggan_jax.data.cache import Cache
+from pggan_jax.data.estimate import estimate
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepare import build_in_memory, preparation_key, prepare
-from pggan_jax.data.prepared import PreparedSource
+from pggan_jax.data.prepared import INFO, PreparedSource
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sources import Source, notes_of, open_source
+from pggan_jax.data.watched_files import Verification
 from pggan_jax.errors import UserError
 from pggan_jax.paths import cache_root
 
@@ -46,6 +51,40 @@ def open_loader(
     return Loader(pyramid, seed=seed, use_labels=config.labels)
 
 
+def verification_of(loader: Loader | None, log: Callable[[str], None]) -> Verification:
+    """Begin to verify, in the background, the files that a loader reads; what was found whole is remembered in the cache.
+
+    Args:
+        loader: None, and one whose images lie in memory, need no verification.
+        log: given a line when others have to wait for it.
+    """
+    memory = None
+    with suppress(UserError):  # no home
+        memory = cache_folder().with_name("verified")
+    return Verification(loader.files if loader else None, memory=memory, log=log)
+
+
+def open_singles(config: DataConfig, *, seed: int, tell: Callable[[str], None] = lambda _line: None) -> Loader:
+    """The single images that a stacked source is made of, with their classes, each fitted as the stacks of the run are.
+
+    Args:
+        config: of the stacks; `source` is "stacked:SOURCE". Resolution, crop and filter are the same for the single images.
+        seed: of their order.
+        tell: as for `open_loader`.
+
+    Raises:
+        UserError: the source of the single images cannot be used, or has no classes.
+    """
+    from pggan_jax.data.generated import GreySource
+
+    inner = config.source.partition(":")[2]
+    # Whatever a stack may be, its layers are grey images, of which it takes any.
+    config = replace(config, source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1)
+    source = GreySource(open_source(inner, resolution=config.resolution))
+    refuse_unfit(source, config)
+    return Loader(_pyramid(source, config, progress=True, tell=tell), seed=seed, use_labels=True)
+
+
 def refuse_unfit(source: Source, config: DataConfig) -> None:
     """Refuse before the work what a source cannot give.
 
@@ -78,5 +117,14 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
     if config.source in IN_MEMORY_SOURCES:
         return build_in_memory(source, preparation)
     preparation = preparation.for_source(source)
-    folder = cache_folder() / preparation_key(source, preparation)[:20]
-    return prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell).pyramid(config.resolution)
+    cache, name = Cache(cache_folder().parent), preparation_key(source, preparation)[:20]
+    # From before it is looked for, as long as the images are read: others must not remove it.
+    held = cache.use("data", name)
+    folder = cache_folder() / name
+    if not folder.is_dir():
+        cache.trim("data", tell, room=estimate(source, preparation, folder).bytes)
+    prepared = prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell)
+    pyramid = prepared.pyramid(config.resolution)
+    if pyramid.files:
+        pyramid.files.made_again_without, pyramid.files.held = prepared.path / INFO, held
+    return pyramid

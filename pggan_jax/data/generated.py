@@ -122,6 +122,45 @@ def _bell(place: np.ndarray, centre: float, width: float) -> np.ndarray:
     return np.exp(-0.5 * ((place - np.float32(centre)) / np.float32(width)) ** 2)
 
 
+class GreySource:
+    """The images of another source in grey, one by one, with their classes: what a `StackedSource` of it is made of."""
+
+    channels = 1
+
+    def __init__(self, inner: Source) -> None:
+        """Take the images of `inner`; colours become luminance."""
+        self.name, self.class_names, self.complaints = inner.name, inner.class_names, inner.complaints
+        self._inner = inner
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def item_name(self, index: int) -> str:
+        """As the other source calls it."""
+        return self._inner.item_name(index)
+
+    def label(self, index: int) -> int:
+        """Its class in the other source."""
+        return self._inner.label(index)
+
+    def read(self, index: int) -> np.ndarray:
+        """Image `index`, upright, as uint8 `[height, width, 1]`.
+
+        Raises:
+            UnusableImageError: it is unusable; the message names it.
+        """
+        try:
+            image = open_image(self._inner.read(index))
+            with decoding_errors():
+                return np.asarray(to_channels(upright(image), 1))[..., None]
+        except UnusableImageError as error:
+            raise UnusableImageError(f"{self.item_name(index)}: {error}") from None
+
+    def fingerprint(self) -> str:
+        """Of the other source's."""
+        return f"grey {self._inner.fingerprint()}"
+
+
 class StackedSource:
     """Three images of another source, drawn at random, as red, green and blue: stacked MNIST (spec 4.3). No labels.
 
@@ -149,7 +188,7 @@ class StackedSource:
             raise UserError(f"data.source = {self.name!r}: {count} stacks; give a positive number")
         self.complaints = inner.complaints
         self.notes = notes_of(inner)
-        self._inner = inner
+        self._inner, self._singles = inner, GreySource(inner)
         self._seed = seed
         # One draw of all gives the numbers that one draw of three per image gives, in the same order.
         self._triples = np.random.RandomState(seed).randint(len(inner), size=(count, 3)).astype(np.int32)
@@ -171,7 +210,7 @@ class StackedSource:
         Raises:
             UnusableImageError: one of the three is unusable, or they differ in size; the message names them.
         """
-        layers = [self._grey(int(number)) for number in self._triples[index]]
+        layers = [self._singles.read(int(number))[..., 0] for number in self._triples[index]]
         if len({layer.shape for layer in layers}) > 1:
             sizes = ", ".join(
                 f"{self._inner.item_name(int(number))} is {layer.shape[1]}x{layer.shape[0]}"
@@ -179,14 +218,6 @@ class StackedSource:
             )
             raise UnusableImageError(f"cannot stack images of different sizes: {sizes}")
         return np.stack(layers, axis=-1)
-
-    def _grey(self, number: int) -> np.ndarray:
-        try:
-            image = open_image(self._inner.read(number))
-            with decoding_errors():
-                return np.asarray(to_channels(upright(image), 1))
-        except UnusableImageError as error:
-            raise UnusableImageError(f"{self._inner.item_name(number)}: {error}") from None
 
     def fingerprint(self) -> str:
         """Of the other source's, the number of stacks and the seed."""

@@ -17,7 +17,9 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from pggan_jax.data.memory import RecycledMemory
+from pggan_jax.data.prepared import level_name
 from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
 
 # Waking a thread costs as much as copying about a megabyte.
@@ -114,6 +116,11 @@ class Loader:
         """One line about images that were left out, or nothing."""
         return self._pyramid.warning
 
+    @property
+    def files(self) -> WatchedFiles | None:
+        """The files that the levels are mapped from, if they are."""
+        return self._pyramid.files
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self._pyramid)
@@ -132,7 +139,13 @@ class Loader:
         return HostBatch(self.images(resolution, rows), self.labels(rows))
 
     def level(self, resolution: int) -> np.ndarray:
-        """All images of one resolution, uint8 `[images, resolution, resolution, channels]`; may be a memory map."""
+        """All images of one resolution, uint8 `[images, resolution, resolution, channels]`; may be a memory map.
+
+        Raises:
+            UserError: the file of the map has become shorter.
+        """
+        if self._pyramid.files:
+            self._pyramid.files.refuse_if_truncated(level_name(resolution))
         return self._pyramid.levels[resolution]
 
     def images(self, resolution: int, rows: np.ndarray) -> np.ndarray:

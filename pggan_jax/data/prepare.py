@@ -244,6 +244,36 @@ def _write(
     (partial / JOURNAL).unlink(missing_ok=True)
 
 
+def write_arrays(source: Source, preparation: Preparation, folder: Path) -> tuple[str, ...]:
+    """Write the arrays alone into an empty folder that will not stay: nothing to be continued, and no `info.json`.
+
+    Args:
+        source: what to read.
+        preparation: what to make of it, as `for_source` gives it.
+        folder: where to write.
+
+    Returns:
+        Why each unusable image was left out, its name included.
+
+    Raises:
+        UserError: no image is usable, or the disk is full or cannot be written.
+    """
+    try:
+        _check_space(source, preparation, folder, folder, None)
+        files = PartialFiles(folder, preparation, "")
+        with closing(files):
+            _read_all(source, preparation, files, workers=None, progress=True)
+            _check_any(files.rows, files.skipped, source)
+            for file in files.all().values():
+                file.finish()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{folder}: cannot be written ({reason}); free some space, or let {CACHE_VARIABLE} name a folder on another disk"
+        ) from error
+    return tuple(files.skipped)
+
+
 def _describe(file: ArrayFile) -> dict[str, Any]:
     return {"shape": file.shape, "crc32": f"{file.checksum:08x}"}
 

@@ -8,6 +8,8 @@ whole: it is written last, before the folder gets its name.
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from pggan_jax.data.array_file import checksum
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.levels import level_shapes
 from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
 from pggan_jax.paths import user_path
 from pggan_jax.side_files import read_json_object
@@ -88,7 +91,10 @@ class PreparedFolder:
             )
         rows = slice(max_images or None)
         levels = {size: self.level(size)[rows] for size in self.resolutions if size <= resolution}
-        return Pyramid(levels, self.classes()[rows], self.class_names, tuple(self.info["skipped"]))
+        names = [LABELS, *map(level_name, levels)]
+        files = WatchedFiles(self.path, {name: int(self.files()[name]["crc32"], base=16) for name in names})
+        # Labels are few and copied: a map may lose its file.
+        return Pyramid(levels, np.array(self.classes()[rows]), self.class_names, tuple(self.info["skipped"]), files)
 
     def files(self) -> dict[str, dict[str, Any]]:
         """What `info.json` says of each array: its shape and checksum, by file name."""
@@ -162,10 +168,21 @@ def _check_info(info: dict[str, Any]) -> None:
 def _map(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     if not shape[0]:
         return np.zeros(shape, dtype)
+    _check_size(path)
     array = np.load(path, mmap_mode="r")
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"{path.name} holds {array.dtype} {array.shape}, info.json says {np.dtype(dtype)} {shape}")
     return array
+
+
+def _check_size(path: Path) -> None:
+    """Before a map is made: reading what lies beyond the end of its file would end the process."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        wanted, size = file.tell() + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
+    if size != wanted:
+        raise ValueError(f"{path.name} has {size:,} of {wanted:,} bytes")
 
 
 class PreparedSource:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pggan_jax.data.watched_files import WatchedFiles
+
 _SKIPPED_SHOWN = 3
 
 
@@ -19,17 +21,19 @@ class Pyramid:
         classes: int32 `[images]` class numbers; zeros without classes.
         class_names: one name per class.
         skipped: why each unusable image was left out, its name included.
+        files: the files that the levels are mapped from, if they are.
     """
 
     levels: Mapping[int, np.ndarray]
     classes: np.ndarray
     class_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    files: WatchedFiles | None = None
 
     @property
     def channels(self) -> int:
         """Colour channels of every image."""
-        return self.levels[4].shape[-1]
+        return next(iter(self.levels.values())).shape[-1]
 
     def __len__(self) -> int:
         return len(self.classes)

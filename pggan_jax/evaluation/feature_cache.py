@@ -5,6 +5,7 @@ resizing. Features are kept where metrics need them, moments where these are eno
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Set
@@ -12,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from pggan_jax.data.cache import Cache
 from pggan_jax.evaluation.features import FeatureCollector, FeatureExtractor, Seen
 from pggan_jax.evaluation.image_sets import ImageSet
 from pggan_jax.evaluation.moments import KEPT, PARTS, MomentCollector, Moments, Summary
@@ -30,7 +33,7 @@ class CachedFeatures:
         extractor: computes what is not known.
         images: the set that will be handed in, from its first image on.
         count: how many of it.
-        folder: where it is kept; made if absent.
+        folder: where it is kept, `features` in a cache; made if absent.
         keeps: "features", "summary" or both, as in `Seen`; the network is not asked where neither is.
         parts, kept: of the summary, see `MomentCollector`.
     """
@@ -111,12 +114,17 @@ class CachedFeatures:
         # A lone array under the name of an archive is a TypeError.
         problems = OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error
         with suppress(*problems), np.load(self._path(suffix), allow_pickle=False) as archive:
-            return dict(archive)
+            arrays = dict(archive)
+            # Those that were used longest ago go first.
+            os.utime(self._path(suffix))
+            return arrays
         return {}
 
     def _keep(self, suffix: str, arrays: Mapping[str, np.ndarray]) -> None:
         # A full disk is no reason to lose what was computed.
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
+            # First the others, then this one, which alone may be larger than the limit.
+            Cache(self._folder.parent).trim("features", tqdm.write, room=sum(array.nbytes for array in arrays.values()))
             with atomic_file(self._path(suffix)) as file:
                 np.savez(file, **arrays)

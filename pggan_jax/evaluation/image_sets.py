@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -86,6 +87,12 @@ class RealPool:
         return ImageSet(self.name, count, self.resolution, classes, read)
 
 
+# Here and not inside `generated`: there every set of images would compile it anew.
+@partial(jax.jit, static_argnums=2)
+def _draw(key: jax.Array, numbers: jax.Array, latent_size: int) -> jax.Array:
+    return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), (latent_size,)))(numbers)
+
+
 def generated(
     sampler: Sampler,
     params: Mapping[str, Any],
@@ -112,14 +119,10 @@ def generated(
     classes = np.resize(classes, count)
     key = jax.random.fold_in(jax.random.key(seed), _LATENTS)
 
-    @jax.jit
-    def draw(numbers: jax.Array) -> jax.Array:
-        return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), (latent_size,)))(numbers)
-
     def read(start: int, stop: int) -> np.ndarray:
         # Whole chunks: a shorter one would be another program, of which roundings may differ.
         numbers = np.arange(start, start + -(-(stop - start) // sampler.chunk) * sampler.chunk)
         labels = one_hot(np.take(classes, numbers, mode="wrap"), label_size)
-        return sampler(params, np.asarray(draw(numbers.astype(np.uint32))), labels, alpha)[: stop - start]
+        return sampler(params, np.asarray(_draw(key, numbers.astype(np.uint32), latent_size)), labels, alpha)[: stop - start]
 
     return ImageSet("fakes", count, sampler.resolution, classes, read)

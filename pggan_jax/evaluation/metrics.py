@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from pggan_jax.config import DataConfig
-from pggan_jax.data.dataset import cache_folder, open_loader
+from pggan_jax.data.dataset import cache_folder, open_singles
+from pggan_jax.data.sources import open_source
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation import moments
 from pggan_jax.evaluation.classifier import Classifier, train_classifier
@@ -23,7 +24,7 @@ from pggan_jax.evaluation.inception_weights import RANDOM, find_weights
 from pggan_jax.evaluation.kid import KernelDistance
 from pggan_jax.evaluation.manifold import NEIGHBORS_DC, NEIGHBORS_PR, precision_recall
 from pggan_jax.evaluation.measured import Measured
-from pggan_jax.evaluation.modes import class_shares, read_stacked, stacked_modes
+from pggan_jax.evaluation.modes import DIGITS, class_shares, read_stacked, stacked_modes
 from pggan_jax.evaluation.ms_ssim import SimilarityCollector, ms_ssim
 from pggan_jax.evaluation.neighbors import SHOWN, Training, as_rows, neighbors
 from pggan_jax.evaluation.pixels import box_shrunk
@@ -91,7 +92,7 @@ class Tools:
 
     Args:
         pool: the reals.
-        source: where they come from, as in `data.source`.
+        data: the settings they were opened with, which all other images of the same source are fitted by.
         inception_weights: file, "random", or None for the environment variable.
         resize: how images are brought to the size that the Inception network takes.
         held_out: reals that were not trained on, if there are any.
@@ -103,7 +104,7 @@ class Tools:
     def __init__(
         self,
         pool: RealPool,
-        source: str,
+        data: DataConfig,
         *,
         inception_weights: str | None = None,
         resize: str = "tf1",
@@ -113,7 +114,7 @@ class Tools:
         extractor: FeatureExtractor | None = None,
     ):
         self.pool, self.held_out, self.show_progress = pool, held_out, show_progress
-        self._source, self._weights, self._resize = source, inception_weights, resize
+        self._data, self._weights, self._resize = data, inception_weights, resize
         self._extractor = extractor
         self._kept: dict[str, Any] = {}
         self.with_uncertainty, self.kernel_distance = with_uncertainty, KernelDistance(with_uncertainty=with_uncertainty)
@@ -131,15 +132,25 @@ class Tools:
         """
         if "features" in gathers:
             _ = self.extractor
-        if "planes" in gathers and not self._source.startswith("stacked:"):
-            raise UserError(f"modes is for stacked digits, such as data.source=stacked:digits, not {self._source}")
+        if "planes" in gathers:
+            self._check_singles()
+
+    def _check_singles(self) -> None:
+        source = self._data.source
+        if not source.startswith("stacked:"):
+            raise UserError(f"modes is for stacked digits, such as data.source=stacked:digits, not {source}")
+        inner = source.partition(":")[2]
+        names = open_source(inner, resolution=self._data.resolution).class_names
+        if not 2 <= len(names) <= DIGITS:
+            raise UserError(
+                f"modes reads which of 2 to {DIGITS} classes each colour shows, and {inner} has {len(names) or 'no'} classes; "
+                "name a source with one class per digit, or take another metric"
+            )
 
     @cached_property
     def digit_reader(self) -> Classifier:
         """A classifier of the single digits that a stacked source is made of."""
-        inner = self._source.partition(":")[2]
-        side = self.pool.resolution
-        loader = open_loader(DataConfig(inner, side, channels=1, labels=True), seed=self.pool.seed, tell=print)
+        side, loader = self.pool.resolution, open_singles(self._data, seed=self.pool.seed, tell=print)
         rows = np.arange(len(loader))
         return train_classifier(box_shrunk(loader.images(side, rows)), loader.class_table(), self.pool.seed)
 

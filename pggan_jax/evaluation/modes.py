@@ -9,7 +9,8 @@ import numpy as np
 from pggan_jax.evaluation.classifier import Classifier
 from pggan_jax.evaluation.measured import Measured
 
-STACKED_MODES = 1000
+DIGITS = 10
+STACKED_MODES = DIGITS**3
 _SURE = 0.9
 _WEAK = 0.985
 _RESAMPLED = 200

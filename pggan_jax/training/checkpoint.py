@@ -96,6 +96,13 @@ class Checkpoints:
         """Images seen of every finished checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
+    def reload(self) -> None:
+        """Look again at what is in the folder, where another process writes and removes."""
+        known = set(self.all_images_seen())
+        self._manager.reload()
+        for images_seen in set(self.all_images_seen()) - known:
+            self._note_kind(images_seen)
+
     def are_lost(self, *, has_begun: bool) -> bool:
         """Whether checkpoints have vanished: none is here, though one was finished once, or the folder of a begun run is gone.
 

@@ -114,7 +114,7 @@ class Judge:
         pool = RealPool(self._loader, resolution, config.run.seed, mirror=config.data.mirror)
         tools = Tools(
             pool,
-            config.data.source,
+            config.data,
             show_progress=False,
             with_uncertainty=False,
             extractor=self._extractor,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from pggan_jax.config import Config
 from pggan_jax.metric_names import METRIC_KINDS
 from pggan_jax.training.position import Position
 
@@ -83,3 +85,12 @@ class BestScore(preservation_policy.PreservationPolicy):
         del context
         best = self.best([info.step for info in checkpoints])
         return [info.step == best for info in checkpoints]
+
+
+def kept_checkpoints(config: Config) -> dict[str, Any]:
+    """Which checkpoints a run keeps, as arguments of `Checkpoints`."""
+    return {
+        "keep_last": config.run.keep_last,
+        "keep_every_kimg": config.run.keep_every_kimg,
+        "best_by": config.eval.best_by,
+    }

@@ -133,9 +133,7 @@ def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result
             refusal = str(error)
         except OSError as error:
             refusal = f"{error.filename or 'the workdir'}: {error.strerror or first_line(error)}"
-    refusal = first_text(refusal)
-    if refusal:
-        raise UserError(refusal)
+    refuse_everywhere(refusal)
     return result
 
 
@@ -150,6 +148,17 @@ def first_text(text: str) -> str:
     message[: len(said)] = list(said)
     texts = [bytes(row).rstrip(b"\0") for row in np.asarray(multihost_utils.process_allgather(message), np.uint8)]
     return next(filter(None, texts), b"").decode(errors="ignore")
+
+
+def refuse_everywhere(problem: str) -> None:
+    """Raise if any process has a problem; empty means none. Every process must ask.
+
+    Raises:
+        UserError: with the same text on every process.
+    """
+    problem = first_text(problem)
+    if problem:
+        raise UserError(problem)
 
 
 def wait_for_all(what: str) -> None:

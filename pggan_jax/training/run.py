@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pggan_jax.config import Config
+from pggan_jax.data.dataset import verification_of
 from pggan_jax.data.loader import Loader, Prefetcher
 from pggan_jax.errors import UserError
 from pggan_jax.networks.cost import relative_cost
@@ -21,6 +22,7 @@ from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
 from pggan_jax.training.judging import Judge
+from pggan_jax.training.keeping import kept_checkpoints
 from pggan_jax.training.lines import MetricLogs, StatsLog
 from pggan_jax.training.meter import TickMeter, Trouble
 from pggan_jax.training.preparing import NextResolution
@@ -65,15 +67,11 @@ class Run:
             }
             next_resolution = held.enter_context(closing(NextResolution(config, self.schedule, loader, **preparing)))
             self.caller = Caller(next_resolution, clock=self.clock, counter=self.counter, log=self.log)
+            self.verification = held.enter_context(closing(verification_of(loader if self.is_main else None, self.log)))
             self.board = None
             if config.run.tensorboard and self.is_main:
                 self.board = held.enter_context(closing(Board(paths.board)))
-            keeping = {
-                "keep_last": config.run.keep_last,
-                "keep_every_kimg": config.run.keep_every_kimg,
-                "best_by": config.eval.best_by,
-            }
-            self.checkpoints = held.enter_context(closing(Checkpoints(paths.checkpoints, **keeping)))
+            self.checkpoints = held.enter_context(closing(Checkpoints(paths.checkpoints, **kept_checkpoints(config))))
             self._begin_at(restore_or_create(config, loader, self.checkpoints, has_begun=paths.stats.exists()))
             self._held = held.pop_all()
 
@@ -269,6 +267,7 @@ class Run:
         }
         self._check_divergence()
         with self.clock.phase("save"):
+            parallel.refuse_everywhere(self.verification.problem(wait=True))
             position = position_at(
                 self.loader, call.end, call.stage.resolution, alpha=self._alpha(call), rollbacks=self.rollbacks, **tick
             )
@@ -288,6 +287,7 @@ class Run:
 
     def _finish_tick(self, call: Call, *, save: bool) -> None:
         """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
+        parallel.refuse_everywhere(self.verification.problem(wait=False))
         images_in_process = self.meter.images_in_process
         metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
         self._check_divergence()

@@ -1,0 +1,137 @@
+"""python launch.py cache [--clear=data|features|compiled|all] [--limit=KIND:SIZE,...]
+
+List what is kept so that it need not be made again, with its size and when it was last used: data (prepared images), features
+(of reals, for metrics) and compiled (programs). It lies in ~/.cache/pggan_jax; PGGAN_JAX_CACHE names another folder.
+
+Each kind has a limit. When something is added, what was used longest ago goes, until the rest is within the limit. What a
+running process uses is never removed, neither then nor by --clear. All of it is made again when it is needed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from pggan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from pggan_jax.data.cache import Cache, Entry
+
+_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_KINDS = ("data", "features", "compiled")
+_LARGEST = 10**18
+FLAGS = flags.FlagValues()
+flags.DEFINE_enum("clear", None, [*_KINDS, "all"], "remove all of that kind that nobody uses; does not ask", flag_values=FLAGS)
+flags.DEFINE_list(
+    "limit",
+    [],
+    "how much may be kept from now on, with commas between the kinds, as data:500GB,compiled:none; kinds: "
+    f"{', '.join(_KINDS)}; sizes: a number with B, kB, MB, GB or TB, or none for no limit",
+    flag_values=FLAGS,
+)
+
+
+def run(values: flags.FlagValues) -> int:
+    """Print the list, or what was removed; 1 if something that should go could not be removed."""
+    from pggan_jax.data.cache import Cache
+    from pggan_jax.data.dataset import cache_folder
+
+    cache = Cache(cache_folder().parent)
+    limits = dict(_parse_limit(text) for text in values["limit"].value or [])
+    if limits:
+        try:
+            cache.set_limits(limits)
+        except OSError as error:
+            raise UserError(
+                f"{cache.root}: cannot be written ({error.strerror}); let PGGAN_JAX_CACHE name another folder"
+            ) from None
+        for kind in limits:
+            cache.trim(kind, print)
+    clear = values["clear"].value
+    if clear is None:
+        _list(cache)
+        return 0
+    is_done = [_clear(cache, kind) for kind in (_KINDS if clear == "all" else (clear,))]
+    return int(not all(is_done))
+
+
+def _parse_limit(text: str) -> tuple[str, int | None]:
+    kind, _, size = text.strip().partition(":")
+    if kind not in _KINDS:
+        raise UserError(f"--limit={text}: names no kind; write it as {' or '.join(f'{one}:20GB' for one in _KINDS)}")
+    if size == "none":
+        return kind, None
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)\s*(B|kB|MB|GB|TB)", size)
+    if not match or float(match[1]) * _UNITS[match[2]] > _LARGEST:
+        raise UserError(
+            f"--limit={text}: must be a number with {', '.join(_UNITS)}, at most 1000000TB, as {kind}:20GB, or {kind}:none"
+        )
+    return kind, int(float(match[1]) * _UNITS[match[2]])
+
+
+def _list(cache: Cache) -> None:
+    from pggan_jax.data.cache import readable
+
+    print(f"{cache.root}\n{'size':>10}  {'last used':16}  what")
+    limits = cache.limits()
+    totals = []
+    for kind in _KINDS:
+        entries = cache.entries(kind)
+        total = sum(entry.bytes for entry in entries)
+        totals.append(f"{kind} {readable(total)} of {readable(limits[kind])}")
+        for size, used, what in _rows(cache, kind, entries):
+            print(f"{readable(size):>10}  {_date(used):16}  {what}")
+    print("; ".join(totals))
+
+
+def _rows(cache: Cache, kind: str, entries: list[Entry]) -> list[tuple[int, float, str]]:
+    """Data one by one; of features and programs there are too many."""
+    if kind == "data":
+        in_use = [" (in use)" if cache.is_in_use(entry) else "" for entry in entries]
+        return [
+            (entry.bytes, entry.last_used, f"data: {entry.what}{mark}; {entry.path.name}")
+            for entry, mark in zip(entries, in_use, strict=True)
+        ]
+    by_folder: dict[Path, list[Entry]] = {}
+    for entry in entries:
+        by_folder.setdefault(entry.path.parent, []).append(entry)
+    rows = []
+    for folder, group in by_folder.items():
+        mark = " (in use)" if any(cache.is_in_use(entry) for entry in group[:1]) else ""
+        where = f" of machine {folder.name}" if kind == "compiled" else ""
+        size, used = sum(entry.bytes for entry in group), max(entry.last_used for entry in group)
+        rows.append((size, used, f"{kind}: {len(group):,} files{where}{mark}"))
+    return rows
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _clear(cache: Cache, kind: str) -> bool:
+    """Remove all of a kind and say what; False if something could not be removed."""
+    from pggan_jax.data.cache import readable
+
+    is_done, freed, count, used = True, 0, 0, 0
+    for entry in cache.entries(kind):
+        try:
+            if not cache.remove(entry):
+                used += 1
+                continue
+        except OSError as error:
+            is_done = False
+            print(f"error: {entry.path}: cannot be removed ({error.strerror})", file=sys.stderr)
+            continue
+        freed, count = freed + entry.bytes, count + 1
+        if kind == "data":
+            print(f"removed {readable(entry.bytes)}: {entry.what}; {entry.path}")
+    print(f"{kind}: removed {readable(freed)} in {count:,} entries")
+    if used:
+        reason = "in use by a running process, or their disk has no locks to tell"
+        print(f"{kind}: {used:,} entries stay: {reason}", file=sys.stderr)
+    return is_done and not used

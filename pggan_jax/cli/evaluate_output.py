@@ -1,0 +1,59 @@
+"""What `evaluate` leaves: a table, lines of metric-NAME.jsonl, pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pggan_jax.cli.arguments import folder
+
+if TYPE_CHECKING:
+    from pggan_jax.evaluation.evaluator import Result
+
+
+def kimg_name(images_seen: int) -> str:
+    """For names of files: kimg, with a fraction where they are not whole."""
+    thousands, rest = divmod(images_seen, 1000)
+    return f"{thousands:06d}" + (f".{rest:03d}" if rest else "")
+
+
+def writable(path: str, *sources: str) -> Path:
+    """The folder of --out, made and marked as output of this program if it is new.
+
+    Raises:
+        UserError: it cannot be made, or lies inside one of the sources, which would read what is written there.
+    """
+    from pggan_jax.own_output import claim_output
+
+    out = folder("out", path)
+    claim_output("out", out, *sources, command="evaluate")
+    return out
+
+
+def tell_results(results: list[Result], out: Path | None, where: dict[str, Any], *, name: str) -> None:
+    """Print a table, and write records, pictures and lists.
+
+    Args:
+        results: of all metrics.
+        out: the folder; None writes nothing.
+        where: what was judged, for the records.
+        name: of pictures and lists, behind that of the metric.
+    """
+    from pggan_jax.evaluation.records import append_record, as_record, table
+    from pggan_jax.files import write_atomically
+    from pggan_jax.images import write_png
+
+    print(table(results))
+    if out is None:
+        print("nothing was written; to keep the numbers and pictures, give --out=DIR")
+        return
+    written = [append_record(out, as_record(result, **where)) for result in results]
+    for result in results:
+        for picture, pixels in result.measured.pictures.items():
+            written.append(out / f"{picture}{name}.png")
+            write_png(written[-1], pixels, holds="several images")
+        for listing, entries in result.measured.lists.items():
+            written.append(out / f"{listing}{name}.json")
+            write_atomically(written[-1], (json.dumps(entries, indent=1) + "\n").encode())
+    print(f"-> {', '.join(map(str, written))}")
