@@ -19,10 +19,10 @@ import jax
 import numpy as np
 import pytest
 from compiling import jax_settings
-from PIL import Image
 from pictures import noise
+from PIL import Image
 from test_cli import SMOKE, launch
-from test_loop import copy_of, finished_labelled_run, finished_run, quick_compilation
+from test_loop import copy_of, finished_labelled_run, finished_run, quick_compilation, small_config, small_loader
 
 from pggan_jax import cli
 from pggan_jax.config_io import settings_of
@@ -32,7 +32,7 @@ from pggan_jax.data import prepare as prepare_module
 from pggan_jax.evaluation import evaluator, features, image_sets, inception_weights, metrics
 from pggan_jax.evaluation.measured import Measured
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
-from pggan_jax.training import loop, parallel, planning
+from pggan_jax.training import judging, loop, parallel, planning
 from pggan_jax.training.trained import load_trained
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
@@ -212,19 +212,22 @@ def cache(seen: Seen) -> tuple[bool, str]:
     return jax.config.jax_enable_compilation_cache, Path(folder).parent.name if folder else ""
 
 
-def drawn_by(seen: Seen) -> str:
-    """Which weights of the run, and which of two classes, drew the only picture."""
+def drawn_by(seen: Seen) -> list[tuple[str, int]]:
+    """Which weights of the run, for which class, make the only picture."""
     ((_, image),) = pictures(seen, "seed*.png").items()
-    found = {}
-    for name, folder in (("run", seen.places.run), ("labelled", seen.places.labelled)):
-        trained = load_trained(folder)
-        latents, size = latents_for_seeds([3], trained.networks.latent_size), trained.position.label_size
-        for label in (1, 2) if size else (0,):
-            for network in ("generator", "generator_ema"):
-                made = trained.images(latents, one_hot([label], size), getattr(trained.state, network))[0, ..., 0]
-                found[f"{name} {network} {label}"] = made
-    near = [name for name, made in found.items() if made.shape == image.shape and np.abs(made - image.astype(int)).max() <= 1]
-    return " or ".join(near)
+    trained = load_trained(seen.places.run if len(image) == 8 else seen.places.labelled)
+    latents, size, sampler = (
+        latents_for_seeds([3], trained.networks.latent_size),
+        trained.position.label_size,
+        trained.sampler(),
+    )
+    found = []
+    for label in (1, 2):
+        for network in ("generator", "generator_ema"):
+            made = sampler(getattr(trained.state, network), latents, one_hot([label], size), 1.0)[0, ..., 0]
+            if np.abs(made - image.astype(int)).max() <= 1:
+                found.append((network, label))
+    return found
 
 
 def prepared(seen: Seen) -> np.ndarray:
@@ -254,9 +257,9 @@ def has_only_pixels_of_its_file(pixels: np.ndarray, seen: Seen) -> bool:
 
 
 def shuffled(values: list[Any]) -> list[Any]:
-    """By seed 5, as the authors shuffle."""
+    """By seed 6, as the authors shuffle."""
     order = np.arange(len(values))
-    np.random.RandomState(5).shuffle(order)
+    np.random.RandomState(6).shuffle(order)
     return [values[number] for number in order]
 
 
@@ -290,7 +293,7 @@ CASES = {
     ("plan", "measure"): Case(PLAN, ("", "--nomeasure"), lambda seen: seen.passed.seconds, (2.0, 0.0)),
     ("plan", "seconds"): Case(PLAN, ("", "--seconds=0.5"), lambda seen: seen.passed.seconds, (2.0, 0.5)),
     ("plan", "compilation_cache"): Case(PLAN, NO_CACHE, cache, CACHES),
-    ("explain", "config"): Case("explain --kimg=0", ("", SMOKE), printed("of 5,000,"), ([False], [True])),
+    ("explain", "config"): Case("explain --kimg=0", ("", SMOKE), printed("of 5,056,"), ([False], [True])),
     ("explain", "set"): Case(
         f"explain {SMOKE} --kimg=0", ("", "--set=schedule.batch_size=32"), printed("size     32,"), ([False], [True])
     ),
@@ -318,9 +321,14 @@ CASES = {
     ("sample", "checkpoint"): Case(
         SAMPLE, ("", "--checkpoint=1.008"), printed("kimg 1.92", "kimg 1.008"), ([True, False], [False, True])
     ),
-    ("sample", "network"): Case(SAMPLE, ("", "--network=raw"), drawn_by, ("run generator_ema 0", "run generator 0")),
+    ("sample", "network"): Case(
+        SAMPLE,
+        ("", "--network=raw"),
+        drawn_by,
+        ([("generator_ema", 1), ("generator_ema", 2)], [("generator", 1), ("generator", 2)]),
+    ),
     ("sample", "class"): Case(
-        OF_CLASSES, ("--class=1", "--class=2"), drawn_by, ("labelled generator_ema 1", "labelled generator_ema 2")
+        OF_CLASSES, ("--class=1", "--class=2"), drawn_by, ([("generator_ema", 1)], [("generator_ema", 2)])
     ),
     ("sample", "columns"): Case(
         "sample --workdir={run} --seeds=0-3 --out={tmp}/out",
@@ -338,7 +346,7 @@ CASES = {
         "sample --workdir={run} --seeds=0,1 --columns=2 --out={tmp}/out",
         ("", "--gap=3"),
         lambda seen: (grid(seen).shape, int(grid(seen)[:, 8:11].max()) == 0),
-        (((8, 16), False), ((8, 19), True)),
+        (((8, 16), False), ((11, 22), True)),
     ),
     ("sample", "compilation_cache"): Case(SAMPLE, NO_CACHE, cache, CACHES),
     ("inspect", "workdir"): Case(
@@ -364,7 +372,10 @@ CASES = {
         EVALUATE, ("", "--num_images=50"), lambda seen: seen.passed.evaluator["num_images"], (0, 50)
     ),
     ("evaluate", "checkpoint"): Case(
-        EVALUATE, ("", "--checkpoint=all"), printed("kimg 1.92,", "kimg 1.008,"), ([True, False], [True, True])
+        EVALUATE,
+        ("", "--checkpoint=1.008"),
+        lambda seen: ("kimg 1.92," in seen.out, "kimg 1.008," in seen.out, round(seen.passed.generated_alpha, 3)),
+        ((True, False, 1.0), (False, True, 0.533)),
     ),
     ("evaluate", "network"): Case(
         EVALUATE, ("", "--network=raw"), lambda seen: network_of(seen), ("generator_ema", "generator")
@@ -432,7 +443,7 @@ CASES = {
     ("check", "max_images"): Case(CHECK, ("", "--max_images=2"), report("images"), (4, 2)),
     ("check", "shuffle_seed"): Case(
         f"{CHECK} --max_images=2",
-        ("", "--shuffle_seed=5"),
+        ("", "--shuffle_seed=6"),
         lambda seen: sorted(report("sizes")(seen)),
         (["16x12", "16x16"], sorted(set(shuffled(["16x12", "16x16", "16x16", "20x16"])[:2]))),
     ),
@@ -456,7 +467,7 @@ CASES = {
     ("prepare", "modes"): Case(PREPARE, ("", "--modes=refuse"), lambda seen: len(prepared(seen)), (4, 3)),
     ("prepare", "channels"): Case(PREPARE, ("", "--channels=1"), lambda seen: prepared(seen).shape[-1], (3, 1)),
     ("prepare", "max_images"): Case(PREPARE, ("", "--max_images=2"), lambda seen: len(prepared(seen)), (4, 2)),
-    ("prepare", "shuffle_seed"): Case(PREPARE, ("", "--shuffle_seed=5"), labels, ([0, 0, 1, 1], shuffled([0, 0, 1, 1]))),
+    ("prepare", "shuffle_seed"): Case(PREPARE, ("", "--shuffle_seed=6"), labels, ([0, 0, 1, 1], shuffled([0, 0, 1, 1]))),
     ("prepare", "resolution"): Case(
         "prepare folder:{pictures} --out={tmp}/out",
         ("--resolution=4", "--resolution=8"),
@@ -496,7 +507,7 @@ CASES = {
     ),
     ("show", "shuffle_seed"): Case(
         f"{SHOW} --columns=1 --rows=1 --resample=nearest --first={shuffled([0, 1, 2, 3]).index(1)}",
-        ("", "--shuffle_seed=5"),
+        ("", "--shuffle_seed=6"),
         lambda seen: has_only_pixels_of_its_file(grid(seen)[:64:8, :64:8], seen),
         (shuffled([0, 1, 2, 3]).index(1) == 1, True),
     ),
@@ -512,7 +523,7 @@ CASES = {
         lambda seen: grid(seen).shape[1] > grid(seen).shape[0] - 14,
         (False, True),
     ),
-    ("show", "columns"): Case(SHOW, ("", "--columns=2"), lambda seen: round(grid(seen).shape[1] / 66), (4, 2)),
+    ("show", "columns"): Case(SHOW, ("", "--columns=2"), lambda seen: round(grid(seen).shape[1] / 66), (8, 2)),
     ("show", "rows"): Case(
         f"{SHOW} --columns=1",
         ("--rows=1", "--rows=3"),
@@ -592,3 +603,19 @@ def test_changes_what_it_should(door, places, command, flag):
         with jax_settings(**untouched):
             seen = door([*case.words.split(), *filter(None, [value])])
             assert case.look(seen) == expected, (value, seen.out, seen.err)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_evaluation_mirrors_reals_where_training_did(door, places, mirror):
+    """By the command, and while training."""
+    furnish(places, "{tmp}/copy")
+    path = places.tmp / "copy" / "config.json"
+    settings = json.loads(path.read_text())
+    settings["data"]["mirror"] = mirror
+    path.write_text(json.dumps(settings))
+    seen = door(["evaluate", "--workdir={tmp}/copy", "--out={tmp}/out"])
+    assert (seen.status, seen.passed.tools.pool.mirror) == (0, mirror)
+    config = small_config(data__mirror=mirror, eval__metrics=("swd_small",))
+    with mock.patch.object(judging, "Evaluator") as made:
+        judging.Judge(config, small_loader(config.data, config.run.seed)).check()
+    assert {call.args[1].pool.mirror for call in made.call_args_list} == {mirror}

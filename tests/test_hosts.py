@@ -67,9 +67,14 @@ def finish(workdir, processes):
 @pytest.mark.long
 class TestTwoProcesses:
     def test_stop_together_continue_and_equal_one_process(self, tmp_path):
-        """Through a growth: stopped in mid-fade by a signal to the second process alone, continued by the same command."""
+        """Through a growth: stopped in mid-fade by a signal to the second process alone, continued by the same command.
+
+        With an epsilon that matters: without, Adam moves a weight whose gradient is 0 up to rounding by a whole step, in a
+        direction that rounding chooses, and the order in which devices add up is not the same.
+        """
         workdir = tmp_path / "run"
-        brief = ("--set", "schedule.fade_kimg=0.48", "--set", "schedule.total_kimg=0.8")
+        changes = {"schedule.fade_kimg": 0.48, "schedule.total_kimg": 0.8, "optimizer.epsilon": 0.01}
+        brief = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
         processes = start(workdir, *brief)
         log = workdir / "log.txt"
         while all(process.poll() is None for process in processes):
@@ -85,17 +90,20 @@ class TestTwoProcesses:
         assert statuses == [0, 0], said
         assert "4 x cpu on 2 hosts" in said[0]
         assert f"continuing at kimg {stopped_at / 1000:.1f}" in said[0]
-        spoken = [line for line in said[1].splitlines() if line and not line.startswith("[Gloo]")]
+        # Gloo's threads tear each other's lines.
+        of_gloo = ("[Gloo]", "connected to", "peer ranks")
+        spoken = [line for line in said[1].splitlines() if line and not any(word in line for word in of_gloo)]
         assert spoken == [], "only the first process speaks"
 
         alone = tmp_path / "alone"
-        assert run_small(alone, small_config(schedule__fade_kimg=0.48, schedule__total_kimg=0.8))
+        assert run_small(alone, small_config(**{name.replace(".", "__"): value for name, value in changes.items()}))
         ours, theirs = load_trained(workdir), load_trained(alone)
         assert ours.position.images_seen == theirs.position.images_seen == 800
         assert int(ours.state.step) == 50
-        assert_states_close(ours.state.generator_ema, theirs.state.generator_ema, 2e-2)
+        assert_states_close(ours.state.generator_ema, theirs.state.generator_ema, 1e-4)
         assert len(stats(workdir)) == len(stats(alone)) == 1
-        assert stats(workdir)[0]["loss_d"] == pytest.approx(stats(alone)[0]["loss_d"], abs=1e-2)
+        for name in ("loss_d", "loss_g", "real_score", "fake_score", "gradient_penalty"):
+            assert stats(workdir)[0][name] == pytest.approx(stats(alone)[0][name], abs=1e-4), name
         assert log.read_text().count("growing to 8x8") == 1
         assert {path.name for path in workdir.iterdir()} == {path.name for path in alone.iterdir()}
 

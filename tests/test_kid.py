@@ -73,22 +73,19 @@ def test_the_published_protocol(count):
     """100 subsets of 1,000, or of all images where there are fewer: the numbers stand here, not in the module."""
     reals, fakes = features(count, 1), features(count + 5, 2, 0.3)
     size = {1010: 1000, 60: 60}[count]
-    random, draws = np.random.RandomState(3), []
-    for _ in range(100):
-        ours, theirs = (random.choice(len(points), size, replace=False) for points in (reals, fakes))
-        draws.append(fast_mmd(reals[ours], fakes[theirs]))
-    for with_uncertainty in (True, False):
-        measured = KernelDistance(with_uncertainty=with_uncertainty)(reals, fakes, 3)
-        assert measured.values["kid"] == pytest.approx(np.mean(draws), rel=1e-9)
-        assert measured.values["spread"] == pytest.approx(np.std(draws), rel=1e-7)
-
-
-def fast_mmd(first, second):
-    """`slow_mmd` by matrices."""
+    random = np.random.RandomState(3)
     kernel = lambda x, y: (x.astype(np.float64) @ y.astype(np.float64).T / x.shape[1] + 1) ** 3  # noqa: E731
-    n, m = len(first), len(second)
-    own = [kernel(points, points).sum() - np.trace(kernel(points, points)) for points in (first, second)]
-    return own[0] / (n * (n - 1)) + own[1] / (m * (m - 1)) - 2 * kernel(first, second).mean()
+    own, theirs, cross = kernel(reals, reals), kernel(fakes, fakes), kernel(reals, fakes)
+    np.fill_diagonal(own, 0.0)
+    np.fill_diagonal(theirs, 0.0)
+    draws = []
+    for _ in range(100):
+        a, b = (np.isin(np.arange(len(points)), random.choice(len(points), size, replace=False)) for points in (reals, fakes))
+        draws.append((a @ own @ a + b @ theirs @ b) / (size * (size - 1)) - 2 * a @ cross @ b / size**2)
+    # What else is asked for is measured in other tests, and takes long.
+    measured = KernelDistance(with_uncertainty=count == 60)(reals, fakes, 3)
+    assert measured.values["kid"] == pytest.approx(np.mean(draws), rel=1e-9)
+    assert measured.values["spread"] == pytest.approx(np.std(draws), rel=1e-7)
 
 
 class TestSubsets:
@@ -140,7 +137,11 @@ class TestSubsets:
 
     @pytest.mark.parametrize(("count", "shift"), [(60, 0.0), (60, 0.5), (300, 0.0), (300, 0.5)])
     def test_uncertainty_is_the_scatter_over_independent_draws(self, count, shift):
-        """With fewer images than a subset takes, and with more, of which subsets overlap."""
+        """With fewer images than a subset takes, and with more, of which subsets overlap.
+
+        The scatter over 100 draws is known to 7 %. Where both sets are of one kind the distance has no linear part, which is
+        all that a jackknife knows exactly: there it tells too much, never too little.
+        """
         draws = [
             KernelDistance()(features(count, 2 * number), features(count, 2 * number + 1, shift), number)
             for number in range(100)
@@ -148,4 +149,5 @@ class TestSubsets:
         for name in ("kid", "full"):
             scatter = np.std([draw.values[name] for draw in draws])
             told = np.mean([draw.uncertainty[name] for draw in draws])
-            assert scatter / 2 < told < 2 * scatter
+            low, high = (0.8, 1.35) if shift else (1.0, 1.9)
+            assert low < told / scatter < high
