@@ -70,7 +70,7 @@ class TestTwoProcesses:
         """Through a growth: stopped in mid-fade by a signal to the second process alone, continued by the same command.
 
         With an epsilon that matters: without, Adam moves a weight whose gradient is 0 up to rounding by a whole step, in a
-        direction that rounding chooses, and the order in which devices add up is not the same.
+        direction that rounding chooses, and the order in which devices add up is not the same. What is left is less than 1e-6.
         """
         workdir = tmp_path / "run"
         changes = {"schedule.fade_kimg": 0.48, "schedule.total_kimg": 0.8, "optimizer.epsilon": 0.01}
@@ -100,10 +100,10 @@ class TestTwoProcesses:
         ours, theirs = load_trained(workdir), load_trained(alone)
         assert ours.position.images_seen == theirs.position.images_seen == 800
         assert int(ours.state.step) == 50
-        assert_states_close(ours.state.generator_ema, theirs.state.generator_ema, 1e-4)
+        assert_states_close(ours.state.generator_ema, theirs.state.generator_ema, 1e-5)
         assert len(stats(workdir)) == len(stats(alone)) == 1
         for name in ("loss_d", "loss_g", "real_score", "fake_score", "gradient_penalty"):
-            assert stats(workdir)[0][name] == pytest.approx(stats(alone)[0][name], abs=1e-4), name
+            assert stats(workdir)[0][name] == pytest.approx(stats(alone)[0][name], abs=1e-5), name
         assert log.read_text().count("growing to 8x8") == 1
         assert {path.name for path in workdir.iterdir()} == {path.name for path in alone.iterdir()}
 
