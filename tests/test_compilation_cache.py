@@ -70,6 +70,18 @@ def test_off(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_off_is_off_where_jax_s_own_variable_names_a_folder(tmp_path):
+    """The same program is kept without the flag, so that it would be."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    for words, kept in (("--compilation_cache=off",), False), ((), True):
+        with jax_settings(jax_enable_compilation_cache=True):
+            use(*words)
+            compile_something(37.5)
+            assert any(tmp_path.glob("own/*")) == kept
+            jax.clear_caches()
+
+
 def test_jax_s_own_is_left_alone(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
     assert use() == str(tmp_path / "own")

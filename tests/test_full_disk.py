@@ -193,10 +193,10 @@ class TestStatsLog:
         assert path.read_text() == self.line(10) + self.line(20)
 
 
-def test_a_run_on_a_full_disk_ends_with_one_line(finished, tmp_path, tmp_path_factory):
+def test_a_run_on_a_full_disk_ends_with_one_line(finished, tmp_path):
     """In a process of its own: nothing can be saved, nothing but the reason is told, and it goes on when there is space."""
     command = [sys.executable, "launch.py", *small_flags(), f"--workdir={tmp_path / 'run'}"]
-    options = {"cwd": ROOT, "env": environment(tmp_path_factory), "capture_output": True, "text": True, "timeout": 120}
+    options = {"cwd": ROOT, "env": environment(), "capture_output": True, "text": True, "timeout": 120}
     limit = (
         "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); os.execv(sys.argv[1], sys.argv[1:])"
     )

@@ -41,13 +41,13 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(workdir, tmp_path_factory, *more, **variables):
+def start(workdir, *more, **variables):
     """Both processes of a run; their output goes to files beside the workdir."""
     coordinator = f"127.0.0.1:{free_port()}"
     processes = []
     for number in range(2):
         words = [f"--coordinator={coordinator}", "--num_processes=2", f"--process_id={number}", f"--workdir={workdir}"]
-        env = environment(tmp_path_factory) | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | variables
+        env = environment() | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | variables
         output = (workdir.parent / f"output{number}.txt").open("w")
         command = [sys.executable, "launch.py", *small_flags(), *words, *more]
         processes.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT))
@@ -66,11 +66,16 @@ def finish(workdir, processes):
 
 @pytest.mark.long
 class TestTwoProcesses:
-    def test_stop_together_continue_and_equal_one_process(self, tmp_path, tmp_path_factory):
-        """Through a growth: stopped in mid-fade by a signal to the second process alone, continued by the same command."""
+    def test_stop_together_continue_and_equal_one_process(self, tmp_path):
+        """Through a growth: stopped in mid-fade by a signal to the second process alone, continued by the same command.
+
+        With an epsilon that matters: without, Adam moves a weight whose gradient is 0 up to rounding by a whole step, in a
+        direction that rounding chooses, and the order in which devices add up is not the same. What is left is less than 1e-6.
+        """
         workdir = tmp_path / "run"
-        brief = ("--set", "schedule.fade_kimg=0.48", "--set", "schedule.total_kimg=0.8")
-        processes = start(workdir, tmp_path_factory, *brief)
+        changes = {"schedule.fade_kimg": 0.48, "schedule.total_kimg": 0.8, "optimizer.epsilon": 0.01}
+        brief = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
+        processes = start(workdir, *brief)
         log = workdir / "log.txt"
         while all(process.poll() is None for process in processes):
             if log.exists() and "growing to 8x8" in log.read_text():
@@ -81,49 +86,52 @@ class TestTwoProcesses:
         stopped_at = load_trained(workdir).position.images_seen
         assert BOUNDARY < stopped_at < 800
 
-        statuses, said = finish(workdir, start(workdir, tmp_path_factory, *brief))
+        statuses, said = finish(workdir, start(workdir, *brief))
         assert statuses == [0, 0], said
         assert "4 x cpu on 2 hosts" in said[0]
         assert f"continuing at kimg {stopped_at / 1000:.1f}" in said[0]
-        spoken = [line for line in said[1].splitlines() if line and not line.startswith("[Gloo]")]
+        # Gloo's threads tear each other's lines.
+        of_gloo = ("[Gloo]", "connected to", "peer ranks")
+        spoken = [line for line in said[1].splitlines() if line and not any(word in line for word in of_gloo)]
         assert spoken == [], "only the first process speaks"
 
         alone = tmp_path / "alone"
-        assert run_small(alone, small_config(schedule__fade_kimg=0.48, schedule__total_kimg=0.8))
+        assert run_small(alone, small_config(**{name.replace(".", "__"): value for name, value in changes.items()}))
         ours, theirs = load_trained(workdir), load_trained(alone)
         assert ours.position.images_seen == theirs.position.images_seen == 800
         assert int(ours.state.step) == 50
-        assert_states_close(ours.state.generator_ema, theirs.state.generator_ema, 2e-2)
+        assert_states_close(ours.state.generator_ema, theirs.state.generator_ema, 1e-5)
         assert len(stats(workdir)) == len(stats(alone)) == 1
-        assert stats(workdir)[0]["loss_d"] == pytest.approx(stats(alone)[0]["loss_d"], abs=1e-2)
+        for name in ("loss_d", "loss_g", "real_score", "fake_score", "gradient_penalty"):
+            assert stats(workdir)[0][name] == pytest.approx(stats(alone)[0][name], abs=1e-5), name
         assert log.read_text().count("growing to 8x8") == 1
         assert {path.name for path in workdir.iterdir()} == {path.name for path in alone.iterdir()}
 
-    def test_data_on_the_devices_train_as_streamed(self, tmp_path, tmp_path_factory):
+    def test_data_on_the_devices_train_as_streamed(self, tmp_path):
         """To the bit, through a growth."""
         brief = ("--set", "schedule.stable_kimg=0.08", "--set", "schedule.fade_kimg=0.08")
         for name, size in (("streamed", 0), ("resident", 1)):
             workdir = tmp_path / name / "run"
             workdir.parent.mkdir()
-            statuses, said = finish(workdir, start(workdir, tmp_path_factory, *brief, "--set", f"run.device_data_mb={size}"))
+            statuses, said = finish(workdir, start(workdir, *brief, "--set", f"run.device_data_mb={size}"))
             assert statuses == [0, 0], said
         assert digest(tmp_path / "streamed/run") == digest(tmp_path / "resident/run")
         assert [line.split("MB")[1] for line in data_lines(tmp_path / "streamed/run")] == [", streamed"] * 2
         assert [line.split("MB")[1] for line in data_lines(tmp_path / "resident/run")] == [" on each device"] * 2
 
-    def test_a_run_of_one_process_continues_on_two(self, tmp_path, tmp_path_factory):
+    def test_a_run_of_one_process_continues_on_two(self, tmp_path):
         config = small_config(schedule__stable_kimg=0.16, schedule__fade_kimg=0.16)
         flags = ("--set", "schedule.stable_kimg=0.16", "--set", "schedule.fade_kimg=0.16")
         workdir = tmp_path / "run"
         assert not run_small(workdir, config, stop_at=240)
-        statuses, said = finish(workdir, start(workdir, tmp_path_factory, *flags))
+        statuses, said = finish(workdir, start(workdir, *flags))
         assert statuses == [0, 0], said
         assert load_trained(workdir).position.images_seen == 480
 
-    def test_what_the_first_refuses_stops_both(self, tmp_path, tmp_path_factory):
+    def test_what_the_first_refuses_stops_both(self, tmp_path):
         workdir = tmp_path / "run"
         assert not run_small(workdir, small_config(), stop_at=16)
-        statuses, said = finish(workdir, start(workdir, tmp_path_factory, "--set", "loss.name=hinge"))
+        statuses, said = finish(workdir, start(workdir, "--set", "loss.name=hinge"))
         assert statuses == [2, 2], said
         assert all("loss.name: 'wgan_gp' -> 'hinge'" in output for output in said)
         assert not any("Traceback" in output for output in said)
@@ -145,22 +153,22 @@ Evaluator.__call__ = fail_once
 class TestMeasuring:
     """Only the first process measures."""
 
-    def test_what_cannot_be_measured_stops_both_before_training(self, tmp_path, tmp_path_factory):
+    def test_what_cannot_be_measured_stops_both_before_training(self, tmp_path):
         workdir = tmp_path / "run"
-        processes = start(workdir, tmp_path_factory, "--set", "eval.metrics=fid", PGGAN_INCEPTION_WEIGHTS="")
+        processes = start(workdir, "--set", "eval.metrics=fid", PGGAN_INCEPTION_WEIGHTS="")
         statuses, said = finish(workdir, processes)
         assert statuses == [2, 2], said
         assert all("eval.metrics = 'fid': cannot be measured while training: this metric needs" in one for one in said)
         assert not any("Traceback" in one or "compiling" in one for one in said)
         assert [path.name for path in workdir.iterdir()] == ["lock"]
 
-    def test_one_that_fails_stops_neither(self, tmp_path, tmp_path_factory):
+    def test_one_that_fails_stops_neither(self, tmp_path):
         workdir, hook = tmp_path / "run", tmp_path / "hook"
         hook.mkdir()
         (hook / "sitecustomize.py").write_text(FAILING_ONCE)
         settings = ("eval.metrics=swd_small", "eval.ticks=1", "eval.num_images=64", "schedule.total_kimg=1.2")
         flags = [word for one in settings for word in ("--set", one)]
-        processes = start(workdir, tmp_path_factory, *flags, PYTHONPATH=f"{hook}:{ROOT}")
+        processes = start(workdir, *flags, PYTHONPATH=f"{hook}:{ROOT}")
         statuses, said = finish(workdir, processes)
         assert statuses == [0, 0], said
         log = (workdir / "log.txt").read_text()
@@ -181,12 +189,12 @@ def wait_for(log, words, processes):
 @pytest.mark.long
 class TestADeadProcess:
     @pytest.mark.parametrize("victim", [1, 0])
-    def test_the_other_stops_in_time_and_both_continue(self, tmp_path, tmp_path_factory, victim):
+    def test_the_other_stops_in_time_and_both_continue(self, tmp_path, victim):
         """Killed in mid-fade, after a checkpoint: the survivor says so within a minute, and the end is that of one process."""
         workdir, survivor = tmp_path / "run", 1 - victim
         longer = {"schedule.fade_kimg": 40.0, "schedule.total_kimg": 8.0}
         flags = [word for name, value in longer.items() for word in ("--set", f"{name}={value}")]
-        processes = start(workdir, tmp_path_factory, *flags)
+        processes = start(workdir, *flags)
         wait_for(workdir / "log.txt", "tick 2 ", processes)
         processes[victim].kill()
         killed_at = time.monotonic()
@@ -198,12 +206,12 @@ class TestADeadProcess:
         assert "start all of them again with the same commands" in said[survivor]
         assert "Traceback" not in said[survivor]
 
-        statuses, said = finish(workdir, start(workdir, tmp_path_factory, *flags))
+        statuses, said = finish(workdir, start(workdir, *flags))
         assert statuses == [0, 0], said
         assert "continuing at kimg " in said[0]
         undisturbed = tmp_path / "undisturbed"
         undisturbed.mkdir()
-        statuses, said = finish(undisturbed / "run", start(undisturbed / "run", tmp_path_factory, *flags))
+        statuses, said = finish(undisturbed / "run", start(undisturbed / "run", *flags))
         assert statuses == [0, 0], said
         assert digest(workdir) == digest(undisturbed / "run")
         assert lasting(stats(workdir)) == lasting(stats(undisturbed / "run"))
@@ -222,11 +230,11 @@ def slurm(number, job):
 
 
 @pytest.mark.long
-def test_a_damaged_checkpoint_is_passed_over_by_both(tmp_path, tmp_path_factory):
+def test_a_damaged_checkpoint_is_passed_over_by_both(tmp_path):
     workdir = tmp_path / "run"
     sums = []
     for expected in ("growing to 8x8", f"/damaged_checkpoints/{TOTAL}"):
-        statuses, said = finish(workdir, start(workdir, tmp_path_factory))
+        statuses, said = finish(workdir, start(workdir))
         assert statuses == [0, 0], said
         assert expected in said[0]
         sums.append(digest(workdir))
@@ -235,13 +243,13 @@ def test_a_damaged_checkpoint_is_passed_over_by_both(tmp_path, tmp_path_factory)
 
 
 @pytest.mark.long
-def test_a_cluster_tells_the_processes_who_they_are(tmp_path, tmp_path_factory):
+def test_a_cluster_tells_the_processes_who_they_are(tmp_path):
     """A simulated SLURM; the job's number gives the port."""
     workdir = tmp_path / "run"
     flags = ["--cluster", "--set", "schedule.stable_kimg=0.08", "--set", "schedule.fade_kimg=0.08", f"--workdir={workdir}"]
     job, processes = free_port(), []
     for number in range(2):
-        env = environment(tmp_path_factory) | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | slurm(number, job)
+        env = environment() | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | slurm(number, job)
         output = (tmp_path / f"output{number}.txt").open("w")
         command = [sys.executable, "launch.py", *small_flags(), *flags]
         processes.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT))

@@ -94,6 +94,18 @@ class TestLoader:
         np.testing.assert_array_equal(images, level[rows])
         assert images.ctypes.data % 64 == 0, "a CPU device can take it over as it is"
 
+    @pytest.mark.parametrize("count", range(1, 40))
+    def test_threads_copy_every_row_where_counts_do_not_divide(self, count, monkeypatch):
+        """Up to eight threads of about two rows each; memory that nobody has written to shows."""
+        level = np.arange(40, dtype=np.uint8)[:, None, None, None] + np.zeros((40, 16, 16, 3), np.uint8)
+        monkeypatch.setattr(loader_module, "_BYTES_PER_THREAD", 1500)
+        loader = Loader(Pyramid({16: level}, np.zeros(40, np.int32), ()), seed=0, use_labels=False)
+        monkeypatch.setattr(loader._memory, "empty", lambda shape: np.full(shape, 255, np.uint8))
+        rows = np.arange(count)[::-1]
+        with mock.patch.object(loader._pool, "map", wraps=loader._pool.map) as threads:
+            np.testing.assert_array_equal(loader.images(16, rows), level[rows])
+        assert threads.called == (count >= 4)
+
     def test_without_labels(self):
         for classes in ((), ("a", "b")):
             loader = Loader(make_pyramid(classes=classes), seed=0, use_labels=False)

@@ -6,6 +6,7 @@ The small runs that other files read are made here, once per session.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,7 @@ from pggan_jax.config_rules import validate
 from pggan_jax.data.dataset import open_loader
 from pggan_jax.errors import UserError
 from pggan_jax.images import grid_size
+from pggan_jax.networks.build import initialize
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import loop
 from pggan_jax.training import run as run_module
@@ -42,9 +44,9 @@ from pggan_jax.training.trained import load_trained
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
-def quick_compilation(tmp_path_factory):
-    """Compile without optimising, and each program once per session; for one test file at a time."""
-    with jax_settings(jax_disable_most_optimizations=True), compilation_cache_in(tmp_path_factory.getbasetemp() / "compiled"):
+def quick_compilation():
+    """Compile without optimising, and each program once per run of pytest; for one test file at a time."""
+    with jax_settings(jax_disable_most_optimizations=True), compilation_cache_in(os.environ["JAX_COMPILATION_CACHE_DIR"]):
         yield
 
 
@@ -166,7 +168,7 @@ def finished(tmp_path_factory):
 def brief_config(resolution=8, **changes):
     """Phases of five steps."""
     lengths = {"schedule__stable_kimg": 0.08, "schedule__fade_kimg": 0.08, "schedule__learning_rate": 0.001}
-    return small_config(data__resolution=resolution, **lengths, **changes)
+    return small_config(data__resolution=resolution, **{**lengths, **changes})
 
 
 @contextmanager
@@ -338,6 +340,39 @@ class TestResume:
         with pytest.raises(UserError, match=r"8x8.*4x4") as caught:
             run_small(tmp_path / "run", small_config(schedule__stable_kimg=0.96), allow_config_change=True)
         assert "\n" not in str(caught.value)
+
+
+class TestPhases:
+    """What happens between two calls when a phase begins."""
+
+    @pytest.mark.parametrize("on_new_phase", ["reset", "carry"])
+    def test_adam_begins_anew_where_a_fade_starts_and_where_it_ends(self, tmp_path, on_new_phase):
+        """Each phase looked at after its second step."""
+        config, counts = brief_config(optimizer__on_new_phase=on_new_phase), []
+        begin = [stage.start for stage in Schedule(config.schedule, 8).stages][1:]
+        for start in begin:
+            assert not run_small(tmp_path, config, stop_at=start + 32)
+            state = load_trained(tmp_path).state
+            assert int(state.generator_moments.count) == int(state.discriminator_moments.count)
+            counts.append(int(state.generator_moments.count))
+        assert len(counts) == 2
+        assert counts == [2 if on_new_phase == "reset" else start // 16 + 2 for start in begin]
+
+    def test_new_layers_are_those_of_the_run_s_seed(self, tmp_path):
+        """With steps too small to change a weight, all are still what the seed says after growing."""
+        config = brief_config(run__seed=7, schedule__learning_rate=1e-30)
+        grown = Schedule(config.schedule, 8).stages[1].start
+        assert not run_small(tmp_path, config, stop_at=grown + 16)
+        trained = load_trained(tmp_path)
+        generator, discriminator = initialize(trained.networks, 7)
+        assert "block_8x8" in generator
+        for ours, seeded in ((trained.state.generator, generator), (trained.state.discriminator, discriminator)):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-20), ours, seeded)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-20), trained.state.generator_ema, generator
+        )
+        other, _ = initialize(trained.networks, 8)
+        assert not np.array_equal(other["block_8x8"]["conv0"]["kernel"], generator["block_8x8"]["conv0"]["kernel"])
 
 
 class TestFolder:

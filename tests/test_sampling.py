@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_loop import (
+    FIRST_TICK,
     finished_labelled_run,
     finished_run,
     labelled_config,
     quick_compilation,
+    run_small,
     small_config,
     small_loader,
 )
@@ -66,6 +68,20 @@ class TestSampler:
         assert images.dtype == np.uint8
         assert np.abs(images.astype(int) - whole).max() <= 1
         assert len({image.tobytes() for image in images}) == 7
+
+    def test_shows_its_alpha(self):
+        """At 0 the enlarged picture of the resolution before, at 1 the new one, in between what lies in between."""
+        networks = {side: build_networks(small_config(), side, channels=1, label_size=0) for side in (4, 8)}
+        params, _ = initialize(networks[8], 3)
+        older = {name: params[name] for name in ("block_4x4", "to_rgb_4x4")}
+        latents, labels = latents_for_grid(0, 7, 8), np.zeros((7, 0))
+        small = Sampler(networks[4].generator)(older, latents, labels, 1.0).repeat(2, axis=1).repeat(2, axis=2)
+        low, middle, high = (Sampler(networks[8].generator)(params, latents, labels, alpha) for alpha in (0.0, 0.25, 1.0))
+        assert np.abs(low.astype(int) - small).max() <= 1
+        assert np.abs(low.astype(int) - high).max() > 10
+        inside = np.all([(image > 0) & (image < 255) for image in (low, high)], axis=0)  # not clipped
+        assert inside.mean() > 0.2
+        assert np.abs(middle - (0.75 * low + 0.25 * high))[inside].max() <= 1.5
 
     def test_one_picture(self, generator):
         module, params = generator
@@ -147,6 +163,19 @@ class TestTrained:
         assert np.abs(make_grid(images, 4)[..., 0] - wanted).max() <= 1
         raw = trained.images(latents_for_grid(0, 8, 8), np.zeros((8, 0)), trained.state.generator)
         assert raw.shape == images.shape
+
+    def test_in_mid_fade_grid_and_samples_show_the_run_s_alpha(self, tmp_path):
+        """Alpha as the last step before the picture had it."""
+        assert not run_small(tmp_path, small_config(), stop_at=FIRST_TICK)
+        trained = load_trained(tmp_path)
+        alpha = (FIRST_TICK - 16 - 480) / 960
+        assert trained.position.alpha == pytest.approx(alpha)
+        latents = latents_for_grid(trained.config.run.seed, 8, trained.networks.latent_size)
+        of_alpha = lambda alpha: trained.sampler()(trained.state.generator_ema, latents, np.zeros((8, 0)), alpha)  # noqa: E731
+        wanted = make_grid(of_alpha(alpha), 4)[..., 0].astype(int)
+        assert np.abs(wanted - make_grid(of_alpha(1.0), 4)[..., 0]).max() > 5, "the comparisons can fail"
+        assert np.abs(read_png(tmp_path / "fakes000001.png") - wanted).max() <= 1
+        assert np.abs(make_grid(trained.images(latents, np.zeros((8, 0))), 4)[..., 0] - wanted).max() <= 1
 
     def test_labels_matter(self, tmp_path_factory):
         trained = load_trained(finished_labelled_run(tmp_path_factory.getbasetemp()))

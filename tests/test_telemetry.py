@@ -104,6 +104,12 @@ def test_the_bar_is_silent_where_there_is_no_terminal(monkeypatch, visible):
 
 
 class TestCompileCounter:
+    @pytest.fixture(autouse=True)
+    def nothing_is_known(self, tmp_path):
+        """What a cache has would not count."""
+        with compilation_cache_in(tmp_path / "fresh"):
+            yield
+
     def test_counts_while_it_watches(self):
         counter = CompileCounter()
         argument = np.ones(3, np.float32)

@@ -36,11 +36,11 @@ def finished(tmp_path_factory):
 
 
 class TestShortForm:
-    def test_killed_twice_it_ends_like_a_run_that_never_was(self, torture, finished, tmp_path, tmp_path_factory):
+    def test_killed_twice_it_ends_like_a_run_that_never_was(self, torture, finished, tmp_path):
         """Once while the first checkpoint is being made, once after a continuation; by SIGKILL, then by Ctrl-C twice."""
         workdir = tmp_path / "run"
         command = [sys.executable, "launch.py", *small_flags(), f"--workdir={workdir}"]
-        options = {"cwd": ROOT, "env": environment(tmp_path_factory), "text": True, "stderr": subprocess.STDOUT}
+        options = {"cwd": ROOT, "env": environment(), "text": True, "stderr": subprocess.STDOUT}
         for kind, word, statuses in (
             ("SIGKILL", "tick 1", {-signal.SIGKILL}),
             ("SIGINT twice", "growing|data 8x8", {-signal.SIGINT, 75, 130}),
