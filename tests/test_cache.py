@@ -338,7 +338,7 @@ class TestTemporary:
             "pggan_jax.data.partial.PartialFiles.append", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space"))
         )
         with (
-            pytest.raises(UserError, match="cannot be written .No space.; free") as caught,
+            pytest.raises(UserError, match=r"cannot be written .No space.; free") as caught,
             temporary_loader(DataConfig(f"folder:{folder}", 16)),
         ):
             pass
