@@ -179,6 +179,10 @@ def replace_setting(config: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(config, **{head: new})
 
 
+ADDED_SETTINGS = frozenset({"data.range"})
+"""Settings that runs of earlier versions did not store; they have done what the default does."""
+
+
 def to_json(config: Config) -> str:
     """The whole configuration as readable JSON."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
@@ -192,7 +196,7 @@ def from_json(text: str, where: str) -> Config:
         where: file name for the error message.
 
     Raises:
-        UserError: not JSON, an unknown or missing setting, or a wrong value.
+        UserError: not JSON, an unknown or missing setting (but for `ADDED_SETTINGS`), or a wrong value.
     """
     try:
         tree = parse_json(text)
@@ -203,6 +207,8 @@ def from_json(text: str, where: str) -> Config:
     flat = dict(_flatten(tree))
     config = Config()
     for path, _, hint, _ in walk(Config()):
+        if path not in flat and path in ADDED_SETTINGS:
+            continue
         if path not in flat:
             raise UserError(f"{where}: lacks the setting {path}; was it written by another version of pggan_jax?")
         value = flat.pop(path)
