@@ -110,11 +110,11 @@ def generated(
         count: how many.
     """
     classes = np.resize(classes, count)
-    key = jax.random.fold_in(jax.random.key(seed), _LATENTS)
+    key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _LATENTS)
 
     @jax.jit
     def draw(numbers: jax.Array) -> jax.Array:
-        return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), (latent_size,)))(numbers)
+        return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), (latent_size,), np.float32))(numbers)
 
     def read(start: int, stop: int) -> np.ndarray:
         # Whole chunks: a shorter one would be another program, of which roundings may differ.

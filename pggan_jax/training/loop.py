@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
+from pggan_jax.jax_variables import own_jax_settings
 from pggan_jax.training import parallel
 from pggan_jax.training.dealing import check_batches
 from pggan_jax.training.divergence import RollbackCount
@@ -64,7 +65,7 @@ def train(
     """
     check_batches(config, devices=parallel.device_count())
     paths = Workdir(workdir)
-    with parallel.leaving_the_dead(), ExitStack() as held:
+    with own_jax_settings(), parallel.leaving_the_dead(), ExitStack() as held:
 
         def claim() -> list[str]:
             check_workdir(workdir, config, allow_config_change=allow_config_change)

@@ -115,7 +115,7 @@ def make_train_call(config: Config, networks: Networks, *, parts: int = 1) -> Ca
             trouble = jnp.stack([state.skipped_in_a_row, state.bad_leaf_discriminator, state.bad_leaf_generator])
             return state, sums + metrics, jnp.where(trouble[0] > worst[0], trouble, worst)
 
-        start = state, jnp.zeros(len(METRICS)), jnp.array([0, -1, -1])
+        start = state, jnp.zeros(len(METRICS), jnp.float32), jnp.array([0, -1, -1], jnp.int32)
         # No loop where it cannot help: inside one, XLA:CPU convolutions lose their fast path.
         state, sums, worst = body(0, start) if batch.places.shape[0] == 1 else lax.fori_loop(0, count, body, start)
         return state, jnp.concatenate([sums, jnp.append(state.skipped_in_a_row, worst).astype(jnp.float32)])
@@ -141,7 +141,7 @@ def _iteration(
         latent_size=networks.latent_size,
     )
     skipped_before = state.skipped_discriminator + state.skipped_generator
-    critic_metrics = jnp.zeros(len(METRICS) - 1)
+    critic_metrics = jnp.zeros(len(METRICS) - 1, jnp.float32)
     for repeat, draws in enumerate(critic_draws):
         images, labels = batch.images[repeat], batch.labels[repeat]
         state, terms = _update_critic(config, networks, mean, state, images, labels, draws, controls)
