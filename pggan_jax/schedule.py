@@ -216,6 +216,14 @@ class Schedule:
         """Stages that share images with `[start, end)`, in order."""
         return (stage for stage in self.stages if max(stage.start, start) < min(stage.end, end))
 
+    def images_between(self, start: int, end: int) -> dict[int, int]:
+        """Images of `[start, end)` by resolution."""
+        images: dict[int, int] = {}
+        for stage in self.stages_between(start, end):
+            here = min(end, stage.end) - max(start, stage.start)
+            images[stage.resolution] = images.get(stage.resolution, 0) + here
+        return images
+
 
 def _snap(images: float) -> float:
     """`images` without the binary rounding of decimal kimg: 1000 * 4.035 is 4034.9999999999995, and would end a look early."""

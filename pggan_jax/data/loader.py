@@ -6,7 +6,6 @@ array of positions of any shape gives images of that shape.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ import numpy as np
 from pggan_jax.data.memory import RecycledMemory
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.errors import UserError
+from pggan_jax.machine import available_cpus
 
 # Waking a thread costs as much as copying about a megabyte.
 _BYTES_PER_THREAD = 2 * 2**20
@@ -97,7 +97,7 @@ class Loader:
         self._use_labels = use_labels
         self._memory = RecycledMemory()
         # Threads start when first needed.
-        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), thread_name_prefix="gather")
+        self._pool = ThreadPoolExecutor(min(available_cpus(), _MAX_THREADS), thread_name_prefix="gather")
 
     @property
     def label_size(self) -> int:

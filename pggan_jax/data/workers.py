@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from pggan_jax.errors import UserError
 from pggan_jax.systems import interrupts_held_back
+from pggan_jax.machine import available_cpus
 
 Context = TypeVar("Context")
 Request = TypeVar("Request")
@@ -31,7 +32,7 @@ _context: Any = None
 
 def default_workers() -> int:
     """One per core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cpus()
 
 
 def in_flight(workers: int) -> int:

@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import psutil
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
+from pggan_jax.machine import available_memory
 from pggan_jax.training.dealing import deal
 
 AXIS = "devices"
@@ -190,9 +190,10 @@ def device_memory_bytes() -> int:
 
 
 def memory_limit_bytes() -> int:
-    """Memory that each device may use, the same answer on every process; on a CPU its share of what is free now."""
+    """Memory that each device may use, the same answer on every process; on a CPU its share of what is free now,
+    to this process: control groups and `ulimit -v` count."""
     on_cpu = backend() == "cpu"
-    own = psutil.virtual_memory().available // jax.local_device_count() if on_cpu else _memory_statistic("bytes_limit")
+    own = available_memory() // jax.local_device_count() if on_cpu else _memory_statistic("bytes_limit")
     if jax.process_count() == 1:
         return own
     from jax.experimental import multihost_utils

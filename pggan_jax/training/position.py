@@ -11,6 +11,9 @@ import numpy as np
 
 from pggan_jax.training.state import TrainState
 
+_ADDED_LATER = ("parts",)
+"""Fields that checkpoints of earlier versions do not have."""
+
 
 @dataclass(frozen=True)
 class Position:
@@ -30,6 +33,7 @@ class Position:
         rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
         is_due: whether a run that is never stopped saves here too.
         had_refuge: whether there was an earlier checkpoint to go back to.
+        parts: in which parts batches are worked through, where that was not set: `ChosenParts.record`.
         unwritten: lines that stats.jsonl and metric-NAME.jsonl still lack, as there was no space for them.
         digest: sha256 over all leaves of the state.
         seal: sha256 over everything above.
@@ -48,6 +52,7 @@ class Position:
     rollbacks: int = 0
     is_due: bool = True
     had_refuge: bool = False
+    parts: dict[str, list[int]] = field(default_factory=dict)
     unwritten: str = ""
     digest: str = ""
     seal: str = ""
@@ -65,7 +70,9 @@ class Position:
     def sealed(self) -> Position:
         """The same with its seal."""
         fields = {name: value for name, value in asdict(self).items() if name != "seal"}
-        return Position(**fields, seal=hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest())
+        # What an earlier version did not write was not sealed by it.
+        sealed = {name: value for name, value in fields.items() if value or name not in _ADDED_LATER}
+        return Position(**fields, seal=hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest())
 
 
 def state_digest(state: TrainState) -> str:
