@@ -24,6 +24,7 @@ class CriticTerms(NamedTuple):
     """The critic's loss and what is worth plotting of it; all scalars, means over the batch.
 
     `gradient_penalty` is the penalty before its weight: mean (norm - target)^2 for WGAN-GP, mean norm^2 for R1, else 0.
+    R1's norm is that at the current resolution; StyleGAN's code takes the full one, ratio^2 times smaller a penalty (spec 3.7).
     """
 
     loss: jax.Array

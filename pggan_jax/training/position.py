@@ -11,7 +11,7 @@ import numpy as np
 
 from pggan_jax.training.state import TrainState
 
-_ADDED_LATER = ("parts",)
+_ADDED_LATER = ("parts", "tick_left_out")
 """Fields that checkpoints of earlier versions do not have."""
 
 
@@ -26,7 +26,8 @@ class Position:
         channels: colour channels of their images.
         label_size: length of their labels, 0 for none.
         tick_sums: metric sums of the unfinished tick, in the order of `step.METRICS`.
-        tick_steps: iterations in those sums.
+        tick_steps: iterations of that tick so far.
+        tick_left_out: how many of them are not in those sums, as an update was skipped.
         tick_skipped: the state's count of skipped updates when the tick began.
         skipped_in_a_row: iterations up to this one in which an update was skipped.
         scores: headline values of the metrics that were measured here, by name.
@@ -46,6 +47,7 @@ class Position:
     label_size: int
     tick_sums: list[float] = field(default_factory=list)
     tick_steps: int = 0
+    tick_left_out: int = 0
     tick_skipped: int = 0
     skipped_in_a_row: int = 0
     scores: dict[str, float] = field(default_factory=dict)
