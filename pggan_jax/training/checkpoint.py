@@ -28,6 +28,10 @@ from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import TrainState
 
 
+SAVES_PER_MANAGER = 50
+"""After so many Orbax's manager is closed and opened anew: it, and what it uses, keeps some memory of every save."""
+
+
 class Checkpoints:
     """The checkpoints of one run, by images seen.
 
@@ -80,6 +84,13 @@ class Checkpoints:
         for policy in self._noting:
             policy.note(position)
 
+    def _forget_removed(self) -> None:
+        """Of checkpoints that are no more nothing need be known."""
+        kept = set(self.all_images_seen())
+        for policy in self._noting:
+            for images_seen in policy.known() - kept:
+                policy.forget(images_seen)
+
     def _forget(self, images_seen: int) -> None:
         for policy in self._noting:
             policy.forget(images_seen)
@@ -89,6 +100,13 @@ class Checkpoints:
         return self._best_score.best(self.all_images_seen()) if self._best_score else None
 
     def _open(self) -> None:
+        """Open the folder, and close it first if it is open: what a manager remembers of its saves goes with it."""
+        manager, self._manager = getattr(self, "_manager", None), None
+        if manager is not None:
+            # What is left of a save that has failed is told by `finish`, and may fail once more here.
+            with suppress(Exception):
+                manager.close()
+        self._saves = 0
         handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self.directory, options=self._options, item_handlers=handlers)
 
@@ -117,6 +135,10 @@ class Checkpoints:
         self._check_folder()
         digest = state_digest(parallel.to_host(state)) if parallel.is_main_process() else ""
         failures = self.finish()
+        if self._saves >= SAVES_PER_MANAGER:
+            self._open()
+            self._forget_removed()
+        self._saves += 1
         position = replace(position, had_refuge=self._newest_refuge.has_one, digest=digest).sealed()
         self._last_failure = failure = ""
         self._note(position)
@@ -284,7 +306,8 @@ class Checkpoints:
             if not self._read_only:
                 self.require_saved()
         finally:
-            self._manager.close()
+            if self._manager is not None:
+                self._manager.close()
 
     def require_saved(self) -> None:
         """Wait for a save under way.
