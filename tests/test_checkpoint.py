@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
+import sys
 from dataclasses import replace
 from unittest import mock
 
@@ -134,6 +136,21 @@ class TestManagers:
         assert max(known) <= 8
         checkpoints.close()
         assert not managers[-1].is_open
+
+    def test_memory_does_not_grow_with_the_saves(self, tmp_path):
+        """Counted in blocks of Python's allocator; TensorStore alone used to keep four for each leaf and save."""
+        leaves, saves = 100, 12
+        state = {str(number): np.ones(2, np.float32) for number in range(leaves)}
+        checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2)
+        grown = []
+        for images_seen in range(1, 2 * saves + 1):
+            assert checkpoints.save(state, position_at(images_seen)) == []
+            assert checkpoints.finish() == []
+            if images_seen in (saves, 2 * saves):
+                gc.collect()
+                grown.append(sys.getallocatedblocks())
+        checkpoints.close()
+        assert (grown[1] - grown[0]) / saves < leaves
 
     def test_a_failed_save_leaves_no_second_manager_open(self, tmp_path, managers, monkeypatch):
         checkpoints = Checkpoints(tmp_path / "checkpoints")

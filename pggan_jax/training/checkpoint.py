@@ -24,12 +24,13 @@ from pggan_jax.side_files import read_json_object
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
 from pggan_jax.training.keeping import BestScore, NewestRefuge
+from pggan_jax.training.orbax_memory import prevent_leak
 from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import TrainState
 
 
 SAVES_PER_MANAGER = 50
-"""After so many Orbax's manager is closed and opened anew: it, and what it uses, keeps some memory of every save."""
+"""After so many Orbax's manager is closed and opened anew, with what it may have gathered."""
 
 
 class Checkpoints:
@@ -68,6 +69,7 @@ class Checkpoints:
         self._saving = 0
         self._last_failure = ""
         self._finished = FinishedFiles(self.directory)
+        prevent_leak()
         self._open()
         for images_seen in self.all_images_seen():
             self._note_kind(images_seen)
