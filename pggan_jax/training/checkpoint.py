@@ -28,7 +28,6 @@ from pggan_jax.training.orbax_memory import prevent_leak
 from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import TrainState
 
-
 SAVES_PER_MANAGER = 50
 """After so many Orbax's manager is closed and opened anew, with what it may have gathered."""
 
