@@ -60,7 +60,8 @@ def stop_signals() -> list[signal.Signals]:
 class StopRequest:
     """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request that the run answers after its current call; the second ends it.
 
-    A SIGHUP that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in another one, as in a notebook, nothing is asked for.
+    A SIGHUP that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
+    another one, as in a notebook, nothing is asked for.
     """
 
     def __init__(self) -> None:

@@ -103,7 +103,7 @@ def parts_as_set(config: Config, resolution: int, *, devices: int, origins: Mapp
 
 
 def near_batch_sizes(batch_size: int, *, form: str, group_size: int, devices: int) -> list[int]:
-    """The nearest smaller and the nearest larger batch that so many devices can share; one of them if there is no smaller one."""
+    """The nearest smaller and the nearest larger batch that so many devices can share; or the larger alone."""
 
     def can_deal(size: int) -> bool:
         is_grouped = form not in ("whole_batch", "none")

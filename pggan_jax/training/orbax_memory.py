@@ -1,7 +1,7 @@
 """Keeps Orbax from leaking memory with every save.
 
 TensorStore 0.1.86 never frees the strings that `KvStore.Spec(...).to_json()` returns. Orbax calls that for each leaf of a state
-and each save, to learn what it knows: the specification of a folder on a disk resolves to itself. That is 48 kB for a large state.
+and each save, to learn what it knows: that of a folder on a disk resolves to itself. For a large state that is 48 kB.
 """
 
 from __future__ import annotations
