@@ -18,8 +18,8 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from pggan_jax.errors import UserError
-from pggan_jax.systems import interrupts_held_back
 from pggan_jax.machine import available_cpus
+from pggan_jax.systems import interrupts_held_back
 
 Context = TypeVar("Context")
 Request = TypeVar("Request")
