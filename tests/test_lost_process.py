@@ -79,7 +79,7 @@ class TestLeaving:
         log.write_text("tick 1\n")
         with pytest.raises(Left), parallel.leaving_the_dead(log):
             fail_with(message)
-        two_processes.assert_called_once_with(parallel.EXIT_FAILED)
+        two_processes.assert_called_once_with(1)
         error = capsys.readouterr().err
         last = error.splitlines()[-1]
         assert last.startswith(f"error: process 1 of 2 stops with an error of its own: {message[:100] or 'JaxRuntimeError'}")

@@ -43,6 +43,8 @@ class Checkpoints:
         read_only: open an existing folder without changing it.
     """
 
+    _manager: ocp.CheckpointManager
+
     def __init__(
         self,
         directory: Path,
@@ -54,7 +56,7 @@ class Checkpoints:
     ):
         self._newest_refuge = NewestRefuge()
         self._best_score = BestScore(best_by) if best_by else None
-        self._noting = [self._newest_refuge, *([self._best_score] if self._best_score else [])]
+        self._noting: list[NewestRefuge | BestScore] = [self._newest_refuge, *([self._best_score] if self._best_score else [])]
         policies = [preservation_policy.LatestN(keep_last), *self._noting]
         if keep_every_kimg:
             interval = max(1, round(keep_every_kimg * 1000))
@@ -102,11 +104,10 @@ class Checkpoints:
 
     def _open(self) -> None:
         """Open the folder, and close it first if it is open: what a manager remembers of its saves goes with it."""
-        manager, self._manager = getattr(self, "_manager", None), None
-        if manager is not None:
+        if hasattr(self, "_manager"):
             # What is left of a save that has failed is told by `finish`, and may fail once more here.
             with suppress(Exception):
-                manager.close()
+                self._manager.close()
         self._saves = 0
         handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self.directory, options=self._options, item_handlers=handlers)
@@ -307,8 +308,7 @@ class Checkpoints:
             if not self._read_only:
                 self.require_saved()
         finally:
-            if self._manager is not None:
-                self._manager.close()
+            self._manager.close()
 
     def require_saved(self) -> None:
         """Wait for a save under way.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import sys
 from dataclasses import dataclass
 
 from pggan_jax.errors import UserError
@@ -33,7 +35,7 @@ class Coordinator:
         systems have it for their own name, leaves no choice but all interfaces.
         """
         try:
-            found = {info[4][0] for info in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)}
+            found = {str(info[4][0]) for info in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)}
         except OSError:
             found = set()
         # Loopback is right where it was asked for. IPv4 first: "localhost" is known by it everywhere.
@@ -63,11 +65,21 @@ def check_host_flags(
         raise UserError("--cluster takes --coordinator, --num_processes and --process_id from the environment; leave them out")
     if not any(given):
         return None
-    if not all(given):
+    if coordinator is None or num_processes is None or process_id is None:
         raise UserError("several hosts need all of --coordinator=HOST:PORT, --num_processes=N and --process_id=0..N-1")
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must be from 0 to {num_processes - 1} (--num_processes={num_processes})")
     return parse_coordinator(coordinator)
+
+
+def listening_address(coordinator: Coordinator) -> str | None:
+    """Where process 0 listens; None if JAX's own variable says it. A warning goes to stderr."""
+    if "JAX_COORDINATOR_BIND_ADDRESS" in os.environ:
+        return None
+    address, warning = coordinator.bind_address()
+    if warning:
+        print(warning, file=sys.stderr, flush=True)
+    return address
 
 
 def parse_coordinator(text: str) -> Coordinator:

@@ -39,8 +39,8 @@ class WorkdirLock:
                 f"--workdir={path.parent}: is in use by {owner}; wait for that run, stop it, or choose another --workdir"
             ) from None
         self._file.truncate(0)
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        self._file.write(json.dumps(owner))
+        myself = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        self._file.write(json.dumps(myself))
         self._file.flush()
 
     def __enter__(self) -> WorkdirLock:

@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.machine import available_memory
-from pggan_jax.training.coordinator import check_host_flags
+from pggan_jax.training.coordinator import check_host_flags, listening_address
 from pggan_jax.training.dealing import deal
 from pggan_jax.training.lost_process import is_lost_process, note_traceback
 
@@ -34,8 +34,6 @@ _WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
 SECONDS_TO_NOTICE_A_DEAD_HOST = 20
 EXIT_ABANDONED = 76
 """Exit status when another process of the run has died."""
-EXIT_FAILED = 1
-"""Exit status when JAX has failed for another reason."""
 _LONGEST_MESSAGE = 4096
 # Up to this size calling `device_put` takes longer than copying.
 _SMALL_BYTES = 2**18
@@ -59,13 +57,13 @@ def initialize_hosts(
     address = check_host_flags(coordinator, num_processes, process_id, cluster=cluster)
     if address is None and not cluster:
         return
-    options = {"heartbeat_timeout_seconds": SECONDS_TO_NOTICE_A_DEAD_HOST}
-    if address and process_id == 0 and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:
-        options["coordinator_bind_address"], warning = address.bind_address()
-        if warning:
-            print(warning, file=sys.stderr, flush=True)
+    where = str(address) if address else None
+    bind = listening_address(address) if address and process_id == 0 else None
+    patience = SECONDS_TO_NOTICE_A_DEAD_HOST
     try:
-        jax.distributed.initialize(str(address) if address else None, num_processes, process_id, **options)
+        jax.distributed.initialize(
+            where, num_processes, process_id, heartbeat_timeout_seconds=patience, coordinator_bind_address=bind
+        )
     except (RuntimeError, ValueError) as error:
         who = "--cluster" if cluster else f"--coordinator={coordinator}"
         process = "the processes" if cluster else f"process {process_id} of {num_processes}"
@@ -96,9 +94,7 @@ def leaving_the_dead(log: Path | None = None) -> Iterator[None]:
         if not is_shared:
             raise
         traceback.print_exc()
-        _leave(
-            f"stops with an error of its own: {first_line(error)}; the traceback is in {log or 'the lines above'}", EXIT_FAILED
-        )
+        _leave(f"stops with an error of its own: {first_line(error)}; the traceback is in {log or 'the lines above'}", 1)
 
 
 def _leave(message: str, status: int) -> NoReturn:
@@ -206,8 +202,7 @@ def device_memory_bytes() -> int:
 
 
 def memory_limit_bytes() -> int:
-    """Memory that each device may use, the same answer on every process; on a CPU its share of what is free now,
-    to this process: control groups and `ulimit -v` count."""
+    """Memory that each device may use, the same answer on every process; on a CPU its share of `available_memory`."""
     on_cpu = backend() == "cpu"
     own = available_memory() // jax.local_device_count() if on_cpu else _memory_statistic("bytes_limit")
     if jax.process_count() == 1:

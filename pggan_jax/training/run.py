@@ -57,7 +57,9 @@ class Run:
         with ExitStack() as held:
             self.log = held.enter_context(closing(telemetry.Log(paths.log if self.is_main else None)))
             self.counter = held.enter_context(closing(telemetry.CompileCounter()))
-            self.parts = ChosenParts(config, lambda *which: build_program(*which, loader), self.log)
+            self.parts = ChosenParts(
+                config, lambda with_parts, resolution: build_program(with_parts, resolution, loader), self.log
+            )
             preparing = {
                 "steps_per_call": self.steps_per_call,
                 "build": self.parts.program,
