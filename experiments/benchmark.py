@@ -44,7 +44,6 @@ from typing import Any
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
-import psutil
 from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -53,6 +52,7 @@ from bench import runs, steps, tables
 from bench.bounds import device_rates
 
 from pggan_jax.config import DTYPES, Config
+from pggan_jax.machine import available_cpus, total_memory
 from pggan_jax.training import parallel
 from pggan_jax.xla_options import prefer_fast_convolutions
 
@@ -157,8 +157,8 @@ def describe_machine() -> dict[str, Any]:
     return {
         "system": platform.platform(),
         "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "cores": available_cpus(),
+        "memory_gb": round(total_memory() / 1e9),
         "devices": parallel.describe_devices(),
     }
 

@@ -205,7 +205,10 @@ class LossConfig:
     )
     drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", minimum=0, maximum=MAX_WEIGHT)
     r1_gamma: float = setting(
-        10.0, "logistic and hinge: weight of the R1 penalty on reals; 0 turns it off", minimum=0, maximum=MAX_WEIGHT
+        10.0,
+        "logistic and hinge: weight of the R1 penalty on reals, measured at the current resolution; 0 turns it off",
+        minimum=0,
+        maximum=MAX_WEIGHT,
     )
     label_weight: float = setting(
         1.0, "weight of the auxiliary classifier when data.labels is on", minimum=0, maximum=MAX_WEIGHT

@@ -174,8 +174,7 @@ class Schedule:
 
     def stage_at(self, images_seen: int) -> Stage:
         """The stage that the next step after `images_seen` belongs to; the last stage when the run is over."""
-        starts = [stage.start for stage in self.stages]
-        return self.stages[bisect_right(starts, images_seen) - 1]
+        return self.stages[bisect_right(self._stage_starts, images_seen) - 1]
 
     def at(self, images_seen: int) -> Moment:
         """What the run does at `images_seen`: the formula at the newest look, so alpha moves in steps of one look.
@@ -207,14 +206,29 @@ class Schedule:
             ticks.append(Tick(len(ticks), start, now))
         return tuple(ticks)
 
+    @cached_property
+    def _stage_starts(self) -> list[int]:
+        return [stage.start for stage in self.stages]
+
+    @cached_property
+    def _tick_starts(self) -> list[int]:
+        return [tick.start for tick in self.ticks]
+
     def tick_at(self, images_seen: int) -> Tick:
         """The tick that the next step after `images_seen` belongs to; the last tick when the run is over."""
-        starts = [tick.start for tick in self.ticks]
-        return self.ticks[bisect_right(starts, images_seen) - 1]
+        return self.ticks[bisect_right(self._tick_starts, images_seen) - 1]
 
     def stages_between(self, start: int, end: int) -> Iterator[Stage]:
         """Stages that share images with `[start, end)`, in order."""
         return (stage for stage in self.stages if max(stage.start, start) < min(stage.end, end))
+
+    def images_between(self, start: int, end: int) -> dict[int, int]:
+        """Images of `[start, end)` by resolution."""
+        images: dict[int, int] = {}
+        for stage in self.stages_between(start, end):
+            here = min(end, stage.end) - max(start, stage.start)
+            images[stage.resolution] = images.get(stage.resolution, 0) + here
+        return images
 
 
 def _snap(images: float) -> float:

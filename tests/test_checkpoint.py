@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
+import sys
 from dataclasses import replace
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from test_loop import (
     copy_of,
@@ -24,6 +28,7 @@ from pggan_jax.config import OptimizerConfig
 from pggan_jax.config_io import replace_setting, to_json
 from pggan_jax.errors import UserError
 from pggan_jax.networks.build import build_networks
+from pggan_jax.training import checkpoint as checkpoint_module
 from pggan_jax.training import parallel
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.position import Position, state_digest
@@ -89,6 +94,76 @@ class TestSaveAndRestore:
 
     def test_keep_last_and_one_per_span(self, tmp_path, state):
         assert self.kept(tmp_path / "some", state, keep_last=1, keep_every_kimg=1.5) == [400, 2000, 3600, 4000]
+
+
+class TestManagers:
+    """Orbax's manager keeps something of each save, so it lives for some saves only; none is left open behind another."""
+
+    @pytest.fixture
+    def managers(self, monkeypatch):
+        made = []
+
+        class Noted(ocp.CheckpointManager):
+            def __init__(self, *arguments, **options):
+                super().__init__(*arguments, **options)
+                self.is_open, self.saves = True, 0
+                made.append(self)
+
+            def save(self, *arguments, **options):
+                self.saves += 1
+                return super().save(*arguments, **options)
+
+            def close(self):
+                super().close()
+                self.is_open = False
+
+        monkeypatch.setattr(ocp, "CheckpointManager", Noted)
+        return made
+
+    def test_what_is_remembered_does_not_grow_with_the_saves(self, tmp_path, managers, monkeypatch):
+        monkeypatch.setattr(checkpoint_module, "SAVES_PER_MANAGER", 3)
+        state = {"weight": np.ones(2, np.float32)}
+        checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2, keep_every_kimg=0.006, best_by="swd")
+        known = []
+        for images_seen in range(1, 14):
+            position = Position(images_seen, 4, 1.0, 1, 0, scores={"swd": 9.0 - (images_seen == 4)})
+            assert checkpoints.save(state, position) == []
+            known.append(max(len(policy.known()) for policy in checkpoints._noting))
+        assert checkpoints.finish() == []
+        assert checkpoints.all_images_seen() == [1, 4, 7, 12, 13]
+        assert [manager.saves for manager in managers] == [3, 3, 3, 3, 1]
+        assert [manager.is_open for manager in managers] == [False] * 4 + [True]
+        assert max(known) <= 8
+        checkpoints.close()
+        assert not managers[-1].is_open
+
+    def test_memory_does_not_grow_with_the_saves(self, tmp_path):
+        """Counted in blocks of Python's allocator; TensorStore alone used to keep four for each leaf and save."""
+        leaves, saves = 100, 12
+        state = {str(number): np.ones(2, np.float32) for number in range(leaves)}
+        checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2)
+        grown = []
+        for images_seen in range(1, 2 * saves + 1):
+            assert checkpoints.save(state, position_at(images_seen)) == []
+            assert checkpoints.finish() == []
+            if images_seen in (saves, 2 * saves):
+                gc.collect()
+                grown.append(sys.getallocatedblocks())
+        checkpoints.close()
+        assert (grown[1] - grown[0]) / saves < leaves
+
+    def test_a_failed_save_leaves_no_second_manager_open(self, tmp_path, managers, monkeypatch):
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        state = {"weight": np.ones(2, np.float32)}
+        with monkeypatch.context() as patched:
+            patched.setattr(ocp.CheckpointManager, "save", mock.Mock(side_effect=OSError(28, "No space left on device")))
+            (line,) = checkpoints.save(state, position_at(16))
+        assert "could not be saved" in line
+        assert [manager.is_open for manager in managers] == [False, True]
+        assert checkpoints.save(state, position_at(32)) == []
+        assert checkpoints.finish() == []
+        assert checkpoints.all_images_seen() == [32]
+        checkpoints.close()
 
 
 class TestDigest:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from unittest import mock
 
@@ -352,20 +355,29 @@ class TestTrain:
 
 @pytest.fixture
 def signal_handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 class TestStopRequest:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_the_first_signal_asks_and_the_second_ends(self, signal_handlers, number):
         request = StopRequest()
         assert not request()
         signal.raise_signal(number)
         assert request()
         assert signal.getsignal(number) == signal.SIG_DFL
+
+    def test_under_nohup_a_hang_up_stays_ignored(self, signal_handlers):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        request = StopRequest()
+        signal.raise_signal(signal.SIGHUP)
+        assert not request()
+        signal.raise_signal(signal.SIGTERM)
+        assert request()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_ctrl_c_while_starting_up_cannot_be_swallowed(launch, tmp_path):
@@ -429,6 +441,33 @@ class TestLauncher:
         assert "continuing at kimg 1." in again.stdout
         assert lasting(stats(tmp_path / "run")) == lasting(stats(finished))
         assert digest(tmp_path / "run") == digest(finished)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_ignored", [False, True], ids=["closed", "nohup"])
+def test_a_terminal_that_is_closed(tmp_path, tmp_path_factory, is_ignored):
+    """The run saves and ends as after SIGTERM, though whatever it prints fails from then on; under nohup it goes on."""
+    main, terminal = pty.openpty()
+    command = [sys.executable, "launch.py", *small_flags(), f"--workdir={tmp_path / 'run'}"]
+
+    def begin_session():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if is_ignored:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    env = environment(tmp_path_factory)
+    process = subprocess.Popen(command, cwd=ROOT, env=env, preexec_fn=begin_session, **streams)
+    os.close(terminal)
+    said = b""
+    while b"compiling the 4x4 step" not in said:
+        said += os.read(main, 4096)
+    os.close(main)
+    assert process.wait(240) == (0 if is_ignored else 75)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert ("stopped and saved at kimg" in log) != is_ignored
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize(

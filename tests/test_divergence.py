@@ -21,6 +21,7 @@ from pggan_jax.training import step, telemetry
 from pggan_jax.training.divergence import seed_after
 from pggan_jax.training.draws import draw_iteration
 from pggan_jax.training.feed import Feed
+from pggan_jax.training.step import METRICS
 from pggan_jax.training.trained import load_trained
 
 quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
@@ -172,6 +173,44 @@ class TestPatience:
         assert run_poisoned(tmp_path / "run", bad_from_4_on)
         assert digest(tmp_path / "run") == digest(tmp_path / "whole")
         assert lasting(stats(tmp_path / "run")) == lasting(stats(tmp_path / "whole"))
+
+    @pytest.mark.parametrize("still_bad", [True, False])
+    def test_a_stop_inside_a_trouble_continued_with_less_patience(self, tmp_path, still_bad):
+        """Three in a row are too many now, but only if the trouble goes on."""
+        assert not run_poisoned(tmp_path, bad_from_34_on, stop_at=36 * STEP)
+        assert load_trained(tmp_path).position.skipped_in_a_row == 3
+        config = ten_step_ticks(run__patience=2)
+        is_bad = bad_from_34_on if still_bad else lambda number, seed: False
+        assert run_poisoned(tmp_path, is_bad, config, allow_config_change=True)
+        assert load_trained(tmp_path).position.rollbacks == still_bad
+        assert log_of(tmp_path).count("WARNING: the run has diverged: 4 iterations in a row") == still_bad
+
+
+class TestMeans:
+    """What is skipped is counted, and has no part in the means of its tick."""
+
+    def test_one_skipped_step_leaves_the_means_of_the_others(self, tmp_path):
+        assert run_poisoned(tmp_path / "one", lambda number, seed: number == 15)
+        assert run_poisoned(tmp_path / "none", lambda number, seed: False)
+        ours, theirs = stats(tmp_path / "one"), stats(tmp_path / "none")
+        assert [record["skipped_steps_in_tick"] for record in ours] == [0, 2, 0, 0, 0, 0]
+        for name in METRICS:
+            assert ours[0][name] == theirs[0][name]
+            # The skipped update itself is missing, so the networks differ a little from there on.
+            assert ours[1][name] == pytest.approx(theirs[1][name], rel=0.3, abs=0.05), name
+            assert None not in [record[name] for record in ours]
+
+    def test_a_tick_of_nothing_but_skipped_steps_has_none(self, tmp_path):
+        assert run_poisoned(tmp_path, lambda number, seed: 11 <= number <= 20, ten_step_ticks(run__patience=50))
+        assert [record["loss_d"] is None for record in stats(tmp_path)] == [False, True] + [False] * 4
+
+    def test_a_stop_in_the_tick_changes_nothing(self, tmp_path):
+        is_bad = lambda number, seed: number in (13, 18)  # noqa: E731
+        assert run_poisoned(tmp_path / "whole", is_bad)
+        assert not run_poisoned(tmp_path / "stopped", is_bad, stop_at=15 * STEP)
+        assert load_trained(tmp_path / "stopped").position.tick_left_out == 1
+        assert run_poisoned(tmp_path / "stopped", is_bad)
+        assert lasting(stats(tmp_path / "stopped")) == lasting(stats(tmp_path / "whole"))
 
 
 class TestStreaks:

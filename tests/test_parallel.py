@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from pggan_jax.config_io import replace_setting
 from pggan_jax.errors import UserError
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training import parallel
-from pggan_jax.training.dealing import check_batches, deal
+from pggan_jax.training.dealing import check_batches, deal, near_batch_sizes
 from pggan_jax.training.state import create_train_state
 from pggan_jax.training.step import Batch, Controls, make_train_call
 
@@ -92,11 +94,46 @@ class TestCheckBatches:
         assert "\n" not in message
         assert "schedule.batch_size_at = 24 (from --set it): at 8x8 " in message
         assert "4 devices" in message
-        assert "possible device counts: 1, 2, 3, 6 " in message
+        assert "; set it to 16 or 32, or use 1, 2, 3 devices" in message
 
     def test_without_groups_more_counts_are_possible(self):
-        with pytest.raises(UserError, match="possible device counts: 1, 2, 3, 6 "):
+        with pytest.raises(UserError, match="; set it to 4 or 8, or use 1, 2, 3 devices"):
             check_batches(small_config(discriminator__minibatch_stddev="none", schedule__batch_size_at={4: 6}), devices=4)
+
+    @pytest.mark.parametrize("form", ["strided", "contiguous", "whole_batch", "none"])
+    @pytest.mark.parametrize("devices", [2, 3, 5, 7, 8])
+    @pytest.mark.parametrize("batch_size", [1, 4, 8, 16, 24, 100])
+    def test_what_it_proposes_works(self, form, devices, batch_size):
+        """Both the other batch sizes and the other numbers of devices; nothing nearer does."""
+        stddev = {"form": form, "group_size": 4}
+        for size in near_batch_sizes(batch_size, **stddev, devices=devices):
+            assert size != batch_size
+            deal(size, **stddev, devices=devices)
+        config = small_config(discriminator__minibatch_stddev=form, schedule__batch_size_at={4: batch_size})
+        try:
+            check_batches(replace_setting(config, "data.resolution", 4), devices=devices)
+        except UserError as error:
+            sizes, counts = re.search(r"set it to ([\d or]+), or use ([\d, ]+) devices", str(error)).groups()
+            for size in map(int, sizes.split(" or ")):
+                deal(size, **stddev, devices=devices)
+            for count in map(int, counts.split(", ")):
+                deal(batch_size, **stddev, devices=count)
+                assert count < devices
+
+    @pytest.mark.parametrize(
+        ("backend", "words"),
+        [
+            ("gpu", " (CUDA_VISIBLE_DEVICES=0,1,2,3)"),
+            ("tpu", " (TPU_VISIBLE_CHIPS=0,1,2,3)"),
+            ("cpu", " (JAX_NUM_CPU_DEVICES=4, "),
+        ],
+    )
+    def test_says_how_to_use_fewer(self, backend, words):
+        config = small_config(schedule__batch_size=16, discriminator__minibatch_stddev="none")
+        with pytest.raises(UserError) as caught:
+            check_batches(config, devices=5, backend=backend)
+        assert words in str(caught.value)
+        assert len(str(caught.value)) <= 300
 
 
 class TestPlaces:

@@ -13,7 +13,7 @@ import pytest
 from array_source import CLASSES, COUNT, ArraySource, content, labelled, names, noise, refusal
 from PIL import Image
 
-from pggan_jax.data import partial as partial_module
+from pggan_jax import folder_lock
 from pggan_jax.data.partial import claimed
 from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepare import build_in_memory, prepare
@@ -255,7 +255,7 @@ class TestTwoAtOnce:
                 moved.append((tmp_path / "out.partial").rename(tmp_path / "moved"))
             flock(file, operation)
 
-        monkeypatch.setattr(partial_module.fcntl, "flock", move_then_lock)
+        monkeypatch.setattr(folder_lock.fcntl, "flock", move_then_lock)
         with claimed(tmp_path / "out.partial", wait=True):
             (tmp_path / "out.partial/mine").touch()
         assert names(tmp_path / "out.partial") == ["lock", "mine"]

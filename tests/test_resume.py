@@ -98,7 +98,7 @@ class TestOtherDevices:
 
     def test_an_impossible_count_is_refused_with_those_that_are_possible(self, whole, tmp_path):
         workdir = copy_of(whole, tmp_path)
-        with on_devices(3), pytest.raises(UserError, match=r"possible device counts: 1, 2, 4 \(or change"):
+        with on_devices(3), pytest.raises(UserError, match=r"set it to \d+ or 24, or use 1, 2 devices \(JAX_NUM_CPU_DEVICES=2"):
             run_small(workdir, brief_config())
         assert digest(workdir) == digest(whole)
 
@@ -133,6 +133,22 @@ class TestOtherDevices:
         ours, theirs = load_trained(tmp_path / "moved"), load_trained(tmp_path / "whole")
         assert ours.position.images_seen == theirs.position.images_seen == 960
         assert_states_close(ours.state, theirs.state, 2e-3)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"schedule__total_kimg": 1.0}, {"schedule__stable_kimg": 0.16, "schedule__fade_kimg": 0.16}]
+)
+def test_a_schedule_that_ends_before_the_run_s_place_is_named(finished, tmp_path, changes):
+    """Nothing is touched: the settings that led here stay stored."""
+    workdir = copy_of(finished, tmp_path)
+    before = digest(workdir), (workdir / "config.json").read_bytes()
+    with pytest.raises(UserError) as caught:
+        run_small(workdir, small_config(**changes), allow_config_change=True)
+    message = str(caught.value)
+    assert ": the run has reached kimg 1.92, and the schedule now ends at " in message
+    assert "set schedule.total_kimg to at least 1.92" in message
+    assert "\n" not in message
+    assert (digest(workdir), (workdir / "config.json").read_bytes()) == before
 
 
 def begin(folder, config):

@@ -133,6 +133,43 @@ def random_config(seed: int) -> tuple[ScheduleConfig, int]:
 
 
 @pytest.mark.parametrize("seed", range(60))
+def test_the_tick_and_stage_at_a_point_are_the_last_that_have_begun(seed):
+    """By looking at all of them, at random points, on both sides of each boundary, and beyond the end."""
+    config, resolution = random_config(seed)
+    schedule, chance = Schedule(config, resolution), random.Random(seed)
+    edges = [edge for part in (*schedule.ticks, *schedule.stages) for edge in (part.start, part.end)]
+    points = {0, schedule.total_images + 5, *(chance.randrange(schedule.total_images) for _ in range(50))}
+    points |= {
+        edge + offset for edge in chance.sample(edges, min(40, len(edges))) for offset in (-1, 0, 1) if edge + offset >= 0
+    }
+    for point in points:
+        assert schedule.tick_at(point) == [tick for tick in schedule.ticks if tick.start <= point][-1]
+        assert schedule.stage_at(point) == [stage for stage in schedule.stages if stage.start <= point][-1]
+
+
+def test_finding_a_tick_does_not_look_at_all_of_them():
+    """Counted, not timed: a run of a hundred thousand ticks asks for each step."""
+
+    class Counted:
+        looks = 0
+
+        def __init__(self, start):
+            self._start = start
+
+        @property
+        def start(self):
+            Counted.looks += 1
+            return self._start
+
+    schedule = Schedule(ScheduleConfig(), 32)
+    schedule.__dict__["ticks"] = tuple(Counted(100 * number) for number in range(1000))
+    assert [schedule.tick_at(point)._start for point in range(0, 100_000, 50)] == [
+        100 * (point // 100) for point in range(0, 100_000, 50)
+    ]
+    assert Counted.looks <= 30_000
+
+
+@pytest.mark.parametrize("seed", range(60))
 def test_against_a_literal_run_of_the_official_loop(seed):
     config, resolution = random_config(seed)
     official = simulate(config, resolution)

@@ -24,8 +24,8 @@ MAY_IMPORT = {
     "cli": ALL_ROOMS,
 }
 GROUND = {"config", "config_io", "config_rules", "errors", "files", "images", "presets", "schedule", "xla_options"}
-GROUND |= {"metric_names", "source_names", "paths", "side_files", "systems"}
-GROUND |= {"image_files", "own_output"}
+GROUND |= {"folder_lock", "image_files", "jax_variables", "machine", "metric_names"}
+GROUND |= {"own_output", "paths", "side_files", "source_names", "systems"}
 DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
 ATTRIBUTE_PICKLERS = ("pandas.read_pickle", "torch.load", "numpy.lib.format.read_array")

@@ -20,6 +20,7 @@ from absl import flags, logging
 
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.errors import UserError, one_line
+from pggan_jax.jax_variables import own_jax_settings
 from pggan_jax.training import backend
 from pggan_jax.xla_options import prefer_fast_convolutions
 
@@ -123,7 +124,9 @@ def _run(parsed: Parsed, out: Terminal) -> int:
     sys.unraisablehook = _tell_unraisable
     prefer_fast_convolutions()
     try:
-        status = _module_of(name).run(values, *arguments) or 0
+        # A command that compiles nothing has nothing to say of JAX.
+        with own_jax_settings(_warn if "compilation_cache" in values else lambda _line: None):
+            status = _module_of(name).run(values, *arguments) or 0
         out.flush()
         return status
     except UserError as error:
@@ -200,6 +203,11 @@ def _describe(values: flags.FlagValues) -> str:
         default = "" if flag.default in (None, [], False) else f" (default: {flag.default_as_str.strip(chr(39))})"
         lines.append(f"\n  --{name}{'' if flag.boolean else '=...'}\n      {flag.help}{default}")
     return "".join(lines)
+
+
+def _warn(line: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        print(one_line(line), file=sys.stderr)
 
 
 def _report(message: str) -> int:

@@ -53,7 +53,7 @@ def run(values: flags.FlagValues) -> None:
     by_resolution: dict[int, list[Stage]] = {}
     for stage in schedule.stages:
         by_resolution.setdefault(stage.resolution, []).append(stage)
-    check_batches(config, devices=parallel.device_count(), origins=loaded.origins)
+    check_batches(config, devices=parallel.device_count(), backend=parallel.backend(), origins=loaded.origins)
     channels, label_size = _data_shape(config.data)
     seconds: float = (values["seconds"].value or 0.0) if values["measure"].value else 0.0
     print(f"{parallel.describe_devices()}; {config.data.source}, {channels} channel(s)")

@@ -1,7 +1,7 @@
 """python launch.py [train] [FLAGS]
 
 Train a network from 4x4 up, or continue: the same command in the same --workdir goes on where the run stopped, also in the
-middle of a fade-in. Ctrl-C saves and stops with exit status 75; a second Ctrl-C stops at once.
+middle of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C stops at once.
 
 The workdir gets config.json, log.txt, stats.jsonl (one object per tick), reals.png, fakesKKKKKK.png (one grid per tick, named
 by kimg) and checkpoints/.
@@ -51,22 +51,30 @@ EXIT_STOPPED = 75
 """Exit status of a run that was asked to stop and can be continued (EX_TEMPFAIL of sysexits.h)."""
 
 
-class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a request that the run answers after its current call; the second ends it.
+def stop_signals() -> list[signal.Signals]:
+    """Signals that ask a run to stop: those that this system has and that nobody has chosen to ignore."""
+    hang_up = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    return [signal.SIGINT, signal.SIGTERM, *hang_up]
 
-    Only the main thread of a process hears signals: in another one, as in a notebook, nothing is asked for.
+
+class StopRequest:
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request that the run answers after its current call; the second ends it.
+
+    A SIGHUP that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
+    another one, as in a notebook, nothing is asked for.
     """
 
     def __init__(self) -> None:
         self.is_set = False
-        for number in (signal.SIGINT, signal.SIGTERM) if in_main_thread() else ():
+        self._signals = stop_signals() if in_main_thread() else []
+        for number in self._signals:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self.is_set = True
-        for either in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(either, signal.SIG_DFL)
+        for one in self._signals:
+            signal.signal(one, signal.SIG_DFL)
         # A terminal that is gone, or is being written to at this moment, must not end the run that is about to be saved.
         with suppress(OSError, RuntimeError):
             print("stopping after this step and saving; once more to stop at once", file=sys.stderr)

@@ -6,7 +6,6 @@ array of positions of any shape gives images of that shape.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from pggan_jax.data.prepared import level_name
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
+from pggan_jax.machine import available_cpus
 
 # Waking a thread costs as much as copying about a megabyte.
 _BYTES_PER_THREAD = 2 * 2**20
@@ -99,7 +99,7 @@ class Loader:
         self._use_labels = use_labels
         self._memory = RecycledMemory()
         # Threads start when first needed.
-        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), thread_name_prefix="gather")
+        self._pool = ThreadPoolExecutor(min(available_cpus(), _MAX_THREADS), thread_name_prefix="gather")
 
     @property
     def label_size(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -19,11 +20,12 @@ from pggan_jax.data.preparation import Preparation
 from pggan_jax.data.prepared import LABELS, level_name
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
+from pggan_jax.folder_lock import FolderLock, HeldError
 from pggan_jax.side_files import read_json_object
-from pggan_jax.systems import fcntl
 
 JOURNAL = "journal.json"
 LOCK = "lock"
+SECONDS_BETWEEN_TRIES = 0.2
 SECONDS_BETWEEN_JOURNALS = 20.0
 """So much work is lost at most when the machine dies. Each journal waits for the disk."""
 
@@ -52,27 +54,34 @@ def claimed(partial: Path, *, wait: bool, tell: Callable[[str], None] = lambda _
         except FileNotFoundError:
             continue  # Removed by another process in between.
         with file:
-            _lock(file.fileno(), partial, wait=wait, tell=tell)
+            lock = _lock(file, partial, wait=wait, tell=tell)
             # Whoever held it before may have renamed or removed the folder; then this lock guards nothing.
             if not _is_at(file.fileno(), partial / LOCK):
+                lock.release()
                 continue
             try:
                 yield
             finally:
+                lock.release()
                 if partial.is_dir() and os.listdir(partial) == [LOCK]:
                     # Another process may be opening the lock right now: then the folder stays, for it.
                     shutil.rmtree(partial, ignore_errors=True)
             return
 
 
-def _lock(descriptor: int, partial: Path, *, wait: bool, tell: Callable[[str], None]) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if not wait:
-            raise UserError(f"{partial}: another process is writing there; wait for it, or choose another folder") from None
-        tell(f"waiting for another process that is writing {partial}")
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def _lock(file: IO[str], partial: Path, *, wait: bool, tell: Callable[[str], None]) -> FolderLock:
+    is_told = False
+    while True:
+        try:
+            # Beside the folder, which is renamed as a whole when it is finished.
+            return FolderLock(file, partial.with_name(f"{partial.name}.owner"))
+        except HeldError:
+            if not wait:
+                raise UserError(f"{partial}: another process is writing there; wait for it, or choose another folder") from None
+        if not is_told:
+            tell(f"waiting for another process that is writing {partial}")
+            is_told = True
+        time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

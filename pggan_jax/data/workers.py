@@ -18,6 +18,7 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from pggan_jax.errors import UserError
+from pggan_jax.machine import available_cpus
 from pggan_jax.systems import interrupts_held_back
 
 Context = TypeVar("Context")
@@ -31,7 +32,7 @@ _context: Any = None
 
 def default_workers() -> int:
     """One per core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cpus()
 
 
 def in_flight(workers: int) -> int:

@@ -16,7 +16,7 @@ def _nearest_in_part(
     points: jax.Array, others: jax.Array, own: jax.Array, first: jax.Array, last: jax.Array, count: int
 ) -> tuple[jax.Array, jax.Array]:
     squares = jnp.sum(points**2, axis=1)[:, None] + jnp.sum(others**2, axis=1) - 2 * _products(points, others)
-    numbers = first + jnp.arange(others.shape[0])
+    numbers = first + jnp.arange(others.shape[0], dtype=jnp.int32)
     is_out = (numbers >= last) | (numbers == own[:, None])
     negative, places = jax.lax.top_k(-jnp.where(is_out, jnp.inf, jnp.maximum(squares, 0.0)), count)
     return -negative, first + places

@@ -90,7 +90,7 @@ class RealPool:
 # Here and not inside `generated`: there every set of images would compile it anew.
 @partial(jax.jit, static_argnums=2)
 def _draw(key: jax.Array, numbers: jax.Array, latent_size: int) -> jax.Array:
-    return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), (latent_size,)))(numbers)
+    return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), (latent_size,), np.float32))(numbers)
 
 
 def generated(
@@ -117,7 +117,7 @@ def generated(
         count: how many.
     """
     classes = np.resize(classes, count)
-    key = jax.random.fold_in(jax.random.key(seed), _LATENTS)
+    key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _LATENTS)
 
     def read(start: int, stop: int) -> np.ndarray:
         # Whole chunks: a shorter one would be another program, of which roundings may differ.

@@ -30,7 +30,7 @@ def pair_similarities(first: jax.Array, second: jax.Array) -> jax.Array:
     """
     # Variances do not depend on where 0 lies; near the middle of the range fewer digits are lost.
     first, second = first.astype(jnp.float32) - _MIDDLE, second.astype(jnp.float32) - _MIDDLE
-    result = jnp.ones(first.shape[0])
+    result = jnp.ones(first.shape[0], jnp.float32)
     for scale, weight in enumerate(WEIGHTS):
         similarity, contrast = _similarity(first, second)
         is_last = scale == len(WEIGHTS) - 1

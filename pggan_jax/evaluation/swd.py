@@ -123,7 +123,7 @@ class PatchCollector:
 def _key(seed: int) -> jax.Array:
     """Of any seed from 0 on: JAX itself takes 32 bits of one, and inside a compiled function only 31."""
     high, low = divmod(seed, 2**32)
-    key = jax.random.key(low)
+    key = jax.random.key(low, impl="threefry2x32")
     return jax.random.fold_in(key, high) if high else key
 
 
@@ -131,7 +131,7 @@ def _key(seed: int) -> jax.Array:
 def _corners(numbers: jax.Array, key: jax.Array, side: int, places: int) -> jax.Array:
     """Upper left corners of each image's patches, int32 `[batch, 128, 2]`: every place where a patch fits is as likely."""
     key = jax.random.fold_in(key, side)
-    draw = lambda number: jax.random.randint(jax.random.fold_in(key, number), (PATCHES_PER_IMAGE, 2), 0, places)  # noqa: E731
+    draw = lambda number: jax.random.randint(jax.random.fold_in(key, number), (PATCHES_PER_IMAGE, 2), 0, places, jnp.int32)  # noqa: E731
     return jax.vmap(draw)(numbers)
 
 

@@ -146,7 +146,7 @@ def _mean_stddev(grouped: jax.Array, axis: int, unbiased: bool) -> jax.Array:
     """Stddev over `axis` (a group's samples), averaged over pixels and channels."""
     size = grouped.shape[axis]
     if unbiased and size == 1:
-        return jnp.zeros(grouped.shape[1 - axis])
+        return jnp.zeros(grouped.shape[1 - axis], jnp.float32)
     centred = grouped - grouped.mean(axis=axis, keepdims=True)
     variance = jnp.square(centred).sum(axis=axis) / (size - unbiased)
     return jnp.sqrt(variance + STDDEV_EPSILON).mean(axis=(1, 2, 3))
@@ -179,5 +179,5 @@ def perturb(x: jax.Array, noise: InputNoise | None, layer: int) -> jax.Array:
         return x
     channels = x.shape[-1]
     keys = jax.vmap(jax.random.fold_in, (0, None))(noise.keys, layer)
-    normal = jax.vmap(lambda key: jax.random.normal(key, (1, 1, channels)))(keys)
+    normal = jax.vmap(lambda key: jax.random.normal(key, (1, 1, channels), jnp.float32))(keys)
     return x * (1.0 + noise.strength * math.sqrt(channels) * normal).astype(x.dtype)

@@ -24,8 +24,12 @@ from pggan_jax.side_files import read_json_object
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
 from pggan_jax.training.keeping import BestScore, NewestRefuge
+from pggan_jax.training.orbax_memory import prevent_leak
 from pggan_jax.training.position import Position, state_digest
 from pggan_jax.training.state import TrainState
+
+SAVES_PER_MANAGER = 50
+"""After so many Orbax's manager is closed and opened anew, with what it may have gathered."""
 
 
 class Checkpoints:
@@ -39,6 +43,8 @@ class Checkpoints:
         read_only: open an existing folder without changing it.
     """
 
+    _manager: ocp.CheckpointManager
+
     def __init__(
         self,
         directory: Path,
@@ -50,7 +56,7 @@ class Checkpoints:
     ):
         self._newest_refuge = NewestRefuge()
         self._best_score = BestScore(best_by) if best_by else None
-        self._noting = [self._newest_refuge, *([self._best_score] if self._best_score else [])]
+        self._noting: list[NewestRefuge | BestScore] = [self._newest_refuge, *([self._best_score] if self._best_score else [])]
         policies = [preservation_policy.LatestN(keep_last), *self._noting]
         if keep_every_kimg:
             interval = max(1, round(keep_every_kimg * 1000))
@@ -64,6 +70,7 @@ class Checkpoints:
         self._saving = 0
         self._last_failure = ""
         self._finished = FinishedFiles(self.directory)
+        prevent_leak()
         self._open()
         for images_seen in self.all_images_seen():
             self._note_kind(images_seen)
@@ -80,6 +87,13 @@ class Checkpoints:
         for policy in self._noting:
             policy.note(position)
 
+    def _forget_removed(self) -> None:
+        """Of checkpoints that are no more nothing need be known."""
+        kept = set(self.all_images_seen())
+        for policy in self._noting:
+            for images_seen in policy.known() - kept:
+                policy.forget(images_seen)
+
     def _forget(self, images_seen: int) -> None:
         for policy in self._noting:
             policy.forget(images_seen)
@@ -89,6 +103,12 @@ class Checkpoints:
         return self._best_score.best(self.all_images_seen()) if self._best_score else None
 
     def _open(self) -> None:
+        """Open the folder, and close it first if it is open: what a manager remembers of its saves goes with it."""
+        if hasattr(self, "_manager"):
+            # What is left of a save that has failed is told by `finish`, and may fail once more here.
+            with suppress(Exception):
+                self._manager.close()
+        self._saves = 0
         handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self.directory, options=self._options, item_handlers=handlers)
 
@@ -124,6 +144,10 @@ class Checkpoints:
         self._check_folder()
         digest = state_digest(parallel.to_host(state)) if parallel.is_main_process() else ""
         failures = self.finish()
+        if self._saves >= SAVES_PER_MANAGER:
+            self._open()
+            self._forget_removed()
+        self._saves += 1
         position = replace(position, had_refuge=self._newest_refuge.has_one, digest=digest).sealed()
         self._last_failure = failure = ""
         self._note(position)

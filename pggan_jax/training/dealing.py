@@ -12,6 +12,8 @@ from pggan_jax.config import Config
 from pggan_jax.config_rules import problem
 from pggan_jax.schedule import Schedule
 
+_COUNTS_SHOWN = 6
+
 
 def deal(batch_size: int, *, form: str, group_size: int, devices: int) -> np.ndarray:
     """Which samples of the global batch each device gets, so that no minibatch-stddev group is split.
@@ -100,16 +102,44 @@ def parts_as_set(config: Config, resolution: int, *, devices: int, origins: Mapp
     raise problem(path, most, rule, origins)
 
 
-def check_batches(config: Config, *, devices: int, origins: Mapping[str, str] | None = None) -> None:
+def near_batch_sizes(batch_size: int, *, form: str, group_size: int, devices: int) -> list[int]:
+    """The nearest smaller and the nearest larger batch that so many devices can share; or the larger alone."""
+
+    def can_deal(size: int) -> bool:
+        is_grouped = form not in ("whole_batch", "none")
+        try:
+            deal(size, form=form, group_size=group_size, devices=devices)
+        except ValueError:
+            return False
+        return not is_grouped or size % min(group_size, size) == 0
+
+    smaller = next(filter(can_deal, range(batch_size - 1, 0, -1)), None)
+    larger = next(filter(can_deal, range(batch_size + 1, 2 * batch_size + group_size * devices + 1)), None)
+    return [size for size in (smaller, larger) if size is not None]
+
+
+def _how_to_use(count: int, backend: str) -> str:
+    """What makes JAX see so many devices of this machine."""
+    chosen = ",".join(map(str, range(count))) if count <= 16 else f"0,...,{count - 1}"
+    ways = {
+        "cpu": f"JAX_NUM_CPU_DEVICES={count}, without --xla_force_host_platform_device_count in XLA_FLAGS",
+        "gpu": f"CUDA_VISIBLE_DEVICES={chosen}",
+        "tpu": f"TPU_VISIBLE_CHIPS={chosen}",
+    }
+    return f" ({ways[backend]})" if backend in ways else ""
+
+
+def check_batches(config: Config, *, devices: int, origins: Mapping[str, str] | None = None, backend: str = "") -> None:
     """Refuse batch sizes that so many devices cannot share, and parts that their shares cannot be divided into.
 
     Args:
         config: batch sizes and parts of all resolutions, and the minibatch-stddev groups.
         devices: over all hosts.
         origins: where each setting was set, for the message.
+        backend: as JAX names it, for the message: how to use fewer devices.
 
     Raises:
-        ConfigError: naming the batch, the devices, and device counts that would do.
+        ConfigError: naming the batch, the devices, batch sizes and device counts that would do.
     """
     stddev: dict[str, Any] = {
         "form": config.discriminator.minibatch_stddev,
@@ -120,11 +150,12 @@ def check_batches(config: Config, *, devices: int, origins: Mapping[str, str] | 
         try:
             deal(batch_size, **stddev, devices=devices)
         except ValueError as error:
-            possible = ", ".join(map(str, possible_device_counts(batch_size, **stddev)))
+            counts = [count for count in possible_device_counts(batch_size, **stddev) if count < devices][-_COUNTS_SHOWN:]
+            sizes = " or ".join(map(str, near_batch_sizes(batch_size, **stddev, devices=devices)))
             path = "schedule.batch_size_at" if resolution in config.schedule.batch_size_at else "schedule.batch_size"
             rule = (
-                f"at {resolution}x{resolution} {error}; possible device counts: {possible} "
-                "(or change the batch size, or set discriminator.minibatch_stddev=whole_batch)"
+                f"at {resolution}x{resolution} {error}; set it to {sizes}, or use "
+                f"{', '.join(map(str, counts))} devices{_how_to_use(counts[-1], backend)}"
             )
             raise problem(path, batch_size, rule, origins) from None
         parts_as_set(config, resolution, devices=devices, origins=origins)

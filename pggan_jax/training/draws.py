@@ -48,6 +48,6 @@ def draw_iteration(noise_seed: jax.Array, step: jax.Array, places: jax.Array, *,
     key = jax.random.wrap_key_data(jnp.stack([noise_seed, step.astype(jnp.uint32)]), impl="threefry2x32")
     streams = jnp.arange(updates, dtype=jnp.uint32)[:, None] + places * updates
     keys = jax.vmap(jax.vmap(lambda stream: jax.random.fold_in(key, stream)))(streams)
-    normals = jax.vmap(jax.vmap(lambda own: jax.random.normal(own, (latent_size + UNIFORMS,))))(keys)
+    normals = jax.vmap(jax.vmap(lambda own: jax.random.normal(own, (latent_size + UNIFORMS,), jnp.float32)))(keys)
     latents, uniforms = normals[..., :latent_size], norm.cdf(normals[..., latent_size:])
     return [Draws(keys[update], latents[update], uniforms[update]) for update in range(updates)]

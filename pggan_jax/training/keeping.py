@@ -29,6 +29,10 @@ class NewestRefuge(preservation_policy.PreservationPolicy):
         """A checkpoint is gone, or could not be saved."""
         self._refuges.discard(images_seen)
 
+    def known(self) -> set[int]:
+        """Images seen of all checkpoints that something is remembered of."""
+        return set(self._refuges)
+
     @property
     def has_one(self) -> bool:
         """Whether there is a checkpoint to go back to."""
@@ -69,6 +73,10 @@ class BestScore(preservation_policy.PreservationPolicy):
     def forget(self, images_seen: int) -> None:
         """A checkpoint is gone, or could not be saved."""
         self._ranks.pop(images_seen, None)
+
+    def known(self) -> set[int]:
+        """Images seen of all checkpoints that something is remembered of."""
+        return set(self._ranks)
 
     def best(self, checkpoints: Sequence[int]) -> int | None:
         """The best of those; None if none was measured. Of equals the newest."""

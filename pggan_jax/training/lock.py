@@ -1,4 +1,4 @@
-"""One run per folder: a lock that names its owner and dies with it."""
+"""One run per folder: a lock that names its owner and dies with it, also where the disk has none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import time
 from pathlib import Path
 
 from pggan_jax.errors import UserError
+from pggan_jax.folder_lock import FolderLock, HeldError
 from pggan_jax.side_files import parse_json
-from pggan_jax.systems import fcntl, pread
+from pggan_jax.systems import pread
+
+OWNER = "lock.owner"
+"""Beside the lock file, on a disk without locks."""
 
 
 class WorkdirLock:
@@ -27,16 +31,16 @@ class WorkdirLock:
         # Not "w": the file must not be emptied before it is ours.
         self._file = path.open("a+", encoding="utf-8")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = _describe_owner(self._file.fileno())
+            self._lock = FolderLock(self._file, path.with_name(OWNER))
+        except HeldError as held:
+            owner = str(held) or _describe_owner(self._file.fileno())
             self._file.close()
             raise UserError(
                 f"--workdir={path.parent}: is in use by {owner}; wait for that run, stop it, or choose another --workdir"
             ) from None
         self._file.truncate(0)
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        self._file.write(json.dumps(owner))
+        myself = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        self._file.write(json.dumps(myself))
         self._file.flush()
 
     def __enter__(self) -> WorkdirLock:
@@ -44,6 +48,7 @@ class WorkdirLock:
 
     def __exit__(self, *exception: object) -> None:
         """Let another run have the folder."""
+        self._lock.release()
         self._file.close()
 
 

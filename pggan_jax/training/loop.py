@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
+from pggan_jax.jax_variables import own_jax_settings
 from pggan_jax.training import parallel
 from pggan_jax.training.dealing import check_batches
 from pggan_jax.training.divergence import RollbackCount
@@ -30,7 +31,7 @@ def begin(
     Raises:
         UserError: on every process, if devices cannot share a batch or the first process may not use the folder.
     """
-    check_batches(config, devices=parallel.device_count(), origins=origins)
+    check_batches(config, devices=parallel.device_count(), backend=parallel.backend(), origins=origins)
 
     def check() -> None:
         check_workdir(workdir, config, allow_config_change=allow_config_change)
@@ -62,9 +63,9 @@ def train(
     Raises:
         UserError: devices cannot share a batch, or the folder or its checkpoints do not fit.
     """
-    check_batches(config, devices=parallel.device_count())
+    check_batches(config, devices=parallel.device_count(), backend=parallel.backend())
     paths = Workdir(workdir)
-    with parallel.leaving_the_dead(), ExitStack() as held:
+    with own_jax_settings(), parallel.leaving_the_dead(paths.log), ExitStack() as held:
 
         def claim() -> list[str]:
             check_workdir(workdir, config, allow_config_change=allow_config_change)
@@ -81,5 +82,5 @@ def train(
             store_config(paths, config)
             run.log("configuration changed: " + "; ".join(changes))
         # Inside, too: when another process has died, nothing that is held here can be closed.
-        with parallel.leaving_the_dead():
+        with parallel.leaving_the_dead(paths.log):
             return run.to_the_end(should_stop)

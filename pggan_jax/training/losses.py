@@ -24,6 +24,7 @@ class CriticTerms(NamedTuple):
     """The critic's loss and what is worth plotting of it; all scalars, means over the batch.
 
     `gradient_penalty` is the penalty before its weight: mean (norm - target)^2 for WGAN-GP, mean norm^2 for R1, else 0.
+    R1's norm is that at the current resolution; StyleGAN's code takes the full one, ratio^2 times smaller a penalty (spec 3.7).
     """
 
     loss: jax.Array
@@ -75,7 +76,7 @@ def critic_loss(
     real_scores, real_logits = critic(reals)
     fake_scores, fake_logits = critic(fakes)
     real_score, fake_score = real_scores.mean(), fake_scores.mean()
-    penalty = jnp.zeros(())
+    penalty = jnp.zeros((), jnp.float32)
     match config.name:
         case "wgan_gp":
             penalty = _norm_penalty(config, critic, reals, fakes, mixing, resolution_ratio)
@@ -125,7 +126,7 @@ def _norm_penalty(
 def _classification(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean softmax cross entropy, 0 without labels."""
     if not logits.shape[-1]:
-        return jnp.zeros(())
+        return jnp.zeros((), jnp.float32)
     return optax.softmax_cross_entropy(logits, labels).mean()
 
 

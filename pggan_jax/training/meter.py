@@ -21,7 +21,7 @@ class Trouble(NamedTuple):
     Attributes:
         iterations: how many.
         leaf_discriminator, leaf_generator: what was not finite then, as `guarded_update` numbers it; -1 for nothing.
-        call: the call in which there were so many; None if that was before the run continued.
+        call: the call in which there were so many; None where there were none.
     """
 
     iterations: int
@@ -38,7 +38,8 @@ class TickMeter:
 
     Attributes:
         skipped_in_a_row: iterations with a skipped update up to the last call that was collected.
-        worst: the longest such row in any call that was collected.
+        worst: the longest such row that a call of this process has ended or continued. What an earlier process has stopped in
+            counts when it goes on.
     """
 
     def __init__(self, position: Position):
@@ -46,8 +47,8 @@ class TickMeter:
         self._in_flight: deque[tuple[Call, jax.Array]] = deque()
         self._skipped_before = position.tick_skipped
         self.skipped_in_a_row = position.skipped_in_a_row
-        self.worst = Trouble(position.skipped_in_a_row)
-        self.steps = position.tick_steps
+        self.worst = Trouble(0)
+        self.steps, self._left_out = position.tick_steps, position.tick_left_out
         self.images_in_process = 0
 
     def add(self, call: Call, numbers: jax.Array) -> None:
@@ -69,7 +70,8 @@ class TickMeter:
     def _collect(self, *, leave: int) -> None:
         while len(self._in_flight) > leave:
             call, numbers = self._in_flight.popleft()
-            *sums, in_a_row, longest, of_discriminator, of_generator = np.asarray(numbers, np.float64)
+            *sums, in_a_row, longest, of_discriminator, of_generator, left_out = np.asarray(numbers, np.float64)
+            self._left_out += int(left_out)
             self._sums = self._sums + sums
             self.skipped_in_a_row = int(in_a_row)
             if longest > self.worst.iterations:
@@ -81,6 +83,7 @@ class TickMeter:
         return {
             "tick_sums": self._sums.tolist(),
             "tick_steps": self.steps,
+            "tick_left_out": self._left_out,
             "tick_skipped": self._skipped_before,
             "skipped_in_a_row": self.skipped_in_a_row,
         }
@@ -92,10 +95,12 @@ class TickMeter:
             skipped: updates skipped since the start of the run.
 
         Returns:
-            Means of the metrics by name, and `steps`, `skipped_steps` and `skipped_steps_in_tick`.
+            Means of the metrics by name, over iterations without a skipped update and not-a-number without any such; and
+            `steps`, `skipped_steps` and `skipped_steps_in_tick`.
         """
         self.settle()
-        means = dict(zip(METRICS, (self._sums / self.steps).tolist(), strict=True))
+        counted = self.steps - self._left_out
+        means = dict(zip(METRICS, (self._sums / (counted or np.nan)).tolist(), strict=True))
         record = {
             "steps": self.steps,
             **means,
@@ -103,5 +108,5 @@ class TickMeter:
             "skipped_steps_in_tick": skipped - self._skipped_before,
         }
         self._sums, self._skipped_before = np.zeros(len(METRICS)), skipped
-        self.steps, self.images_in_process = 0, 0
+        self.steps, self._left_out, self.images_in_process = 0, 0, 0
         return record

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import psutil
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
+from pggan_jax.machine import available_memory
+from pggan_jax.training.coordinator import check_host_flags, listening_address
 from pggan_jax.training.dealing import deal
+from pggan_jax.training.lost_process import is_lost_process, note_traceback
 
 AXIS = "devices"
 _WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
@@ -31,7 +35,6 @@ SECONDS_TO_NOTICE_A_DEAD_HOST = 20
 EXIT_ABANDONED = 76
 """Exit status when another process of the run has died."""
 _LONGEST_MESSAGE = 4096
-_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 # Up to this size calling `device_put` takes longer than copying.
 _SMALL_BYTES = 2**18
 Result = TypeVar("Result")
@@ -43,7 +46,7 @@ def initialize_hosts(
     """Join a run over several hosts; to be called before anything else touches JAX.
 
     Args:
-        coordinator: "host:port" of process 0; None runs alone, or leaves it to the cluster.
+        coordinator: "host:port" of process 0, which listens there alone; None runs alone, or leaves it to the cluster.
         num_processes: how many processes take part.
         process_id: which of them this is, from 0.
         cluster: take all three from the environment that SLURM, a TPU pod, Kubernetes or Open MPI gives each process.
@@ -51,18 +54,15 @@ def initialize_hosts(
     Raises:
         UserError: only some of the three are given, or besides a cluster, or the coordinator cannot be reached.
     """
-    given = [value is not None for value in (coordinator, num_processes, process_id)]
-    if cluster and any(given):
-        raise UserError("--cluster takes --coordinator, --num_processes and --process_id from the environment; leave them out")
-    if not cluster and not any(given):
+    address = check_host_flags(coordinator, num_processes, process_id, cluster=cluster)
+    if address is None and not cluster:
         return
-    if not cluster and not all(given):
-        raise UserError("several hosts need all of --coordinator=HOST:PORT, --num_processes=N and --process_id=0..N-1")
-    if process_id is not None and num_processes is not None and not 0 <= process_id < num_processes:
-        raise UserError(f"--process_id={process_id}: must be from 0 to {num_processes - 1} (--num_processes={num_processes})")
+    where = str(address) if address else None
+    bind = listening_address(address) if address and process_id == 0 else None
+    patience = SECONDS_TO_NOTICE_A_DEAD_HOST
     try:
         jax.distributed.initialize(
-            coordinator, num_processes, process_id, heartbeat_timeout_seconds=SECONDS_TO_NOTICE_A_DEAD_HOST
+            where, num_processes, process_id, heartbeat_timeout_seconds=patience, coordinator_bind_address=bind
         )
     except (RuntimeError, ValueError) as error:
         who = "--cluster" if cluster else f"--coordinator={coordinator}"
@@ -71,25 +71,37 @@ def initialize_hosts(
 
 
 @contextmanager
-def leaving_the_dead() -> Iterator[None]:
-    """End this process with one line when another process of the run has died; does nothing in a run of one process.
+def leaving_the_dead(log: Path | None = None) -> Iterator[None]:
+    """End a run of several processes with one line when JAX has failed: as another process is lost, or for a reason of its own.
 
-    What would follow otherwise waits for the dead: the end of a save, the end of JAX itself. Checkpoints are written under
-    another name first, so leaving at once damages none.
+    What would follow otherwise waits for the others: the end of a save, the end of JAX itself. Checkpoints are written under
+    another name first, so leaving at once damages none. In a run of one process the error goes on.
+
+    Args:
+        log: log.txt, which gets the traceback of every error but a lost process and a user's mistake.
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or _OUT_OF_MEMORY in str(error):
+    except UserError:
+        raise
+    except Exception as error:
+        is_shared = jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+        if is_shared and is_lost_process(str(error)):
+            reason = f"stops, as another has died or cannot be reached ({first_line(error)})"
+            remedy = "start all of them again with the same commands, and the run continues from its newest checkpoint"
+            _leave(f"{reason}; {remedy}", EXIT_ABANDONED)
+        note_traceback(log, error)
+        if not is_shared:
             raise
-        print(
-            f"error: process {jax.process_index()} of {jax.process_count()} stops, as another has died or cannot be reached "
-            f"({first_line(error)}); start all of them again with the same commands, and the run continues from its newest "
-            "checkpoint",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(EXIT_ABANDONED)
+        traceback.print_exc()
+        _leave(f"stops with an error of its own: {first_line(error)}; the traceback is in {log or 'the lines above'}", 1)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    who = f"process {jax.process_index()} of {jax.process_count()}"
+    with suppress(OSError, ValueError):
+        print(f"error: {who} {message}", file=sys.stderr, flush=True)
+    os._exit(status)
 
 
 def device_count() -> int:
@@ -199,9 +211,9 @@ def device_memory_bytes() -> int:
 
 
 def memory_limit_bytes() -> int:
-    """Memory that each device may use, the same answer on every process; on a CPU its share of what is free now."""
+    """Memory that each device may use, the same answer on every process; on a CPU its share of `available_memory`."""
     on_cpu = backend() == "cpu"
-    own = psutil.virtual_memory().available // jax.local_device_count() if on_cpu else _memory_statistic("bytes_limit")
+    own = available_memory() // jax.local_device_count() if on_cpu else _memory_statistic("bytes_limit")
     if jax.process_count() == 1:
         return own
     from jax.experimental import multihost_utils

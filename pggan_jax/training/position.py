@@ -11,6 +11,9 @@ import numpy as np
 
 from pggan_jax.training.state import TrainState
 
+_ADDED_LATER = ("parts", "tick_left_out")
+"""Fields that checkpoints of earlier versions do not have."""
+
 
 @dataclass(frozen=True)
 class Position:
@@ -23,13 +26,15 @@ class Position:
         channels: colour channels of their images.
         label_size: length of their labels, 0 for none.
         tick_sums: metric sums of the unfinished tick, in the order of `step.METRICS`.
-        tick_steps: iterations in those sums.
+        tick_steps: iterations of that tick so far.
+        tick_left_out: how many of them are not in those sums, as an update was skipped.
         tick_skipped: the state's count of skipped updates when the tick began.
         skipped_in_a_row: iterations up to this one in which an update was skipped.
         scores: headline values of the metrics that were measured here, by name.
         rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
         is_due: whether a run that is never stopped saves here too.
         had_refuge: whether there was an earlier checkpoint to go back to.
+        parts: in which parts batches are worked through, where that was not set: `ChosenParts.record`.
         unwritten: lines that stats.jsonl and metric-NAME.jsonl still lack, as there was no space for them.
         digest: sha256 over all leaves of the state.
         seal: sha256 over everything above.
@@ -42,12 +47,14 @@ class Position:
     label_size: int
     tick_sums: list[float] = field(default_factory=list)
     tick_steps: int = 0
+    tick_left_out: int = 0
     tick_skipped: int = 0
     skipped_in_a_row: int = 0
     scores: dict[str, float] = field(default_factory=dict)
     rollbacks: int = 0
     is_due: bool = True
     had_refuge: bool = False
+    parts: dict[str, list[int]] = field(default_factory=dict)
     unwritten: str = ""
     digest: str = ""
     seal: str = ""
@@ -65,7 +72,9 @@ class Position:
     def sealed(self) -> Position:
         """The same with its seal."""
         fields = {name: value for name, value in asdict(self).items() if name != "seal"}
-        return Position(**fields, seal=hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest())
+        # What an earlier version did not write was not sealed by it.
+        sealed = {name: value for name, value in fields.items() if value or name not in _ADDED_LATER}
+        return Position(**fields, seal=hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest())
 
 
 def state_digest(state: TrainState) -> str:

@@ -188,6 +188,12 @@ def _check_continues(config: Config, position: Position, checkpoints: Checkpoint
     here, schedule = position.images_seen, Schedule(config.schedule, config.data.resolution)
     stage = schedule.stage_at(here)
     folder = checkpoints.directory / str(here)
+    if here > schedule.total_images:
+        raise UserError(
+            f"{folder}: the run has reached kimg {here / 1000:g}, and the schedule now ends at "
+            f"{schedule.total_images / 1000:g} (schedule.total_kimg = {config.schedule.total_kimg:g}, 0 for the sum of its "
+            f"phases); set schedule.total_kimg to at least {here / 1000:g}, or bring the old schedule back"
+        )
     sizes = f"{position.resolution}x{position.resolution}, but the schedule is at {stage.name} there"
     if stage.resolution > 2 * position.resolution:
         raise UserError(f"{folder}: holds networks of {sizes}; they grow one doubling at a time: bring the old schedule back")

@@ -19,6 +19,7 @@ from pggan_jax.training import parallel, telemetry
 from pggan_jax.training.board import Board
 from pggan_jax.training.calling import Caller, GrowthGap
 from pggan_jax.training.checkpoint import Checkpoints
+from pggan_jax.training.chosen_parts import ChosenParts
 from pggan_jax.training.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
 from pggan_jax.training.feed import Call, Feed, effective_steps_per_call, plan_calls
 from pggan_jax.training.judging import Judge
@@ -58,9 +59,12 @@ class Run:
         with ExitStack() as held:
             self.log = held.enter_context(closing(telemetry.Log(paths.log if self.is_main else None)))
             self.counter = held.enter_context(closing(telemetry.CompileCounter()))
+            self.parts = ChosenParts(
+                config, lambda with_parts, resolution: build_program(with_parts, resolution, loader), self.log
+            )
             preparing = {
                 "steps_per_call": self.steps_per_call,
-                "build": lambda resolution: build_program(config, resolution, loader),
+                "build": self.parts.program,
                 "pictures": self.snapshots.count if self.is_main else 0,
                 "counter": self.counter,
                 "log": self.log,
@@ -95,6 +99,7 @@ class Run:
         if rollbacks > self.config.run.max_rollbacks:
             raise UserError(report)
         position = replace(position, rollbacks=max(position.rollbacks, rollbacks))
+        self.parts.take_over(position.parts)
         self.caller.use(position.resolution)
         self.state = parallel.replicate(beginning.state)
         self.start, self.rollbacks = position.images_seen, position.rollbacks
@@ -244,16 +249,8 @@ class Run:
     def _grows_after(self, call: Call) -> bool:
         return call.end < self.schedule.total_images and self.schedule.stage_at(call.end).resolution > call.stage.resolution
 
-    def _images(self, start: int, end: int) -> dict[int, int]:
-        """Images between two points of the run, by resolution."""
-        images: dict[int, int] = {}
-        for stage in self.schedule.stages_between(start, end):
-            here = min(end, stage.end) - max(start, stage.start)
-            images[stage.resolution] = images.get(stage.resolution, 0) + here
-        return images
-
     def _eta_seconds(self, images_seen: int) -> float:
-        return self.eta.seconds(self._images(images_seen, self.schedule.total_images))
+        return self.eta.seconds(self.schedule.images_between(images_seen, self.schedule.total_images))
 
     def _alpha(self, call: Call) -> float:
         """Weight of the newest layers in the call's last step."""
@@ -264,6 +261,7 @@ class Run:
             "unwritten": self.stats.unwritten + self.measured.unwritten,
             "is_due": is_due,
             "scores": scores or {},
+            "parts": self.parts.record(),
         }
         self._check_divergence()
         with self.clock.phase("save"):
@@ -296,7 +294,7 @@ class Run:
                 self._draw(self._alpha(call), call.end)
         scores = self._judge(call)
         lap = self.clock.lap()
-        self.eta.observe(self._images(max(self.start, call.tick.start), call.end), lap.training)
+        self.eta.observe(self.schedule.images_between(max(self.start, call.tick.start), call.end), lap.training)
         record = {
             "tick": call.tick.index + 1,
             "kimg": call.end / 1000,

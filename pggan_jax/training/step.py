@@ -27,10 +27,11 @@ from pggan_jax.training.optimizer import guarded_update, official_adam
 from pggan_jax.training.state import TrainState
 
 METRICS = ("loss_d", "real_score", "fake_score", "gradient_penalty", "loss_g")
-"""What a call returns, in this order: sums over its iterations of means over the batch. Behind them `TROUBLE`."""
-TROUBLE = ("skipped_in_a_row", "longest", "leaf_discriminator", "leaf_generator")
+"""What a call returns, in this order: sums of means over the batch, over its iterations without a skipped update. Behind them
+`TROUBLE`."""
+TROUBLE = ("skipped_in_a_row", "longest", "leaf_discriminator", "leaf_generator", "left_out")
 """Iterations in a row with a skipped update: so many at the end of the call, so many at most in it, and what was not finite
-when there were most: numbers of leaves, as `guarded_update` gives them."""
+when there were most: numbers of leaves, as `guarded_update` gives them. Last, iterations that the sums leave out."""
 
 
 MeanOverParts = Callable[[Callable[[Any], Any], Any], Any]
@@ -105,20 +106,24 @@ def make_train_call(config: Config, networks: Networks, *, parts: int = 1) -> Ca
         state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls, count: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         def body(
-            index: jax.Array | int, carry: tuple[TrainState, jax.Array, jax.Array]
-        ) -> tuple[TrainState, jax.Array, jax.Array]:
-            state, sums, worst = carry
+            index: jax.Array | int, carry: tuple[TrainState, jax.Array, jax.Array, jax.Array]
+        ) -> tuple[TrainState, jax.Array, jax.Array, jax.Array]:
+            state, sums, worst, left_out = carry
             step_batch = jax.tree.map(lambda leaf: leaf[index], batch)
             alpha, learning_rate, ema_decay = (leaf[index] for leaf in controls[:-1])
             step_controls = Controls(alpha, learning_rate, ema_decay, controls.noise_seed)
             state, metrics = one_iteration(state, step_batch, class_table, step_controls)
             trouble = jnp.stack([state.skipped_in_a_row, state.bad_leaf_discriminator, state.bad_leaf_generator])
-            return state, sums + metrics, jnp.where(trouble[0] > worst[0], trouble, worst)
+            was_skipped = state.skipped_in_a_row > 0
+            sums += jnp.where(was_skipped, 0.0, metrics)
+            return state, sums, jnp.where(trouble[0] > worst[0], trouble, worst), left_out + was_skipped
 
-        start = state, jnp.zeros(len(METRICS)), jnp.array([0, -1, -1])
+        none = jnp.zeros((), jnp.int32)
+        start = state, jnp.zeros(len(METRICS), jnp.float32), jnp.array([0, -1, -1], jnp.int32), none
         # No loop where it cannot help: inside one, XLA:CPU convolutions lose their fast path.
-        state, sums, worst = body(0, start) if batch.places.shape[0] == 1 else lax.fori_loop(0, count, body, start)
-        return state, jnp.concatenate([sums, jnp.append(state.skipped_in_a_row, worst).astype(jnp.float32)])
+        state, sums, worst, left_out = body(0, start) if batch.places.shape[0] == 1 else lax.fori_loop(0, count, body, start)
+        trouble = jnp.stack([state.skipped_in_a_row, *worst, left_out])
+        return state, jnp.concatenate([sums, trouble.astype(jnp.float32)])
 
     return call
 
@@ -141,7 +146,7 @@ def _iteration(
         latent_size=networks.latent_size,
     )
     skipped_before = state.skipped_discriminator + state.skipped_generator
-    critic_metrics = jnp.zeros(len(METRICS) - 1)
+    critic_metrics = jnp.zeros(len(METRICS) - 1, jnp.float32)
     for repeat, draws in enumerate(critic_draws):
         images, labels = batch.images[repeat], batch.labels[repeat]
         state, terms = _update_critic(config, networks, mean, state, images, labels, draws, controls)

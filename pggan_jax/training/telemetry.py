@@ -187,12 +187,15 @@ class ProgressBar:
 
     def update(self, images: int, stage: str, eta_seconds: float) -> None:
         """Move on by so many images."""
-        self._bar.set_postfix_str(f"{stage}, {format_seconds(eta_seconds)} left", refresh=False)
-        self._bar.update(images)
+        # A terminal that has gone must not end the run.
+        with suppress(OSError):
+            self._bar.set_postfix_str(f"{stage}, {format_seconds(eta_seconds)} left", refresh=False)
+            self._bar.update(images)
 
     def close(self) -> None:
         """Leave the bar where it is."""
-        self._bar.close()
+        with suppress(OSError):
+            self._bar.close()
 
 
 class EtaEstimator:

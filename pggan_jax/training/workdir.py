@@ -139,7 +139,7 @@ def check_workdir(path: Path, config: Config, *, allow_config_change: bool) -> l
                 )
             return changes
         # A start that was killed at once has left no more than these.
-        if any(entry != workdir.lock and entry.suffix != ".partial" for entry in path.iterdir()):
+        if any(entry.name.split(".")[0] != workdir.lock.name and entry.suffix != ".partial" for entry in path.iterdir()):
             raise UserError(
                 f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
             )

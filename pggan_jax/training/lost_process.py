@@ -1,0 +1,46 @@
+"""Tells an error that another process of the run has caused by ending from any other, by what XLA, gloo and NCCL say of it."""
+
+from __future__ import annotations
+
+import re
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+_OF_THE_NETWORK = re.compile(
+    r"""
+    gloo/(transport|rendezvous)             # the file of gloo that speaks: its network
+    | connect(ion)?\ (was\ )?(closed|reset|refused|aborted|fail|timed\ out|dropped|lost)
+    | (failed|unable)\ to\ connect
+    | socket\ (is\ )?(closed|error)
+    | broken\ pipe | closed\ by\ peer | reset\ by\ peer
+    | heartbeat
+    | timed\ out\ waiting
+    | (another|other|remote)\ (task|process|node|host)s?\b.*(died|exited|fail|unhealthy|lost|stale|restart|terminat)
+    | (task|process|node)\ [^ ]*\ ?.*\b(disconnected|unreachable|unhealthy|preempted)
+    | coordination\ (service|agent).*(error|fail|shut|unavailable|disconnect|not\ (running|connected))
+    | barrier.*(timed\ out|timeout|error|fail|task|shut)
+    | ncclremoteerror | remote\ process\ exited | network\ error
+    | nccl.*(unhandled\ system\ error|abort)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_STATUSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
+"""What XLA's runtime uses for the network alone."""
+_NEVER = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "OUT_OF_RANGE")
+
+
+def is_lost_process(message: str) -> bool:
+    """Whether the text of a `JaxRuntimeError` says that another process cannot be reached any more."""
+    if message.startswith(_NEVER):
+        return False
+    return message.startswith(_STATUSES) or bool(_OF_THE_NETWORK.search(message))
+
+
+def note_traceback(log: Path | None, error: BaseException) -> None:
+    """Add the whole traceback to log.txt; where that is impossible the terminal has to do."""
+    if log is not None and log.parent.is_dir():
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
+        with suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} the run has ended with an error:\n{''.join(lines)}")
