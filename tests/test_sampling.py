@@ -17,7 +17,7 @@ from test_loop import (
 
 from pggan_jax.config_io import replace_setting
 from pggan_jax.generation import sampling
-from pggan_jax.generation.sampling import Sampler, latents_for_grid, latents_for_seeds, one_hot
+from pggan_jax.generation.sampling import Sampler, latents_for_seeds, one_hot
 from pggan_jax.images import make_grid
 from pggan_jax.networks.build import build_networks, initialize
 from pggan_jax.training.snapshots import Snapshots
@@ -31,7 +31,6 @@ class TestLatents:
     def test_of_a_seed_are_the_official_ones(self, reference):
         first = reference["golden_misc"]["latents_RandomState1000_first5"]
         np.testing.assert_allclose(latents_for_seeds([1000], 512)[0, :5], first, rtol=1e-6)
-        np.testing.assert_allclose(latents_for_grid(1000, 3, 512)[0, :5], first, rtol=1e-6)
 
     def test_a_seed_does_not_depend_on_its_neighbours(self):
         together = latents_for_seeds([3, 9, 27], 16)
@@ -56,7 +55,7 @@ class TestSampler:
     @pytest.mark.parametrize("chunk", [1, 3, 7, 64])
     def test_chunks_leave_no_trace(self, generator, monkeypatch, chunk):
         module, params = generator
-        latents = latents_for_grid(0, 7, 8)
+        latents = latents_for_seeds(range(7), 8)
         whole = Sampler(module)(params, latents, np.zeros((7, 0)), 1.0)
         monkeypatch.setattr(sampling, "CHUNK_PIXELS", chunk * 4**2)
         pieces = Sampler(module)
@@ -69,7 +68,7 @@ class TestSampler:
 
     def test_one_picture(self, generator):
         module, params = generator
-        assert Sampler(module)(params, latents_for_grid(0, 1, 8), np.zeros((1, 0)), 1.0).shape == (1, 4, 4, 1)
+        assert Sampler(module)(params, latents_for_seeds(range(1), 8), np.zeros((1, 0)), 1.0).shape == (1, 4, 4, 1)
 
 
 class Painter:
@@ -82,6 +81,8 @@ class Painter:
         self.latents, self.labels, self.alpha = latents, labels, alpha
         numbers = np.arange(len(latents), dtype=np.uint8)
         return np.broadcast_to(numbers[:, None, None, None], (len(latents), self.resolution, self.resolution, 1))
+
+    by_seed = __call__
 
 
 def read_png(path):
@@ -142,14 +143,14 @@ class TestTrained:
         """The last picture of the run, made again from its checkpoint."""
         workdir = finished_run(tmp_path_factory.getbasetemp())
         trained = load_trained(workdir)
-        images = trained.images(latents_for_grid(trained.config.run.seed, 8, trained.networks.latent_size), np.zeros((8, 0)))
+        images = trained.images(latents_for_seeds(range(8), trained.networks.latent_size), np.zeros((8, 0)))
         wanted = read_png(workdir / "fakes000001.png").astype(int)
         assert np.abs(make_grid(images, 4)[..., 0] - wanted).max() <= 1
-        raw = trained.images(latents_for_grid(0, 8, 8), np.zeros((8, 0)), trained.state.generator)
+        raw = trained.images(latents_for_seeds(range(8), 8), np.zeros((8, 0)), trained.state.generator)
         assert raw.shape == images.shape
 
     def test_labels_matter(self, tmp_path_factory):
         trained = load_trained(finished_labelled_run(tmp_path_factory.getbasetemp()))
-        latents = latents_for_grid(0, 1, trained.networks.latent_size)
+        latents = latents_for_seeds(range(1), trained.networks.latent_size)
         three, four = (trained.images(latents, one_hot([label], 10)) for label in (3, 4))
         assert not np.array_equal(three, four)

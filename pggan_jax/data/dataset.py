@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pggan_jax.config import DataConfig
@@ -41,6 +42,7 @@ def open_loader(
     source = open_source(config.source, resolution=config.resolution, channels=config.channels)
     refuse_unfit(source, config)
     pyramid = _pyramid(source, config, progress=progress, tell=tell)
+    pyramid = replace(pyramid, former_class_names=getattr(source, "former_class_names", ()))
     return Loader(pyramid, seed=seed, use_labels=config.labels)
 
 

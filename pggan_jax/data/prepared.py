@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,10 @@ class PreparedFolder:
             )
         rows = slice(max_images or None)
         levels = {size: self.level(size)[rows] for size in self.resolutions if size <= resolution}
-        return Pyramid(levels, self.classes()[rows], self.class_names, tuple(self.info["skipped"]))
+        pyramid = Pyramid(levels, self.classes()[rows], self.class_names, tuple(self.info["skipped"]))
+        if len(pyramid) < self.info["images"]:
+            return pyramid
+        return replace(pyramid, checksums={size: int(self.info["levels"][str(size)]["crc32"], base=16) for size in levels})
 
     def files(self) -> dict[str, dict[str, Any]]:
         """What `info.json` says of each array: its shape and checksum, by file name."""

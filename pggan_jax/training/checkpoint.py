@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from pggan_jax.errors import UserError, first_line
-from pggan_jax.side_files import read_json_object
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
 from pggan_jax.training.keeping import BestScore, NewestRefuge
-from pggan_jax.training.position import Position, state_digest
+from pggan_jax.training.position import Position, read_position, state_digest
 from pggan_jax.training.state import TrainState
 
 
@@ -37,6 +35,9 @@ class Checkpoints:
         keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
         best_by: besides, keep the best by this metric; empty for none.
         read_only: open an existing folder without changing it.
+
+    Attributes:
+        recorded: fields of `Position` that every checkpoint of this run gets: its data, arithmetic and settings.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Checkpoints:
         )
         self.directory = directory.absolute()
         self._read_only = read_only
+        self.recorded: dict[str, Any] = {}
         self._had_folder = self.directory.is_dir()
         self._saving = 0
         self._last_failure = ""
@@ -70,11 +72,8 @@ class Checkpoints:
 
     def _note_kind(self, images_seen: int) -> None:
         """What a checkpoint of an earlier process is good for. A damaged one is told of when it is needed."""
-        with suppress(OSError, ValueError, TypeError):
-            metadata = self.directory / str(images_seen) / "position" / "metadata"
-            position = Position(**read_json_object(metadata, only_finite=False))
-            if position.has_own_seal:
-                self._note(position)
+        if position := read_position(self.directory / str(images_seen)):
+            self._note(position)
 
     def _note(self, position: Position) -> None:
         for policy in self._noting:
@@ -117,7 +116,7 @@ class Checkpoints:
         self._check_folder()
         digest = state_digest(parallel.to_host(state)) if parallel.is_main_process() else ""
         failures = self.finish()
-        position = replace(position, had_refuge=self._newest_refuge.has_one, digest=digest).sealed()
+        position = replace(position, **self.recorded, had_refuge=self._newest_refuge.has_one, digest=digest).sealed()
         self._last_failure = failure = ""
         self._note(position)
         try:
