@@ -184,7 +184,8 @@ class TestSeeds:
         [("7", [7]), ("0-3", [0, 1, 2, 3]), ("5,1-2, 9", [5, 1, 2, 9]), ("4294967295", [2**32 - 1]), ("3-3", [3])],
     )
     def test_good(self, text, seeds):
-        assert parse_seeds(text) == seeds
+        assert list(parse_seeds(text)) == seeds
+        assert len(parse_seeds(text)) == len(seeds)
 
     def test_bad(self):
         with pytest.raises(UserError, match="neither a number nor a range"):
@@ -250,11 +251,11 @@ class TestSample:
         out = tmp_path / "new" / "folder"
         status, printed, err = launch("sample", f"--workdir={finished}", "--seeds=0-4,40", f"--out={out}", "--zoom=2")
         assert (status, err) == (0, "")
-        assert "6 pictures of 8x8 from kimg 1.92" in printed
+        assert "6 images of 8x8 from kimg 1.92" in printed
         names = {path.name for path in out.iterdir()}
-        assert names == {f"seed{seed:04d}.png" for seed in (0, 1, 2, 3, 4, 40)} | {"grid.png"}
+        assert names == {f"seed{seed:04d}.png" for seed in (0, 1, 2, 3, 4, 40)}
         assert self.read(out / "seed0040.png").shape == (16, 16)
-        grid = self.read(out / "grid.png")
+        grid = self.read(tmp_path / "new" / "folder.png")
         assert grid.shape == (32, 48)
         np.testing.assert_array_equal(grid[16:, 32:], self.read(out / "seed0040.png"))
 
@@ -263,7 +264,7 @@ class TestSample:
         launch("sample", f"--workdir={finished}", "--seeds=5-8", f"--out={tmp_path / 'b'}")
         launch("sample", f"--workdir={finished}", "--seeds=7", "--network=raw", f"--out={tmp_path / 'c'}")
         a, b, c = (self.read(tmp_path / name / "seed0007.png").astype(int) for name in "abc")
-        assert np.abs(a - b).max() <= 1
+        np.testing.assert_array_equal(a, b)
         assert np.abs(a - c).max() > 1
         assert not np.array_equal(b, self.read(tmp_path / "b" / "seed0008.png"))
 
@@ -271,14 +272,15 @@ class TestSample:
         for name, flag in (("two", ["--class=2"]), ("three", ["--class=3"]), ("own", [])):
             status, _, err = launch("sample", f"--workdir={labelled}", "--seeds=13", *flag, f"--out={tmp_path / name}")
             assert (status, err) == (0, "")
-        two, three, own = (self.read(tmp_path / name / "seed0013.png") for name in ("two", "three", "own"))
+        files = {"two": "seed0013_class2.png", "three": "seed0013_class3.png", "own": "seed0013_class3.png"}
+        two, three, own = (self.read(tmp_path / name / file) for name, file in files.items())
         np.testing.assert_array_equal(three, own)
         assert not np.array_equal(two, three)
 
     @pytest.mark.parametrize("number", [-1, 10])
     def test_a_class_that_is_not_there(self, launch, labelled, tmp_path, number):
         result = launch("sample", f"--workdir={labelled}", f"--class={number}", f"--out={tmp_path}")
-        assert f"--class={number}: must be from 0 to 9" in one_line_error(result)
+        assert f"--class={number}: must be from 0 to 9, or the name of a class" in one_line_error(result)
 
     def test_a_class_without_labels(self, launch, finished, tmp_path):
         result = launch("sample", f"--workdir={finished}", "--class=1", f"--out={tmp_path}")
@@ -290,23 +292,25 @@ class TestSample:
         result = launch("sample", f"--workdir={finished}", "--checkpoint=3", f"--out={tmp_path}")
         assert "there are: latest, best, 1.008, 1.92" in one_line_error(result)
 
-    @pytest.mark.parametrize("blocked", [".", "grid.png"])
-    def test_where_nothing_can_be_written(self, launch, finished, tmp_path, blocked):
-        out = tmp_path / "out"
+    @pytest.mark.parametrize(("blocked", "flag"), [(".", "out"), ("seed0001.png", "out"), ("../grid.png", "grid")])
+    def test_where_nothing_can_be_written(self, launch, finished, tmp_path, blocked, flag):
+        out, grid = tmp_path / "out", tmp_path / "grid.png"
         if blocked == ".":
             out.write_text("a file")
         else:
             (out / blocked / "x").mkdir(parents=True)
-        result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={out}")
-        assert f"--out={out}: " in one_line_error(result)
+        result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={out}", f"--grid={grid}")
+        assert f"--{flag}={out if flag == 'out' else grid}: " in one_line_error(result)
 
 
 class TestInspect:
     def test_table(self, launch, finished):
         status, out, err = launch("inspect", f"--workdir={finished}")
         assert (status, err) == (0, "")
-        head, *rows = [line.split() for line in out.splitlines()]
+        *table, data = out.splitlines()[:2] + out.splitlines()[:1:-1]
+        head, *rows = [line.split() for line in table]
         assert head == ["kimg", "resolution", "alpha", "MB", "sha256"]
+        assert data.startswith("  data: 1,797 images, fingerprint ")
         assert [row[0] for row in rows] == ["1.008", "1.920"]
         assert [row[1] for row in rows] == ["8", "8"]
         assert rows[-1][4] == digest(finished)

@@ -169,7 +169,8 @@ class TestCheck:
         assert field(lines, "images") == "12 usable of 12"
         assert field(lines, "sizes") == "all different, 32x40 to 43x40"
         assert field(lines, "modes") == "RGB: 12"
-        assert field(lines, "classes") == "2; cat: 8, dog: 4"
+        assert field(lines, "classes") == "2; number, name, images:"
+        assert [line.split() for line in lines if line.startswith("    ")][:2] == [["0", "cat", "8"], ["1", "dog", "4"]]
         assert field(lines, "resolution") == "up to 32 for all"
         assert field(lines, "copies") == "none"
         assert lines[-2] == "  note: few images (12): below 1,000 the critic soon knows them by heart"

@@ -141,7 +141,7 @@ def class_difference(old: Sequence[str], new: Sequence[str]) -> str:
         change = len(new) - len(old)
         number = "one class" if abs(change) == 1 else f"{abs(change):,} classes"
         names = more if change > 0 else fewer
-        shown = f": {_listed(names)} " if names and old and new else " "
+        shown = f": {_listed(names)} " if names and new and all(old) else " "
         return f"{number} {'more' if change > 0 else 'fewer'}{shown}{counts}"
     changed = [number for number, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
     if not changed:

@@ -1,7 +1,7 @@
 """What a run was trained on and with: recorded in its checkpoints, compared when it is resumed.
 
-`data.npz` in the workdir holds the record of the data that the run was last started with, and a checksum of each image. It tells
-how many images differ, and that a change was accepted though no checkpoint records it yet.
+`data.npz` in the workdir holds the record of the data that the run was last started with, and a checksum of each image. It
+tells how many images differ, and that a change was accepted though no checkpoint records it yet.
 """
 
 from __future__ import annotations
@@ -131,6 +131,13 @@ def accepts_data_change(changes: Sequence[str]) -> bool:
     """
     names = {change.partition(":")[0] for change in changes}
     return "data.source" not in names and any(name.startswith("data.") for name in names)
+
+
+def checkpoints_at_full_weight(workdir: Path) -> list[int]:
+    """Images seen of the checkpoints of a run that are not in the middle of a fade-in, oldest first."""
+    folder = Workdir(workdir).checkpoints
+    positions = (read_position(folder / str(images_seen)) for images_seen in sorted(_checkpoint_numbers(folder)))
+    return [position.images_seen for position in positions if position and position.alpha >= 1]
 
 
 def class_order_note(theirs: Position, loader: Loader) -> list[str]:
