@@ -282,6 +282,70 @@ class TestSample:
         result = launch("sample", f"--workdir={labelled}", f"--class={number}", f"--out={tmp_path}")
         assert f"--class={number}: must be from 0 to 9, or the name of a class" in one_line_error(result)
 
+    def test_a_class_by_its_name(self, launch, labelled, tmp_path):
+        for flag in ("7", "name:7", "number:7"):
+            status, _, err = launch(
+                "sample", f"--workdir={labelled}", "--seeds=1", f"--class={flag}", f"--out={tmp_path / flag}"
+            )
+            assert (status, err) == (0, "")
+            assert [path.name for path in (tmp_path / flag).iterdir()] == ["seed0001_class7.png"]
+        result = launch("sample", f"--workdir={labelled}", "--class=seven", f"--out={tmp_path / 'x'}")
+        assert "--class=seven: no class has this name; there are 0, 1, 2, 3, 4 and 5 more" in one_line_error(result)
+
+    @pytest.mark.parametrize("run", ["finished", "labelled"])
+    def test_every_image_of_the_training_grid(self, launch, request, tmp_path, run):
+        """By its seed alone, all together and one by one."""
+        workdir = request.getfixturevalue(run)
+        document = json.loads((workdir / "grid.json").read_text())
+        seeds, columns = [seed for row in document["seeds"] for seed in row], document["columns"]
+        assert len(set(seeds)) == len(seeds) == 8
+        grid = self.read(max(workdir.glob("fakes*.png")))
+        side = grid.shape[1] // columns
+        one = seeds[5]
+        for wanted in (seeds, [one]):
+            out = tmp_path / str(len(wanted))
+            status, *_ = launch("sample", f"--workdir={workdir}", f"--seeds={','.join(map(str, wanted))}", f"--out={out}")
+            assert status == 0
+            for seed in wanted:
+                (file,) = out.glob(f"seed{seed:04d}*.png")
+                row, column = divmod(seeds.index(seed), columns)
+                cell = grid[row * side : (row + 1) * side, column * side : (column + 1) * side]
+                np.testing.assert_array_equal(self.read(file), cell)
+                if run == "labelled":
+                    assert f"class{document['classes'][row][column]}" in file.name
+
+    def test_many_are_written_and_the_first_hundred_shown(self, launch, labelled, tmp_path):
+        status, printed, err = launch("sample", f"--workdir={labelled}", "--seeds=0-119", f"--out={tmp_path / 'out'}")
+        assert (status, err) == (0, "")
+        assert "120 images of 4x4" in printed
+        assert f"the first 100 in {tmp_path / 'out.png'}" in printed
+        assert self.read(tmp_path / "out.png").shape == (40, 40)
+        assert len(list((tmp_path / "out").iterdir())) == 120
+        status, printed, err = launch("check", f"folder:{tmp_path / 'out'}")
+        assert "120 usable of 120" in printed
+        assert "120 of 4x4" in printed
+
+    def test_a_grid_never_replaces_a_file_of_somebody_else(self, launch, finished, tmp_path):
+        (tmp_path / "faces.png").write_bytes(b"mine")
+        result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={tmp_path / 'faces'}")
+        assert "would replace" in one_line_error(result)
+        assert (tmp_path / "faces.png").read_bytes() == b"mine"
+        flags = "--seeds=1", f"--out={tmp_path / 'faces'}", f"--grid={tmp_path / 'faces' / 'grid.png'}"
+        assert "holds single images only" in one_line_error(launch("sample", f"--workdir={finished}", *flags))
+        for _ in range(2):
+            assert launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={tmp_path / 'own'}")[0] == 0
+        (tmp_path / "own" / "grid.png").write_bytes(b"of an earlier version")
+        _, printed, _ = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={tmp_path / 'own'}")
+        assert "holds 1 other files" in printed
+
+    def test_an_image_too_large_is_refused_before_the_work(self, launch, finished, tmp_path, monkeypatch):
+        monkeypatch.setattr("pggan_jax.data.decoding.MAX_PIXELS", 400)
+        result = launch("sample", f"--workdir={finished}", "--seeds=1", "--zoom=3", f"--out={tmp_path / 'out'}")
+        assert "an image would have 24x24 pixels, at most 400 are written" in one_line_error(result)
+        assert not (tmp_path / "out").exists()
+        _, printed, _ = launch("sample", f"--workdir={finished}", "--seeds=0-8", f"--out={tmp_path / 'out'}")
+        assert "the first 4 in" in printed
+
     def test_a_class_without_labels(self, launch, finished, tmp_path):
         result = launch("sample", f"--workdir={finished}", "--class=1", f"--out={tmp_path}")
         assert "trained without labels" in one_line_error(result)

@@ -1,7 +1,7 @@
 """python launch.py inspect --workdir=runs/digits [--json]
 
-List a run's checkpoints: kimg, resolution, alpha, size on disk, a sha256 over all leaves of the state, of what is read back; and
-below them the data they were trained on. Two runs that did the same have the same sums. A damaged checkpoint is named, and the
+List a run's checkpoints: kimg, resolution, alpha, size on disk, a sha256 over all leaves of the state, of what is read back;
+and below the data they were trained on. Two runs that did the same have the same sums. A damaged checkpoint is named, and the
 exit status is then 1.
 """
 
