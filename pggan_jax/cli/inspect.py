@@ -59,7 +59,7 @@ def _describe(config: Any, checkpoints: Any, images_seen: int) -> dict[str, Any]
     from pggan_jax.training.trained import read_checkpoint
 
     position = read_checkpoint(config, checkpoints, images_seen).position
-    folder = checkpoints.directory / str(images_seen)
+    folder, record = checkpoints.directory / str(images_seen), position.data_record
     return {
         "kimg": images_seen / 1000,
         "images_seen": images_seen,
@@ -67,7 +67,7 @@ def _describe(config: Any, checkpoints: Any, images_seen: int) -> dict[str, Any]
         "alpha": position.alpha,
         "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         "sha256": position.digest,
-        "data": (position.data_record.to_json() | {"fingerprint": position.data_record.fingerprint}) if position.data else None,
+        "data": record and record.to_json() | {"fingerprint": record.fingerprint},
         "arithmetic": position.arithmetic,
         "settings": json.loads(position.settings or "{}"),
         "path": str(folder),

@@ -107,7 +107,7 @@ def write_images(
     Raises:
         UserError: a file cannot be written.
     """
-    first = []
+    first: list[np.ndarray] = []
     for name, image in images:
         if len(first) < keep:
             first.append(image)

@@ -97,6 +97,7 @@ class Loader:
         self._seed = seed
         self._use_labels = use_labels
         self._memory = RecycledMemory()
+        self._recorded: tuple[Pyramid, DataRecord] | None = None
         # Threads start when first needed.
         self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), thread_name_prefix="gather")
 
@@ -129,7 +130,9 @@ class Loader:
 
     def record(self) -> DataRecord:
         """What checkpoints say of these data. Reads arrays of up to `record.READ_BYTES`."""
-        return record_of(self._pyramid, use_labels=self._use_labels)
+        if self._recorded is None or self._recorded[0] is not self._pyramid:
+            self._recorded = self._pyramid, record_of(self._pyramid, use_labels=self._use_labels)
+        return self._recorded[1]
 
     def image_checksums(self, resolution: int = 0) -> ImageChecksums | None:
         """A checksum of each image from one level, by default the largest that is quick to read; None without that level."""

@@ -94,7 +94,7 @@ def record_of(pyramid: Pyramid, *, use_labels: bool) -> DataRecord:
     names = list(pyramid.class_names) if use_labels else []
     counts = np.bincount(pyramid.classes, minlength=len(names)).tolist() if names else []
     levels = {str(size): f"{_level_checksum(pyramid, size):08x}" for size in sorted(pyramid.levels)}
-    labels = f"{zlib.crc32(np.ascontiguousarray(pyramid.classes, np.int32)):08x}" if names else ""
+    labels = f"{zlib.crc32(np.ascontiguousarray(pyramid.classes, np.int32).data):08x}" if names else ""
     return DataRecord(len(pyramid), pyramid.channels, names, counts, levels, labels)
 
 
@@ -118,7 +118,7 @@ def _level_checksum(pyramid: Pyramid, size: int) -> int:
         return pyramid.checksums[size]
     crc = 0
     for part in _parts(level):
-        crc = zlib.crc32(part, crc)
+        crc = zlib.crc32(part.data, crc)
     return crc
 
 

@@ -17,7 +17,7 @@ _SHOWN = 5
 _LONGEST_SHOWN = 40
 
 
-def classes_of_seeds(seeds: Sequence[int] | np.ndarray, present: Sequence[int]) -> np.ndarray:
+def classes_of_seeds(seeds: Sequence[int] | np.ndarray, present: Sequence[int] | np.ndarray) -> np.ndarray:
     """The class that each seed shows where none is asked for, int64 `[len(seeds)]`.
 
     Seed n shows class n modulo the number of classes; classes without images are passed over.
@@ -26,8 +26,8 @@ def classes_of_seeds(seeds: Sequence[int] | np.ndarray, present: Sequence[int]) 
         seeds: 0 or more.
         present: numbers of the classes that have images; empty without labels, which gives 0.
     """
-    present = np.asarray(present if len(present) else [0], np.int64)
-    return present[np.asarray(seeds, np.int64) % len(present)]
+    numbers = np.asarray(present if len(present) else [0], np.int64)
+    return numbers[np.asarray(seeds, np.int64) % len(numbers)]
 
 
 def find_class(wanted: str, names: Sequence[str], count: int) -> int:

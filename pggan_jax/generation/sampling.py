@@ -18,7 +18,7 @@ _SMALL_BATCH = 16
 """Images at once where the result must not depend on how many are asked for."""
 
 
-def latents_for_seeds(seeds: Sequence[int], size: int) -> np.ndarray:
+def latents_for_seeds(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
     """One latent vector per seed, float32 `[len(seeds), size]`: the first row of `RandomState(seed).randn`."""
     return np.stack([np.random.RandomState(seed).randn(size) for seed in seeds]).astype(np.float32)
 

@@ -63,7 +63,8 @@ def check_data(paths: Workdir, loader: Loader, source: str, *, is_accepted: bool
         UserError: the data differ and that is not accepted, or the networks do not fit these data.
     """
     is_accepted = bool(parallel.first_text("accepted" if is_accepted and parallel.is_main_process() else ""))
-    position, (stored, before) = _newest_position(paths.checkpoints), _load(paths.data)
+    sizes = loader.channels, loader.label_size
+    position, (stored, before) = _newest_position(paths.checkpoints, fitting=sizes), _load(paths.data)
     if not _has_checkpoint(paths.checkpoints):
         return _describe_empty_classes(loader.record())
     records = [one for one in (position and position.data_record, stored) if one]
@@ -88,9 +89,9 @@ def store_data(paths: Workdir, loader: Loader) -> None:
     """
     record = loader.record()
     stored, _ = _load(paths.data)
-    if stored == record:
+    sums = None if stored == record else loader.image_checksums()
+    if sums is None:
         return
-    sums = loader.image_checksums()
     buffer = io.BytesIO()
     document = np.frombuffer(json.dumps(record.to_json()).encode(), np.uint8)
     np.savez_compressed(buffer, record=document, resolution=sums.resolution, images=sums.images, classes=sums.classes)
@@ -105,7 +106,8 @@ def describe_changes(paths: Workdir, config: Config, *, is_announced: bool) -> l
         config: its settings now.
         is_announced: whether a change of settings is reported anyhow.
     """
-    position, lines = _newest_position(paths.checkpoints), []
+    position = _newest_position(paths.checkpoints)
+    lines: list[str] = []
     if position is None or not position.arithmetic:
         return lines
     now = describe_arithmetic()
@@ -147,12 +149,18 @@ def class_order_note(theirs: Position, loader: Loader) -> list[str]:
     return [f"WARNING: the other run's classes have other names: {problem}"] if problem else []
 
 
-def _newest_position(checkpoints: Path) -> Position | None:
-    """Of the newest checkpoint of which it can be read."""
+def _newest_position(checkpoints: Path, *, fitting: tuple[int, int] | None = None) -> Position | None:
+    """Of the newest checkpoint of which it can be read.
+
+    `fitting`: first look for one with so many channels and classes, as one that another run has left here is passed over later.
+    """
+    newest = None
     for images_seen in sorted(_checkpoint_numbers(checkpoints), reverse=True):
         if position := read_position(checkpoints / str(images_seen)):
-            return position
-    return None
+            if fitting in (None, (position.channels, position.label_size)):
+                return position
+            newest = newest or position
+    return newest
 
 
 def _has_checkpoint(checkpoints: Path) -> bool:
