@@ -190,7 +190,7 @@ def _fade_note(config: Config, source: Trained, ours: Position) -> list[str]:
     where = f"kimg {theirs.images_seen / 1000:g} of the other run is in the middle of fading in {size}"
     line = f"WARNING: {where}: these layers jump from alpha {theirs.alpha:.3f} to full weight (alpha {ours.alpha:g})"
     folder = config.run.init_from.partition("@")[0]
-    whole = checkpoints_at_full_weight(Path(folder).expanduser())
+    whole = checkpoints_at_full_weight(user_path(folder, named="run.init_from = "))
     listed = ", ".join(f"@{images_seen / 1000:g}" for images_seen in whole[-_REASONS_SHOWN:])
     return [f"{line}; its checkpoints at full weight: {listed or 'none'}"]
 
