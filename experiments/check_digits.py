@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pggan_jax.data.embedded import DigitsSource
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.generation.sampling import latents_for_grid, one_hot
+from pggan_jax.generation.sampling import one_hot
 from pggan_jax.paths import user_path
 from pggan_jax.training.backend import require_backend
 from pggan_jax.training.trained import load_trained
@@ -63,7 +63,8 @@ def main(argv: list[str]) -> int:
     count = FLAGS.num_samples
     wanted = np.arange(count) % 10
     labels = one_hot(wanted, trained.position.label_size) if trained.position.label_size else np.zeros((count, 0), np.float32)
-    images = trained.images(latents_for_grid(FLAGS.seed, count, trained.networks.latent_size), labels)
+    latents = np.random.RandomState(FLAGS.seed).randn(count, trained.networks.latent_size).astype(np.float32)
+    images = trained.images(latents, labels)
     probabilities = classifier.predict_proba(images.reshape(count, -1) / 255.0)
     read = probabilities.argmax(axis=1)
     shares = np.bincount(read, minlength=10) / count

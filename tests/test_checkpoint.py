@@ -304,8 +304,6 @@ class TestOtherNetworks:
         [
             ("generator.fmap_max", 4, "generator/block_4x4/"),
             ("discriminator.fmap_max", 16, "discriminator/block_4x4/"),
-            ("data.labels", False, "discriminator/block_4x4/dense1/"),
-            ("data.channels", 3, "discriminator/from_rgb_4x4/kernel"),
             ("optimizer.beta1", 0.5, "discriminator_moments/first/"),
         ],
     )

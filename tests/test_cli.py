@@ -187,7 +187,8 @@ class TestSeeds:
         [("7", [7]), ("0-3", [0, 1, 2, 3]), ("5,1-2, 9", [5, 1, 2, 9]), ("4294967295", [2**32 - 1]), ("3-3", [3])],
     )
     def test_good(self, text, seeds):
-        assert parse_seeds(text) == seeds
+        assert list(parse_seeds(text)) == seeds
+        assert len(parse_seeds(text)) == len(seeds)
 
     def test_bad(self):
         with pytest.raises(UserError, match="neither a number nor a range"):
@@ -253,11 +254,11 @@ class TestSample:
         out = tmp_path / "new" / "folder"
         status, printed, err = launch("sample", f"--workdir={finished}", "--seeds=0-4,40", f"--out={out}", "--zoom=2")
         assert (status, err) == (0, "")
-        assert "6 pictures of 8x8 from kimg 1.92" in printed
+        assert "6 images of 8x8 from kimg 1.92" in printed
         names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-        assert names == {f"seed{seed:04d}.png" for seed in (0, 1, 2, 3, 4, 40)} | {"grid.png"}
+        assert names == {f"seed{seed:04d}.png" for seed in (0, 1, 2, 3, 4, 40)}
         assert self.read(out / "seed0040.png").shape == (16, 16)
-        grid = self.read(out / "grid.png")
+        grid = self.read(tmp_path / "new" / "folder.png")
         assert grid.shape == (32, 48)
         np.testing.assert_array_equal(grid[16:, 32:], self.read(out / "seed0040.png"))
 
@@ -266,7 +267,7 @@ class TestSample:
         launch("sample", f"--workdir={finished}", "--seeds=5-8", f"--out={tmp_path / 'b'}")
         launch("sample", f"--workdir={finished}", "--seeds=7", "--network=raw", f"--out={tmp_path / 'c'}")
         a, b, c = (self.read(tmp_path / name / "seed0007.png").astype(int) for name in "abc")
-        assert np.abs(a - b).max() <= 1
+        np.testing.assert_array_equal(a, b)
         assert np.abs(a - c).max() > 1
         assert not np.array_equal(b, self.read(tmp_path / "b" / "seed0008.png"))
 
@@ -274,14 +275,79 @@ class TestSample:
         for name, flag in (("two", ["--class=2"]), ("three", ["--class=3"]), ("own", [])):
             status, _, err = launch("sample", f"--workdir={labelled}", "--seeds=13", *flag, f"--out={tmp_path / name}")
             assert (status, err) == (0, "")
-        two, three, own = (self.read(tmp_path / name / "seed0013.png") for name in ("two", "three", "own"))
+        files = {"two": "seed0013_class2.png", "three": "seed0013_class3.png", "own": "seed0013_class3.png"}
+        two, three, own = (self.read(tmp_path / name / file) for name, file in files.items())
         np.testing.assert_array_equal(three, own)
         assert not np.array_equal(two, three)
 
     @pytest.mark.parametrize("number", [-1, 10])
     def test_a_class_that_is_not_there(self, launch, labelled, tmp_path, number):
         result = launch("sample", f"--workdir={labelled}", f"--class={number}", f"--out={tmp_path}")
-        assert f"--class={number}: must be from 0 to 9" in one_line_error(result)
+        assert f"--class={number}: must be from 0 to 9, or the name of a class" in one_line_error(result)
+
+    def test_a_class_by_its_name(self, launch, labelled, tmp_path):
+        for flag in ("7", "name:7", "number:7"):
+            status, _, err = launch(
+                "sample", f"--workdir={labelled}", "--seeds=1", f"--class={flag}", f"--out={tmp_path / flag}"
+            )
+            assert (status, err) == (0, "")
+            assert [path.name for path in (tmp_path / flag).iterdir()] == ["seed0001_class7.png"]
+        result = launch("sample", f"--workdir={labelled}", "--class=seven", f"--out={tmp_path / 'x'}")
+        assert "--class=seven: no class has this name; there are 0, 1, 2, 3, 4 and 5 more" in one_line_error(result)
+
+    @pytest.mark.parametrize("run", ["finished", "labelled"])
+    def test_every_image_of_the_training_grid(self, launch, request, tmp_path, run):
+        """By its seed alone, all together and one by one."""
+        workdir = request.getfixturevalue(run)
+        document = json.loads((workdir / "grid.json").read_text())
+        seeds, columns = [seed for row in document["seeds"] for seed in row], document["columns"]
+        assert len(set(seeds)) == len(seeds) == 8
+        grid = self.read(max(workdir.glob("fakes*.png")))
+        side = grid.shape[1] // columns
+        one = seeds[5]
+        for wanted in (seeds, [one]):
+            out = tmp_path / str(len(wanted))
+            status, *_ = launch("sample", f"--workdir={workdir}", f"--seeds={','.join(map(str, wanted))}", f"--out={out}")
+            assert status == 0
+            for seed in wanted:
+                (file,) = out.glob(f"seed{seed:04d}*.png")
+                row, column = divmod(seeds.index(seed), columns)
+                cell = grid[row * side : (row + 1) * side, column * side : (column + 1) * side]
+                np.testing.assert_array_equal(self.read(file), cell)
+                if run == "labelled":
+                    assert f"class{document['classes'][row][column]}" in file.name
+
+    def test_many_are_written_and_the_first_hundred_shown(self, launch, labelled, tmp_path):
+        status, printed, err = launch("sample", f"--workdir={labelled}", "--seeds=0-119", f"--out={tmp_path / 'out'}")
+        assert (status, err) == (0, "")
+        assert "120 images of 4x4" in printed
+        assert f"the first 100 in {tmp_path / 'out.png'}" in printed
+        assert self.read(tmp_path / "out.png").shape == (40, 40)
+        assert len(list((tmp_path / "out").iterdir())) == 120
+        status, printed, err = launch("check", f"folder:{tmp_path / 'out'}")
+        assert "120 usable of 120" in printed
+        assert "120 of 4x4" in printed
+
+    def test_a_grid_never_replaces_a_file_of_somebody_else(self, launch, finished, tmp_path):
+        (tmp_path / "faces.png").write_bytes(b"mine")
+        result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={tmp_path / 'faces'}")
+        assert "would replace" in one_line_error(result)
+        assert (tmp_path / "faces.png").read_bytes() == b"mine"
+        flags = "--seeds=1", f"--out={tmp_path / 'faces'}", f"--grid={tmp_path / 'faces' / 'grid.png'}"
+        assert "holds single images only" in one_line_error(launch("sample", f"--workdir={finished}", *flags))
+        for _ in range(2):
+            assert launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={tmp_path / 'own'}")[0] == 0
+        (tmp_path / "own" / "grid.png").write_bytes(b"of an earlier version")
+        _, printed, _ = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={tmp_path / 'own'}")
+        assert "holds 1 other files" in printed
+
+    def test_an_image_too_large_is_refused_before_the_work(self, launch, finished, tmp_path, monkeypatch):
+        monkeypatch.setattr("pggan_jax.data.decoding.MAX_PIXELS", 400)
+        result = launch("sample", f"--workdir={finished}", "--seeds=1", "--zoom=3", f"--out={tmp_path / 'out'}")
+        assert "an image would have 24x24 pixels, at most 400 are written" in one_line_error(result)
+        assert not (tmp_path / "out").exists()
+        _, printed, _ = launch("sample", f"--workdir={finished}", "--seeds=0-8", f"--out={tmp_path / 'out'}")
+        assert "the first 4 in" in printed
 
     def test_a_class_without_labels(self, launch, finished, tmp_path):
         result = launch("sample", f"--workdir={finished}", "--class=1", f"--out={tmp_path}")
@@ -293,23 +359,25 @@ class TestSample:
         result = launch("sample", f"--workdir={finished}", "--checkpoint=3", f"--out={tmp_path}")
         assert "there are: latest, best, 1.008, 1.92" in one_line_error(result)
 
-    @pytest.mark.parametrize("blocked", [".", "grid.png"])
-    def test_where_nothing_can_be_written(self, launch, finished, tmp_path, blocked):
-        out = tmp_path / "out"
+    @pytest.mark.parametrize(("blocked", "flag"), [(".", "out"), ("seed0001.png", "out"), ("../grid.png", "grid")])
+    def test_where_nothing_can_be_written(self, launch, finished, tmp_path, blocked, flag):
+        out, grid = tmp_path / "out", tmp_path / "grid.png"
         if blocked == ".":
             out.write_text("a file")
         else:
             (out / blocked / "x").mkdir(parents=True)
-        result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={out}")
-        assert f"--out={out}: " in one_line_error(result)
+        result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={out}", f"--grid={grid}")
+        assert f"--{flag}={out if flag == 'out' else grid}: " in one_line_error(result)
 
 
 class TestInspect:
     def test_table(self, launch, finished):
         status, out, err = launch("inspect", f"--workdir={finished}")
         assert (status, err) == (0, "")
-        head, *rows = [line.split() for line in out.splitlines()]
+        *table, data = out.splitlines()[:2] + out.splitlines()[:1:-1]
+        head, *rows = [line.split() for line in table]
         assert head == ["kimg", "resolution", "alpha", "MB", "sha256"]
+        assert data.startswith("  data: 1,797 images, fingerprint ")
         assert [row[0] for row in rows] == ["1.008", "1.920"]
         assert [row[1] for row in rows] == ["8", "8"]
         assert rows[-1][4] == digest(finished)

@@ -62,7 +62,7 @@ def test_names_that_the_terminal_s_encoding_lacks(launch, tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "stdout", terminal)
     assert launch("check", f"folder:{tmp_path}")[0] == 0
     terminal.flush()
-    assert b"ko\\u010dka: 1, pes: 1" in terminal.buffer.getvalue()
+    assert b"0  ko\\u010dka  1\n        1  pes    1\n" in terminal.buffer.getvalue()
 
 
 def lines_of(result, status=0):
@@ -169,7 +169,8 @@ class TestCheck:
         assert field(lines, "images") == "12 usable of 12"
         assert field(lines, "sizes") == "all different, 32x40 to 43x40"
         assert field(lines, "modes") == "RGB: 12"
-        assert field(lines, "classes") == "2; cat: 8, dog: 4"
+        assert field(lines, "classes") == "2; number, name, images:"
+        assert [line.split() for line in lines if line.startswith("    ")][:2] == [["0", "cat", "8"], ["1", "dog", "4"]]
         assert field(lines, "resolution") == "up to 32 for all"
         assert field(lines, "copies") == "none"
         assert lines[-2] == "  note: few images (12): below 1,000 the critic soon knows them by heart"
@@ -248,6 +249,7 @@ class TestCheck:
         assert report["images"] == 7
         assert report["sizes"] == {"40x40": 2, "90x70": 2}
         assert report["classes"] == {"cat": 3, "dog": 1}
+        assert report["class_numbers"][1] == {"number": 1, "name": "dog", "images": 1}
         assert report["resolutions"]["64"] == 2
         assert report["duplicates"] == [["cat/1.png", "dog/1.png"], ["cat/2.png", "cat/same.png"]]
         assert report["conflicting_labels"] == [["cat/1.png", "dog/1.png"]]
@@ -255,11 +257,13 @@ class TestCheck:
         assert report["needs_decision"] is True
 
     def test_many_classes_and_copies_are_summed_up(self, launch, tmp_path):
-        files = {f"c{number:02d}/{twin}.png": plain(color=(number, 0, 0)) for number in range(30) for twin in "ab"}
+        files = {f"c{number}/{twin}.png": plain(color=(number, 0, 0)) for number in range(110) for twin in "ab"}
         out = launch("check", f"folder:{write(tmp_path, files)}")[1]
-        assert "30; c00: 2, " in out
-        assert "c19: 2 and 10 more" in out
-        assert "    and 25 groups more; --json lists all" in out
+        assert "110; number, name, images:" in out
+        # As people count, and not c0, c1, c10.
+        assert "        1  c1   2\n        2  c2   2\n" in out
+        assert "       99  c99  2\n    and 10 more; --json lists all" in out
+        assert "    and 105 groups more; --json lists all" in out
 
     def test_a_folder_whose_name_is_no_text(self, launch, tmp_path):
         folder = write(tmp_path / os.fsdecode(b"\xff"), {"a.png": plain()})

@@ -30,6 +30,11 @@ class TestSubfolders:
             (["a/b/cat/1.png", "a/b/dog/2.png", "a/b/dog/3.png"], ("cat", "dog"), [0, 1, 1]),
             # "a-b/" sorts before "a/", and "a" before "a-b".
             (["a-b/1.png", "a/2.png"], ("a", "a-b"), [1, 0]),
+            # As people count.
+            ([f"{number}/1.png" for number in range(12)], tuple(map(str, range(12))), [0, 1, 10, 11, *range(2, 10)]),
+            (["img10/1.png", "img9/1.png", "b2c10/1.png", "b2c9/1.png"], ("b2c9", "b2c10", "img9", "img10"), [1, 0, 3, 2]),
+            (["1/1.png", "01/1.png", "x/1.png", "2/1.png"], ("01", "1", "2", "x"), [0, 1, 2, 3]),
+            ([f"{'9' * 5000}/1.png", f"1{'0' * 5000}/1.png"], ("9" * 5000, f"1{'0' * 5000}"), [1, 0]),
             (["\udcff/1.png", "ä/2.png"], ("ä", "\\xff"), [0, 1]),
         ],
     )
@@ -38,6 +43,10 @@ class TestSubfolders:
         assert labels.class_names == classes
         assert labels.numbers.tolist() == numbers
         assert labels.numbers.dtype == np.int32
+
+    def test_the_order_of_earlier_versions_is_known(self):
+        assert label(["2/1.png", "10/1.png"]).former_class_names == ("10", "2")
+        assert label(["a/1.png", "b/1.png"]).former_class_names == ()
 
     def test_a_few_images_beside_the_subfolders_are_named(self):
         """They cost all others their class; many of them are no oversight."""

@@ -379,7 +379,7 @@ class TestFolder:
     def test_has_everything(self, finished):
         names = {path.name for path in finished.iterdir()}
         pictures = {"reals.png", "fakes000000.png", "fakes000001.png"}
-        assert names == pictures | {"config.json", "lock", "log.txt", "stats.jsonl", "checkpoints"}
+        assert names == pictures | {"config.json", "data.npz", "grid.json", "lock", "log.txt", "stats.jsonl", "checkpoints"}
         assert (finished / "config.json").read_text() == to_json(small_config())
 
     def test_stats_have_every_field(self, finished):

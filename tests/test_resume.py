@@ -181,8 +181,15 @@ class TestWarmStart:
         for name in ("step", "images_seen", "generator_moments", "discriminator_moments", "skipped_generator"):
             assert equal(getattr(beginning.state, name), getattr(fresh, name))
         assert beginning.position.images_seen == beginning.position.rollbacks == 0
-        (line,) = beginning.lines
+        line, *notes = beginning.lines
         assert line.startswith(f"starting from kimg {source.position.images_seen / 1000:g}, 8x8, of another run: G kept ")
+        # A fade-in is not continued: that is told, with what to take instead.
+        assert len(notes) == (source.position.alpha < 1)
+        if notes:
+            where = f"kimg {source.position.images_seen / 1000:g} of the other run is in the middle of fading in 8x8"
+            assert where in notes[0]
+            assert f"from alpha {source.position.alpha:.3f} to full weight (alpha 1)" in notes[0]
+            assert notes[0].endswith("its checkpoints at full weight: @1.92")
 
     def test_at_a_lower_resolution_of_the_source(self, tmp_path):
         assert not run_small(tmp_path / "source", small_config(), stop_at=32)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -17,12 +20,15 @@ from test_loop import (
     small_loader,
 )
 
+from pggan_jax.cli.sample import write_images
 from pggan_jax.config_io import replace_setting
+from pggan_jax.errors import UserError
 from pggan_jax.generation import sampling
-from pggan_jax.generation.sampling import Sampler, latents_for_grid, latents_for_seeds, one_hot
+from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
+from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
 from pggan_jax.images import make_grid
 from pggan_jax.networks.build import build_networks, initialize
-from pggan_jax.training.snapshots import Snapshots
+from pggan_jax.training.snapshots import Snapshots, grid_seeds
 from pggan_jax.training.trained import load_trained
 from pggan_jax.training.workdir import Workdir
 
@@ -33,7 +39,6 @@ class TestLatents:
     def test_of_a_seed_are_the_official_ones(self, reference):
         first = reference["golden_misc"]["latents_RandomState1000_first5"]
         np.testing.assert_allclose(latents_for_seeds([1000], 512)[0, :5], first, rtol=1e-6)
-        np.testing.assert_allclose(latents_for_grid(1000, 3, 512)[0, :5], first, rtol=1e-6)
 
     def test_a_seed_does_not_depend_on_its_neighbours(self):
         together = latents_for_seeds([3, 9, 27], 16)
@@ -58,7 +63,7 @@ class TestSampler:
     @pytest.mark.parametrize("chunk", [1, 3, 7, 64])
     def test_chunks_leave_no_trace(self, generator, monkeypatch, chunk):
         module, params = generator
-        latents = latents_for_grid(0, 7, 8)
+        latents = latents_for_seeds(range(7), 8)
         whole = Sampler(module)(params, latents, np.zeros((7, 0)), 1.0)
         monkeypatch.setattr(sampling, "CHUNK_PIXELS", chunk * 4**2)
         pieces = Sampler(module)
@@ -74,7 +79,7 @@ class TestSampler:
         networks = {side: build_networks(small_config(), side, channels=1, label_size=0) for side in (4, 8)}
         params, _ = initialize(networks[8], 3)
         older = {name: params[name] for name in ("block_4x4", "to_rgb_4x4")}
-        latents, labels = latents_for_grid(0, 7, 8), np.zeros((7, 0))
+        latents, labels = latents_for_seeds(range(7), 8), np.zeros((7, 0))
         small = Sampler(networks[4].generator)(older, latents, labels, 1.0).repeat(2, axis=1).repeat(2, axis=2)
         low, middle, high = (Sampler(networks[8].generator)(params, latents, labels, alpha) for alpha in (0.0, 0.25, 1.0))
         assert np.abs(low.astype(int) - small).max() <= 1
@@ -85,7 +90,7 @@ class TestSampler:
 
     def test_one_picture(self, generator):
         module, params = generator
-        assert Sampler(module)(params, latents_for_grid(0, 1, 8), np.zeros((1, 0)), 1.0).shape == (1, 4, 4, 1)
+        assert Sampler(module)(params, latents_for_seeds(range(1), 8), np.zeros((1, 0)), 1.0).shape == (1, 4, 4, 1)
 
 
 class Painter:
@@ -98,6 +103,8 @@ class Painter:
         self.latents, self.labels, self.alpha = latents, labels, alpha
         numbers = np.arange(len(latents), dtype=np.uint8)
         return np.broadcast_to(numbers[:, None, None, None], (len(latents), self.resolution, self.resolution, 1))
+
+    by_seed = __call__
 
 
 def read_png(path):
@@ -158,10 +165,10 @@ class TestTrained:
         """The last picture of the run, made again from its checkpoint."""
         workdir = finished_run(tmp_path_factory.getbasetemp())
         trained = load_trained(workdir)
-        images = trained.images(latents_for_grid(trained.config.run.seed, 8, trained.networks.latent_size), np.zeros((8, 0)))
+        images = trained.images(latents_for_seeds(range(8), trained.networks.latent_size), np.zeros((8, 0)))
         wanted = read_png(workdir / "fakes000001.png").astype(int)
         assert np.abs(make_grid(images, 4)[..., 0] - wanted).max() <= 1
-        raw = trained.images(latents_for_grid(0, 8, 8), np.zeros((8, 0)), trained.state.generator)
+        raw = trained.images(latents_for_seeds(range(8), 8), np.zeros((8, 0)), trained.state.generator)
         assert raw.shape == images.shape
 
     def test_in_mid_fade_grid_and_samples_show_the_run_s_alpha(self, tmp_path):
@@ -170,7 +177,7 @@ class TestTrained:
         trained = load_trained(tmp_path)
         alpha = (FIRST_TICK - 16 - 480) / 960
         assert trained.position.alpha == pytest.approx(alpha)
-        latents = latents_for_grid(trained.config.run.seed, 8, trained.networks.latent_size)
+        latents = latents_for_seeds(range(8), trained.networks.latent_size)
         of_alpha = lambda alpha: trained.sampler()(trained.state.generator_ema, latents, np.zeros((8, 0)), alpha)  # noqa: E731
         wanted = make_grid(of_alpha(alpha), 4)[..., 0].astype(int)
         assert np.abs(wanted - make_grid(of_alpha(1.0), 4)[..., 0]).max() > 5, "the comparisons can fail"
@@ -179,6 +186,141 @@ class TestTrained:
 
     def test_labels_matter(self, tmp_path_factory):
         trained = load_trained(finished_labelled_run(tmp_path_factory.getbasetemp()))
-        latents = latents_for_grid(0, 1, trained.networks.latent_size)
+        latents = latents_for_seeds(range(1), trained.networks.latent_size)
         three, four = (trained.images(latents, one_hot([label], 10)) for label in (3, 4))
         assert not np.array_equal(three, four)
+
+
+class Tracked(np.ndarray):
+    """An array of which the living ones can be counted."""
+
+    living = 0
+
+    def __array_finalize__(self, other):
+        Tracked.living += 1
+
+    def __del__(self):
+        Tracked.living -= 1
+
+
+class TestStreaming:
+    """Memory does not grow with the number of seeds: what has been written is let go of."""
+
+    def test_no_more_than_a_batch_is_made_ahead(self):
+        painter, counts = Painter(4), []
+        painter.small_batch = 16
+
+        def endless():
+            seed = 0
+            while True:
+                counts.append(seed)
+                yield seed
+                seed += 1
+
+        options = {"classes": lambda seeds: np.zeros(len(seeds), int), "label_size": 0, "latent_size": 8, "alpha": 1.0}
+        images = images_of_seeds(painter, {}, endless(), **options)
+        for number in range(40):
+            seed, _, image = next(images)
+            assert (seed, image[0, 0, 0]) == (number, number % 16)
+            assert len(counts) <= number + 16
+
+    def test_written_images_are_let_go_of(self, tmp_path, monkeypatch):
+        most = []
+
+        def write(path, image):
+            most.append(Tracked.living)
+            image.tobytes()
+
+        monkeypatch.setattr("pggan_jax.images.write_png", write)
+        images = ((f"{number}.png", np.full((2, 2, 1), number, np.uint8).view(Tracked)) for number in range(250))
+        first = write_images(images, tmp_path, keep=3)
+        assert [int(image[0, 0, 0]) for image in first] == [0, 1, 2]
+        assert len(most) == 250
+        # Those that are kept, and the one at hand.
+        assert max(most) <= 5
+
+
+class TestClassNames:
+    NAMES = ("cat", "dog", "10", "3", "no hands", "cat2", "cat2", "7")
+
+    @pytest.mark.parametrize(
+        ("wanted", "number"),
+        [
+            ("dog", 1),
+            ("1", 1),
+            ("name:10", 2),
+            ("number:3", 3),
+            ("3", 3),
+            ("7", 7),
+            ("name:3", 3),
+            ("no hands", 4),
+            ("number:6", 6),
+            ("10", 2),
+        ],
+    )
+    def test_name_or_number(self, wanted, number):
+        assert find_class(wanted, self.NAMES, len(self.NAMES)) == number
+
+    @pytest.mark.parametrize(
+        ("wanted", "words"),
+        [
+            ("2", "is the name of class 0, and class 2 is 'b'; write name:2 or number:2"),
+            ("name:dog", "no class has this name; there are 2, a, b, c, c"),
+            ("c", "is the name of 2 classes; choose one by number:3, number:4"),
+            ("5", "must be from 0 to 4, or the name of a class"),
+            ("number:a", "'a' is not a number from 0 to 4"),
+            ("number:", "'' is not a number"),
+            ("", "no class has this name"),
+            ("a" * 5000, "no class has this name"),
+            ("1" * 5000, "no class has this name"),
+            ("number:" + "1" * 5000, "is not a number"),
+        ],
+    )
+    def test_what_is_unclear_is_refused(self, wanted, words):
+        with pytest.raises(UserError) as caught:
+            find_class(wanted, ("2", "a", "b", "c", "c"), 5)
+        message = str(caught.value)
+        assert words in message
+        assert message.startswith("--class=")
+        assert len(message) <= 300
+
+    def test_without_names_numbers_alone(self):
+        assert find_class("4", (), 5) == 4
+        with pytest.raises(UserError, match="does not record class names; give a number from 0 to 4"):
+            find_class("dog", (), 5)
+
+    def test_file_parts_are_safe_and_unique(self):
+        names = ("cat", "../x", "a/b", "1 2", "4", "\u010de\u0161", "x" * 500, "")
+        parts = [file_part(number, names) for number in range(9)]
+        assert parts[0] == "class0_cat"
+        assert parts[4] == "class4"
+        assert parts[8] == "class8"
+        assert len(set(parts)) == 9
+        assert all("/" not in part and len(part.encode()) <= 100 for part in parts)
+
+    def test_classes_without_images_are_passed_over(self):
+        assert classes_of_seeds(range(6), [1, 2, 5]).tolist() == [1, 2, 5, 1, 2, 5]
+        assert classes_of_seeds([7], range(10)).tolist() == [7]
+        assert classes_of_seeds([7, 8], []).tolist() == [0, 0]
+
+
+class TestGridSeeds:
+    @pytest.mark.parametrize(("columns", "rows", "classes"), [(5, 12, 10), (4, 2, 1), (3, 7, 3), (2, 3, 10)])
+    def test_each_seed_shows_the_class_of_its_row_and_none_is_there_twice(self, columns, rows, classes):
+        seeds = grid_seeds(columns, rows, classes=classes)
+        assert len(set(seeds.tolist())) == columns * rows
+        assert (seeds.reshape(rows, columns) % classes == (np.arange(rows) % classes)[:, None]).all()
+
+    def test_without_classes_they_are_counted(self):
+        assert grid_seeds(4, 2, classes=1).tolist() == list(range(8))
+
+    def test_no_row_for_a_class_without_images(self, tmp_path):
+        """Labels that start at 1, of three classes of which one more is absent."""
+        config = replace_setting(labelled_config(), "run.grid", "2x5")
+        loader = small_loader(config.data, config.run.seed)
+        classes = np.where(np.arange(len(loader)) % 2, 1, 3).astype(np.int32)
+        loader._pyramid = replace(loader._pyramid, classes=classes)
+        painter = Painter(4)
+        Snapshots(config, loader, Workdir(tmp_path)).write_fakes(painter, {}, alpha=1.0, images_seen=0)
+        assert painter.labels.argmax(axis=1).reshape(5, 2).tolist() == [[1, 1], [3, 3], [1, 1], [3, 3], [1, 1]]
+        assert json.loads((tmp_path / "grid.json").read_text())["classes"][1] == [3, 3]

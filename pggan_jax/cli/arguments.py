@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,13 +180,26 @@ def existing_run(path: str) -> Path:
     return workdir
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Seeds as '0-35,40,42-44' to a list, in the order given.
+class Seeds:
+    """Seeds in the order given, as ranges: a million of them take no more memory than one."""
+
+    def __init__(self, ranges: Sequence[range]):
+        self._ranges = ranges
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ranges))
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self._ranges)
+
+
+def parse_seeds(text: str) -> Seeds:
+    """Seeds as '0-35,40,42-44', in the order given.
 
     Raises:
         UserError: the text is not of that form.
     """
-    seeds: list[int] = []
+    ranges: list[range] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         # Ten digits hold all seeds; of some thousands Python makes no number.
@@ -193,9 +208,9 @@ def parse_seeds(text: str) -> list[int]:
         low, high = int(first), int(last or first)
         if low > high or high >= 2**32:
             raise UserError(f"--seeds={text}: {part.strip()!r} must run upwards and stay below 2^32; write it as 0-35")
-        if len(seeds) + high - low >= _MOST_SEEDS:
+        if sum(map(len, ranges)) + high - low >= _MOST_SEEDS:
             raise UserError(
                 f"--seeds={text}: {part.strip()!r} asks for more than {_MOST_SEEDS:,} pictures; make them in several goes"
             )
-        seeds.extend(range(low, high + 1))
-    return seeds
+        ranges.append(range(low, high + 1))
+    return Seeds(ranges)

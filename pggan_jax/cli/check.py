@@ -30,7 +30,7 @@ define_workers_flag(FLAGS)
 flags.DEFINE_boolean("json", False, "print one JSON object instead of a report", flag_values=FLAGS)
 
 _EXIT_NEEDS_DECISION = 1
-_CLASSES_SHOWN = 20
+_CLASSES_SHOWN = 100
 _DUPLICATES_SHOWN = 5
 _COPIES_SHOWN = 3
 _RESOLUTIONS_SHOWN = 4
@@ -75,6 +75,10 @@ def _as_json(report: Report) -> dict[str, Any]:
         "sizes": {f"{width}x{height}": count for (width, height), count in sorted(report.found.sizes.items())},
         "modes": dict(report.found.modes),
         "classes": {name: report.found.labels[number] for number, name in enumerate(report.class_names)},
+        "class_numbers": [
+            {"number": number, "name": name, "images": report.found.labels[number]}
+            for number, name in enumerate(report.class_names)
+        ],
         "resolutions": dict(report.resolutions()),
         "animated": report.found.animated,
         "kept": _kept(report),
@@ -152,10 +156,13 @@ def _size(size: tuple[int, int]) -> str:
 def _classes(report: Report) -> str:
     if not report.class_names:
         return "none"
-    counts = [(name, report.found.labels[number]) for number, name in enumerate(report.class_names)]
-    shown = ", ".join(f"{name}: {count:,}" for name, count in counts[:_CLASSES_SHOWN])
-    more = len(counts) - _CLASSES_SHOWN
-    return f"{len(counts):,}; {shown}" + (f" and {more:,} more" if more > 0 else "")
+    names = report.class_names
+    width = min(_NAME_WIDTH, max(map(len, names[:_CLASSES_SHOWN])))
+    lines = [f"{len(names):,}; number, name, images:"]
+    for number, name in enumerate(names[:_CLASSES_SHOWN]):
+        lines.append(f"    {number:>5}  {name:{width}}  {report.found.labels[number]:,}")
+    more = len(names) - _CLASSES_SHOWN
+    return "\n".join([*lines, f"    and {more:,} more; --json lists all"] if more > 0 else lines)
 
 
 def _resolutions(report: Report) -> str:

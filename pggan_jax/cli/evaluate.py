@@ -284,6 +284,9 @@ def _check_fits(trained: Trained, loader: Loader, data: DataConfig) -> None:
             f"--data={data.source}: has {loader.channels} colour channels and {loader.label_size} classes; the run was trained "
             f"on {position.channels} and {position.label_size}"
         )
+    # The networks know classes by number.
+    record = position.data_record
+    loader.use_class_order(record.class_names if record else loader.former_class_names)
 
 
 def _fitting(names: list[str], resolution: int) -> list[str]:

@@ -1,8 +1,9 @@
 """python launch.py inspect --workdir=runs/digits [--json]
 
-List a run's checkpoints: kimg, resolution, alpha, size on disk, and a sha256 over all leaves of the state, of what is read
-back. Two runs that did the same have the same sums. A damaged checkpoint is named, and the exit status is then 1. Of a run that
-is training, checkpoints that it removes meanwhile are named and left out; those that it writes meanwhile are listed at the end.
+List a run's checkpoints: kimg, resolution, alpha, size on disk, a sha256 over all leaves of the state, of what is read back;
+and below the data they were trained on. Two runs that did the same have the same sums. A damaged checkpoint is named, and the
+exit status is then 1. Of a run that is training, checkpoints that it removes meanwhile are named and left out; those that it
+writes meanwhile are listed at the end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ from pggan_jax.training.backend import require_backend
 
 if TYPE_CHECKING:
     from pggan_jax.training.position import Position
+
+_CLASSES_SHOWN = 20
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
@@ -37,6 +41,7 @@ def run(values: flags.FlagValues) -> int:
 
     config, checkpoints = open_checkpoints(workdir)
     damaged: list[int] = []
+    told = ""
 
     def pass_over(images_seen: int, error: UserError) -> None:
         if not isinstance(error, VanishedError):
@@ -50,7 +55,13 @@ def run(values: flags.FlagValues) -> int:
         count = len(checkpoints.all_images_seen())
         for trained in tqdm(readable, desc="reading", total=count, delay=2, disable=None, leave=False):
             entry = _describe(trained.position, checkpoints.directory / str(trained.position.images_seen))
-            tqdm.write(json.dumps(entry) if values["json"].value else _row(entry), file=sys.stdout)
+            if values["json"].value:
+                tqdm.write(json.dumps(entry), file=sys.stdout)
+                continue
+            tqdm.write(_row(entry), file=sys.stdout)
+            if (data := _describe_data(entry["data"])) != told:
+                told = data
+                tqdm.write(data, file=sys.stdout)
     return int(bool(damaged))
 
 
@@ -59,6 +70,7 @@ def _describe(position: Position, folder: Path) -> dict[str, Any]:
     # It has been read; that it is removed only now changes nothing of what it was.
     with suppress(FileNotFoundError):
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    record = position.data_record
     return {
         "kimg": position.images_seen / 1000,
         "images_seen": position.images_seen,
@@ -66,8 +78,29 @@ def _describe(position: Position, folder: Path) -> dict[str, Any]:
         "alpha": position.alpha,
         "bytes": size,
         "sha256": position.digest,
+        "data": record and record.to_json() | {"fingerprint": record.fingerprint},
+        "arithmetic": position.arithmetic,
+        "settings": json.loads(position.settings or "{}"),
         "path": str(folder),
     }
+
+
+def _describe_data(data: dict[str, Any] | None) -> str:
+    """One line, below the first checkpoint of which it is true."""
+    if data is None:
+        return "  data: not recorded, the checkpoint is of an earlier version"
+    line = f"  data: {data['images']:,} images, fingerprint {data['fingerprint']}"
+    names = data["class_names"]
+    if names:
+        listed = ", ".join(f"{number} {name!r}: {count:,}" for number, (name, count) in _first_classes(data))
+        more = f" and {len(names) - _CLASSES_SHOWN:,} more" if len(names) > _CLASSES_SHOWN else ""
+        line += f"; {len(names):,} classes: {listed}{more}"
+    return line
+
+
+def _first_classes(data: dict[str, Any]) -> list[tuple[int, tuple[str, int]]]:
+    pairs = zip(data["class_names"], data["class_counts"], strict=True)
+    return list(enumerate(islice(pairs, _CLASSES_SHOWN)))
 
 
 def _row(entry: dict[str, Any]) -> str:

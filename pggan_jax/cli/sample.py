@@ -1,13 +1,21 @@
 """python launch.py sample --workdir=runs/digits --seeds=0-35 --out=samples
 
-Make pictures with a trained generator: one PNG per seed, and all of them in grid.png. The same seed gives the same picture. For
-a run with labels, seed n shows class n modulo the number of classes, or the one that --class names.
+Generate images from a checkpoint: one PNG per seed in the folder --out, and a grid of the first 100 beside it (samples.png for
+samples/; --grid names another file). The folder holds nothing else, so that `evaluate --images` and other tools can read it.
+
+The same seed and class give the same image; those of the training grids are in WORKDIR/grid.json. For a run with labels, seed n
+shows class n modulo the number of classes (those without images are passed over), and the files carry the class.
+--class=dog or --class=2 shows one class, by its name or its number. Where a text is the name of one class and the number of
+another, write name:2 or number:2.
 """
 
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -16,83 +24,184 @@ from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder, parse
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from pggan_jax.training.trained import Trained
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
-flags.DEFINE_string("seeds", "0-35", "which pictures, as 0-35 or 3,5,80-99", flag_values=FLAGS)
+flags.DEFINE_string("seeds", "0-35", "which images, as 0-35 or 3,5,80-99", flag_values=FLAGS)
 flags.DEFINE_string("out", "samples", "folder for the PNG files; made if absent", flag_values=FLAGS)
+flags.DEFINE_string("grid", None, "PNG file for a grid of the first 100 images (default: --out with .png)", flag_values=FLAGS)
 flags.DEFINE_string(
     "checkpoint", "latest", "latest, best (as eval.best), or the kimg of one that `inspect` lists", flag_values=FLAGS
 )
 flags.DEFINE_enum("network", "ema", ["ema", "raw"], "the generator's moving average, or its current weights", flag_values=FLAGS)
-flags.DEFINE_integer("class", None, "number of the class to show, for runs with labels", flag_values=FLAGS)
+flags.DEFINE_string(
+    "class", None, "class to show, for runs with labels: NAME, NUMBER, name:NAME or number:N", flag_values=FLAGS
+)
 flags.DEFINE_integer(
-    "columns", None, "columns of grid.png (default: about square)", flag_values=FLAGS, lower_bound=1, upper_bound=1024
+    "columns", None, "columns of the grid (default: about square)", flag_values=FLAGS, lower_bound=1, upper_bound=1024
 )
 flags.DEFINE_integer(
     "zoom", 1, "enlarge each pixel to so many, in every file", flag_values=FLAGS, lower_bound=1, upper_bound=64
 )
-flags.DEFINE_integer(
-    "gap", 0, "black pixels between the pictures of grid.png", flag_values=FLAGS, lower_bound=0, upper_bound=64
-)
+flags.DEFINE_integer("gap", 0, "black pixels between the images of the grid", flag_values=FLAGS, lower_bound=0, upper_bound=64)
 define_compilation_cache_flag(FLAGS)
 
-PICTURES_AT_ONCE = 1024
+IMAGES_IN_GRID = 100
 
 
 def run(values: flags.FlagValues) -> None:
-    """Write the pictures and say where."""
+    """Write the images and say where."""
     seeds = parse_seeds(values["seeds"].value)
     workdir = existing_run(values["workdir"].value)
+    out = folder("out", values["out"].value)
+    grid_path = _grid_path(values["grid"].value, out)
     from tqdm import tqdm
 
-    from pggan_jax.generation.sampling import latents_for_seeds, one_hot
+    from pggan_jax.generation.sampling import images_of_seeds
     from pggan_jax.images import make_grid, nearest_upscale
     from pggan_jax.own_output import claim_output
     from pggan_jax.training.trained import load_trained
 
     use_compilation_cache(values)
     trained = load_trained(workdir, values["checkpoint"].value)
-    label_size = trained.position.label_size
-    classes = _classes(values["class"].value, seeds, label_size)
-    out = folder("out", values["out"].value)
+    choose, name_of = _classes(values["class"].value, trained)
+    zoom = values["zoom"].value
+    in_grid = _count_in_grid(len(seeds), trained.position.resolution * zoom, values)
     claim_output("out", out, trained.config.data.source, command="sample")
-    params = trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator
-    sampler, pictures = trained.sampler(), []
+    _make_folder(grid_path.parent, f"--grid={grid_path}")
+    images = images_of_seeds(
+        trained.sampler(),
+        trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator,
+        seeds,
+        classes=choose,
+        label_size=trained.position.label_size,
+        latent_size=trained.networks.latent_size,
+        alpha=trained.position.alpha,
+    )
     with tqdm(total=len(seeds), desc="sampling", unit="img", delay=2, disable=None) as bar:
-        for start in range(0, len(seeds), PICTURES_AT_ONCE):
-            some = seeds[start : start + PICTURES_AT_ONCE]
-            labels = one_hot(classes[start : start + PICTURES_AT_ONCE], label_size)
-            latents = latents_for_seeds(some, trained.networks.latent_size)
-            images = sampler(params, latents, labels, trained.position.alpha)
-            images = nearest_upscale(images, values["zoom"].value)
-            _write({f"seed{seed:04d}.png": image for seed, image in zip(some, images, strict=True)}, out)
-            pictures.append(images)
-            bar.update(len(some))
-    columns = values["columns"].value or math.ceil(math.sqrt(len(seeds)))
-    _write({"grid.png": make_grid(np.concatenate(pictures), columns, gap=values["gap"].value)}, out)
+        zoomed = ((name_of(seed, number), nearest_upscale(image, zoom)) for seed, number, image in images)
+        first = write_images(zoomed, out, keep=in_grid, progress=bar.update)
+    columns = min(values["columns"].value or math.ceil(math.sqrt(len(first))), len(first))
+    _write(
+        grid_path, make_grid(np.stack(first), columns, gap=values["gap"].value), f"--grid={grid_path}", holds="several images"
+    )
     position = trained.position
     size = f"{position.resolution}x{position.resolution}"
-    print(f"{len(seeds)} pictures of {size} from kimg {position.images_seen / 1000:g} -> {out}/ (all in {out / 'grid.png'})")
+    of_them = "all" if in_grid == len(seeds) else f"the first {in_grid}"
+    others = sum(1 for path in out.iterdir() if not path.name.startswith(".")) - len(seeds)
+    if others > 0:
+        print(f"note: {out} holds {others:,} other files, which a tool that reads the folder takes for samples, too")
+    print(f"{len(seeds):,} images of {size} from kimg {position.images_seen / 1000:g} -> {out}/ ({of_them} in {grid_path})")
 
 
-def _write(pictures: dict[str, np.ndarray], folder: Path) -> None:
-    """Make the folder if it is absent, and write PNG files into it."""
+def write_images(
+    images: Iterable[tuple[str, np.ndarray]], out: Path, *, keep: int, progress: Callable[[int], object] = lambda _count: None
+) -> list[np.ndarray]:
+    """Write each image as it comes, and return the first `keep`; no others are held.
+
+    Args:
+        images: file name and uint8 `[height, width, channels]` of each.
+        out: an existing folder.
+        keep: how many to return.
+        progress: called with 1 after each image.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    first: list[np.ndarray] = []
+    for name, image in images:
+        if len(first) < keep:
+            first.append(image)
+        _write(out / name, image, f"--out={out}")
+        progress(1)
+        # Or it would live until the next one is made.
+        del image
+    return first
+
+
+def _grid_path(grid: str | None, out: Path) -> Path:
+    """Where the grid goes.
+
+    Raises:
+        UserError: there is no place beside the folder, or a file is there that `sample` has not written.
+    """
+    if grid is not None:
+        path = folder("grid", grid)
+        if path.suffix.lower() != ".png":
+            raise UserError(f"--grid={grid}: a PNG file is written; let its name end in .png")
+        if path.resolve().parent == out.resolve():
+            raise UserError(f"--grid={grid}: lies in --out={out}, which holds single images only; choose another folder")
+        return path
+    absolute = out.resolve()
+    if not absolute.name:
+        raise UserError(f"--out={out}: is the top of a disk; name a folder in it")
+    path = out.with_name(f"{out.name}.png") if out.name not in ("", "..") else absolute.with_name(f"{absolute.name}.png")
+    if path.exists() and not any(out.glob("seed*.png")):
+        raise UserError(f"--out={out}: the grid would replace {path}, which is there already; name another file by --grid")
+    return path
+
+
+def _write(path: Path, image: np.ndarray, flag: str, *, holds: str = "") -> None:
     from pggan_jax.images import write_png
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            write_png(folder / name, picture)
+        write_png(path, image, holds=holds)
     except OSError as error:
-        raise UserError(f"--out={folder}: cannot be written ({error.strerror}); choose a folder you may write to") from None
+        raise _cannot_be_written(flag, error) from None
 
 
-def _classes(wanted: int | None, seeds: list[int], label_size: int) -> list[int]:
-    """The class of each picture."""
-    if wanted is None:
-        return [seed % max(label_size, 1) for seed in seeds]
+def _make_folder(path: Path, flag: str) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_be_written(flag, error) from None
+
+
+def _cannot_be_written(flag: str, error: OSError) -> UserError:
+    return UserError(f"{flag}: cannot be written ({error.strerror}); choose a folder you may write to")
+
+
+def _count_in_grid(seeds: int, side: int, values: flags.FlagValues) -> int:
+    """How many images the grid shows.
+
+    Raises:
+        UserError: a single image is too large to be written.
+    """
+    from pggan_jax.data.decoding import MAX_PIXELS
+
+    tile = (side + values["gap"].value) ** 2
+    if tile > MAX_PIXELS:
+        raise UserError(
+            f"--zoom={values['zoom'].value}: an image would have {side:,}x{side:,} pixels, at most {MAX_PIXELS:,} are written; "
+            "choose a smaller --zoom"
+        )
+    # A last row may be filled with black.
+    return min(seeds, IMAGES_IN_GRID, max(1, int(math.sqrt(MAX_PIXELS // tile)) ** 2))
+
+
+def _classes(wanted: str | None, trained: Trained) -> tuple[Callable[[Sequence[int]], np.ndarray], Callable[[int, int], str]]:
+    """Classes of seeds, and the file name of a seed and its class."""
+    from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
+
+    label_size, record = trained.position.label_size, trained.position.data_record
     if not label_size:
-        raise UserError(f"--class={wanted}: this run was trained without labels; leave --class out")
-    if not 0 <= wanted < label_size:
-        raise UserError(f"--class={wanted}: must be from 0 to {label_size - 1}")
-    return [wanted] * len(seeds)
+        if wanted is not None:
+            raise UserError(f"--class={wanted[:40]}: this run was trained without labels; leave --class out")
+        return lambda seeds: np.zeros(len(seeds), np.int64), lambda seed, _number: f"seed{seed:04d}.png"
+    names = record.class_names if record else ()
+    present = record.present_classes if record else range(label_size)
+
+    def name_of(seed: int, number: int) -> str:
+        return f"seed{seed:04d}_{file_part(number, names)}.png"
+
+    if wanted is None:
+        return lambda seeds: classes_of_seeds(seeds, present), name_of
+    number = find_class(wanted, names, label_size)
+    if number not in present:
+        print(
+            f"WARNING: --class={wanted[:40]}: class {number} had no images in training; its images mean nothing",
+            file=sys.stderr,
+        )
+    return lambda seeds: np.full(len(seeds), number), name_of

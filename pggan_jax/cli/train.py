@@ -44,6 +44,9 @@ flags.DEFINE_string(
 flags.DEFINE_boolean(
     "allow_config_change", False, "continue a run with settings that differ from those it was started with", flag_values=FLAGS
 )
+flags.DEFINE_boolean(
+    "allow_data_change", False, "continue a run with other images or classes than its checkpoints record", flag_values=FLAGS
+)
 define_compilation_cache_flag(FLAGS)
 define_host_flags(FLAGS)
 
@@ -113,6 +116,7 @@ def run(values: flags.FlagValues) -> int:
             workdir,
             loader,
             allow_config_change=allow_config_change,
+            allow_data_change=values["allow_data_change"].value,
             should_stop=StopRequest(),
         )
     return 0 if is_complete else EXIT_STOPPED

@@ -26,6 +26,7 @@ class ImageCollection(ABC):
         name: as the user wrote it, printable.
         channels: 3; files of other modes are converted where they are decoded.
         class_names: one per class; empty without labels.
+        former_class_names: their order in earlier versions of this program, where it was another.
         complaints: what is wrong beside single images, one line each.
         notes: what was passed over, and why, one line each.
     """
@@ -59,7 +60,7 @@ class ImageCollection(ABC):
             labels = find_labels(names, load)
         except ValueError as error:
             raise refusal(name, str(error)) from None
-        self.class_names = labels.class_names
+        self.class_names, self.former_class_names = labels.class_names, labels.former_class_names
         self.complaints = (*complaints, *labels.complaints)
         self.notes = tuple(notes)
         self._label_numbers = labels.numbers

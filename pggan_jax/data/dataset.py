@@ -48,6 +48,7 @@ def open_loader(
     for line in (*source.complaints, *notes_of(source)):
         tell(f"data: {line}")
     pyramid = _pyramid(source, config, progress=progress, tell=tell)
+    pyramid = replace(pyramid, former_class_names=getattr(source, "former_class_names", ()))
     return Loader(pyramid, seed=seed, use_labels=config.labels)
 
 

@@ -18,7 +18,7 @@ from itertools import groupby
 import numpy as np
 
 from pggan_jax.data.decoding import UnusableImageError
-from pggan_jax.data.names import CompactNames, one_line_each, printable, relative_path
+from pggan_jax.data.names import CompactNames, natural_order, one_line_each, printable, relative_path
 from pggan_jax.side_files import parse_json
 
 LABELS_FILE = b"dataset.json"
@@ -40,12 +40,15 @@ class Labels:
         numbers: int32 `[images]`, 0..classes-1 or `NO_LABEL`; 0 without classes.
         complaints: labels without an image, images that stand in the way of classes; one line each.
         origin: the content of `dataset.json`; empty where subfolders decide.
+        former_class_names: the classes in the order of their bytes, which earlier versions of this program used; empty where it
+            is the same.
     """
 
     class_names: tuple[str, ...]
     numbers: np.ndarray
     complaints: tuple[str, ...] = ()
     origin: bytes = b""
+    former_class_names: tuple[str, ...] = ()
 
 
 def find_labels(names: CompactNames, load: Callable[[bytes], bytes | None]) -> Labels:
@@ -78,7 +81,10 @@ def _shared_folder(names: CompactNames) -> bytes:
 
 
 def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
-    """One class per subfolder, if no image lies beside them. `below`: length of the shared folder, so there are several."""
+    """One class per subfolder, in natural order, if no image lies beside them.
+
+    `below`: length of the shared folder, so there are several.
+    """
     subfolders: list[bytes] = []
     counts: list[int] = []
     for (subfolder, slash), images in groupby(names, lambda name: name[below:].partition(b"/")[:2]):
@@ -86,10 +92,11 @@ def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
             return _no_labels(names, complaints=_lying_beside(names, below))
         subfolders.append(subfolder)
         counts.append(sum(1 for _ in images))
-    classes = sorted(subfolders)
+    classes, former = sorted(subfolders, key=natural_order), sorted(subfolders)
     number = {subfolder: position for position, subfolder in enumerate(classes)}
     numbers = np.repeat([number[subfolder] for subfolder in subfolders], counts)
-    return Labels(tuple(map(printable, classes)), numbers.astype(np.int32))
+    former_names = tuple(map(printable, former)) if former != classes else ()
+    return Labels(tuple(map(printable, classes)), numbers.astype(np.int32), former_class_names=former_names)
 
 
 def _lying_beside(names: CompactNames, below: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 from pggan_jax.data.memory import RecycledMemory
 from pggan_jax.data.prepared import level_name
 from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.record import DataRecord, ImageChecksums, image_checksums, record_of
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
 from pggan_jax.machine import available_cpus
@@ -98,6 +99,7 @@ class Loader:
         self._seed = seed
         self._use_labels = use_labels
         self._memory = RecycledMemory()
+        self._recorded: tuple[Pyramid, DataRecord] | None = None
         # Threads start when first needed.
         self._pool = ThreadPoolExecutor(min(available_cpus(), _MAX_THREADS), thread_name_prefix="gather")
 
@@ -105,6 +107,38 @@ class Loader:
     def label_size(self) -> int:
         """Length of a label vector; 0 when labels are not used."""
         return len(self._pyramid.class_names) if self._use_labels else 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in the order of the numbers; none when labels are not used."""
+        return self._pyramid.class_names if self._use_labels else ()
+
+    @property
+    def former_class_names(self) -> tuple[str, ...]:
+        """The order of the classes in earlier versions of this program; empty where it was the same."""
+        return self._pyramid.former_class_names if self._use_labels else ()
+
+    def use_class_order(self, class_names: Sequence[str]) -> bool:
+        """Number the classes in a recorded order from now on, if that has the same names in another order.
+
+        Returns:
+            Whether it has.
+        """
+        own = self.class_names
+        if tuple(class_names) == own or len(set(own)) < len(own) or sorted(class_names) != sorted(own):
+            return False
+        self._pyramid = self._pyramid.in_class_order(class_names)
+        return True
+
+    def record(self) -> DataRecord:
+        """What checkpoints say of these data. Reads arrays of up to `record.READ_BYTES`."""
+        if self._recorded is None or self._recorded[0] is not self._pyramid:
+            self._recorded = self._pyramid, record_of(self._pyramid, use_labels=self._use_labels)
+        return self._recorded[1]
+
+    def image_checksums(self, resolution: int = 0) -> ImageChecksums | None:
+        """A checksum of each image from one level, by default the largest that is quick to read; None without that level."""
+        return image_checksums(self._pyramid, resolution) if not resolution or resolution in self._pyramid.levels else None
 
     @property
     def channels(self) -> int:

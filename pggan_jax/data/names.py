@@ -23,6 +23,7 @@ _KINDS_SHOWN = 3
 # What macOS packs beside the files of an archive, and the thumbnails of a network disk.
 _SIDE_FOLDERS = frozenset({b"__MACOSX", b"@eaDir"})
 _LINES_SHOWN = 20
+_DIGITS = re.compile(rb"(\d+)")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -155,6 +156,14 @@ def printable(name: bytes) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def natural_order(name: bytes) -> tuple[tuple[object, ...], bytes]:
+    """Sorts names as people count: 2 before 10, "img9" before "img10". Equal numbers, as 1 and 01, go by their bytes."""
+    parts = _DIGITS.split(name)
+    # By length first: the same order as of the numbers themselves, however long.
+    parts[1::2] = [(len(digits.lstrip(b"0")), digits.lstrip(b"0")) for digits in parts[1::2]]
+    return tuple(parts), name
 
 
 def one_line_each(names: Collection[bytes], complaint: str) -> list[str]:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,11 @@ class PreparedFolder:
         names = [LABELS, *map(level_name, levels)]
         files = WatchedFiles(self.path, {name: int(self.files()[name]["crc32"], base=16) for name in names})
         # Labels are few and copied: a map may lose its file.
-        return Pyramid(levels, np.array(self.classes()[rows]), self.class_names, tuple(self.info["skipped"]), files)
+        classes = np.array(self.classes()[rows])
+        pyramid = Pyramid(levels, classes, self.class_names, tuple(self.info["skipped"]), files)
+        if len(pyramid) < self.info["images"]:
+            return pyramid
+        return replace(pyramid, checksums={size: int(self.info["levels"][str(size)]["crc32"], base=16) for size in levels})
 
     def files(self) -> dict[str, dict[str, Any]]:
         """What `info.json` says of each array: its shape and checksum, by file name."""

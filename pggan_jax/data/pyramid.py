@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Pyramid:
         class_names: one name per class.
         skipped: why each unusable image was left out, its name included.
         files: the files that the levels are mapped from, if they are.
+        checksums: stored CRC-32 of the pixels by resolution, where there are any.
+        former_class_names: the order of the classes in earlier versions of this program, where it was another.
     """
 
     levels: Mapping[int, np.ndarray]
@@ -29,6 +31,8 @@ class Pyramid:
     class_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     files: WatchedFiles | None = None
+    checksums: Mapping[int, int] = field(default_factory=dict)
+    former_class_names: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -37,6 +41,12 @@ class Pyramid:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    def in_class_order(self, class_names: Sequence[str]) -> Pyramid:
+        """The same with its classes numbered in the order of `class_names`, which holds the same names."""
+        number = {name: position for position, name in enumerate(class_names)}
+        numbers = np.array([number[name] for name in self.class_names], np.int32)
+        return replace(self, class_names=tuple(class_names), classes=numbers[self.classes])
 
     @property
     def warning(self) -> str:

@@ -20,12 +20,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from pggan_jax.errors import UserError, first_line
-from pggan_jax.side_files import read_json_object
 from pggan_jax.training import parallel
 from pggan_jax.training.finished import FinishedFiles
 from pggan_jax.training.keeping import BestScore, NewestRefuge
 from pggan_jax.training.orbax_memory import prevent_leak
-from pggan_jax.training.position import Position, state_digest
+from pggan_jax.training.position import Position, read_position, state_digest
 from pggan_jax.training.state import TrainState
 
 SAVES_PER_MANAGER = 50
@@ -41,6 +40,9 @@ class Checkpoints:
         keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
         best_by: besides, keep the best by this metric; empty for none.
         read_only: open an existing folder without changing it.
+
+    Attributes:
+        recorded: fields of `Position` that every checkpoint of this run gets: its data, arithmetic and settings.
     """
 
     _manager: ocp.CheckpointManager
@@ -66,6 +68,7 @@ class Checkpoints:
         )
         self.directory = directory.absolute()
         self._read_only = read_only
+        self.recorded: dict[str, Any] = {}
         self._had_folder = self.directory.is_dir()
         self._saving = 0
         self._last_failure = ""
@@ -77,11 +80,8 @@ class Checkpoints:
 
     def _note_kind(self, images_seen: int) -> None:
         """What a checkpoint of an earlier process is good for. A damaged one is told of when it is needed."""
-        with suppress(OSError, ValueError, TypeError):
-            metadata = self.directory / str(images_seen) / "position" / "metadata"
-            position = Position(**read_json_object(metadata, only_finite=False))
-            if position.has_own_seal:
-                self._note(position)
+        if position := read_position(self.directory / str(images_seen)):
+            self._note(position)
 
     def _note(self, position: Position) -> None:
         for policy in self._noting:
@@ -148,7 +148,7 @@ class Checkpoints:
             self._open()
             self._forget_removed()
         self._saves += 1
-        position = replace(position, had_refuge=self._newest_refuge.has_one, digest=digest).sealed()
+        position = replace(position, **self.recorded, had_refuge=self._newest_refuge.has_one, digest=digest).sealed()
         self._last_failure = failure = ""
         self._note(position)
         try:

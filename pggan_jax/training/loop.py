@@ -13,6 +13,7 @@ from pggan_jax.training import parallel
 from pggan_jax.training.dealing import check_batches
 from pggan_jax.training.divergence import RollbackCount
 from pggan_jax.training.lock import WorkdirLock, refuse_if_held
+from pggan_jax.training.provenance import accepts_data_change, check_data, describe_changes, recorded_fields, store_data
 from pggan_jax.training.run import Run
 from pggan_jax.training.workdir import Workdir, check_workdir, claim_workdir, new_run_disclaimed, store_config
 
@@ -46,6 +47,7 @@ def train(
     loader: Loader,
     *,
     allow_config_change: bool = False,
+    allow_data_change: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train, or continue, the run in `workdir` until its end.
@@ -55,13 +57,14 @@ def train(
         workdir: the run's folder; the same command in the same folder continues it.
         loader: the prepared data.
         allow_config_change: accept settings that differ from those the run was started with.
+        allow_data_change: accept data that differ from those the checkpoints were trained on.
         should_stop: asked after every call; if true, the run saves and returns.
 
     Returns:
         True if the run is complete, False if it was stopped.
 
     Raises:
-        UserError: devices cannot share a batch, or the folder or its checkpoints do not fit.
+        UserError: devices cannot share a batch, or the folder, its checkpoints or the data do not fit.
     """
     check_batches(config, devices=parallel.device_count(), backend=parallel.backend())
     paths = Workdir(workdir)
@@ -77,7 +80,17 @@ def train(
             return changes
 
         changes = parallel.on_first_process(claim, otherwise=[])
+        is_accepted = allow_data_change or accepts_data_change(changes)
+        lines = check_data(paths, loader, config.data.source, is_accepted=is_accepted)
         run = held.enter_context(Run(config, paths, loader))
+        run.checkpoints.recorded = recorded_fields(config, loader)
+        for line in [*lines, *describe_changes(paths, config, is_announced=bool(changes))]:
+            run.log(line)
+        if parallel.is_main_process():
+            try:
+                store_data(paths, loader)
+            except OSError as error:
+                run.log(f"WARNING: going on without {paths.data.name}: {error.filename or paths.data}: {error.strerror}")
         if changes:
             store_config(paths, config)
             run.log("configuration changed: " + "; ".join(changes))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from pggan_jax.data.record import DataRecord
+from pggan_jax.side_files import read_json_object
 from pggan_jax.training.state import TrainState
 
-_ADDED_LATER = ("parts", "tick_left_out")
+_ADDED_LATER = ("parts", "tick_left_out", "data", "arithmetic", "settings")
 """Fields that checkpoints of earlier versions do not have."""
 
 
@@ -35,6 +40,9 @@ class Position:
         is_due: whether a run that is never stopped saves here too.
         had_refuge: whether there was an earlier checkpoint to go back to.
         parts: in which parts batches are worked through, where that was not set: `ChosenParts.record`.
+        data: `DataRecord.to_json` of the data it was trained on; empty in checkpoints of earlier versions.
+        arithmetic: versions, devices and options that may change the last bits of a result; empty as above.
+        settings: the run's settings as JSON; empty as above.
         unwritten: lines that stats.jsonl and metric-NAME.jsonl still lack, as there was no space for them.
         digest: sha256 over all leaves of the state.
         seal: sha256 over everything above.
@@ -56,6 +64,9 @@ class Position:
     had_refuge: bool = False
     parts: dict[str, list[int]] = field(default_factory=dict)
     unwritten: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    arithmetic: dict[str, str] = field(default_factory=dict)
+    settings: str = ""
     digest: str = ""
     seal: str = ""
 
@@ -75,6 +86,19 @@ class Position:
         # What an earlier version did not write was not sealed by it.
         sealed = {name: value for name, value in fields.items() if value or name not in _ADDED_LATER}
         return Position(**fields, seal=hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest())
+
+    @property
+    def data_record(self) -> DataRecord | None:
+        """The record of the data; None in checkpoints of earlier versions."""
+        return DataRecord.from_json(self.data)
+
+
+def read_position(folder: Path) -> Position | None:
+    """The position in a checkpoint's folder, without Orbax; None if it is damaged or there is none."""
+    with suppress(OSError, ValueError, TypeError):
+        position = Position(**read_json_object(folder / "position" / "metadata", only_finite=False))
+        return position if position.has_own_seal else None
+    return None
 
 
 def state_digest(state: TrainState) -> str:

@@ -154,4 +154,4 @@ class NextResolution:
             params = parallel.as_placed(state.generator_ema, parallel.first_device)
             # If this fails, drawing will compile them, and tell of the failure.
             with suppress(Exception):
-                program.sampler.compile_for(params, self._pictures)
+                program.sampler.compile_for(params)

@@ -14,6 +14,7 @@ from pggan_jax.schedule import Schedule
 from pggan_jax.training.checkpoint import Checkpoints
 from pggan_jax.training.position import Position
 from pggan_jax.training.program import networks_for
+from pggan_jax.training.provenance import checkpoints_at_full_weight, class_order_note
 from pggan_jax.training.state import TrainState, abstract_train_state, create_train_state
 from pggan_jax.training.trained import Trained, load_trained
 
@@ -163,7 +164,8 @@ def _warm_start(fresh: Beginning, config: Config, loader: Loader) -> Beginning:
     except ValueError as error:
         raise UserError(f"{rule} of other widths ({error}); use its generator.* and discriminator.* settings") from None
     state = fresh.state.replace(generator=generator, generator_ema=average, discriminator=discriminator)
-    return Beginning(state, ours, [_describe_start(source, of_generator, of_discriminator)])
+    lines = [_describe_start(source, of_generator, of_discriminator), *_fade_note(config, source, ours)]
+    return Beginning(state, ours, [*lines, *class_order_note(theirs, loader)])
 
 
 def _load_source(config: Config) -> Trained:
@@ -177,6 +179,20 @@ def _load_source(config: Config) -> Trained:
 def _describe_start(source: Trained, of_generator: GrowthReport, of_discriminator: GrowthReport) -> str:
     kimg, size = source.position.images_seen / 1000, source.position.resolution
     return f"starting from kimg {kimg:g}, {size}x{size}, of another run: G {of_generator}; D {of_discriminator}"
+
+
+def _fade_note(config: Config, source: Trained, ours: Position) -> list[str]:
+    """A line for the log if the other run was in the middle of a fade-in, which the new run does not continue."""
+    theirs = source.position
+    if theirs.alpha >= 1:
+        return []
+    size = f"{theirs.resolution}x{theirs.resolution}"
+    where = f"kimg {theirs.images_seen / 1000:g} of the other run is in the middle of fading in {size}"
+    line = f"WARNING: {where}: these layers jump from alpha {theirs.alpha:.3f} to full weight (alpha {ours.alpha:g})"
+    folder = config.run.init_from.partition("@")[0]
+    whole = checkpoints_at_full_weight(user_path(folder, named="run.init_from = "))
+    listed = ", ".join(f"@{images_seen / 1000:g}" for images_seen in whole[-_REASONS_SHOWN:])
+    return [f"{line}; its checkpoints at full weight: {listed or 'none'}"]
 
 
 def _check_continues(config: Config, position: Position, checkpoints: Checkpoints) -> None:

@@ -52,6 +52,16 @@ class Workdir:
         return self.path / "tensorboard"
 
     @property
+    def data(self) -> Path:
+        """The record of the data that the run was last started with, and a checksum of each image."""
+        return self.path / "data.npz"
+
+    @property
+    def grid(self) -> Path:
+        """Seed and class of each image of the grids."""
+        return self.path / "grid.json"
+
+    @property
     def reals(self) -> Path:
         """A grid of real images."""
         return self.path / "reals.png"
@@ -100,7 +110,7 @@ def new_run_disclaimed(path: Path) -> Iterator[None]:
     except UserError:
         has_begun = workdir.stats.exists() or workdir.reals.exists()
         if is_new and not has_begun:
-            for remove in (workdir.checkpoints.rmdir, workdir.log.unlink, workdir.config.unlink):
+            for remove in (workdir.checkpoints.rmdir, workdir.log.unlink, workdir.data.unlink, workdir.config.unlink):
                 with suppress(OSError):
                     remove()
         raise

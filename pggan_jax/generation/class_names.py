@@ -1,0 +1,103 @@
+"""Classes as people name them: by name or by number, in flags and in file names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from pggan_jax.errors import UserError
+
+_NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
+_UNSAFE = re.compile(r"[^\w.-]+")
+_LONGEST_PART_BYTES = 80
+_SHOWN = 5
+_LONGEST_SHOWN = 40
+
+
+def classes_of_seeds(seeds: Sequence[int] | np.ndarray, present: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The class that each seed shows where none is asked for, int64 `[len(seeds)]`.
+
+    Seed n shows class n modulo the number of classes; classes without images are passed over.
+
+    Args:
+        seeds: 0 or more.
+        present: numbers of the classes that have images; empty without labels, which gives 0.
+    """
+    numbers = np.asarray(present if len(present) else [0], np.int64)
+    return numbers[np.asarray(seeds, np.int64) % len(numbers)]
+
+
+def find_class(wanted: str, names: Sequence[str], count: int) -> int:
+    """The number of the class that `--class=WANTED` means.
+
+    `name:X` is the class of the name X and `number:2` the one of that number. Without a prefix both are tried, and a text that
+    is the name of one class and the number of another is refused.
+
+    Args:
+        wanted: as the user wrote it.
+        names: of the classes; empty where a checkpoint does not record them.
+        count: of classes, 1 or more.
+
+    Raises:
+        UserError: there is no such class, or several.
+    """
+    prefix, colon, rest = wanted.partition(":")
+    by_name = [number for number, name in enumerate(names) if name == (rest if colon and prefix == "name" else wanted)]
+    if colon and prefix == "name":
+        return _only(by_name, wanted, names, count)
+    if colon and prefix == "number":
+        number = _number(rest, count)
+        if number is None:
+            raise _refuse(wanted, f"{_shortened(rest)} is not a number from 0 to {count - 1}")
+        return number
+    number = _number(wanted, count)
+    found = sorted({*by_name, *([] if number is None else [number])})
+    if number is not None and by_name and by_name != [number]:
+        other = f"class {number} is {_shortened(names[number])}"
+        raise _refuse(wanted, f"is the name of class {by_name[0]}, and {other}; write name:{wanted} or number:{wanted}")
+    return _only(found, wanted, names, count)
+
+
+def file_part(number: int, names: Sequence[str]) -> str:
+    """What a file name says of a class, such as "class2_dog"; the name is left out where it is the number."""
+    name = names[number] if number < len(names) else str(number)
+    safe = _UNSAFE.sub("_", name).strip("._")
+    safe = safe.encode()[:_LONGEST_PART_BYTES].decode(errors="ignore")
+    return f"class{number}" if safe in ("", str(number)) else f"class{number}_{safe}"
+
+
+def _number(text: str, count: int) -> int | None:
+    return int(text) if _NUMBER.fullmatch(text) and 0 <= int(text) < count else None
+
+
+def _only(found: Sequence[int], wanted: str, names: Sequence[str], count: int) -> int:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = ", ".join(f"number:{number}" for number in found[:_SHOWN])
+        raise _refuse(wanted, f"is the name of {len(found)} classes; choose one by {numbers}")
+    if _NUMBER.fullmatch(wanted):
+        raise _refuse(wanted, f"must be from 0 to {count - 1}, or the name of a class")
+    if not names:
+        raise _refuse(wanted, f"the checkpoint does not record class names; give a number from 0 to {count - 1}")
+    text = wanted.removeprefix("name:")
+    close = difflib.get_close_matches(text, names[:10_000], n=1) if len(text) <= _LONGEST_SHOWN else []
+    hint = f"did you mean {_shortened(close[0])}?" if close else f"there are {_listed(names)}"
+    raise _refuse(wanted, f"no class has this name; {hint}")
+
+
+def _refuse(wanted: str, reason: str) -> UserError:
+    shown = wanted if len(wanted) <= _LONGEST_SHOWN else f"{wanted[:_LONGEST_SHOWN]}..."
+    return UserError(f"--class={shown}: {reason.replace(wanted, shown) if len(wanted) > _LONGEST_SHOWN else reason}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(name if len(name) <= 20 else f"{name[:20]}..." for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+
+
+def _shortened(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}...")
