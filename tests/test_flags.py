@@ -109,10 +109,11 @@ def door(launch, places, monkeypatch):
     passed = SimpleNamespace()
     note = lambda **more: vars(passed).update(more)  # noqa: E731
 
-    def begin(config, workdir, *, allow_config_change, origins):
-        note(begun=(config, workdir, allow_config_change))
+    def begin(config, workdir, *, allow_config_change, origins, **more):
+        note(begun=(config, workdir, allow_config_change), more=more)
 
-    def train(config, workdir, loader, *, allow_config_change, should_stop):
+    def train(config, workdir, loader, *, allow_config_change, should_stop, **more):
+        assert more == passed.more
         note(trained=(config, workdir, allow_config_change), config=config)
         return True
 
@@ -186,7 +187,8 @@ def pictures(seen: Seen, pattern: str) -> dict[str, np.ndarray]:
 
 
 def grid(seen: Seen) -> np.ndarray:
-    return next(iter(pictures(seen, "*grid*.png").values()))
+    """In the folder `out`, or beside it."""
+    return picture(next(iter([*(seen.places.tmp / "out").rglob("*grid*.png"), seen.places.tmp / "out.png"])))
 
 
 def printed(*words: str) -> Callable[[Seen], list[bool]]:
