@@ -513,7 +513,7 @@ class TestLauncher:
 
 @pytest.mark.long
 @pytest.mark.parametrize("is_ignored", [False, True], ids=["closed", "nohup"])
-def test_a_terminal_that_is_closed(tmp_path, tmp_path_factory, is_ignored):
+def test_a_terminal_that_is_closed(tmp_path, is_ignored):
     """The run saves and ends as after SIGTERM, though whatever it prints fails from then on; under nohup it goes on."""
     main, terminal = pty.openpty()
     command = [sys.executable, "launch.py", *small_flags(), f"--workdir={tmp_path / 'run'}"]
@@ -525,7 +525,7 @@ def test_a_terminal_that_is_closed(tmp_path, tmp_path_factory, is_ignored):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
-    env = environment(tmp_path_factory)
+    env = environment()
     process = subprocess.Popen(command, cwd=ROOT, env=env, preexec_fn=begin_session, **streams)
     os.close(terminal)
     said = b""

@@ -29,6 +29,7 @@ from pggan_jax.config_io import settings_of
 from pggan_jax.data import check as check_module
 from pggan_jax.data import dataset, sources
 from pggan_jax.data import prepare as prepare_module
+from pggan_jax.data.cache import Cache
 from pggan_jax.evaluation import evaluator, features, image_sets, inception_weights, metrics
 from pggan_jax.evaluation.measured import Measured
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
@@ -99,6 +100,11 @@ def furnish(places: SimpleNamespace, words: str) -> None:
             (places.tmp / name).mkdir(exist_ok=True)
             Image.fromarray(noise(16, 16, seed=number)).save(places.tmp / name / f"{number}.png")
     (places.tmp / "there.npz").write_bytes(b"")
+    (places.tmp / "deep").mkdir()
+    Image.fromarray(16 * noise(16, 16, 1)[..., 0].astype(np.uint16)).save(places.tmp / "deep" / "12 bits.png")
+    compiled = places.tmp / "cache" / "compiled" / "0123456789ab"
+    compiled.mkdir(parents=True)
+    (compiled / "jit_step-abc-cache").write_bytes(b"")
     if "{tmp}/copy" in words:
         copy_of(places.run, places.tmp)
 
@@ -109,10 +115,11 @@ def door(launch, places, monkeypatch):
     passed = SimpleNamespace()
     note = lambda **more: vars(passed).update(more)  # noqa: E731
 
-    def begin(config, workdir, *, allow_config_change, origins):
-        note(begun=(config, workdir, allow_config_change))
+    def begin(config, workdir, *, allow_config_change, origins, **more):
+        note(begun=(config, workdir, allow_config_change), more=more)
 
-    def train(config, workdir, loader, *, allow_config_change, should_stop):
+    def train(config, workdir, loader, *, allow_config_change, should_stop, **more):
+        assert more == passed.more
         note(trained=(config, workdir, allow_config_change), config=config)
         return True
 
@@ -145,6 +152,8 @@ def door(launch, places, monkeypatch):
 
     def run(words):
         vars(passed).clear()
+        if words[0] == "cache":
+            monkeypatch.setenv("PGGAN_JAX_CACHE", str(places.tmp / "cache"))
         with mock.patch.object(dataset, "open_loader", (lambda *_, **__: None) if words[0] == "train" else open_loader):
             status, out, err = launch(*(word.format(**vars(places)) for word in words))
         return Seen(status, out, err, passed, places)
@@ -186,7 +195,8 @@ def pictures(seen: Seen, pattern: str) -> dict[str, np.ndarray]:
 
 
 def grid(seen: Seen) -> np.ndarray:
-    return next(iter(pictures(seen, "*grid*.png").values()))
+    """In the folder `out`, or beside it."""
+    return picture(next(iter([*(seen.places.tmp / "out").rglob("*grid*.png"), seen.places.tmp / "out.png"])))
 
 
 def printed(*words: str) -> Callable[[Seen], list[bool]]:
@@ -280,6 +290,7 @@ OF_CLASSES = "sample --workdir={labelled} --seeds=3 --out={tmp}/out"
 EVALUATE = "evaluate --workdir={run} --out={tmp}/out"
 OF_IMAGES = "evaluate --images={tmp}/other --data=synthetic:40"
 PREPARE = "prepare folder:{pictures} --out={tmp}/out --resolution=8"
+DEEP = "prepare folder:{tmp}/deep --out={tmp}/out --resolution=16"
 CHECK = "check folder:{pictures} --json --resolution=8"
 SHOW = "show folder:{pictures} --out={tmp}/out/grid.png --resolution=8"
 NO_CACHE = ("--compilation_cache=off", "--compilation_cache={tmp}/kept")
@@ -392,8 +403,8 @@ CASES = {
     ("evaluate", "data"): Case(
         EVALUATE,
         ("", "--data=synthetic:40"),
-        lambda seen: (seen.passed.tools._source, len(seen.passed.tools.pool)) if seen.status == 0 else seen.err[:30],
-        (("digits", 1797), "error: --data=synthetic:40: ha"),
+        lambda seen: len(seen.passed.tools.pool) if seen.status == 0 else seen.err[:30],
+        (1797, "error: --data=synthetic:40: ha"),
     ),
     ("evaluate", "held_out"): Case(
         f"{OF_IMAGES} --metrics=neighbors",
@@ -427,7 +438,7 @@ CASES = {
     ("evaluate", "out"): Case(
         OF_IMAGES,
         ("", "--out={tmp}/out"),
-        lambda seen: [path.name for path in (seen.places.tmp / "out").glob("*")],
+        lambda seen: [path.name for path in (seen.places.tmp / "out").glob("*.jsonl")],
         ([], ["metric-swd.jsonl"]),
     ),
     ("evaluate", "compilation_cache"): Case(EVALUATE, NO_CACHE, cache, CACHES),
@@ -449,6 +460,9 @@ CASES = {
     ),
     ("check", "modes"): Case(CHECK, ("", "--modes=refuse"), report("usable"), (4, 3)),
     ("check", "channels"): Case(f"{CHECK} --modes=refuse", ("", "--channels=1"), report("usable"), (3, 1)),
+    ("check", "range"): Case(
+        "check folder:{pictures} --resolution=8", ("", "--range=0,4095"), printed("data.range=0,4095"), ([False], [True])
+    ),
     ("check", "max_images"): Case(CHECK, ("", "--max_images=2"), report("images"), (4, 2)),
     ("check", "shuffle_seed"): Case(
         f"{CHECK} --max_images=2",
@@ -475,6 +489,9 @@ CASES = {
     ),
     ("prepare", "modes"): Case(PREPARE, ("", "--modes=refuse"), lambda seen: len(prepared(seen)), (4, 3)),
     ("prepare", "channels"): Case(PREPARE, ("", "--channels=1"), lambda seen: prepared(seen).shape[-1], (3, 1)),
+    ("prepare", "range"): Case(
+        DEEP, ("--range=full", "--range=0,4095"), lambda seen: prepared(seen).max() > 200, (False, True)
+    ),
     ("prepare", "max_images"): Case(PREPARE, ("", "--max_images=2"), lambda seen: len(prepared(seen)), (4, 2)),
     ("prepare", "shuffle_seed"): Case(PREPARE, ("", "--shuffle_seed=6"), labels, ([0, 0, 1, 1], shuffled([0, 0, 1, 1]))),
     ("prepare", "resolution"): Case(
@@ -511,6 +528,12 @@ CASES = {
     ),
     ("show", "modes"): Case(SHOW, ("", "--modes=refuse"), lambda seen: seen.status, (0, 1)),
     ("show", "channels"): Case(SHOW, ("", "--channels=1"), lambda seen: grid(seen).ndim, (3, 2)),
+    ("show", "range"): Case(
+        DEEP.replace("prepare", "show").replace("/out ", "/out/grid.png "),
+        ("--range=full", "--range=0,4095"),
+        lambda seen: grid(seen)[:64, :64].max() > 200,
+        (False, True),
+    ),
     ("show", "max_images"): Case(
         SHOW, ("", "--max_images=2"), printed("4 images of 4", "2 images of 2"), ([True, False], [False, True])
     ),
@@ -566,6 +589,18 @@ CASES = {
     ),
     ("compare", "ignore_labels"): Case(
         "compare folder:{pictures} folder:{pictures}/a", ("", "--ignore_labels"), printed("labels"), ([True], [False])
+    ),
+    ("cache", "limit"): Case(
+        "cache",
+        ("", "--limit=data:7GB"),
+        lambda seen: Cache(seen.places.tmp / "cache").limits()["data"] == 7 * 10**9,
+        (False, True),
+    ),
+    ("cache", "clear"): Case(
+        "cache",
+        ("--clear=compiled", "--clear=features"),
+        lambda seen: [path.name for path in sorted((seen.places.tmp / "cache").rglob("*-cache"))],
+        ([], ["jit_step-abc-cache"]),
     ),
     ("convert_inception", "overwrite"): Case(
         "convert_inception {tmp}/in {tmp}/there.npz", ("", "--overwrite"), lambda seen: seen.status, (2, 0)

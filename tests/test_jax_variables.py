@@ -158,7 +158,7 @@ class TestTypes:
             np.testing.assert_array_equal(one, other)
 
 
-def train_under(workdir, tmp_path_factory, variables):
+def train_under(workdir, variables):
     """A few steps at 4x4 by command, in a process of its own; its stderr, and the digest of its checkpoint."""
     config = small_config(data__resolution=4, schedule__stable_kimg=0.064)
     experiment = workdir.with_suffix(".py")
@@ -166,7 +166,7 @@ def train_under(workdir, tmp_path_factory, variables):
         f"from pggan_jax.config_io import from_json\ndef get_config():\n    return from_json({to_json(config)!r}, 'the test')\n"
     )
     command = [sys.executable, "launch.py", f"--config={experiment}", f"--workdir={workdir}"]
-    env = {name: value for name, value in environment(tmp_path_factory).items() if name not in ALL} | variables
+    env = {name: value for name, value in environment().items() if name not in ALL} | variables
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -176,18 +176,18 @@ def train_under(workdir, tmp_path_factory, variables):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return train_under(tmp_path_factory.mktemp("plain") / "run", tmp_path_factory, {})
+    return train_under(tmp_path_factory.mktemp("plain") / "run", {})
 
 
-def test_a_run_under_all_variables_is_the_same(tmp_path, tmp_path_factory, plain):
-    stderr, digest = train_under(tmp_path / "run", tmp_path_factory, ALL)
+def test_a_run_under_all_variables_is_the_same(tmp_path, plain):
+    stderr, digest = train_under(tmp_path / "run", ALL)
     assert digest == plain[1]
     assert stderr.count("WARNING: JAX_ENABLE_X64=1, ") == 1
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ALL)
-def test_a_run_under_one_variable_is_the_same(tmp_path, tmp_path_factory, plain, name):
-    stderr, digest = train_under(tmp_path / "run", tmp_path_factory, {name: ALL[name]})
+def test_a_run_under_one_variable_is_the_same(tmp_path, plain, name):
+    stderr, digest = train_under(tmp_path / "run", {name: ALL[name]})
     assert digest == plain[1]
     assert f"WARNING: {name}={ALL[name]}: not followed" in stderr

@@ -196,10 +196,10 @@ def test_no_file_takes_the_number_of_a_closed_one(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("closing", ["2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full", "| head -1"])
-def test_a_run_whose_terminal_is_gone_goes_on(tmp_path, tmp_path_factory, closing):
+def test_a_run_whose_terminal_is_gone_goes_on(tmp_path, closing):
     words = " ".join(f"'{word}'" for word in small_flags())
     script = f"set -o pipefail; {sys.executable} launch.py {words} --workdir={tmp_path}/run {closing}"
-    subprocess.run(["bash", "-c", script], cwd=ROOT, env=environment(tmp_path_factory), timeout=300, check=True)
+    subprocess.run(["bash", "-c", script], cwd=ROOT, env=environment(), timeout=300, check=True)
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "tick 2" in log
 
