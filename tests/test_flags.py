@@ -403,8 +403,8 @@ CASES = {
     ("evaluate", "data"): Case(
         EVALUATE,
         ("", "--data=synthetic:40"),
-        lambda seen: len(seen.passed.tools.pool) if seen.status == 0 else seen.err[:30],
-        (1797, "error: --data=synthetic:40: ha"),
+        lambda seen: (seen.passed.tools._data.source, len(seen.passed.tools.pool)) if seen.status == 0 else seen.err[:30],
+        (("digits", 1797), "error: --data=synthetic:40: ha"),
     ),
     ("evaluate", "held_out"): Case(
         f"{OF_IMAGES} --metrics=neighbors",
@@ -609,6 +609,15 @@ CASES = {
         "settings", ("", SMOKE), printed("\ndata.resolution = 32\n", "\ndata.resolution = 16\n"), ([True, False], [False, True])
     ),
     ("settings", "set"): Case("settings", ("", "--set=run.seed=5"), printed("\nrun.seed = 5\n"), ([False], [True])),
+    ("cache", "clear"): Case(
+        "cache", ("", "--clear=features"), printed("what\n", "features: removed"), ([True, False], [False, True])
+    ),
+    ("cache", "limit"): Case(
+        "cache",
+        ("--limit=features:7GB", "--limit=features:none"),
+        printed(" of 7 GB", " of any size"),
+        ([True, False], [False, True]),
+    ),
 }
 
 

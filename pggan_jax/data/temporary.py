@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,8 +42,9 @@ def temporary_loader(config: DataConfig, *, tell: Callable[[str], None] = lambda
     """
     source = open_source(config.source, resolution=config.resolution, channels=config.channels)
     refuse_unfit(source, config)
-    side, names = config.resolution, ("channels", "crop", "resample", "modes", "max_images", "shuffle_seed")
-    preparation = Preparation(_ONLY, (side, side), **{name: getattr(config, name) for name in names}).for_source(source)
+    side = config.resolution
+    one_level = replace(Preparation.of_config(config), resolution=_ONLY, base_shape=(side, side))
+    preparation = one_level.for_source(source)
     cache = Cache(cache_folder().parent)
     cache.trim("data", tell)
     folder = cache_folder() / f"{TEMPORARY}{os.getpid()}_{secrets.token_hex(4)}"

@@ -25,7 +25,7 @@ from pggan_jax.training.finished import FinishedFiles
 from pggan_jax.training.keeping import BestScore, NewestRefuge
 from pggan_jax.training.orbax_memory import prevent_leak
 from pggan_jax.training.position import Position, read_position, state_digest
-from pggan_jax.training.state import TrainState
+from pggan_jax.training.state import TrainState, leaf_shapes
 
 SAVES_PER_MANAGER = 50
 """After so many Orbax's manager is closed and opened anew, with what it may have gathered."""
@@ -291,10 +291,10 @@ class Checkpoints:
     def _check_shapes(self, images_seen: int, abstract: TrainState) -> None:
         """Orbax would give arrays of another shape without a word, or blame the folder."""
         try:
-            saved = _leaf_shapes(self._manager.item_metadata(images_seen)["state"].tree)
+            saved = leaf_shapes(self._manager.item_metadata(images_seen)["state"].tree)
         except Exception as error:
             raise self._damaged(images_seen, first_line(error)) from error
-        wanted = _leaf_shapes(abstract)
+        wanted = leaf_shapes(abstract)
         for path in sorted(saved.keys() | wanted.keys()):
             if saved.get(path) != wanted.get(path):
                 raise UserError(
@@ -326,9 +326,3 @@ class Checkpoints:
         self.finish()
         if self._last_failure:
             raise UserError(f"{self._last_failure}; free some space, and the same command continues from there")
-
-
-def _leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes by paths such as 'generator/block_4x4/conv/kernel', the same for dataclasses, named tuples and dicts."""
-    named = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join(str(getattr(key, "name", getattr(key, "key", key))) for key in path): leaf.shape for path, leaf in named}

@@ -145,7 +145,9 @@ def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result
             refusal = str(error)
         except OSError as error:
             refusal = f"{error.filename or 'the workdir'}: {error.strerror or first_line(error)}"
-    refuse_everywhere(refusal)
+    refusal = first_text(refusal)
+    if refusal:
+        raise UserError(refusal)
     return result
 
 
@@ -160,17 +162,6 @@ def first_text(text: str) -> str:
     message[: len(said)] = list(said)
     texts = [bytes(row).rstrip(b"\0") for row in np.asarray(multihost_utils.process_allgather(message), np.uint8)]
     return next(filter(None, texts), b"").decode(errors="ignore")
-
-
-def refuse_everywhere(problem: str) -> None:
-    """Raise if any process has a problem; empty means none. Every process must ask.
-
-    Raises:
-        UserError: with the same text on every process.
-    """
-    problem = first_text(problem)
-    if problem:
-        raise UserError(problem)
 
 
 def wait_for_all(what: str) -> None:

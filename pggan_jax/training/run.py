@@ -28,6 +28,7 @@ from pggan_jax.training.lines import MetricLogs, StatsLog
 from pggan_jax.training.meter import TickMeter, Trouble
 from pggan_jax.training.preparing import NextResolution
 from pggan_jax.training.program import build_program
+from pggan_jax.training.refusal import refuse_everywhere
 from pggan_jax.training.resume import Beginning, position_at, restore_or_create, roll_back
 from pggan_jax.training.snapshots import Snapshots
 from pggan_jax.training.state import grow_train_state, reset_moments
@@ -265,7 +266,7 @@ class Run:
         }
         self._check_divergence()
         with self.clock.phase("save"):
-            parallel.refuse_everywhere(self.verification.problem(wait=True))
+            refuse_everywhere(self.verification.problem(wait=True))
             position = position_at(
                 self.loader, call.end, call.stage.resolution, alpha=self._alpha(call), rollbacks=self.rollbacks, **tick
             )
@@ -285,7 +286,7 @@ class Run:
 
     def _finish_tick(self, call: Call, *, save: bool) -> None:
         """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
-        parallel.refuse_everywhere(self.verification.problem(wait=False))
+        refuse_everywhere(self.verification.problem(wait=False))
         images_in_process = self.meter.images_in_process
         metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
         self._check_divergence()

@@ -127,3 +127,9 @@ def reset_moments(state: TrainState) -> TrainState:
     return state.replace(
         generator_moments=_zeros(state.generator_moments), discriminator_moments=_zeros(state.discriminator_moments)
     )
+
+
+def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes by paths such as 'generator/block_4x4/conv/kernel', the same for dataclasses, named tuples and dicts."""
+    named = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(str(getattr(key, "name", getattr(key, "key", key))) for key in path): leaf.shape for path, leaf in named}
