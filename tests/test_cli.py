@@ -291,7 +291,7 @@ class TestSample:
                 "sample", f"--workdir={labelled}", "--seeds=1", f"--class={flag}", f"--out={tmp_path / flag}"
             )
             assert (status, err) == (0, "")
-            assert [path.name for path in (tmp_path / flag).iterdir()] == ["seed0001_class7.png"]
+            assert [path.name for path in (tmp_path / flag).glob("[!.]*")] == ["seed0001_class7.png"]
         result = launch("sample", f"--workdir={labelled}", "--class=seven", f"--out={tmp_path / 'x'}")
         assert "--class=seven: no class has this name; there are 0, 1, 2, 3, 4 and 5 more" in one_line_error(result)
 
@@ -323,7 +323,7 @@ class TestSample:
         assert "120 images of 4x4" in printed
         assert f"the first 100 in {tmp_path / 'out.png'}" in printed
         assert self.read(tmp_path / "out.png").shape == (40, 40)
-        assert len(list((tmp_path / "out").iterdir())) == 120
+        assert len(list((tmp_path / "out").glob("[!.]*"))) == 120
         status, printed, err = launch("check", f"folder:{tmp_path / 'out'}")
         assert "120 usable of 120" in printed
         assert "120 of 4x4" in printed

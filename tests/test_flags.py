@@ -118,8 +118,9 @@ def door(launch, places, monkeypatch):
     def begin(config, workdir, *, allow_config_change, origins, **more):
         note(begun=(config, workdir, allow_config_change), more=more)
 
-    def train(config, workdir, loader, *, allow_config_change, should_stop, **more):
+    def train(config, workdir, loader, *, allow_config_change, allow_data_change, should_stop, **more):
         assert more == passed.more
+        note(allow_data_change=allow_data_change)
         note(trained=(config, workdir, allow_config_change), config=config)
         return True
 
@@ -305,6 +306,9 @@ CASES = {
     ("train", "allow_config_change"): Case(
         TRAIN, ("", "--allow_config_change"), workdir_and_permission, (("w", False), ("w", True))
     ),
+    ("train", "allow_data_change"): Case(
+        TRAIN, ("", "--allow_data_change"), lambda seen: seen.passed.allow_data_change, (False, True)
+    ),
     ("train", "compilation_cache"): Case(TRAIN, NO_CACHE, cache, CACHES),
     ("train", "coordinator"): Case(TRAIN, ("", "--coordinator=h:1"), host(0), (None, "h:1")),
     ("train", "num_processes"): Case(TRAIN, ("", "--num_processes=3"), host(1), (None, 3)),
@@ -338,6 +342,12 @@ CASES = {
         "sample --workdir={run} --seeds=0",
         ("--out={tmp}/out", "--out={tmp}/b"),
         lambda seen: [(seen.places.tmp / name).exists() for name in ("out", "b")],
+        ([True, False], [False, True]),
+    ),
+    ("sample", "grid"): Case(
+        "sample --workdir={run} --seeds=0 --out={tmp}/out",
+        ("", "--grid={tmp}/g.png"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("out.png", "g.png")],
         ([True, False], [False, True]),
     ),
     ("sample", "checkpoint"): Case(SAMPLE, ("", "--checkpoint=1.008"), alphas, (("1.92", [1.0]), ("1.008", [ALPHA]))),
@@ -609,15 +619,6 @@ CASES = {
         "settings", ("", SMOKE), printed("\ndata.resolution = 32\n", "\ndata.resolution = 16\n"), ([True, False], [False, True])
     ),
     ("settings", "set"): Case("settings", ("", "--set=run.seed=5"), printed("\nrun.seed = 5\n"), ([False], [True])),
-    ("cache", "clear"): Case(
-        "cache", ("", "--clear=features"), printed("what\n", "features: removed"), ([True, False], [False, True])
-    ),
-    ("cache", "limit"): Case(
-        "cache",
-        ("--limit=features:7GB", "--limit=features:none"),
-        printed(" of 7 GB", " of any size"),
-        ([True, False], [False, True]),
-    ),
 }
 
 

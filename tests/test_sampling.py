@@ -227,7 +227,7 @@ class TestStreaming:
     def test_written_images_are_let_go_of(self, tmp_path, monkeypatch):
         most = []
 
-        def write(path, image):
+        def write(path, image, **_):
             most.append(Tracked.living)
             image.tobytes()
 
