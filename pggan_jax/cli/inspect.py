@@ -1,7 +1,7 @@
 """python launch.py inspect --workdir=runs/digits [--json]
 
 List a run's checkpoints: kimg, resolution, alpha, size on disk, a sha256 over all leaves of the state, of what is read back;
-and below the data they were trained on. Two runs that did the same have the same sums. A damaged checkpoint is named, and the
+and below, the data they were trained on. Two runs that did the same have the same sums. A damaged checkpoint is named, and the
 exit status is then 1. Of a run that is training, checkpoints that it removes meanwhile are named and left out; those that it
 writes meanwhile are listed at the end.
 """
@@ -66,11 +66,10 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _describe(position: Position, folder: Path) -> dict[str, Any]:
-    size = 0
+    size, record = 0, position.data_record
     # It has been read; that it is removed only now changes nothing of what it was.
     with suppress(FileNotFoundError):
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    record = position.data_record
     return {
         "kimg": position.images_seen / 1000,
         "images_seen": position.images_seen,

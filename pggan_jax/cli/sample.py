@@ -85,7 +85,7 @@ def run(values: flags.FlagValues) -> None:
         first = write_images(zoomed, out, keep=in_grid, progress=bar.update)
     columns = min(values["columns"].value or math.ceil(math.sqrt(len(first))), len(first))
     _write(
-        grid_path, make_grid(np.stack(first), columns, gap=values["gap"].value), f"--grid={grid_path}", holds="several images"
+        grid_path, make_grid(np.stack(first), columns, gap=values["gap"].value), f"--grid={grid_path}", holds="generated images"
     )
     position = trained.position
     size = f"{position.resolution}x{position.resolution}"

@@ -131,7 +131,7 @@ class Loader:
         return True
 
     def record(self) -> DataRecord:
-        """What checkpoints say of these data. Reads arrays of up to `record.READ_BYTES`."""
+        """What checkpoints say of these data. Reads the arrays if no checksums are stored with them."""
         if self._recorded is None or self._recorded[0] is not self._pyramid:
             self._recorded = self._pyramid, record_of(self._pyramid, use_labels=self._use_labels)
         return self._recorded[1]

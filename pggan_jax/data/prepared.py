@@ -94,8 +94,7 @@ class PreparedFolder:
         names = [LABELS, *map(level_name, levels)]
         files = WatchedFiles(self.path, {name: int(self.files()[name]["crc32"], base=16) for name in names})
         # Labels are few and copied: a map may lose its file.
-        classes = np.array(self.classes()[rows])
-        pyramid = Pyramid(levels, classes, self.class_names, tuple(self.info["skipped"]), files)
+        pyramid = Pyramid(levels, np.array(self.classes()[rows]), self.class_names, tuple(self.info["skipped"]), files)
         if len(pyramid) < self.info["images"]:
             return pyramid
         return replace(pyramid, checksums={size: int(self.info["levels"][str(size)]["crc32"], base=16) for size in levels})

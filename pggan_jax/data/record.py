@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pggan_jax.data.prepared import level_name
 from pggan_jax.data.pyramid import Pyramid
 
 READ_BYTES = 2**28
-"""Arrays up to this size are read to compute their checksums; of larger ones, those stored with prepared data are used."""
+"""The largest array that is read to compute a checksum of each image."""
 _ROWS_AT_ONCE_BYTES = 2**24
 _NAMES_SHOWN = 2
 _NAME_LENGTH = 40
@@ -107,25 +108,28 @@ def image_checksums(pyramid: Pyramid, resolution: int = 0) -> ImageChecksums:
     """
     fitting = [size for size, level in pyramid.levels.items() if level.nbytes <= READ_BYTES]
     resolution = resolution or max(fitting, default=min(pyramid.levels))
-    level = pyramid.levels[resolution]
-    images = np.fromiter((zlib.crc32(row) for part in _parts(level) for row in part), np.uint32, len(level))
+    rows = (zlib.crc32(row) for part in _parts(pyramid, resolution) for row in part)
+    images = np.fromiter(rows, np.uint32, len(pyramid))
     return ImageChecksums(resolution, images, np.asarray(pyramid.classes, np.int32))
 
 
 def _level_checksum(pyramid: Pyramid, size: int) -> int:
-    level = pyramid.levels[size]
-    if size in pyramid.checksums and level.nbytes > READ_BYTES:
+    if size in pyramid.checksums:
         return pyramid.checksums[size]
     crc = 0
-    for part in _parts(level):
+    for part in _parts(pyramid, size):
         crc = zlib.crc32(part.data, crc)
     return crc
 
 
-def _parts(level: np.ndarray) -> list[np.ndarray]:
-    """A level in parts of about 16 MB, each contiguous when it is used."""
+def _parts(pyramid: Pyramid, size: int) -> Iterator[np.ndarray]:
+    """A level in contiguous parts of about 16 MB."""
+    level = pyramid.levels[size]
     rows = max(1, _ROWS_AT_ONCE_BYTES * len(level) // max(level.nbytes, 1))
-    return [np.ascontiguousarray(level[start : start + rows]) for start in range(0, len(level), rows)]
+    for start in range(0, len(level), rows):
+        if pyramid.files is not None:
+            pyramid.files.refuse_if_truncated(level_name(size))
+        yield np.ascontiguousarray(level[start : start + rows])
 
 
 def class_difference(old: Sequence[str], new: Sequence[str]) -> str:
