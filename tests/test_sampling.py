@@ -22,6 +22,7 @@ from test_loop import (
 
 from pggan_jax.cli.sample import write_images
 from pggan_jax.config_io import replace_setting
+from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
 from pggan_jax.generation import sampling
 from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
@@ -227,7 +228,7 @@ class TestStreaming:
     def test_written_images_are_let_go_of(self, tmp_path, monkeypatch):
         most = []
 
-        def write(path, image, **_):
+        def write(path, image, *, holds):
             most.append(Tracked.living)
             image.tobytes()
 
@@ -317,9 +318,9 @@ class TestGridSeeds:
     def test_no_row_for_a_class_without_images(self, tmp_path):
         """Labels that start at 1, of three classes of which one more is absent."""
         config = replace_setting(labelled_config(), "run.grid", "2x5")
-        loader = small_loader(config.data, config.run.seed)
-        classes = np.where(np.arange(len(loader)) % 2, 1, 3).astype(np.int32)
-        loader._pyramid = replace(loader._pyramid, classes=classes)
+        pyramid = small_loader(config.data, config.run.seed)._pyramid
+        classes = np.where(np.arange(len(pyramid)) % 2, 1, 3).astype(np.int32)
+        loader = Loader(replace(pyramid, classes=classes), seed=0, use_labels=True)
         painter = Painter(4)
         Snapshots(config, loader, Workdir(tmp_path)).write_fakes(painter, {}, alpha=1.0, images_seen=0)
         assert painter.labels.argmax(axis=1).reshape(5, 2).tolist() == [[1, 1], [3, 3], [1, 1], [3, 3], [1, 1]]
