@@ -200,7 +200,7 @@ def _describe(values: flags.FlagValues) -> str:
         flag = values[name]
         if name in ("help", "helpshort", "helpfull", "helpxml"):
             continue
-        default = "" if flag.default in (None, [], False) else f" (default: {flag.default_as_str.strip(chr(39))})"
+        default = "" if flag.default in (None, [], False) else f" (default: {(flag.default_as_str or '').strip(chr(39))})"
         lines.append(f"\n  --{name}{'' if flag.boolean else '=...'}\n      {flag.help}{default}")
     return "".join(lines)
 

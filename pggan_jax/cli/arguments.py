@@ -28,6 +28,11 @@ _MOST_PROCESSES = 2**16
 _MOST_SEEDS = 1_000_000
 
 
+def flag_value(values: flags.FlagValues, name: str) -> Any:
+    """The value of a flag, also where no command line was read; absl's types do not tell which type it has."""
+    return values[name].value
+
+
 def define_config_flags(values: flags.FlagValues) -> None:
     """Add --config and --set."""
     flags.DEFINE_string(
@@ -62,14 +67,15 @@ def define_preparation_flags(values: flags.FlagValues) -> None:
     """Add what decides how images become a data set, with the words and limits of the settings of the same name."""
     for setting in fields(DataConfig):
         help, limits = setting.metadata["help"], setting.metadata
+        default: Any = setting.default
         if setting.name in ("crop", "resample", "modes", "range"):
             if "choices" in limits:
-                flags.DEFINE_enum(setting.name, setting.default, limits["choices"], help, flag_values=values)
+                flags.DEFINE_enum(setting.name, default, limits["choices"], help, flag_values=values)
             else:
-                flags.DEFINE_string(setting.name, setting.default, help, flag_values=values)
+                flags.DEFINE_string(setting.name, default, help, flag_values=values)
         elif setting.name in ("channels", "max_images", "shuffle_seed"):
             bounds = {"lower_bound": limits["minimum"], "upper_bound": limits["maximum"]}
-            flags.DEFINE_integer(setting.name, setting.default, help, **bounds, flag_values=values)
+            flags.DEFINE_integer(setting.name, default, help, **bounds, flag_values=values)
     flags.DEFINE_integer(
         "resolution",
         None,
@@ -130,8 +136,8 @@ def read_preparation(values: flags.FlagValues, *, resolution: int | None = None,
     """
     from pggan_jax.data.preparation import Preparation
 
-    resolution = resolution or values["resolution"].value
-    crop, base_shape = values["crop"].value, values["base_shape"].value
+    resolution = resolution or flag_value(values, "resolution")
+    crop, base_shape = flag_value(values, "crop"), flag_value(values, "base_shape")
     if not is_resolution(resolution) or resolution > MAX_RESOLUTION:
         raise UserError(f"--resolution={resolution}: must be 4*2^k, that is 4, 8, 16, 32 ... {MAX_RESOLUTION}")
     try:
@@ -139,10 +145,12 @@ def read_preparation(values: flags.FlagValues, *, resolution: int | None = None,
     except ValueError as error:
         raise UserError(f"--crop={crop}: {error}") from None
     try:
-        parse_range(values["range"].value)
+        parse_range(flag_value(values, "range"))
     except ValueError as error:
-        raise UserError(f"--range={values['range'].value}: {error}") from None
-    shared = {name: values[name].value for name in ("channels", "resample", "modes", "range", "max_images", "shuffle_seed")}
+        raise UserError(f"--range={flag_value(values, 'range')}: {error}") from None
+    shared = {
+        name: flag_value(values, name) for name in ("channels", "resample", "modes", "range", "max_images", "shuffle_seed")
+    }
     return Preparation(resolution, _parse_base_shape(base_shape), crop=crop, **shared, **more)
 
 
@@ -156,7 +164,7 @@ def _parse_base_shape(text: str) -> tuple[int, int]:
 
 def read_config(values: flags.FlagValues, *more_settings: str) -> LoadedConfig:
     """The experiment that --config and --set describe, validated; `more_settings` are as if given by --set at the end."""
-    return load_config(values["config"].value, [*values["set"].value, *more_settings])
+    return load_config(flag_value(values, "config"), [*flag_value(values, "set"), *more_settings])
 
 
 def folder(flag: str, path: str) -> Path:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from pggan_jax.cli.arguments import flag_value
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run(values: flags.FlagValues) -> int:
     from pggan_jax.data.dataset import cache_folder
 
     cache = Cache(cache_folder().parent)
-    limits = dict(_parse_limit(text) for text in values["limit"].value or [])
+    limits = dict(_parse_limit(text) for text in flag_value(values, "limit") or [])
     if limits:
         try:
             cache.set_limits(limits)
@@ -52,7 +53,7 @@ def run(values: flags.FlagValues) -> int:
             ) from None
         for kind in limits:
             cache.trim(kind, print)
-    clear = values["clear"].value
+    clear = flag_value(values, "clear")
     if clear is None:
         _list(cache)
         return 0

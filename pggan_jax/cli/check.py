@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, read_preparation
+from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, flag_value, read_preparation
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _PREPARATION_FLAGS = ("base_shape", "channels", "crop", "resample", "modes", "ra
 
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Print the report; 1 if something needs a decision."""
-    resolution, frame, numbers = values["resolution"].value, None, None
+    resolution, frame, numbers = flag_value(values, "resolution"), None, None
     if resolution is None:
         _refuse_flags_without_resolution(values)
     preparation = read_preparation(values) if resolution is not None else None
@@ -51,12 +51,12 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.data.pixel_range import resolve_range
     from pggan_jax.data.sources import open_source
 
-    source = open_source(source_name, resolution=resolution or 0, channels=values["channels"].value)
+    source = open_source(source_name, resolution=resolution or 0, channels=flag_value(values, "channels"))
     if preparation:
-        preparation = resolve_range(source, preparation.for_source(source), workers=values["workers"].value)
+        preparation = resolve_range(source, preparation.for_source(source), workers=flag_value(values, "workers"))
         frame, numbers = preparation.frame, preparation.order(len(source))
-    report = check(source, frame, numbers=numbers, workers=values["workers"].value)
-    print(json.dumps(_as_json(report), indent=1) if values["json"].value else _as_text(report, values))
+    report = check(source, frame, numbers=numbers, workers=flag_value(values, "workers"))
+    print(json.dumps(_as_json(report), indent=1) if flag_value(values, "json") else _as_text(report, values))
     return _EXIT_NEEDS_DECISION if report.needs_decision else 0
 
 
@@ -64,7 +64,7 @@ def _refuse_flags_without_resolution(values: flags.FlagValues) -> None:
     for name in _PREPARATION_FLAGS:
         # Channels say what to draw, too.
         if values[name].present and name != "channels":
-            raise UserError(f"--{name}={values[name].value}: says how images are prepared; give --resolution as well")
+            raise UserError(f"--{name}={flag_value(values, name)}: says how images are prepared; give --resolution as well")
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -256,8 +256,8 @@ def _count(number: int, what: str) -> str:
 def _next_command(report: Report, values: flags.FlagValues) -> str:
     """What to type to train on these images as they were judged."""
     fitting = [size for size, count in report.resolutions() if count == report.usable]
-    size = values["resolution"].value or min(max(fitting, default=4), _SUGGESTED_RESOLUTION)
-    given = {name: values[name].value for name in _PREPARATION_FLAGS if values[name].present}
+    size = flag_value(values, "resolution") or min(max(fitting, default=4), _SUGGESTED_RESOLUTION)
+    given = {name: flag_value(values, name) for name in _PREPARATION_FLAGS if values[name].present}
     if "base_shape" in given:
         words = ["prepare", report.source, "--out=prepared", f"--resolution={size}"]
         words += [f"--{name}={value}" for name, value in given.items()]

@@ -6,9 +6,14 @@ are and both have the same number, 1 otherwise.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from absl import flags
 
-from pggan_jax.cli.arguments import define_drawn_size_flag
+from pggan_jax.cli.arguments import define_drawn_size_flag, flag_value
+
+if TYPE_CHECKING:
+    from pggan_jax.data.sources import Source
 
 ARGUMENTS = ("SOURCE_A", "SOURCE_B")
 FLAGS = flags.FlagValues()
@@ -23,7 +28,7 @@ def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:
     from pggan_jax.data.showing import equal_images
     from pggan_jax.data.sources import open_source
 
-    first, second = (open_source(name, resolution=values["resolution"].value) for name in (first_name, second_name))
+    first, second = (open_source(name, resolution=flag_value(values, "resolution")) for name in (first_name, second_name))
     common = min(len(first), len(second))
     images = labels = 0
     first_difference = None
@@ -38,7 +43,7 @@ def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:
         names = " and ".join(source.item_name(first_difference) for source in (first, second))
         print(f"        the first difference is at {first_difference}: {names}")
     is_same = images == common and len(first) == len(second)
-    if not values["ignore_labels"].value:
+    if not flag_value(values, "ignore_labels"):
         print(f"labels  {labels:,} of {common:,} are equal")
         is_same = is_same and labels == common
     if len(first) != len(second):
@@ -47,6 +52,6 @@ def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:
     return int(not is_same)
 
 
-def _label(source: object, index: int) -> int | None:
+def _label(source: Source, index: int) -> int | None:
     """The class, or None where there are none: no label differs from class 0."""
     return source.label(index) if source.class_names else None

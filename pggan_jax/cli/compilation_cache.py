@@ -10,6 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
+from pggan_jax.cli.arguments import flag_value
 from pggan_jax.errors import UserError, one_line
 from pggan_jax.paths import CACHE_VARIABLE, cache_root, user_path
 from pggan_jax.training.backend import require_backend
@@ -41,8 +42,8 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
     require_backend()
     import jax
 
-    wanted = values[_FLAG].value
-    if wanted is None and jax.config.jax_compilation_cache_dir:
+    wanted = flag_value(values, _FLAG)
+    if wanted is None and jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # JAX adds its options at run time.
         return
     if wanted == _OFF:
         jax.config.update("jax_enable_compilation_cache", False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
+from pggan_jax.cli.arguments import flag_value
 from pggan_jax.errors import UserError
 from pggan_jax.paths import user_path
 from pggan_jax.training.backend import require_backend
@@ -22,7 +23,7 @@ flags.DEFINE_boolean("overwrite", False, "replace OUT.npz if it is there", flag_
 
 def run(values: flags.FlagValues, source: str, target: str) -> None:
     """Write the file and print what is in it."""
-    out = _checked_file(target, may_be_there=values["overwrite"].value)
+    out = _checked_file(target, may_be_there=flag_value(values, "overwrite"))
     require_backend()
     import jax
 

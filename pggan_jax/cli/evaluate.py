@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value, folder
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.evaluate_output import kimg_name, tell_results, writable
 from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out, told_of
@@ -98,40 +98,42 @@ define_compilation_cache_flag(FLAGS)
 
 def run(values: flags.FlagValues) -> int:
     """Print a table per checkpoint; 1 if one of several is damaged."""
-    if not values["metrics"].value:
+    if not flag_value(values, "metrics"):
         raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
-    refuse_idle_held_out(values["held_out"].value, values["metrics"].value)
+    refuse_idle_held_out(flag_value(values, "held_out"), flag_value(values, "metrics"))
     use_compilation_cache(values)
-    if values["images"].value is not None:
+    if flag_value(values, "images") is not None:
         for name in ("workdir", "checkpoint", "network"):
             if values[name].present:
                 raise UserError(
-                    f"--{name}={values[name].value}: is of a run and does not go with --images; leave one of them out"
+                    f"--{name}={flag_value(values, name)}: is of a run and does not go with --images; leave one of them out"
                 )
         _evaluate_images(values)
         return 0
-    if values["resolution"].value:
+    if flag_value(values, "resolution"):
         raise UserError(
-            f"--resolution={values['resolution'].value}: goes with --images; a checkpoint is judged at its own resolution"
+            f"--resolution={flag_value(values, 'resolution')}: goes with --images; a checkpoint is judged at its own resolution"
         )
     return _evaluate_run(values)
 
 
 def _evaluate_run(values: flags.FlagValues) -> int:
-    workdir = existing_run(values["workdir"].value)
+    workdir = existing_run(flag_value(values, "workdir"))
     from pggan_jax.data.dataset import open_loader
     from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_all, read_chosen
 
     config, checkpoints = open_checkpoints(workdir)
     with closing(checkpoints):
-        out = workdir if values["out"].value is None else writable(values["out"].value, config.data.source, *_named(values))
-        chosen, metrics = choose_checkpoints(values["checkpoint"].value, checkpoints), values["metrics"].value
+        out = flag_value(values, "out")
+        out = workdir if out is None else writable(out, config.data.source, *_named(values))
+        chosen, metrics = choose_checkpoints(flag_value(values, "checkpoint"), checkpoints), flag_value(values, "metrics")
         data = _data_config(values, config.data)
         with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
             loader = open_loader(data, seed=config.run.seed, tell=print)
-        judge = _CheckpointJudge(values, data, loader, open_held_out(values["held_out"].value, data, loader.channels), out)
-        if values["checkpoint"].value != "all":
-            judge(read_chosen(config, checkpoints, values["checkpoint"].value), names=metrics)
+        held_out = open_held_out(flag_value(values, "held_out"), data, loader.channels)
+        judge = _CheckpointJudge(values, data, loader, held_out, out)
+        if flag_value(values, "checkpoint") != "all":
+            judge(read_chosen(config, checkpoints, flag_value(values, "checkpoint")), names=metrics)
             return 0
         passed_over: list[UserError] = []
 
@@ -184,12 +186,12 @@ class _CheckpointJudge:
         evaluator, sampler = self._tools[resolution]
         fakes = generated(
             sampler,
-            trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator,
+            trained.state.generator_ema if flag_value(values, "network") == "ema" else trained.state.generator,
             latent_size=trained.networks.latent_size,
             label_size=position.label_size,
             classes=evaluator.classes(),
             alpha=position.alpha,
-            seed=values["seed"].value,
+            seed=flag_value(values, "seed"),
             count=evaluator.most_fakes,
         )
         where = {
@@ -197,7 +199,7 @@ class _CheckpointJudge:
             "images_seen": position.images_seen,
             "resolution": resolution,
             "alpha": position.alpha,
-            "network": values["network"].value,
+            "network": flag_value(values, "network"),
             "data": self._data.source,
         }
         print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {self._data.source}")
@@ -205,16 +207,17 @@ class _CheckpointJudge:
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:
-    images, source = values["images"].value, values["data"].value
+    images, source = flag_value(values, "images"), flag_value(values, "data")
     if source is None:
         raise UserError(f"--images={images}: needs --data=SOURCE, the images to compare with, such as --data=folder:~/photos")
-    out = None if values["out"].value is None else writable(values["out"].value, f"folder:{images}", *_named(values))
+    out = flag_value(values, "out")
+    out = None if out is None else writable(out, f"folder:{images}", *_named(values))
     from pggan_jax.config import DataConfig
     from pggan_jax.data.sources import open_source
     from pggan_jax.data.temporary import temporary_loader
 
     judged = f"folder:{folder('images', images)}"
-    resolution = common_side(values["resolution"].value, open_source(judged), images)
+    resolution = common_side(flag_value(values, "resolution"), open_source(judged), images)
     with ExitStack() as held:
         # Images of another program come as they are: cut or shrunk, they would be other images.
         with told_of(f"--images={images}"):
@@ -227,16 +230,16 @@ def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out:
     from pggan_jax.data.dataset import open_loader
     from pggan_jax.evaluation.image_sets import RealPool
 
-    images, source = values["images"].value, values["data"].value
+    images, source = flag_value(values, "images"), flag_value(values, "data")
     if fakes.warning:
         print(f"{images}: {fakes.warning}")
     data = DataConfig(source, resolution, channels=fakes.channels)
     with told_of(f"--data={source}"):
         reals = open_loader(data, seed=0, tell=print)
-    held_out = open_held_out(values["held_out"].value, data, reals.channels)
-    evaluator = _evaluator(values, values["metrics"].value, data, reals, held_out, resolution)
+    held_out = open_held_out(flag_value(values, "held_out"), data, reals.channels)
+    evaluator = _evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
-    fake_set = RealPool(fakes, resolution, values["seed"].value).draw(0, min(len(fakes), evaluator.most_fakes))
+    fake_set = RealPool(fakes, resolution, flag_value(values, "seed")).draw(0, min(len(fakes), evaluator.most_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
     tell_results(evaluator(fake_set), out, where, name="images")
 
@@ -253,27 +256,27 @@ def _evaluator(
     from pggan_jax.evaluation.image_sets import RealPool
     from pggan_jax.evaluation.metrics import Tools
 
-    seed = values["seed"].value
+    seed = flag_value(values, "seed")
     tools = Tools(
         RealPool(loader, resolution, seed, mirror=data.mirror),
         data,
-        inception_weights=values["inception_weights"].value,
-        resize=values["resize"].value,
+        inception_weights=flag_value(values, "inception_weights"),
+        resize=flag_value(values, "resize"),
         held_out=held_out and RealPool(held_out[1], resolution, seed, name=held_out[0]),
     )
     return Evaluator(
         names,
         tools,
-        num_images=values["num_images"].value,
+        num_images=flag_value(values, "num_images"),
         seed=seed,
-        with_floor=values["floor"].value,
+        with_floor=flag_value(values, "floor"),
     )
 
 
 def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig:
     from dataclasses import replace
 
-    source = values["data"].value
+    source = flag_value(values, "data")
     return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
 
 
@@ -300,4 +303,4 @@ def _fitting(names: list[str], resolution: int) -> list[str]:
 
 def _named(values: flags.FlagValues) -> list[str]:
     """The sources that flags name."""
-    return [values[name].value for name in ("data", "held_out") if values[name].value]
+    return [flag_value(values, name) for name in ("data", "held_out") if flag_value(values, name)]

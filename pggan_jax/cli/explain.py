@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_config_flags, define_float, read_config
+from pggan_jax.cli.arguments import define_config_flags, define_float, flag_value, read_config
 from pggan_jax.config import MAX_KIMG
 from pggan_jax.errors import UserError
 from pggan_jax.schedule import Schedule
@@ -21,7 +21,7 @@ define_float("kimg", None, "point of the run, in thousands of real images shown"
 def run(values: flags.FlagValues) -> None:
     """Print the phase at --kimg."""
     config = read_config(values).config
-    kimg = values["kimg"].value
+    kimg = flag_value(values, "kimg")
     schedule = Schedule(config.schedule, config.data.resolution)
     total = schedule.total_images
     if kimg is None:

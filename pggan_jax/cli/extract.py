@@ -10,7 +10,7 @@ import json
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_drawn_size_flag, folder
+from pggan_jax.cli.arguments import define_drawn_size_flag, flag_value, folder
 from pggan_jax.config import MAX_IMAGES
 from pggan_jax.errors import UserError
 
@@ -25,9 +25,9 @@ flags.DEFINE_integer(
 
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Write the files and say where; 1 if some images could not be read."""
-    if values["out"].value is None:
+    if flag_value(values, "out") is None:
         raise UserError("extract needs --out, such as --out=images")
-    out = folder("out", values["out"].value)
+    out = folder("out", flag_value(values, "out"))
     from tqdm import tqdm
 
     from pggan_jax.data.decoding import UnusableImageError
@@ -37,12 +37,13 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.images import write_png
     from pggan_jax.own_output import MARKER, claim_output
 
-    source = open_source(source_name, resolution=values["resolution"].value)
+    source = open_source(source_name, resolution=flag_value(values, "resolution"))
     if out.exists() and (not out.is_dir() or any(path.name != MARKER for path in out.iterdir())):
         raise UserError(f"--out={out}: is there already and is not an empty folder; choose another")
     claim_output("out", out, source_name, command="extract")
-    count = min(len(source), values["max_images"].value or len(source))
-    labels, unusable = [], 0
+    count = min(len(source), flag_value(values, "max_images") or len(source))
+    labels: list[list[str | int]] = []
+    unusable = 0
     for index in tqdm(range(count), desc=f"extracting {source.name}", unit="img", delay=2, disable=None):
         try:
             picture = as_picture(source.read(index))

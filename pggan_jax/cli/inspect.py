@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value
 from pggan_jax.errors import UserError
 from pggan_jax.training.backend import require_backend
 
@@ -33,7 +33,7 @@ flags.DEFINE_boolean("json", False, "print one JSON object per checkpoint instea
 
 def run(values: flags.FlagValues) -> int:
     """Print the checkpoints, oldest first; 1 if one is damaged."""
-    workdir = existing_run(values["workdir"].value)
+    workdir = existing_run(flag_value(values, "workdir"))
     require_backend()
     from tqdm import tqdm
 
@@ -49,13 +49,13 @@ def run(values: flags.FlagValues) -> int:
         tqdm.write(f"{'note' if isinstance(error, VanishedError) else 'error'}: {error}", file=sys.stderr)
 
     with closing(checkpoints):
-        if not values["json"].value:
+        if not flag_value(values, "json"):
             print(f"{'kimg':>10}  {'resolution':>10}  {'alpha':>6}  {'MB':>8}  sha256")
         readable = read_all(config, checkpoints, pass_over)
         count = len(checkpoints.all_images_seen())
         for trained in tqdm(readable, desc="reading", total=count, delay=2, disable=None, leave=False):
             entry = _describe(trained.position, checkpoints.directory / str(trained.position.images_seen))
-            if values["json"].value:
+            if flag_value(values, "json"):
                 tqdm.write(json.dumps(entry), file=sys.stdout)
                 continue
             tqdm.write(_row(entry), file=sys.stdout)

@@ -11,7 +11,7 @@ import math
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_config_flags, define_float, read_config
+from pggan_jax.cli.arguments import define_config_flags, define_float, flag_value, read_config
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.config import DataConfig
 from pggan_jax.schedule import Schedule, Stage
@@ -55,7 +55,7 @@ def run(values: flags.FlagValues) -> None:
         by_resolution.setdefault(stage.resolution, []).append(stage)
     check_batches(config, devices=parallel.device_count(), backend=parallel.backend(), origins=loaded.origins)
     channels, label_size = _data_shape(config.data)
-    seconds: float = (values["seconds"].value or 0.0) if values["measure"].value else 0.0
+    seconds: float = (flag_value(values, "seconds") or 0.0) if flag_value(values, "measure") else 0.0
     print(f"{parallel.describe_devices()}; {config.data.source}, {channels} channel(s)")
     rows: list[tuple[str, ...]] = []
     total_seconds = 0.0

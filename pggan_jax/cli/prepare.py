@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, folder, read_preparation
+from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, flag_value, folder, read_preparation
 from pggan_jax.errors import UserError
 from pggan_jax.own_output import lies_inside
 
@@ -42,11 +42,11 @@ flags.DEFINE_boolean(
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Write the folder and say what is in it."""
     for required, example in (("resolution", "128"), ("out", "data/mine")):
-        if values[required].value is None:
+        if flag_value(values, required) is None:
             raise UserError(f"prepare needs --{required}, such as --{required}={example}")
-    out = folder("out", values["out"].value)
+    out = folder("out", flag_value(values, "out"))
     _check_apart(source_name, out)
-    preparation = read_preparation(values, copies_mirrored=values["mirror"].value)
+    preparation = read_preparation(values, copies_mirrored=flag_value(values, "mirror"))
     from pggan_jax.data.estimate import estimate
     from pggan_jax.data.prepare import prepare
     from pggan_jax.data.pyramid import examples
@@ -56,10 +56,10 @@ def run(values: flags.FlagValues, source_name: str) -> int:
         source_name, resolution=max(preparation.frame.height, preparation.frame.width), channels=preparation.channels
     )
     preparation = preparation.for_source(source)
-    needed = estimate(source, preparation, out, workers=values["workers"].value)
+    needed = estimate(source, preparation, out, workers=flag_value(values, "workers"))
     sizes = ", ".join(f"{width}x{height}" for height, width in reversed(preparation.shapes.values()))
     plan = f"{needed.images:,} rows of {sizes}, {preparation.channels} channel(s), {needed.bytes:,} bytes"
-    if values["dry_run"].value:
+    if flag_value(values, "dry_run"):
         fits = "enough" if needed.free >= needed.needed else "NOT ENOUGH"
         print(
             f"{source.name}: would write at most {plan} to {out}, which takes {needed.needed:,} bytes on the way; "
@@ -69,7 +69,11 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     for complaint in (*source.complaints, *notes_of(source)):
         print(f"note: {complaint}", file=sys.stderr)
     prepared = prepare(
-        source, preparation, out, workers=values["workers"].value, tell=lambda line: print(f"note: {line}", file=sys.stderr)
+        source,
+        preparation,
+        out,
+        workers=flag_value(values, "workers"),
+        tell=lambda line: print(f"note: {line}", file=sys.stderr),
     )
     skipped = prepared.info["skipped"]
     if skipped:

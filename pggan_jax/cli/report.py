@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value
 from pggan_jax.errors import UserError
 from pggan_jax.paths import user_path
 
@@ -19,14 +19,14 @@ flags.DEFINE_string("out", None, "the page (default: WORKDIR/report.html)", flag
 
 def run(values: flags.FlagValues) -> None:
     """Write the page and say where."""
-    workdir = existing_run(values["workdir"].value)
+    workdir = existing_run(flag_value(values, "workdir"))
     from pggan_jax.files import write_atomically
     from pggan_jax.reporting.gather import gather
     from pggan_jax.reporting.page import render
     from pggan_jax.training.workdir import Workdir
 
     page = render(gather(workdir, Workdir(workdir).load_config()))
-    wanted = values["out"].value
+    wanted = flag_value(values, "out")
     out = workdir / "report.html" if wanted is None else user_path(wanted, named="--out=", example="name a file")
     if out.is_dir():
         raise UserError(f"--out={wanted}: is no file; name one, such as report.html")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, folder, parse_seeds
+from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value, folder, parse_seeds
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.errors import UserError
 
@@ -53,10 +53,10 @@ IMAGES_IN_GRID = 100
 
 def run(values: flags.FlagValues) -> None:
     """Write the images and say where."""
-    seeds = parse_seeds(values["seeds"].value)
-    workdir = existing_run(values["workdir"].value)
-    out = folder("out", values["out"].value)
-    grid_path = _grid_path(values["grid"].value, out)
+    seeds = parse_seeds(flag_value(values, "seeds"))
+    workdir = existing_run(flag_value(values, "workdir"))
+    out = folder("out", flag_value(values, "out"))
+    grid_path = _grid_path(flag_value(values, "grid"), out)
     from tqdm import tqdm
 
     from pggan_jax.generation.sampling import images_of_seeds
@@ -65,15 +65,15 @@ def run(values: flags.FlagValues) -> None:
     from pggan_jax.training.trained import load_trained
 
     use_compilation_cache(values)
-    trained = load_trained(workdir, values["checkpoint"].value)
-    choose, name_of = _classes(values["class"].value, trained)
-    zoom = values["zoom"].value
+    trained = load_trained(workdir, flag_value(values, "checkpoint"))
+    choose, name_of = _classes(flag_value(values, "class"), trained)
+    zoom = flag_value(values, "zoom")
     in_grid = _count_in_grid(len(seeds), trained.position.resolution * zoom, values)
     claim_output("out", out, trained.config.data.source, command="sample")
     _make_folder(grid_path.parent, f"--grid={grid_path}")
     images = images_of_seeds(
         trained.sampler(),
-        trained.state.generator_ema if values["network"].value == "ema" else trained.state.generator,
+        trained.state.generator_ema if flag_value(values, "network") == "ema" else trained.state.generator,
         seeds,
         classes=choose,
         label_size=trained.position.label_size,
@@ -83,9 +83,12 @@ def run(values: flags.FlagValues) -> None:
     with tqdm(total=len(seeds), desc="sampling", unit="img", delay=2, disable=None) as bar:
         zoomed = ((name_of(seed, number), nearest_upscale(image, zoom)) for seed, number, image in images)
         first = write_images(zoomed, out, keep=in_grid, progress=bar.update)
-    columns = min(values["columns"].value or math.ceil(math.sqrt(len(first))), len(first))
+    columns = min(flag_value(values, "columns") or math.ceil(math.sqrt(len(first))), len(first))
     _write(
-        grid_path, make_grid(np.stack(first), columns, gap=values["gap"].value), f"--grid={grid_path}", holds="generated images"
+        grid_path,
+        make_grid(np.stack(first), columns, gap=flag_value(values, "gap")),
+        f"--grid={grid_path}",
+        holds="generated images",
     )
     position = trained.position
     size = f"{position.resolution}x{position.resolution}"
@@ -171,11 +174,11 @@ def _count_in_grid(seeds: int, side: int, values: flags.FlagValues) -> int:
     """
     from pggan_jax.data.decoding import MAX_PIXELS
 
-    tile = (side + values["gap"].value) ** 2
+    tile = (side + flag_value(values, "gap")) ** 2
     if tile > MAX_PIXELS:
         raise UserError(
-            f"--zoom={values['zoom'].value}: an image would have {side:,}x{side:,} pixels, at most {MAX_PIXELS:,} are written; "
-            "choose a smaller --zoom"
+            f"--zoom={flag_value(values, 'zoom')}: an image would have {side:,}x{side:,} pixels, at most {MAX_PIXELS:,} are "
+            "written; choose a smaller --zoom"
         )
     # A last row may be filled with black.
     return min(seeds, IMAGES_IN_GRID, max(1, int(math.sqrt(MAX_PIXELS // tile)) ** 2))

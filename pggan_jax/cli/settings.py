@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_config_flags, read_config
+from pggan_jax.cli.arguments import define_config_flags, flag_value, read_config
 from pggan_jax.config_rules import allowed_range, type_name, walk
 
 FLAGS = flags.FlagValues()
@@ -17,7 +17,7 @@ define_config_flags(FLAGS)
 def run(values: flags.FlagValues) -> None:
     """Print the list."""
     config = read_config(values).config
-    print(f"values of {values['config'].value}; change one with --set NAME=VALUE, repeated for more\n")
+    print(f"values of {flag_value(values, 'config')}; change one with --set NAME=VALUE, repeated for more\n")
     for path, value, hint, metadata in walk(config):
         shown = str(value).lower() if hint is bool else value
         if isinstance(value, dict):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_preparation_flags, folder, read_preparation
+from pggan_jax.cli.arguments import define_preparation_flags, flag_value, folder, read_preparation
 from pggan_jax.config import MAX_IMAGES
 from pggan_jax.errors import UserError
 
@@ -28,7 +28,7 @@ _LARGEST_UNASKED = 64
 
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Write the picture and say where; 1 if some images could not be used."""
-    out = _checked_file(values["out"].value)
+    out = _checked_file(flag_value(values, "out"))
     from pggan_jax.data.decoding import MAX_PIXELS
     from pggan_jax.data.pixel_range import resolve_range
     from pggan_jax.data.showing import fitting_resolution, grid_shape, labelled_grid
@@ -36,26 +36,26 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.images import write_png
     from pggan_jax.own_output import claim_output
 
-    given = values["resolution"].value
-    source = open_source(source_name, resolution=given or 0, channels=values["channels"].value)
+    given = flag_value(values, "resolution")
+    source = open_source(source_name, resolution=given or 0, channels=flag_value(values, "channels"))
     resolution = given if given is not None else fitting_resolution(source, at_most=_LARGEST_UNASKED)
     preparation = read_preparation(values, resolution=resolution).for_source(source)
     preparation = resolve_range(source, preparation)
     order = preparation.order(len(source))
-    first = values["first"].value
+    first, columns, rows = (flag_value(values, name) for name in ("first", "columns", "rows"))
     if first >= len(order):
         raise UserError(f"--first={first}: {source.name} has {len(order):,} images; it must be less")
-    shown = order[first : first + values["columns"].value * values["rows"].value]
-    height, width = grid_shape(len(shown), preparation.frame, columns=values["columns"].value)
+    shown = order[first : first + columns * rows]
+    height, width = grid_shape(len(shown), preparation.frame, columns=columns)
     if height * width > MAX_PIXELS:
         raise UserError(
-            f"--columns={values['columns'].value} --rows={values['rows'].value}: the picture would have {width:,}x{height:,} "
+            f"--columns={columns} --rows={rows}: the picture would have {width:,}x{height:,} "
             f"pixels, at most {MAX_PIXELS:,} are written; take fewer, or a lower --resolution"
         )
     try:
         # Before the work: a place where nothing can be written is told at once.
         claim_output("out", out.parent, source_name, command="show")
-        grid, problems = labelled_grid(source, shown, preparation.frame, columns=values["columns"].value)
+        grid, problems = labelled_grid(source, shown, preparation.frame, columns=columns)
         write_png(out, grid, holds="several images")
     except OSError as error:
         raise UserError(f"--out={out}: cannot be written ({error.strerror}); choose a place you may write to") from None

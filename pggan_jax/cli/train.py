@@ -23,6 +23,7 @@ from pggan_jax.cli.arguments import (
     DEFAULT_WORKDIR,
     define_config_flags,
     define_host_flags,
+    flag_value,
     folder,
     read_config,
 )
@@ -88,22 +89,22 @@ class StopRequest:
 
 def run(values: flags.FlagValues) -> int:
     """Train to the end or to a stop; 0 when complete, `EXIT_STOPPED` when stopped."""
-    init_from = values["init_from"].value
+    init_from = flag_value(values, "init_from")
     loaded = read_config(values, *([f"run.init_from={init_from}"] if init_from is not None else []))
-    workdir = values["workdir"].value
-    workdir = folder("workdir", _default_workdir(values["config"].value) if workdir is None else workdir)
+    workdir = flag_value(values, "workdir")
+    workdir = folder("workdir", _default_workdir(flag_value(values, "config")) if workdir is None else workdir)
 
     with _ended_by_interrupt():
         from pggan_jax.training import parallel
 
-        hosts = (values[name].value for name in ("coordinator", "num_processes", "process_id"))
-        parallel.initialize_hosts(*hosts, cluster=values["cluster"].value)
+        hosts = (flag_value(values, name) for name in ("coordinator", "num_processes", "process_id"))
+        parallel.initialize_hosts(*hosts, cluster=flag_value(values, "cluster"))
         from pggan_jax.data.dataset import open_loader
         from pggan_jax.training.loop import begin, train
 
     use_compilation_cache(values)
     config = loaded.config
-    allow_config_change = values["allow_config_change"].value
+    allow_config_change = flag_value(values, "allow_config_change")
     begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)
     is_main = parallel.is_main_process()
     tell = print if is_main else lambda _line: None
@@ -116,7 +117,7 @@ def run(values: flags.FlagValues) -> int:
             workdir,
             loader,
             allow_config_change=allow_config_change,
-            allow_data_change=values["allow_data_change"].value,
+            allow_data_change=flag_value(values, "allow_data_change"),
             should_stop=StopRequest(),
         )
     return 0 if is_complete else EXIT_STOPPED

@@ -66,7 +66,9 @@ def fitting_resolution(source: Source, *, at_most: int) -> int:
     return at_most
 
 
-def labelled_grid(source: Source, numbers: Sequence[int], frame: Frame, *, columns: int) -> tuple[np.ndarray, list[str]]:
+def labelled_grid(
+    source: Source, numbers: Sequence[int] | np.ndarray, frame: Frame, *, columns: int
+) -> tuple[np.ndarray, list[str]]:
     """Some items side by side, each above the name of its class.
 
     Args:
