@@ -89,6 +89,7 @@ class BlockPlan:
         return levels
 
     def _slot_path(self, slot: int) -> Path:
+        assert self.scratch is not None
         return self.scratch / f"slot{slot}"
 
 

@@ -94,7 +94,7 @@ def _damages(source: Source) -> Iterable[str]:
             yield f"{name}: its bytes differ from what was written; prepare the folder again"
 
 
-def _examine(context: tuple[Source, Frame | None], numbers: Sequence[int]) -> Findings:
+def _examine(context: tuple[Source, Frame | None], numbers: Sequence[int] | np.ndarray) -> Findings:
     """The function of the workers."""
     source, frame = context
     found = Findings()
@@ -169,8 +169,9 @@ def _digest(content: bytes | np.ndarray) -> bytes:
     digest = hashlib.sha256()
     if isinstance(content, np.ndarray):
         digest.update(repr(content.shape).encode())
-        content = np.ascontiguousarray(content)
-    digest.update(content)
+        digest.update(np.ascontiguousarray(content).data)
+    else:
+        digest.update(content)
     return digest.digest()[:_DIGEST_BYTES]
 
 

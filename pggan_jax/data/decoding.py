@@ -130,7 +130,7 @@ def orientation(image: Image.Image) -> int:
     if image.format == "PNG":
         image.load()  # EXIF data may follow the pixels. Damaged pixels are told here, not taken for broken EXIF data.
     try:
-        number = image.getexif().get(_ORIENTATION_TAG)
+        number = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:
         return 1  # Broken EXIF data may raise nearly anything; the picture may be good all the same.
     return number if number in range(1, 9) else 1

@@ -216,6 +216,7 @@ class Evaluator:
         counts = {name: count for name, count in self._count_all(self.held_out_count).items() if count}
         if not counts:
             return {}
+        assert self._tools.held_out is not None
         return self._gather_views(self._tools.held_out.draw(0, max(counts.values())), counts, _REALS, are_reals=True)
 
     def _measure_floors(self) -> dict[str, tuple[Measured, int]]:

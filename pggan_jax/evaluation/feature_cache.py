@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping, Set
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -65,7 +66,7 @@ class CachedFeatures:
         return seen if all(getattr(seen, name) is not None for name in self._keeps) else self._compute()
 
     def _compute(self) -> Seen:
-        shared = {"keeps": self._keeps, "parts": self._parts, "kept": self._kept}
+        shared: dict[str, Any] = {"keeps": self._keeps, "parts": self._parts, "kept": self._kept}
         collector = FeatureCollector(self._extractor, self._images.resolution, self._count, **shared)
         for first, batch in self._images.batches(_BATCH, until=self._count):
             collector.add(batch, first)
@@ -80,7 +81,7 @@ class CachedFeatures:
 
     def _known_features(self) -> np.ndarray | None:
         features = self._known("").get("features")
-        return features if np.ndim(features) == 2 and len(features) == self._count else None
+        return features if features is not None and np.ndim(features) == 2 and len(features) == self._count else None
 
     def _known_summary(self, features: np.ndarray | None) -> Summary | None:
         """By the moments, or else by the features if they are known."""
@@ -126,5 +127,6 @@ class CachedFeatures:
             self._folder.mkdir(parents=True, exist_ok=True)
             # First the others, then this one, which alone may be larger than the limit.
             Cache(self._folder.parent).trim("features", tqdm.write, room=sum(array.nbytes for array in arrays.values()))
+            by_name: dict[str, Any] = dict(arrays)
             with atomic_file(self._path(suffix)) as file:
-                np.savez(file, **arrays)
+                np.savez(file, **by_name)

@@ -49,20 +49,25 @@ class Caller:
         clock, counter, log: of the run.
 
     Attributes:
-        program: in use; None before the first `use`.
         gap: between resolutions.
     """
 
     def __init__(self, next_resolution: NextResolution, *, clock: Clock, counter: CompileCounter, log: Callable[[str], None]):
         self._next, self._clock, self._counter, self._log = next_resolution, clock, counter, log
-        self.program: Program | None = None
+        self._program: Program | None = None
         self._called: Program | None = None
         self.gap = GrowthGap()
 
+    @property
+    def program(self) -> Program:
+        """In use, from the first `use` on."""
+        assert self._program is not None
+        return self._program
+
     def use(self, resolution: int) -> None:
         """Take the program of a resolution, which is compiled by its first call at the latest."""
-        if self.program is None or self.program.networks.resolution != resolution:
-            self.program = self._next.program(resolution)
+        if self._program is None or self._program.networks.resolution != resolution:
+            self._program = self._next.program(resolution)
 
     def __call__(
         self, call: Call, describe_data: Callable[[int], str], state: TrainState, *arguments: Any

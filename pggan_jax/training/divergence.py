@@ -58,7 +58,7 @@ def describe_divergence(config: Config, state: TrainState, trouble: Trouble, alp
     told = ", ".join(f"{name} {last[name]:.4g}" for name in _TOLD if last.get(name) is not None) or "none yet"
     return (
         f"{trouble.iterations} iterations in a row had no finite update (run.patience = {config.run.patience}); "
-        f"first not finite: {' and '.join(culprits)}; at kimg {trouble.call.end / 1000:.1f}, {trouble.call.stage.name}, "
+        f"first not finite: {' and '.join(culprits)}; at kimg {trouble.where.end / 1000:.1f}, {trouble.where.stage.name}, "
         f"alpha {alpha:.3f}; last statistics: {told}; a lower schedule.learning_rate helps most often"
     )
 

@@ -185,6 +185,7 @@ class MetricLogs:
 
     def _log(self, name: str) -> LineLog:
         if name not in self._logs:
+            assert self._folder is not None
             self._logs[name] = LineLog(
                 record_path(self._folder, name), lambda line: _is_measurement(line) and line["metric"] == name
             )

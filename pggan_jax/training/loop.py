@@ -79,7 +79,7 @@ def train(
                 RollbackCount(paths.rollbacks).begin_anew()
             return changes
 
-        changes = parallel.on_first_process(claim, otherwise=[])
+        changes: list[str] = parallel.on_first_process(claim, otherwise=[])
         is_accepted = allow_data_change or accepts_data_change(changes)
         lines = check_data(paths, loader, config.data.source, is_accepted=is_accepted)
         run = held.enter_context(Run(config, paths, loader))

@@ -29,6 +29,12 @@ class Trouble(NamedTuple):
     leaf_generator: int = -1
     call: Call | None = None
 
+    @property
+    def where(self) -> Call:
+        """`call`, where there were any such iterations."""
+        assert self.call is not None
+        return self.call
+
 
 class TickMeter:
     """Metrics since the tick began.

@@ -38,7 +38,7 @@ class Beginning:
 
 def position_at(loader: Loader, images_seen: int, resolution: int, *, alpha: float, **more: Any) -> Position:
     """A position of a run on these data."""
-    sizes = {"channels": loader.channels, "label_size": loader.label_size}
+    sizes: dict[str, Any] = {"channels": loader.channels, "label_size": loader.label_size}
     return Position(images_seen, resolution, alpha, **sizes, **more)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -63,7 +63,7 @@ class Run:
             self.parts = ChosenParts(
                 config, lambda with_parts, resolution: build_program(with_parts, resolution, loader), self.log
             )
-            preparing = {
+            preparing: dict[str, Any] = {
                 "steps_per_call": self.steps_per_call,
                 "build": self.parts.program,
                 "pictures": self.snapshots.count if self.is_main else 0,
@@ -83,7 +83,7 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
         """Finish a save under way; release files and listeners."""
         self._held.__exit__(*exception)
 
@@ -181,7 +181,7 @@ class Run:
         Raises:
             UserError: it has been done often enough; the message is the report.
         """
-        report = describe_divergence(self.config, self.state, trouble, self._alpha(trouble.call), self.last_record)
+        report = describe_divergence(self.config, self.state, trouble, self._alpha(trouble.where), self.last_record)
         if self.rollbacks >= self.config.run.max_rollbacks:
             report = (
                 f"the run has diverged and stopped after {self.rollbacks} rollbacks: {report}; to go on, change settings with "
@@ -218,7 +218,7 @@ class Run:
         ema = parallel.first_device(self.state.generator_ema)
         self.snapshots.write_fakes(self.caller.program.sampler, ema, alpha=alpha, images_seen=images_seen)
 
-    def _judge(self, call: Call) -> dict[str, float]:
+    def _judge(self, call: Call) -> Mapping[str, float]:
         is_last = call.end == self.schedule.total_images
         if not self.judge.is_due(call.tick.index, call.stage.resolution, is_last=is_last):
             return {}
@@ -257,7 +257,7 @@ class Run:
         """Weight of the newest layers in the call's last step."""
         return self.schedule.at(call.end - call.stage.images_per_step).alpha
 
-    def _save(self, call: Call, *, is_due: bool, scores: dict[str, float] | None = None) -> None:
+    def _save(self, call: Call, *, is_due: bool, scores: Mapping[str, float] | None = None) -> None:
         tick = self.meter.unfinished() | {
             "unwritten": self.stats.unwritten + self.measured.unwritten,
             "is_due": is_due,

@@ -50,7 +50,8 @@ class CompileCounter:
         if event == _CACHE_HIT_EVENT:
             self._this_thread.was_cached = True
 
-    def _on_duration(self, event: str, _seconds: float, **_: Any) -> None:
+    def _on_duration(self, event: str, duration_secs: float, **_: Any) -> None:
+        del duration_secs
         # This comes after a hit, too, in the same thread.
         if event == _COMPILE_EVENT:
             was_cached, self._this_thread.was_cached = getattr(self._this_thread, "was_cached", False), False
