@@ -71,7 +71,7 @@ class Terminal(io.TextIOBase):
                 os.close(nowhere)
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
+    def encoding(self) -> str:  # type: ignore[override]  # io has a plain attribute
         """Of the stream; UTF-8 where it has none."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
