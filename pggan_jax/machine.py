@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from pggan_jax.errors import UserError
+
 _ROOT = Path("/")
+_LEAST_FILES = 32
+_LEAST_ADDRESS_SPACE = 3 * 10**9
+"""Bytes. With 2 GB XLA ends the process when it makes its threads; with 4 GB a small run trains."""
 _NO_LIMIT = 2**60
 """Version 1 writes the largest multiple of a page instead of saying that there is no limit."""
 
@@ -43,6 +49,35 @@ def total_memory(root: Path = _ROOT) -> int:
     """Bytes that may be taken in all: of the machine, or of the smallest control group around."""
     limits = [limit for folder, version in _groups("memory", root) if (limit := _memory_limit(folder, version))]
     return min([psutil.virtual_memory().total, *limits])
+
+
+def require_limits() -> None:
+    """Refuse limits under which libraries end the process or say nothing of use. To be called before JAX is loaded.
+
+    A limit on open files is raised first, as far as the process may.
+
+    Raises:
+        UserError: naming the limit, its value, and what is needed.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < _LEAST_FILES:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if 0 <= soft < _LEAST_FILES:
+            raise UserError(
+                f"ulimit -n = {soft}: this process may open too few files; allow at least {_LEAST_FILES}, by ulimit -n 1024"
+            )
+    space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if 0 <= space < _LEAST_ADDRESS_SPACE:
+        raise UserError(
+            f"ulimit -v = {space // 1024}: this process may have too little address space (JAX reserves more than it uses); "
+            f"allow at least {_LEAST_ADDRESS_SPACE // 1024}, or ulimit -v unlimited"
+        )
 
 
 def _groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:

@@ -125,6 +125,49 @@ def test_a_limit_on_the_address_space():
     assert 0 < int(done.stdout) < 2**30
 
 
+def under_limits(limits, *words):
+    """launch.py in a process that may have no more than these."""
+    code = (
+        f"import resource, runpy, sys\n{limits}\nsys.argv = ['launch.py', *sys.argv[1:]]\n"
+        "runpy.run_path('launch.py', run_name='__main__')"
+    )
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=100)
+
+
+@pytest.mark.parametrize(
+    ("limits", "line"),
+    [
+        (
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))",
+            "error: ulimit -n = 16: this process may open too few files; ",
+        ),
+        (
+            "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))",
+            "error: ulimit -v = 1048576: this process may have too little",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_limits_under_which_nothing_works_are_one_line(tmp_path, limits, line, command):
+    words = [f"--workdir={tmp_path / 'run'}"] if command == "train" else []
+    done = under_limits(limits, command, "--config=experiments/smoke.py", *words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(line)
+    assert len(done.stderr) <= 300
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_that_can_be_raised_is():
+    code = (
+        "import resource; from pggan_jax import machine; _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (16, hard)); machine.require_limits()\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
 @pytest.mark.parametrize("path", sorted([*(ROOT / "pggan_jax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]), ids=str)
 def test_nobody_else_counts(path):
     if path.name != "machine.py":

@@ -21,6 +21,7 @@ from absl import flags, logging
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.errors import UserError, one_line
 from pggan_jax.jax_variables import own_jax_settings
+from pggan_jax.machine import require_limits
 from pggan_jax.training import backend
 from pggan_jax.xla_options import prefer_fast_convolutions
 
@@ -125,7 +126,10 @@ def _run(parsed: Parsed, out: Terminal) -> int:
     prefer_fast_convolutions()
     try:
         # A command that compiles nothing has nothing to say of JAX.
-        with own_jax_settings(_warn if "compilation_cache" in values else lambda _line: None):
+        compiles = "compilation_cache" in values
+        if compiles:
+            require_limits()
+        with own_jax_settings(_warn if compiles else lambda _line: None):
             status = _module_of(name).run(values, *arguments) or 0
         out.flush()
         return status
