@@ -1,7 +1,7 @@
 """python launch.py [train] [FLAGS]
 
 Train a network from 4x4 up, or continue: the same command in the same --workdir goes on where the run stopped, also in the
-middle of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C stops at once.
+middle of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C or SIGTERM stops at once.
 
 The workdir gets config.json, log.txt, stats.jsonl (one object per tick), reals.png, fakesKKKKKK.png (one grid per tick, named
 by kimg) and checkpoints/.
@@ -62,9 +62,10 @@ def stop_signals() -> list[signal.Signals]:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request that the run answers after its current call; the second ends it.
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request that the run answers after its current call.
 
-    A SIGHUP that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
+    A second Ctrl-C or SIGTERM ends the process. A SIGHUP after the first signal is ignored: a closed terminal sends several, and
+    systemd may send one right after SIGTERM. One that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
     another one, as in a notebook, nothing is asked for.
     """
 
@@ -78,7 +79,7 @@ class StopRequest:
         del number, frame
         self.is_set = True
         for one in self._signals:
-            signal.signal(one, signal.SIG_DFL)
+            signal.signal(one, signal.SIG_DFL if one in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
         # A terminal that is gone, or is being written to at this moment, must not end the run that is about to be saved.
         with suppress(OSError, RuntimeError):
             print("stopping after this step and saving; once more to stop at once", file=sys.stderr)
