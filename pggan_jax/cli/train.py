@@ -29,7 +29,6 @@ from pggan_jax.cli.arguments import (
 )
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.systems import in_main_thread
-from pggan_jax.xla_options import describe_unmeasured
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -62,11 +61,12 @@ def stop_signals() -> list[signal.Signals]:
 
 
 class StopRequest:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request that the run answers after its current call.
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop.
 
-    A second Ctrl-C or SIGTERM ends the process. A SIGHUP after the first signal is ignored: a closed terminal sends several, and
-    systemd may send one right after SIGTERM. One that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
-    another one, as in a notebook, nothing is asked for.
+    The run answers it after its current call. A second Ctrl-C or SIGTERM ends the process. A SIGHUP after the first signal is
+    ignored: a closed terminal sends several, and systemd may send one right after SIGTERM. One that is ignored when the run
+    begins, as under nohup, stays so. Only the main thread of a process receives signals: in another one, as in a notebook,
+    nothing is asked for.
     """
 
     def __init__(self) -> None:
@@ -109,8 +109,6 @@ def run(values: flags.FlagValues) -> int:
     begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)
     is_main = parallel.is_main_process()
     tell = print if is_main else lambda _line: None
-    if note := describe_unmeasured():
-        tell(note)
     loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
     with _handlers_put_back():
         is_complete = train(
