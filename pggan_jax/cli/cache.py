@@ -19,6 +19,7 @@ from absl import flags
 
 from pggan_jax.cli.arguments import flag_value
 from pggan_jax.errors import UserError
+from pggan_jax.paths import cache_root
 
 if TYPE_CHECKING:
     from pggan_jax.data.cache import Cache, Entry
@@ -40,9 +41,8 @@ flags.DEFINE_list(
 def run(values: flags.FlagValues) -> int:
     """Print the list, or what was removed; 1 if something that should go could not be removed."""
     from pggan_jax.data.cache import Cache
-    from pggan_jax.data.dataset import cache_folder
 
-    cache = Cache(cache_folder().parent)
+    cache = Cache(cache_root())
     limits = dict(_parse_limit(text) for text in flag_value(values, "limit") or [])
     if limits:
         try:
