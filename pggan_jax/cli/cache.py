@@ -28,7 +28,9 @@ _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _KINDS = ("data", "features", "compiled")
 _LARGEST = 10**18
 FLAGS = flags.FlagValues()
-flags.DEFINE_enum("clear", None, [*_KINDS, "all"], "remove all of that kind that nobody uses; does not ask", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "clear", None, [*_KINDS, "all"], "remove all of that kind that is not in use, without asking", flag_values=FLAGS
+)
 flags.DEFINE_list(
     "limit",
     [],
