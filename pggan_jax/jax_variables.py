@@ -74,7 +74,7 @@ def own_jax_settings(tell: Callable[[str], object] = lambda _line: None) -> Iter
     if ignored:
         listed = ", ".join(f"{name.upper()}={os.environ[name.upper()][:40]}" for name in ignored[:4])
         rest = f" and {len(ignored) - 4} more" if len(ignored) > 4 else ""
-        tell(f"WARNING: {listed}{rest}: not followed, as the results would be others or none; unset to be rid of this line")
+        tell(f"WARNING: {listed}{rest}: not followed, as results would change or fail; unset them to remove this warning")
     try:
         for name in own:
             os.environ.pop(name.upper(), None)

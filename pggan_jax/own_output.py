@@ -10,6 +10,7 @@ from pathlib import Path
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
 from pggan_jax.paths import expanded
+from pggan_jax.side_files import parse_json
 from pggan_jax.source_names import parse_source
 
 MARKER = ".pggan_jax"
@@ -45,8 +46,8 @@ def _has_run_settings(content: bytes | None) -> bool:
     if content is None or len(content) > _MAX_JSON:
         return False
     try:
-        settings = json.loads(content)
-    except (ValueError, RecursionError):
+        settings = parse_json(content)
+    except ValueError:
         return False
     return isinstance(settings, dict) and settings.keys() >= _RUN_SETTINGS
 

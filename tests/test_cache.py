@@ -280,6 +280,16 @@ class TestTemporary:
         assert not list((cache.root / "in_use").iterdir())
         np.testing.assert_array_equal(images, open_loader(config, seed=0).images(16, np.arange(20)))
 
+    def test_the_range_of_deep_images_is_found_as_in_a_run(self, tmp_path, cache):
+        folder = tmp_path / "deep"
+        folder.mkdir()
+        Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 16).save(folder / "deep.png")
+        config = DataConfig(f"folder:{folder}", 16, channels=1, crop="none", range="auto")
+        with temporary_loader(config) as loader:
+            images = np.array(loader.images(16, np.arange(1)))
+        assert images.max() == 255
+        np.testing.assert_array_equal(images, open_loader(config, seed=0).images(16, np.arange(1)))
+
     def test_what_cannot_be_used_is_left_out_or_refused(self, tmp_path, cache):
         folder = images_in(tmp_path / "images", count=3)
         Image.new("RGB", (8, 8)).save(folder / "small.png")

@@ -436,7 +436,15 @@ class TestStopRequest:
         assert not request()
         signal.raise_signal(number)
         assert request()
-        assert signal.getsignal(number) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    @pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM])
+    def test_further_hang_ups_do_not_end_the_run_that_is_saving(self, signal_handlers, first):
+        request = StopRequest()
+        signal.raise_signal(first)
+        # As shells and systemd send them; by default the process would end here.
+        signal.raise_signal(signal.SIGHUP)
+        assert request()
 
     def test_under_nohup_a_hang_up_stays_ignored(self, signal_handlers):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

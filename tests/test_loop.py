@@ -314,12 +314,15 @@ class TestResume:
         with pytest.raises(UserError, match="no checkpoint is left"):
             run_small(workdir, small_config())
 
-    def test_a_complete_run_says_so(self, finished, tmp_path):
+    def test_a_complete_run_says_so(self, finished, tmp_path, monkeypatch):
         workdir = copy_of(finished, tmp_path)
+        monkeypatch.setattr(loop, "describe_unmeasured", lambda: "this jaxlib has not been measured")
         before = (workdir / "stats.jsonl").read_bytes()
         assert run_small(workdir, small_config())
         assert (workdir / "stats.jsonl").read_bytes() == before
-        assert "the run is complete" in (workdir / "log.txt").read_text()
+        log = (workdir / "log.txt").read_text()
+        assert "the run is complete" in log
+        assert "\nthis jaxlib has not been measured\n" in log
 
     def test_a_longer_run_goes_on(self, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)

@@ -98,6 +98,12 @@ class TestLeaving:
         assert caught.value is error
         assert log.read_text().count("Traceback (most recent call last):") == 1
 
+    def test_an_error_that_passes_through_two_blocks_is_in_the_log_once(self, tmp_path):
+        log = tmp_path / "log.txt"
+        with pytest.raises(ZeroDivisionError), parallel.leaving_the_dead(log), parallel.leaving_the_dead(log):
+            raise ZeroDivisionError("a fault")
+        assert log.read_text().count("ZeroDivisionError: a fault") == 1
+
     def test_a_user_s_mistake_is_no_traceback(self, tmp_path):
         with pytest.raises(UserError), parallel.leaving_the_dead(tmp_path / "log.txt"):
             raise UserError("is wrong")

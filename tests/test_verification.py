@@ -111,7 +111,7 @@ class TestVerification:
         with mock.patch.object(watched_files, "write_atomically", side_effect=OSError(errno.ENOSPC, "No space left")):
             assert problem_of(loader_of(data)) == ""
         assert not list(cache_folder().with_name("verified").iterdir())
-        monkeypatch.setattr("pggan_jax.data.dataset.cache_folder", mock.Mock(side_effect=UserError("no home")))
+        monkeypatch.setattr("pggan_jax.data.dataset.cache_root", mock.Mock(side_effect=UserError("no home")))
         assert problem_of(loader_of(data)) == ""
 
     def test_unreadable(self, data, monkeypatch):

@@ -218,7 +218,7 @@ def parse_seeds(text: str) -> Seeds:
             raise UserError(f"--seeds={text}: {part.strip()!r} must run upwards and stay below 2^32; write it as 0-35")
         if sum(map(len, ranges)) + high - low >= _MOST_SEEDS:
             raise UserError(
-                f"--seeds={text}: {part.strip()!r} asks for more than {_MOST_SEEDS:,} pictures; make them in several goes"
+                f"--seeds={text}: {part.strip()!r} asks for more than {_MOST_SEEDS:,} images; make them with several commands"
             )
         ranges.append(range(low, high + 1))
     return Seeds(ranges)

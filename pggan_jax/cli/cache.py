@@ -19,6 +19,7 @@ from absl import flags
 
 from pggan_jax.cli.arguments import flag_value
 from pggan_jax.errors import UserError
+from pggan_jax.paths import cache_root
 
 if TYPE_CHECKING:
     from pggan_jax.data.cache import Cache, Entry
@@ -27,7 +28,9 @@ _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _KINDS = ("data", "features", "compiled")
 _LARGEST = 10**18
 FLAGS = flags.FlagValues()
-flags.DEFINE_enum("clear", None, [*_KINDS, "all"], "remove all of that kind that nobody uses; does not ask", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "clear", None, [*_KINDS, "all"], "remove all of that kind that is not in use, without asking", flag_values=FLAGS
+)
 flags.DEFINE_list(
     "limit",
     [],
@@ -40,9 +43,8 @@ flags.DEFINE_list(
 def run(values: flags.FlagValues) -> int:
     """Print the list, or what was removed; 1 if something that should go could not be removed."""
     from pggan_jax.data.cache import Cache
-    from pggan_jax.data.dataset import cache_folder
 
-    cache = Cache(cache_folder().parent)
+    cache = Cache(cache_root())
     limits = dict(_parse_limit(text) for text in flag_value(values, "limit") or [])
     if limits:
         try:

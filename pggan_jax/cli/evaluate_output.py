@@ -46,7 +46,7 @@ def tell_results(results: list[Result], out: Path | None, where: dict[str, Any],
 
     print(table(results))
     if out is None:
-        print("nothing was written; to keep the numbers and pictures, give --out=DIR")
+        print("nothing was written; to keep the numbers and images, give --out=DIR")
         return
     written = [append_record(out, as_record(result, **where)) for result in results]
     for result in results:

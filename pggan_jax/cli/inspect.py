@@ -19,6 +19,7 @@ from absl import flags
 
 from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value
 from pggan_jax.errors import UserError
+from pggan_jax.side_files import parse_json
 from pggan_jax.training.backend import require_backend
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _describe(position: Position, folder: Path) -> dict[str, Any]:
         "sha256": position.digest,
         "data": record and record.to_json() | {"fingerprint": record.fingerprint},
         "arithmetic": position.arithmetic,
-        "settings": json.loads(position.settings or "{}"),
+        "settings": parse_json(position.settings or "{}"),
         "path": str(folder),
     }
 

@@ -1,7 +1,7 @@
 """python launch.py [train] [FLAGS]
 
 Train a network from 4x4 up, or continue: the same command in the same --workdir goes on where the run stopped, also in the
-middle of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C stops at once.
+middle of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C or SIGTERM stops at once.
 
 The workdir gets config.json, log.txt, stats.jsonl (one object per tick), reals.png, fakesKKKKKK.png (one grid per tick, named
 by kimg) and checkpoints/.
@@ -29,7 +29,6 @@ from pggan_jax.cli.arguments import (
 )
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.systems import in_main_thread
-from pggan_jax.xla_options import describe_unmeasured
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -62,10 +61,12 @@ def stop_signals() -> list[signal.Signals]:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request that the run answers after its current call; the second ends it.
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop.
 
-    A SIGHUP that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
-    another one, as in a notebook, nothing is asked for.
+    The run answers it after its current call. A second Ctrl-C or SIGTERM ends the process. A SIGHUP after the first signal is
+    ignored: a closed terminal sends several, and systemd may send one right after SIGTERM. One that is ignored when the run
+    begins, as under nohup, stays so. Only the main thread of a process receives signals: in another one, as in a notebook,
+    nothing is asked for.
     """
 
     def __init__(self) -> None:
@@ -78,7 +79,7 @@ class StopRequest:
         del number, frame
         self.is_set = True
         for one in self._signals:
-            signal.signal(one, signal.SIG_DFL)
+            signal.signal(one, signal.SIG_DFL if one in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
         # A terminal that is gone, or is being written to at this moment, must not end the run that is about to be saved.
         with suppress(OSError, RuntimeError):
             print("stopping after this step and saving; once more to stop at once", file=sys.stderr)
@@ -108,8 +109,6 @@ def run(values: flags.FlagValues) -> int:
     begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)
     is_main = parallel.is_main_process()
     tell = print if is_main else lambda _line: None
-    if note := describe_unmeasured():
-        tell(note)
     loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
     with _handlers_put_back():
         is_complete = train(

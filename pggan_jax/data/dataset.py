@@ -61,7 +61,7 @@ def verification_of(loader: Loader | None, log: Callable[[str], None]) -> Verifi
     """
     memory = None
     with suppress(UserError):  # no home
-        memory = cache_folder().with_name("verified")
+        memory = cache_root() / "verified"
     return Verification(loader.files if loader else None, memory=memory, log=log)
 
 
@@ -118,7 +118,7 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
     if config.source in IN_MEMORY_SOURCES:
         return build_in_memory(source, preparation)
     preparation = preparation.for_source(source)
-    cache, name = Cache(cache_folder().parent), preparation_key(source, preparation)[:20]
+    cache, name = Cache(cache_root()), preparation_key(source, preparation)[:20]
     # From before it is looked for, as long as the images are read: others must not remove it.
     held = cache.use("data", name)
     folder = cache_folder() / name

@@ -260,6 +260,7 @@ def write_arrays(source: Source, preparation: Preparation, folder: Path) -> tupl
     """
     try:
         _check_space(source, preparation, folder, folder, None)
+        preparation = resolve_range(source, preparation)
         files = PartialFiles(folder, preparation, "")
         with closing(files):
             _read_all(source, preparation, files, workers=None, progress=True)

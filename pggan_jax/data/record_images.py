@@ -187,7 +187,7 @@ class RecordImagesSource(TFRecordsSource):
                     found = list(iterate_spans(opened))
                 size = file.stat().st_size
             except OSError as error:
-                raise self._error(f"cannot read {file.name} ({error.strerror}); mend that, or copy it again") from None
+                raise self._error(f"cannot read {file.name} ({error.strerror}); allow reading it, or copy it again") from None
             end = sum(found[-1]) if found else 0
             if end != size:
                 complaints.append(f"{file.name} is damaged or cut off after {len(found):,} records; copy or write it again")

@@ -24,6 +24,7 @@ from pggan_jax.data.prepared import LABELS, level_name
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sources import open_source
 from pggan_jax.errors import UserError
+from pggan_jax.paths import cache_root
 
 _ONLY = 4
 """The nominal resolution of a preparation that begins, and ends, with the largest level."""
@@ -45,7 +46,7 @@ def temporary_loader(config: DataConfig, *, tell: Callable[[str], None] = lambda
     side = config.resolution
     one_level = replace(Preparation.of_config(config), resolution=_ONLY, base_shape=(side, side))
     preparation = one_level.for_source(source)
-    cache = Cache(cache_folder().parent)
+    cache = Cache(cache_root())
     cache.trim("data", tell)
     folder = cache_folder() / f"{TEMPORARY}{os.getpid()}_{secrets.token_hex(4)}"
     held = cache.use("data", folder.name)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pggan_jax.config import DataConfig
-from pggan_jax.data.dataset import cache_folder, open_singles
+from pggan_jax.data.dataset import open_singles
 from pggan_jax.data.sources import open_source
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation import moments
@@ -30,6 +30,7 @@ from pggan_jax.evaluation.neighbors import SHOWN, Training, as_rows, neighbors
 from pggan_jax.evaluation.pixels import box_shrunk
 from pggan_jax.evaluation.swd import PatchCollector, swd
 from pggan_jax.evaluation.train_test import gan_train_test
+from pggan_jax.paths import cache_root
 
 Gathered = Mapping[str, Any]
 """Of one set of images: by the kinds in `Metric.gathers`, and `classes`, int32.
@@ -184,7 +185,7 @@ class Tools:
         if are_reals:
             # Class scores are asked of fakes alone.
             keeps = keeps - {"scores"}
-            return CachedFeatures(self.extractor, images, count, cache_folder().with_name("features"), keeps=keeps, **shared)
+            return CachedFeatures(self.extractor, images, count, cache_root() / "features", keeps=keeps, **shared)
         return FeatureCollector(self.extractor, images.resolution, count, keeps=keeps, **shared)
 
     def read_training(self, number: int) -> np.ndarray:

@@ -27,11 +27,13 @@ class ChosenParts:
 
     def take_over(self, stored: Mapping[str, Sequence[int]]) -> None:
         """Choices of an earlier process, as `record` gave them. Those that were made in this one stay."""
-        self._chosen = {**stored, **self._chosen}
+        # In place: a program that is made in the background may be chosen at this moment.
+        for resolution, sizes in stored.items():
+            self._chosen.setdefault(resolution, sizes)
 
     def record(self) -> dict[str, list[int]]:
         """By resolution: images of a device's share of a batch, and how many of them it works on at once."""
-        return {resolution: list(sizes) for resolution, sizes in self._chosen.items()}
+        return {resolution: list(sizes) for resolution, sizes in self._chosen.copy().items()}
 
     def program(self, resolution: int) -> Program:
         """The program of a resolution, in the parts that are set, or were chosen before, or fit now."""

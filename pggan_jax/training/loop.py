@@ -16,6 +16,7 @@ from pggan_jax.training.lock import WorkdirLock, refuse_if_held
 from pggan_jax.training.provenance import accepts_data_change, check_data, describe_changes, recorded_fields, store_data
 from pggan_jax.training.run import Run
 from pggan_jax.training.workdir import Workdir, check_workdir, claim_workdir, new_run_disclaimed, store_config
+from pggan_jax.xla_options import describe_unmeasured
 
 
 def begin(
@@ -84,7 +85,8 @@ def train(
         lines = check_data(paths, loader, config.data.source, is_accepted=is_accepted)
         run = held.enter_context(Run(config, paths, loader))
         run.checkpoints.recorded = recorded_fields(config, loader)
-        for line in [*lines, *describe_changes(paths, config, is_announced=bool(changes))]:
+        about_speed = describe_unmeasured() if parallel.backend() == "cpu" else ""
+        for line in filter(None, [about_speed, *lines, *describe_changes(paths, config, is_announced=bool(changes))]):
             run.log(line)
         if parallel.is_main_process():
             try:

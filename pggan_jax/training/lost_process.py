@@ -28,6 +28,8 @@ _OF_THE_NETWORK = re.compile(
 )
 _STATUSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
 """What XLA's runtime uses for the network alone."""
+_IS_LOGGED = "is_logged"
+"""Attribute of an error whose traceback is in log.txt: it may pass through several `with` blocks that note it."""
 _NEVER = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "OUT_OF_RANGE")
 
 
@@ -39,8 +41,9 @@ def is_lost_process(message: str) -> bool:
 
 
 def note_traceback(log: Path | None, error: BaseException) -> None:
-    """Add the whole traceback to log.txt; where that is impossible the terminal has to do."""
-    if log is not None and log.parent.is_dir():
+    """Add the whole traceback to log.txt, once; where that is impossible the terminal has to do."""
+    if log is not None and log.parent.is_dir() and not hasattr(error, _IS_LOGGED):
+        setattr(error, _IS_LOGGED, True)
         lines = traceback.format_exception(type(error), error, error.__traceback__)
         with suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} the run has ended with an error:\n{''.join(lines)}")

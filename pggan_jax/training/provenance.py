@@ -23,6 +23,7 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.data.record import DataRecord, ImageChecksums, class_difference, differences
 from pggan_jax.errors import UserError
 from pggan_jax.files import write_atomically
+from pggan_jax.side_files import parse_json
 from pggan_jax.training import parallel
 from pggan_jax.training.position import Position, read_position
 from pggan_jax.training.workdir import Workdir
@@ -225,7 +226,7 @@ def _load(path: Path) -> tuple[DataRecord | None, ImageChecksums | None]:
     """Contents of data.npz; None for what cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            record = DataRecord.from_json(json.loads(file["record"].tobytes()))
+            record = DataRecord.from_json(parse_json(file["record"].tobytes()))
             sums = ImageChecksums(int(file["resolution"]), file["images"], file["classes"])
     except Exception:  # damage shows in many ways, and what is lost here is told by the checkpoint
         return None, None
