@@ -89,6 +89,11 @@ def recognise(head: bytes) -> str:
     return _kind_of_text(head)
 
 
+def is_own_picture(head: bytes) -> bool:
+    """Whether the first `HEAD_BYTES` of a file are those of a picture of several images that this program has written."""
+    return recognise(head) == "PNG" and b"tEXt" + OWN_PICTURE.encode() + b"\0" in head
+
+
 def _kind_of_text(head: bytes) -> str:
     """Of a file that no signature tells: SVG, text, or nothing known."""
     if not head or b"\0" in head:
