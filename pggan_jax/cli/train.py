@@ -64,6 +64,8 @@ def stop_signals() -> list[signal.Signals]:
 class StopRequest:
     """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request that the run answers after its current call; the second ends it.
 
+    A SIGHUP is never the second, nor does the first one count: it comes twice, or with SIGTERM, where a terminal closes.
+
     A SIGHUP that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
     another one, as in a notebook, nothing is asked for.
     """
@@ -75,10 +77,15 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
         self.is_set = True
+        hang_up = getattr(signal, "SIGHUP", None)
         for one in self._signals:
-            signal.signal(one, signal.SIG_DFL)
+            if one == hang_up:
+                # The kernel and the shell both send it when a terminal closes, and service managers beside SIGTERM.
+                signal.signal(one, signal.SIG_IGN)
+            elif number != hang_up:
+                signal.signal(one, signal.SIG_DFL)
         # A terminal that is gone, or is being written to at this moment, must not end the run that is about to be saved.
         with suppress(OSError, RuntimeError):
             print("stopping after this step and saving; once more to stop at once", file=sys.stderr)
