@@ -52,8 +52,8 @@ def find_class(wanted: str, names: Sequence[str], count: int) -> int:
             raise _refuse(wanted, f"{_shortened(rest)} is not a number from 0 to {count - 1}")
         # A folder may be called so.
         if wanted in names and names.index(wanted) != number:
-            other = names.index(wanted)
-            raise _refuse(wanted, f"means class {number} and is the name of class {other}; write name:{wanted} for that one")
+            namesake = names.index(wanted)
+            raise _refuse(wanted, f"means class {number} and is the name of class {namesake}; write name:{wanted} for that one")
         return number
     number = _number(wanted, count)
     found = sorted({*by_name, *([] if number is None else [number])})
