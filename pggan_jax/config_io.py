@@ -133,6 +133,10 @@ def _split_override(text: str) -> tuple[str, str]:
     return path.strip(), value.strip()
 
 
+class _TwiceError(ValueError):
+    """Two values for one resolution, of which one would be lost; the text goes on from the setting."""
+
+
 def parse_value(path: str, text: str, origin: str) -> Any:
     """Turn the text of an override into the type of the setting it names.
 
@@ -144,6 +148,8 @@ def parse_value(path: str, text: str, origin: str) -> Any:
         raise ConfigError(f"{origin}: there is no setting {path!r}; {_nearest(path, list(hints))}")
     try:
         return _parse(text, hints[path])
+    except _TwiceError as error:
+        raise problem(path, text, str(error), {path: origin}) from None
     except (ValueError, SyntaxError):
         raise problem(path, text, f"must be {type_name(hints[path])}", {path: origin}) from None
 
@@ -163,7 +169,13 @@ def _parse(text: str, hint: Any) -> Any:
     if get_args(hint):
         key, value = get_args(hint)
         pairs = [pair.split(":") for pair in text.strip("{} ").split(",") if pair.strip()]
-        return {_parse(k.strip(), key): _parse(v.strip(), value) for k, v in pairs}
+        parsed = [(_parse(k.strip(), key), _parse(v.strip(), value)) for k, v in pairs]
+        found: dict[Any, Any] = {}
+        for one, single in parsed:
+            if one in found:
+                raise _TwiceError(f"names {one} twice; give it one value")
+            found[one] = single
+        return found
     if hint is bool:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
     if hint is str:

@@ -41,8 +41,6 @@ _SIGNATURES = (
     (b"\xc5\xd0\xd3\xc6", "PostScript"),
     (b"%PDF", "PDF"),
     (b"8BPS", "PSD"),
-    (b"\0\0\1\0", "ICO"),
-    (b"\0\0\2\0", "ICO"),
     (b"icns", "icns"),
     (b"\0\0\0\x0cjP  ", "JPEG-2000"),
     (b"\xff\x4f\xff\x51", "JPEG-2000"),
@@ -72,6 +70,9 @@ def recognise(head: bytes) -> str:
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind
+    # The number of its pictures follows. In a Targa file, which may begin alike, there is a zero.
+    if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and head[4:6] not in (b"", b"\0\0"):
+        return "ICO"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "camera-raw" if head[8:10] == b"CR" else "TIFF"
     if head[:4] == b"RIFF":
@@ -86,6 +87,11 @@ def recognise(head: bytes) -> str:
     if head[128:132] == b"DICM":
         return "DICOM"
     return _kind_of_text(head)
+
+
+def is_own_picture(head: bytes) -> bool:
+    """Whether the first `HEAD_BYTES` of a file are those of a picture of several images that this program has written."""
+    return recognise(head) == "PNG" and b"tEXt" + OWN_PICTURE.encode() + b"\0" in head
 
 
 def _kind_of_text(head: bytes) -> str:

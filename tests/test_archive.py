@@ -247,6 +247,16 @@ class TestRefusals:
         path.write_bytes(whole)
         assert len(ArchiveSource(str(path))) == 2
 
+    def test_the_list_of_an_inner_archive_is_not_taken_for_that_of_a_cut_one(self, tmp_path):
+        inner = pack(tmp_path / "inner.zip", {"1.png": b"1"}).read_bytes()
+        whole = pack(tmp_path / "x.zip", {"2.png": b"2", "inner.zip": inner}, STORED).read_bytes()
+        end_of_inner = whole.index(inner) + len(inner)
+        for length in (end_of_inner, end_of_inner + 30, len(whole) - 1):
+            (tmp_path / "x.zip").write_bytes(whole[:length])
+            assert "is cut short, or several archives in one file" in refusal_of(tmp_path / "x.zip")
+        (tmp_path / "x.zip").write_bytes(inner + inner)
+        assert "several archives in one file" in refusal_of(tmp_path / "x.zip")
+
     def test_flipped_bytes_end_in_a_clear_line_or_in_the_right_images(self, tmp_path):
         contents = {"1.png": b"1" * 50, "2.png": b"2" * 50}
         path = pack(tmp_path / "x.zip", contents)

@@ -356,6 +356,18 @@ class TestTemporary:
         assert not list(cache_folder().iterdir())
 
 
+def test_what_is_held_until_the_end_is_closed_there(tmp_path):
+    """Python prints a warning for a file that nobody has closed, where warnings are asked for."""
+    lines = (
+        f"from pathlib import Path\nfrom pggan_jax.data.cache import Cache\nCache(Path({str(tmp_path)!r})).use_until_the_end"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{lines}('compiled', 'x')"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (tmp_path / "in_use" / "compiled-x").exists()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_sizes_can_be_read():
     assert [readable(size) for size in (0, 999, 1500, 12_345_678, 2 * 10**11, 10**18, None)] == [
         "0 bytes", "999 bytes", "1.5 kB", "12.3 MB", "200 GB", "1e+06 TB", "any size",

@@ -430,7 +430,7 @@ def signal_handlers():
 
 
 class TestStopRequest:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_the_first_signal_asks_and_the_second_ends(self, signal_handlers, number):
         request = StopRequest()
         assert not request()
@@ -445,6 +445,15 @@ class TestStopRequest:
         # As shells and systemd send them; by default the process would end here.
         signal.raise_signal(signal.SIGHUP)
         assert request()
+
+    def test_a_hang_up_that_comes_twice_or_beside_others_ends_nothing(self, signal_handlers):
+        """As the kernel and the shell send it when a terminal closes, and service managers after SIGTERM."""
+        request = StopRequest()
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+            assert request()
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
     def test_under_nohup_a_hang_up_stays_ignored(self, signal_handlers):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -91,6 +91,7 @@ def test_override_is_read_as_its_type(experiment, override, path, expected):
         ("schedule.batch_size_at=4:8:16", "must be pairs"),
         ("schedule.batch_size_at=4:8.5", "must be pairs"),
         ("schedule.batch_size_at=four:8", "must be pairs"),
+        ("schedule.batch_size_at=4:8,8:4,4:16", "names 4 twice; give it one value"),
         ("schedule.batch_size_at=12:8", "12 is not a resolution"),
         ("data.source='a', 'b'", "must be text"),
         ("loss.name=wgan", "must be one of wgan_gp"),

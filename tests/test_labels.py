@@ -8,6 +8,7 @@ import pytest
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.labels import NO_LABEL, find_labels
 from pggan_jax.data.names import CompactNames
+from pggan_jax.images import encode_png
 
 
 def label(names, at=()):
@@ -57,6 +58,17 @@ class TestSubfolders:
         assert complaint.startswith("root.png: beside the subfolders")
         many = [f"root{number}.png".encode() for number in range(9)]
         assert find_labels(CompactNames(sorted([*inside, *many])), lambda _path: None).complaints == ()
+
+    def test_a_grid_of_this_program_beside_the_subfolders_costs_no_class(self):
+        images = np.zeros((8, 8, 3), np.uint8)
+        files = {b"grid.png": encode_png(images, holds="several images"), b"z.png": encode_png(images)}
+        inside = [b"cat/1.png", b"cat/2.png", b"hare/1.png"]
+        labels = find_labels(CompactNames(sorted([*inside, b"grid.png"])), files.get)
+        assert labels.class_names == ("cat", "hare")
+        assert labels.numbers.tolist() == [0, 0, 0, 1]
+        # Neither does it make a class of the one folder, nor excuse an image of somebody else.
+        assert find_labels(CompactNames(sorted([*inside[:2], b"grid.png"])), files.get).class_names == ()
+        assert find_labels(CompactNames(sorted([*inside, b"grid.png", b"z.png"])), files.get).class_names == ()
 
     @pytest.mark.parametrize(
         "names", [["1.png"], ["only/1.png", "only/2.png"], ["cat/1.png", "dog/2.png", "3.png"], ["a/cat/1.png", "a/2.png"]]

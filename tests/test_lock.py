@@ -101,3 +101,14 @@ class TestFree:
             pass
         assert claim_workdir(tmp_path, brief_config(), allow_config_change=False) == []
         assert Workdir(tmp_path).load_config() == brief_config()
+
+
+@pytest.mark.parametrize("name", ["lock", "log.txt", "stats.jsonl", "data.npz", "rollbacks.json"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name}: is no file, but a folder, a pipe"):
+        WorkdirLock(tmp_path / "lock")
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{name}: is no file"):
+        WorkdirLock(tmp_path / "lock")

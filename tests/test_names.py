@@ -95,6 +95,11 @@ def test_content_decides_where_the_name_says_nothing(suffix, kind):
     assert bool(sieve.complaints()) == (not takes)
 
 
+def test_targa_files_begin_like_icons_and_are_none():
+    assert recognise(b"\0\0\2\0\1\0\x20\x20") == "ICO"
+    assert recognise(b"\0\0\2" + b"\0" * 9 + b"\x20\0\x20\0\x18\x20") == ""
+
+
 def test_previews_in_camera_files_are_no_images():
     sieve = ImageSieve()
     assert not sieve.takes(b"a.dng", lambda _path: HEADS[b"TIFF"])

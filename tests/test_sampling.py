@@ -290,6 +290,14 @@ class TestClassNames:
         with pytest.raises(UserError, match="does not record class names; give a number from 0 to 4"):
             find_class("dog", (), 5)
 
+    @pytest.mark.parametrize("wanted", ["name:1", "number:2"])
+    def test_a_class_that_is_called_like_a_prefixed_one(self, wanted):
+        names = ("1", "number:2", "dog", "name:1")
+        with pytest.raises(UserError, match=f"and is the name of class .*write name:{wanted}"):
+            find_class(wanted, names, 4)
+        assert names[find_class(f"name:{wanted}", names, 4)] == wanted
+        assert find_class("number:0", names, 4) == 0
+
     def test_file_parts_are_safe_and_unique(self):
         names = ("cat", "../x", "a/b", "1 2", "4", "\u010de\u0161", "x" * 500, "")
         parts = [file_part(number, names) for number in range(9)]

@@ -63,10 +63,10 @@ def stop_signals() -> list[signal.Signals]:
 class StopRequest:
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop.
 
-    The run answers it after its current call. A second Ctrl-C or SIGTERM ends the process. A SIGHUP after the first signal is
-    ignored: a closed terminal sends several, and systemd may send one right after SIGTERM. One that is ignored when the run
-    begins, as under nohup, stays so. Only the main thread of a process receives signals: in another one, as in a notebook,
-    nothing is asked for.
+    A SIGHUP is never the second, nor does the first one count: it comes twice, or with SIGTERM, where a terminal closes.
+
+    A SIGHUP that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
+    another one, as in a notebook, nothing is asked for.
     """
 
     def __init__(self) -> None:
@@ -76,10 +76,15 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
         self.is_set = True
+        hang_up = getattr(signal, "SIGHUP", None)
         for one in self._signals:
-            signal.signal(one, signal.SIG_DFL if one in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
+            if one == hang_up:
+                # The kernel and the shell both send it when a terminal closes, and service managers beside SIGTERM.
+                signal.signal(one, signal.SIG_IGN)
+            elif number != hang_up:
+                signal.signal(one, signal.SIG_DFL)
         # A terminal that is gone, or is being written to at this moment, must not end the run that is about to be saved.
         with suppress(OSError, RuntimeError):
             print("stopping after this step and saving; once more to stop at once", file=sys.stderr)

@@ -6,6 +6,7 @@ the system lets go of when the process ends. Only what has the names that this p
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -92,7 +93,11 @@ def hold(path: Path, *, alone: bool = False) -> BinaryIO | None:
 @lru_cache
 def hold_until_the_end(path: Path) -> BinaryIO | None:
     """As `hold`, side by side with others, until this process ends."""
-    return hold(path)
+    file = hold(path)
+    if file:
+        # Python warns of a file that it closes itself.
+        atexit.register(file.close)
+    return file
 
 
 class Cache:

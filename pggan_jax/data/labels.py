@@ -19,6 +19,7 @@ import numpy as np
 
 from pggan_jax.data.decoding import UnusableImageError
 from pggan_jax.data.names import CompactNames, natural_order, one_line_each, printable, relative_path
+from pggan_jax.image_files import HEAD_BYTES, is_own_picture
 from pggan_jax.side_files import parse_json
 
 LABELS_FILE = b"dataset.json"
@@ -26,6 +27,8 @@ LABELS_FILE = b"dataset.json"
 NO_LABEL = -1
 # More is a list of something else; a class costs a row of network weights.
 _MAX_CLASSES = 100_000
+# Pictures beside the subfolders that are looked at.
+_MOST_OWN = 1000
 # A share of the images.
 _FEW = 0.1
 _FORM = '{"labels": [["path", 3], ...]}'
@@ -71,7 +74,7 @@ def find_labels(names: CompactNames, load: Callable[[bytes], bytes | None]) -> L
                 return _from_json(content, names, parent)
         except (UnusableImageError, ValueError) as error:
             raise ValueError(f"{printable(parent + LABELS_FILE)} {error}") from None
-    return _from_subfolders(names, below=len(shared))
+    return _from_subfolders(names, load, below=len(shared))
 
 
 def _shared_folder(names: CompactNames) -> bytes:
@@ -80,23 +83,39 @@ def _shared_folder(names: CompactNames) -> bytes:
     return shared + b"/" if shared else b""
 
 
-def _from_subfolders(names: CompactNames, *, below: int) -> Labels:
+def _from_subfolders(names: CompactNames, load: Callable[[bytes], bytes | None], *, below: int) -> Labels:
     """One class per subfolder, in natural order, if no image lies beside them.
 
     `below`: length of the shared folder, so there are several.
     """
     subfolders: list[bytes] = []
     counts: list[int] = []
+    own = 0
     for (subfolder, slash), images in groupby(names, lambda name: name[below:].partition(b"/")[:2]):
         if not slash:
-            return _no_labels(names, complaints=_lying_beside(names, below))
-        subfolders.append(subfolder)
+            own += 1
+            # A grid that was written here is refused when it is decoded. It costs the others no class.
+            if own > _MOST_OWN or not _is_own(names[sum(counts)], load):
+                return _no_labels(names, complaints=_lying_beside(names, below))
+        subfolders.append(subfolder if slash else b"")
         counts.append(sum(1 for _ in images))
-    classes, former = sorted(subfolders, key=natural_order), sorted(subfolders)
-    number = {subfolder: position for position, subfolder in enumerate(classes)}
+    former = sorted(filter(None, subfolders))
+    if len(former) < 2:
+        return _no_labels(names, complaints=_lying_beside(names, below))
+    classes = sorted(former, key=natural_order)
+    number = {b"": 0} | {subfolder: position for position, subfolder in enumerate(classes)}
     numbers = np.repeat([number[subfolder] for subfolder in subfolders], counts)
     former_names = tuple(map(printable, former)) if former != classes else ()
     return Labels(tuple(map(printable, classes)), numbers.astype(np.int32), former_class_names=former_names)
+
+
+def _is_own(path: bytes, load: Callable[[bytes], bytes | None]) -> bool:
+    """Whether an image is a picture of several images that this program has written."""
+    try:
+        content = load(path)
+    except UnusableImageError:
+        return False
+    return content is not None and is_own_picture(content[:HEAD_BYTES])
 
 
 def _lying_beside(names: CompactNames, below: int) -> tuple[str, ...]:

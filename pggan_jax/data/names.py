@@ -85,7 +85,7 @@ class ImageSieve:
         try:
             kind = recognise(head(path))
         except UnusableImageError as error:
-            return self._pass_over(self._others, str(error).partition(";")[0], path)
+            return self._pass_over(self._others, re.split("[;,]", str(error))[0], path)
         if kind in FORMATS and not (kind == "TIFF" and suffix in _RAW_SUFFIXES):
             return True
         if suffix in _UNREADABLE_SUFFIXES:
@@ -122,7 +122,7 @@ class ImageSieve:
             lines.append(f"left out {len(self._own) - _OWN_SHOWN:,} more folders that this program has written")
         if self._others:
             kinds = sorted(self._others.items(), key=lambda item: (-item[1][0], item[0]))
-            listed = [f"{count:,} {kind[:20]} ({_shown(first)})" for kind, (count, first) in kinds[:_KINDS_SHOWN]]
+            listed = [f"{count:,} {kind[:22]} ({_shown(first)})" for kind, (count, first) in kinds[:_KINDS_SHOWN]]
             rest = sum(count for _, (count, _) in kinds[_KINDS_SHOWN:])
             total = sum(count for count, _ in self._others.values())
             more = f", {rest:,} others" if rest else ""

@@ -104,6 +104,10 @@ def _find_list(file: BinaryIO) -> tuple[int, int, int]:
     # Negative, too, where the list would begin before the file does.
     if shift < 0:
         raise BadArchiveError(_BROKEN_LIST)
+    file.seek(0)
+    # The list of an archive that is the last member of another one, whose own list is missing, or of one put behind another.
+    if shift and file.read(len(_MEMBER_SIGNATURE)) == _MEMBER_SIGNATURE:
+        raise BadArchiveError("is cut short, or several archives in one file; copy or download it again, or take them apart")
     return start, length, shift
 
 

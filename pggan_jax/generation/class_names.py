@@ -46,12 +46,14 @@ def find_class(wanted: str, names: Sequence[str], count: int) -> int:
     """
     prefix, colon, rest = wanted.partition(":")
     by_name = [number for number, name in enumerate(names) if name == (rest if colon and prefix == "name" else wanted)]
-    if colon and prefix == "name":
-        return _only(by_name, wanted, names, count)
-    if colon and prefix == "number":
-        number = _number(rest, count)
+    if colon and prefix in ("name", "number"):
+        number = _only(by_name, wanted, names, count) if prefix == "name" else _number(rest, count)
         if number is None:
             raise _refuse(wanted, f"{_shortened(rest)} is not a number from 0 to {count - 1}")
+        # A folder may be called so.
+        if wanted in names and names.index(wanted) != number:
+            namesake = names.index(wanted)
+            raise _refuse(wanted, f"means class {number} and is the name of class {namesake}; write name:{wanted} for that one")
         return number
     number = _number(wanted, count)
     found = sorted({*by_name, *([] if number is None else [number])})

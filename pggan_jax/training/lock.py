@@ -13,6 +13,7 @@ from pggan_jax.folder_lock import FolderLock, HeldError
 from pggan_jax.side_files import parse_json
 from pggan_jax.systems import pread
 
+_WRITTEN = ("log.txt", "stats.jsonl", "data.npz", "rollbacks.json", "grid.json", "reals.png")
 OWNER = "lock.owner"
 """Beside the lock file, on a disk without locks."""
 
@@ -24,10 +25,12 @@ class WorkdirLock:
         path: the lock file; it stays behind, and means nothing when nobody holds it.
 
     Raises:
-        UserError: another process holds it; the message names the process and its host.
+        UserError: another process holds it, which the message names with its host; or it, or what else the run writes, is no
+            file.
     """
 
     def __init__(self, path: Path):
+        _refuse_pipes(path)
         # Not "w": the file must not be emptied before it is ours.
         self._file = path.open("a+", encoding="utf-8")
         try:
@@ -50,6 +53,14 @@ class WorkdirLock:
         """Let another run have the folder."""
         self._lock.release()
         self._file.close()
+
+
+def _refuse_pipes(lock: Path) -> None:
+    """A pipe in the place of a file would be waited for; a folder, or a socket, ends a run that has begun."""
+    for name in (lock.name, *_WRITTEN):
+        path = lock.with_name(name)
+        if path.exists() and not path.is_file() and not path.is_char_device():
+            raise UserError(f"{path}: is no file, but a folder, a pipe or a socket; remove it, as the run writes a file there")
 
 
 def refuse_if_held(path: Path) -> None:
