@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -127,5 +128,8 @@ def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callab
     prepared = prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell)
     pyramid = prepared.pyramid(config.resolution)
     if pyramid.files:
-        pyramid.files.made_again_without, pyramid.files.held = prepared.path / INFO, held
+        pyramid.files.made_again_without = prepared.path / INFO
+    if held:
+        # With the files, or with the process; a lock that is only forgotten makes Python warn of an unclosed file.
+        weakref.finalize(pyramid.files or pyramid, held.close)
     return pyramid

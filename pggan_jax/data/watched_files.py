@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from pggan_jax.data.array_file import checksum
 from pggan_jax.errors import UserError, first_line
@@ -40,7 +39,6 @@ class WatchedFiles:
     Attributes:
         made_again_without: a file that is removed once damage is found, so that the next start makes the folder again; None
             where that is for the user to do.
-        held: an open file that says to others that these are in use.
 
     Raises:
         OSError: one of them cannot be looked at.
@@ -48,7 +46,6 @@ class WatchedFiles:
 
     def __init__(self, folder: Path, checksums: Mapping[str, int]):
         self.made_again_without: Path | None = None
-        self.held: BinaryIO | None = None
         self.folder, self.checksums = folder.absolute(), dict(checksums)
         self._paths = {name: str(self.folder / name) for name in checksums}
         self._marks = {name: _marks(path) for name, path in self._paths.items()}
