@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import signal
@@ -72,6 +73,15 @@ class TestTerminal:
     def test_or_it_is_raised(self):
         with pytest.raises(BrokenPipeError):
             print("x", file=Terminal(Recorder(BROKEN), raises=True))
+
+    def test_one_that_is_forgotten_leaves_its_stream_alone(self):
+        flushed = []
+        stream = Recorder()
+        stream.flush = lambda: flushed.append(True)
+        terminal = Terminal(stream, raises=True)
+        del terminal
+        gc.collect()
+        assert not flushed
 
     def test_a_stream_that_is_not_there(self):
         terminal = Terminal(None)

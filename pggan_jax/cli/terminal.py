@@ -51,6 +51,9 @@ class Terminal(io.TextIOBase):
         """Pass on what is held back."""
         self._try(lambda stream: stream.flush())
 
+    def close(self) -> None:
+        """Leave the stream as it is: Python closes what it forgets, and the stream belongs to others."""
+
     def _try(self, action: Any) -> None:
         if not self.failure:
             try:
