@@ -310,7 +310,7 @@ class TestBackend:
             pytest.param("JAX_PLATFORMS", "tpu", marks=pytest.mark.long),
             pytest.param("JAX_PLATFORMS", "rubbish", marks=pytest.mark.long),
             pytest.param("JAX_PLATFORM_NAME", "rubbish", marks=pytest.mark.long),
-            pytest.param("JAX_ENABLE_X64", "banana", marks=pytest.mark.long),
+            pytest.param("JAX_LOG_COMPILES", "banana", marks=pytest.mark.long),
         ],
     )
     def test_in_earnest(self, finished, variable, value):
