@@ -321,8 +321,7 @@ class TestBackend:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.count("\n") == 1, done.stderr
-        assert variable in done.stderr
-        assert value in done.stderr
+        assert f"{variable}={value}" in done.stderr
 
 
 class TestPaths:

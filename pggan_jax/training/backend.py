@@ -35,7 +35,10 @@ def problem(error: Exception) -> str:
     if not any(f"{os.sep}jax{os.sep}" in frame.filename for frame in frames):
         return ""
     if "jax" not in sys.modules:
-        names = ", ".join(sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("JAX_")))
+        variables = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
+        # Those that the error names first: a long line loses its middle.
+        named_first = sorted(variables, key=lambda name: (name.lower() not in str(error).lower(), name))
+        names = ", ".join(f"{name}={variables[name]}" for name in named_first)
         return f"JAX cannot be imported: {first_line(error)}; its variables are {names or 'not set'}; unset or correct them"
     try:
         from pggan_jax.training import parallel
