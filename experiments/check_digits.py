@@ -18,12 +18,12 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pggan_jax.data.embedded import DigitsSource
+from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.data.sources.builtin import DigitsSource
+from pggan_jax.distributed.backend import require_backend
 from pggan_jax.errors import UserError, one_line
 from pggan_jax.generation.sampling import one_hot
-from pggan_jax.paths import user_path
-from pggan_jax.training.backend import require_backend
-from pggan_jax.training.trained import load_trained
+from pggan_jax.system.paths import user_path
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/digits", "folder of a run on digits")

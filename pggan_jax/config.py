@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pggan_jax.metric_names import METRIC_KINDS
-from pggan_jax.source_names import SOURCE_KINDS
+from pggan_jax.metric_kinds import METRIC_KINDS
+from pggan_jax.source_kinds import SOURCE_KINDS
 
 
 def setting(

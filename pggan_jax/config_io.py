@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pggan_jax.config import Config
-from pggan_jax.config_rules import ConfigError, problem, type_name, validate, walk
+from pggan_jax.config_validation import ConfigError, problem, type_name, validate, walk
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.paths import user_path
 from pggan_jax.presets import PRESETS, apply_preset
-from pggan_jax.side_files import parse_json
+from pggan_jax.system.json_files import parse_json
+from pggan_jax.system.paths import user_path
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LONGEST_REASON = 160

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pggan_jax.files import write_atomically
 from pggan_jax.image_files import OWN_PICTURE
+from pggan_jax.system.files import write_atomically
 
 _MOST_DIGITS = 9
 

@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,53 @@ def programs_end_with_their_file() -> Iterator[None]:
 
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def quick_compilation() -> Iterator[None]:
+    """Compile without optimising, and each program once per run of pytest; for one test file at a time."""
+    from tests.helpers.compiling import compilation_cache_in, jax_settings
+
+    with jax_settings(jax_disable_most_optimizations=True), compilation_cache_in(os.environ["JAX_COMPILATION_CACHE_DIR"]):
+        yield
+
+
+@pytest.fixture
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete run 4x4 -> 8x8, for reading only; made once per process."""
+    from tests.helpers.runs import finished_run
+
+    return finished_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete run at 4x4 alone with labels, for reading only; made once per process."""
+    from tests.helpers.runs import finished_labelled_run
+
+    return finished_labelled_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def launch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process: (exit status, stdout, stderr)."""
+    from pggan_jax import cli
+
+    monkeypatch.chdir(Path(__file__).parents[1])
+
+    def run(*words: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        for name in cli.COMMANDS:  # flags keep their values from one command line to the next
+            module = sys.modules.get(f"pggan_jax.cli.{name}")
+            if module:
+                module.FLAGS.unparse_flags()
+                for flag in module.FLAGS:
+                    module.FLAGS[flag].unparse()
+        try:
+            status = cli.main(cli.parse(["launch.py", *map(str, words)]))
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run

@@ -9,7 +9,7 @@ import pytest
 
 from pggan_jax.config import OFFICIAL_TICKS, Config, DataConfig, ScheduleConfig
 from pggan_jax.config_io import replace_setting
-from pggan_jax.config_rules import ConfigError, check_single, is_resolution, validate, walk
+from pggan_jax.config_validation import ConfigError, check_single, is_resolution, validate, walk
 from pggan_jax.errors import UserError
 
 RESOLUTION_RULE = "must be 4*2^k"

@@ -19,7 +19,7 @@ from pggan_jax.config_io import (
     settings_of,
     to_json,
 )
-from pggan_jax.config_rules import ConfigError
+from pggan_jax.config_validation import ConfigError
 from pggan_jax.errors import UserError
 from pggan_jax.presets import PRESETS, apply_preset
 

@@ -15,7 +15,7 @@ from pggan_jax.networks.layers import feature_maps
 from pggan_jax.presets import PRESETS, apply_preset
 from pggan_jax.schedule import Schedule
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").glob("*.py"))
 TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 CONFIGS = [

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pggan_jax.files import write_atomically
 from pggan_jax.images import (
     encode_png,
     grid_size,
@@ -17,6 +16,7 @@ from pggan_jax.images import (
     to_uint8,
     write_png,
 )
+from pggan_jax.system.files import write_atomically
 
 
 def random_images(*shape: int, seed: int = 0) -> np.ndarray:
@@ -123,7 +123,7 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("pggan_jax.files.os.fsync", fail)
+    monkeypatch.setattr("pggan_jax.system.files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

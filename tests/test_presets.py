@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from pggan_jax.config import Config, DataConfig, ScheduleConfig
-from pggan_jax.config_rules import validate
+from pggan_jax.config_validation import validate
 from pggan_jax.errors import UserError
 from pggan_jax.presets import PRESETS, apply_preset
 from pggan_jax.schedule import Schedule

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 ABSENT = """
 import sys
 for name in ("tensorflow_datasets", "google_crc32c", "tensorboardX"):
@@ -24,8 +24,8 @@ EACH_LOSS = (
     + """
 from pathlib import Path
 from pggan_jax.config import *
-from pggan_jax.data.dataset import open_loader
-from pggan_jax.training.loop import begin, train
+from pggan_jax.data.open_loader import open_loader
+from pggan_jax.loop.train import begin, train
 
 for name in ("wgan_gp", "lsgan", "logistic", "hinge"):
     config = Config(

@@ -14,27 +14,21 @@ from pathlib import Path
 
 import jax
 import pytest
-from test_cli import ROOT, SMOKE, environment, launch, one_line_error, small_flags
-from test_loop import copy_of, finished_run, quick_compilation, run_small, small_config, small_loader, stats
 
 from pggan_jax import cli
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.cli.train import StopRequest
 from pggan_jax.config_io import load_config
-from pggan_jax.data.sources import open_source
+from pggan_jax.data.sources.open_source import open_source
+from pggan_jax.distributed import backend, devices
 from pggan_jax.errors import LONGEST_MESSAGE, UserError
-from pggan_jax.paths import cache_root, user_path
-from pggan_jax.systems import _NoLocks, interrupts_held_back, pread
-from pggan_jax.training import backend, parallel
-from pggan_jax.training.telemetry import Log
+from pggan_jax.run_logs.console import Log
+from pggan_jax.system.os_features import _NoLocks, interrupts_held_back, pread
+from pggan_jax.system.paths import cache_root, user_path
+from tests.helpers.command_line import ROOT, SMOKE, environment, one_line_error, small_flags
+from tests.helpers.runs import copy_of, run_small, small_config, small_loader, stats
 
-quick = pytest.fixture(scope="module", autouse=True)(quick_compilation)
-__all__ = ["launch"]
-
-
-@pytest.fixture
-def finished(tmp_path_factory):
-    return finished_run(tmp_path_factory.getbasetemp())
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class Recorder:
@@ -271,7 +265,7 @@ class TestBackend:
         def fail():
             raise failure
 
-        monkeypatch.setattr(parallel, "device_count", fail)
+        monkeypatch.setattr(devices, "device_count", fail)
         monkeypatch.setenv("JAX_PLATFORMS", "rubbish")
         workdir = copy_of(finished, tmp_path)
         words = {
@@ -294,7 +288,7 @@ class TestBackend:
         with pytest.raises(TypeError) as of_jax:
             jax.numpy.zeros("x")
         assert backend.problem(of_jax.value) == ""
-        monkeypatch.setattr(parallel, "device_count", fail)
+        monkeypatch.setattr(devices, "device_count", fail)
         assert "no backend" in backend.problem(of_jax.value)
         monkeypatch.undo()
         assert backend.problem(RuntimeError("of another")) == ""

@@ -19,10 +19,10 @@ from typing import NamedTuple
 from absl import flags, logging
 
 from pggan_jax.cli.terminal import Terminal, streams
+from pggan_jax.distributed import backend
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.jax_variables import own_jax_settings
-from pggan_jax.machine import require_limits
-from pggan_jax.training import backend
+from pggan_jax.system.jax_variables import own_jax_settings
+from pggan_jax.system.machine import require_limits
 from pggan_jax.xla_options import prefer_fast_convolutions
 
 COMMANDS = {

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from pggan_jax.cli.arguments import flag_value
+from pggan_jax.cli.shared_flags import flag_value
 from pggan_jax.errors import UserError
-from pggan_jax.paths import cache_root
+from pggan_jax.system.paths import cache_root
 
 if TYPE_CHECKING:
     from pggan_jax.data.cache import Cache, Entry

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, flag_value, read_preparation
+from pggan_jax.cli.shared_flags import define_preparation_flags, define_workers_flag, flag_value, read_preparation
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.data.check_report import Report
+    from pggan_jax.data.checking.check_report import Report
 
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
@@ -47,9 +47,9 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     if resolution is None:
         _refuse_flags_without_resolution(values)
     preparation = read_preparation(values) if resolution is not None else None
-    from pggan_jax.data.check import check
-    from pggan_jax.data.pixel_range import resolve_range
-    from pggan_jax.data.sources import open_source
+    from pggan_jax.data.checking.collection_check import check
+    from pggan_jax.data.checking.pixel_range import resolve_range
+    from pggan_jax.data.sources.open_source import open_source
 
     source = open_source(source_name, resolution=resolution or 0, channels=flag_value(values, "channels"))
     if preparation:
@@ -194,7 +194,7 @@ def _crop(report: Report) -> str:
 
 
 def _pixels(report: Report) -> dict[str, Any]:
-    from pggan_jax.data.pixel_range import range_of
+    from pggan_jax.data.checking.pixel_range import range_of
 
     pixels = report.found.pixels
     counts = pixels.deep_counts()
@@ -209,7 +209,7 @@ def _pixels(report: Report) -> dict[str, Any]:
 
 def _used(report: Report) -> str:
     """The values that occur, as they would be trained on."""
-    from pggan_jax.data.pixel_range import range_of
+    from pggan_jax.data.checking.pixel_range import range_of
 
     pixels = report.found.pixels
     if pixels.low > pixels.high:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_drawn_size_flag, flag_value
+from pggan_jax.cli.shared_flags import define_drawn_size_flag, flag_value
 
 if TYPE_CHECKING:
-    from pggan_jax.data.sources import Source
+    from pggan_jax.data.sources.open_source import Source
 
 ARGUMENTS = ("SOURCE_A", "SOURCE_B")
 FLAGS = flags.FlagValues()
@@ -25,8 +25,8 @@ def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:
     """Print the numbers; 1 if the sources differ."""
     from tqdm import tqdm
 
-    from pggan_jax.data.showing import equal_images
-    from pggan_jax.data.sources import open_source
+    from pggan_jax.data.images.preview import equal_images
+    from pggan_jax.data.sources.open_source import open_source
 
     first, second = (open_source(name, resolution=flag_value(values, "resolution")) for name in (first_name, second_name))
     common = min(len(first), len(second))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.arguments import flag_value
+from pggan_jax.cli.shared_flags import flag_value
+from pggan_jax.distributed.backend import require_backend
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.paths import CACHE_VARIABLE, cache_root, user_path
-from pggan_jax.training.backend import require_backend
+from pggan_jax.system.paths import CACHE_VARIABLE, cache_root, user_path
 
 _FLAG = "compilation_cache"
 _OFF = "off"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.arguments import flag_value
+from pggan_jax.cli.shared_flags import flag_value
+from pggan_jax.distributed.backend import require_backend
 from pggan_jax.errors import UserError
-from pggan_jax.paths import user_path
-from pggan_jax.training.backend import require_backend
+from pggan_jax.system.paths import user_path
 
 ARGUMENTS = ("IN", "OUT.npz")
 FLAGS = flags.FlagValues()
@@ -27,8 +27,8 @@ def run(values: flags.FlagValues, source: str, target: str) -> None:
     require_backend()
     import jax
 
-    from pggan_jax.evaluation.features import feature_mean, fixed_image
-    from pggan_jax.evaluation.inception_weights import write_npz
+    from pggan_jax.evaluation.inception.features import feature_mean, fixed_image
+    from pggan_jax.evaluation.inception.weights import write_npz
 
     weights = write_npz(user_path(source, named="IN "), out)
     if weights.warning:

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value, folder
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.evaluate_output import kimg_name, tell_results, writable
 from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out, told_of
+from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value, folder
 from pggan_jax.config import MAX_RESOLUTION
 from pggan_jax.errors import UserError
-from pggan_jax.metric_names import METRIC_KINDS
+from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
+    from pggan_jax.checkpointing.trained_model import Trained
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
     from pggan_jax.evaluation.evaluator import Evaluator
     from pggan_jax.generation.sampling import Sampler
-    from pggan_jax.training.trained import Trained
 
 _WIDTH = max(map(len, METRIC_KINDS))
 FLAGS = flags.FlagValues()
@@ -119,8 +119,8 @@ def run(values: flags.FlagValues) -> int:
 
 def _evaluate_run(values: flags.FlagValues) -> int:
     workdir = existing_run(flag_value(values, "workdir"))
-    from pggan_jax.data.dataset import open_loader
-    from pggan_jax.training.trained import choose_checkpoints, open_checkpoints, read_all, read_chosen
+    from pggan_jax.checkpointing.trained_model import choose_checkpoints, open_checkpoints, read_all, read_chosen
+    from pggan_jax.data.open_loader import open_loader
 
     config, checkpoints = open_checkpoints(workdir)
     with closing(checkpoints):
@@ -151,7 +151,7 @@ def _evaluate_run(values: flags.FlagValues) -> int:
 
 
 def _kind(error: UserError) -> str:
-    from pggan_jax.training.trained import VanishedError
+    from pggan_jax.checkpointing.trained_model import VanishedError
 
     return "note" if isinstance(error, VanishedError) else "error"
 
@@ -213,8 +213,8 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     out = flag_value(values, "out")
     out = None if out is None else writable(out, f"folder:{images}", *_named(values))
     from pggan_jax.config import DataConfig
-    from pggan_jax.data.sources import open_source
-    from pggan_jax.data.temporary import temporary_loader
+    from pggan_jax.data.sources.open_source import open_source
+    from pggan_jax.data.temporary_levels import temporary_loader
 
     judged = f"folder:{folder('images', images)}"
     resolution = common_side(flag_value(values, "resolution"), open_source(judged), images)
@@ -227,7 +227,7 @@ def _evaluate_images(values: flags.FlagValues) -> None:
 
 def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out: Path | None) -> None:
     from pggan_jax.config import DataConfig
-    from pggan_jax.data.dataset import open_loader
+    from pggan_jax.data.open_loader import open_loader
     from pggan_jax.evaluation.image_sets import RealPool
 
     images, source = flag_value(values, "images"), flag_value(values, "data")
@@ -254,7 +254,7 @@ def _evaluator(
 ) -> Evaluator:
     from pggan_jax.evaluation.evaluator import Evaluator
     from pggan_jax.evaluation.image_sets import RealPool
-    from pggan_jax.evaluation.metrics import Tools
+    from pggan_jax.evaluation.registry import Tools
 
     seed = flag_value(values, "seed")
     tools = Tools(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pggan_jax.cli.arguments import folder
+from pggan_jax.cli.shared_flags import folder
 
 if TYPE_CHECKING:
     from pggan_jax.evaluation.evaluator import Result
@@ -24,7 +24,7 @@ def writable(path: str, *sources: str) -> Path:
     Raises:
         UserError: it cannot be made, or lies inside one of the sources, which would read what is written there.
     """
-    from pggan_jax.own_output import claim_output
+    from pggan_jax.system.output_marks import claim_output
 
     out = folder("out", path)
     claim_output("out", out, *sources, command="evaluate")
@@ -40,9 +40,9 @@ def tell_results(results: list[Result], out: Path | None, where: dict[str, Any],
         where: what was judged, for the records.
         name: of pictures and lists, behind that of the metric.
     """
-    from pggan_jax.evaluation.records import append_record, as_record, table
-    from pggan_jax.files import write_atomically
+    from pggan_jax.evaluation.result_log import append_record, as_record, table
     from pggan_jax.images import write_png
+    from pggan_jax.system.files import write_atomically
 
     print(table(results))
     if out is None:

@@ -7,12 +7,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pggan_jax.errors import UserError
-from pggan_jax.metric_names import METRIC_KINDS
+from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
-    from pggan_jax.data.sources import Source
+    from pggan_jax.data.sources.open_source import Source
 
 
 @contextmanager
@@ -34,8 +34,8 @@ def common_side(wanted: int, source: Source, images: str) -> int:
 
     from tqdm import tqdm
 
-    from pggan_jax.config_rules import is_resolution
-    from pggan_jax.data.decoding import UnusableImageError, open_image
+    from pggan_jax.config_validation import is_resolution
+    from pggan_jax.data.images.decode import UnusableImageError, open_image
 
     if wanted:
         if not is_resolution(wanted):
@@ -85,7 +85,7 @@ def open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[
         return None
     from dataclasses import replace
 
-    from pggan_jax.data.dataset import open_loader
+    from pggan_jax.data.open_loader import open_loader
     from pggan_jax.evaluation.evaluator import FEWEST_IMAGES
 
     if source == data.source:

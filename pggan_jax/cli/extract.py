@@ -10,7 +10,7 @@ import json
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_drawn_size_flag, flag_value, folder
+from pggan_jax.cli.shared_flags import define_drawn_size_flag, flag_value, folder
 from pggan_jax.config import MAX_IMAGES
 from pggan_jax.errors import UserError
 
@@ -30,12 +30,12 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     out = folder("out", flag_value(values, "out"))
     from tqdm import tqdm
 
-    from pggan_jax.data.decoding import UnusableImageError
-    from pggan_jax.data.showing import as_picture
-    from pggan_jax.data.sources import open_source
-    from pggan_jax.files import write_atomically
+    from pggan_jax.data.images.decode import UnusableImageError
+    from pggan_jax.data.images.preview import as_picture
+    from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.images import write_png
-    from pggan_jax.own_output import MARKER, claim_output
+    from pggan_jax.system.files import write_atomically
+    from pggan_jax.system.output_marks import MARKER, claim_output
 
     source = open_source(source_name, resolution=flag_value(values, "resolution"))
     if out.exists() and (not out.is_dir() or any(path.name != MARKER for path in out.iterdir())):

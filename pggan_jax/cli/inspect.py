@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value
+from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value
+from pggan_jax.distributed.backend import require_backend
 from pggan_jax.errors import UserError
-from pggan_jax.side_files import parse_json
-from pggan_jax.training.backend import require_backend
+from pggan_jax.system.json_files import parse_json
 
 if TYPE_CHECKING:
-    from pggan_jax.training.position import Position
+    from pggan_jax.checkpointing.metadata import Position
 
 _CLASSES_SHOWN = 20
 
@@ -38,7 +38,7 @@ def run(values: flags.FlagValues) -> int:
     require_backend()
     from tqdm import tqdm
 
-    from pggan_jax.training.trained import VanishedError, open_checkpoints, read_all
+    from pggan_jax.checkpointing.trained_model import VanishedError, open_checkpoints, read_all
 
     config, checkpoints = open_checkpoints(workdir)
     damaged: list[int] = []

@@ -11,8 +11,8 @@ import math
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_config_flags, define_float, flag_value, read_config
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.cli.shared_flags import define_config_flags, define_float, flag_value, read_config
 from pggan_jax.config import DataConfig
 from pggan_jax.schedule import Schedule, Stage
 
@@ -43,20 +43,20 @@ def run(values: flags.FlagValues) -> None:
     config = loaded.config
     from tqdm import tqdm
 
-    from pggan_jax.training import parallel
-    from pggan_jax.training.dealing import check_batches
-    from pggan_jax.training.planning import measure_step
-    from pggan_jax.training.telemetry import format_seconds
+    from pggan_jax.distributed import devices
+    from pggan_jax.distributed.batch_sharding import check_batches
+    from pggan_jax.loop.step_cost import measure_step
+    from pggan_jax.run_logs.console import format_seconds
 
     use_compilation_cache(values)
     schedule = Schedule(config.schedule, config.data.resolution)
     by_resolution: dict[int, list[Stage]] = {}
     for stage in schedule.stages:
         by_resolution.setdefault(stage.resolution, []).append(stage)
-    check_batches(config, devices=parallel.device_count(), backend=parallel.backend(), origins=loaded.origins)
+    check_batches(config, devices=devices.device_count(), backend=devices.backend(), origins=loaded.origins)
     channels, label_size = _data_shape(config.data)
     seconds: float = (flag_value(values, "seconds") or 0.0) if flag_value(values, "measure") else 0.0
-    print(f"{parallel.describe_devices()}; {config.data.source}, {channels} channel(s)")
+    print(f"{devices.describe_devices()}; {config.data.source}, {channels} channel(s)")
     rows: list[tuple[str, ...]] = []
     total_seconds = 0.0
     with tqdm(by_resolution.items(), desc="compiling and measuring", disable=None, leave=False) as bar:
@@ -71,7 +71,7 @@ def run(values: flags.FlagValues) -> None:
                     f"{resolution}x{resolution}",
                     f"{images / 1000:.1f}",
                     f"{sum(stage.steps for stage in stages):,}",
-                    _share(stages[0].batch_size // parallel.device_count(), cost.parts),
+                    _share(stages[0].batch_size // devices.device_count(), cost.parts),
                     f"{cost.generator_parameters:,}",
                     f"{cost.discriminator_parameters:,}",
                     f"{cost.flops_per_image / 1e9:.3g}",
@@ -95,8 +95,8 @@ def _data_shape(data: DataConfig) -> tuple[int, int]:
     """Channels and label size of the data; the source is opened only if the settings leave one of them open."""
     if data.channels and not data.labels:
         return data.channels, 0
-    from pggan_jax.data.dataset import refuse_unfit
-    from pggan_jax.data.sources import open_source
+    from pggan_jax.data.open_loader import refuse_unfit
+    from pggan_jax.data.sources.open_source import open_source
 
     source = open_source(data.source, resolution=data.resolution, channels=data.channels)
     refuse_unfit(source, data)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_preparation_flags, define_workers_flag, flag_value, folder, read_preparation
+from pggan_jax.cli.shared_flags import define_preparation_flags, define_workers_flag, flag_value, folder, read_preparation
 from pggan_jax.errors import UserError
-from pggan_jax.own_output import lies_inside
+from pggan_jax.system.output_marks import lies_inside
 
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
@@ -47,10 +47,10 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     out = folder("out", flag_value(values, "out"))
     _check_apart(source_name, out)
     preparation = read_preparation(values, copies_mirrored=flag_value(values, "mirror"))
-    from pggan_jax.data.estimate import estimate
-    from pggan_jax.data.prepare import prepare
+    from pggan_jax.data.preparation.estimate import estimate
+    from pggan_jax.data.preparation.prepare import prepare
     from pggan_jax.data.pyramid import examples
-    from pggan_jax.data.sources import notes_of, open_source
+    from pggan_jax.data.sources.open_source import notes_of, open_source
 
     source = open_source(
         source_name, resolution=max(preparation.frame.height, preparation.frame.width), channels=preparation.channels

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value
+from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value
 from pggan_jax.errors import UserError
-from pggan_jax.paths import user_path
+from pggan_jax.system.paths import user_path
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
@@ -20,10 +20,10 @@ flags.DEFINE_string("out", None, "the page (default: WORKDIR/report.html)", flag
 def run(values: flags.FlagValues) -> None:
     """Write the page and say where."""
     workdir = existing_run(flag_value(values, "workdir"))
-    from pggan_jax.files import write_atomically
-    from pggan_jax.reporting.gather import gather
-    from pggan_jax.reporting.page import render
-    from pggan_jax.training.workdir import Workdir
+    from pggan_jax.reporting.html import render
+    from pggan_jax.reporting.run_record import gather
+    from pggan_jax.run_logs.workdir import Workdir
+    from pggan_jax.system.files import write_atomically
 
     page = render(gather(workdir, Workdir(workdir).load_config()))
     wanted = flag_value(values, "out")

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from pggan_jax.cli.arguments import DEFAULT_WORKDIR, existing_run, flag_value, folder, parse_seeds
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value, folder, parse_seeds
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.training.trained import Trained
+    from pggan_jax.checkpointing.trained_model import Trained
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
@@ -59,10 +59,10 @@ def run(values: flags.FlagValues) -> None:
     grid_path = _grid_path(flag_value(values, "grid"), out)
     from tqdm import tqdm
 
+    from pggan_jax.checkpointing.trained_model import load_trained
     from pggan_jax.generation.sampling import images_of_seeds
     from pggan_jax.images import make_grid, nearest_upscale
-    from pggan_jax.own_output import claim_output
-    from pggan_jax.training.trained import load_trained
+    from pggan_jax.system.output_marks import claim_output
 
     use_compilation_cache(values)
     trained = load_trained(workdir, flag_value(values, "checkpoint"))
@@ -172,7 +172,7 @@ def _count_in_grid(seeds: int, side: int, values: flags.FlagValues) -> int:
     Raises:
         UserError: a single image is too large to be written.
     """
-    from pggan_jax.data.decoding import MAX_PIXELS
+    from pggan_jax.data.images.decode import MAX_PIXELS
 
     tile = (side + flag_value(values, "gap")) ** 2
     if tile > MAX_PIXELS:

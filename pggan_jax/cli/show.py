@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.arguments import define_preparation_flags, flag_value, folder, read_preparation
+from pggan_jax.cli.shared_flags import define_preparation_flags, flag_value, folder, read_preparation
 from pggan_jax.config import MAX_IMAGES
 from pggan_jax.errors import UserError
 
@@ -29,12 +29,12 @@ _LARGEST_UNASKED = 64
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Write the picture and say where; 1 if some images could not be used."""
     out = _checked_file(flag_value(values, "out"))
-    from pggan_jax.data.decoding import MAX_PIXELS
-    from pggan_jax.data.pixel_range import resolve_range
-    from pggan_jax.data.showing import fitting_resolution, grid_shape, labelled_grid
-    from pggan_jax.data.sources import open_source
+    from pggan_jax.data.checking.pixel_range import resolve_range
+    from pggan_jax.data.images.decode import MAX_PIXELS
+    from pggan_jax.data.images.preview import fitting_resolution, grid_shape, labelled_grid
+    from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.images import write_png
-    from pggan_jax.own_output import claim_output
+    from pggan_jax.system.output_marks import claim_output
 
     given = flag_value(values, "resolution")
     source = open_source(source_name, resolution=given or 0, channels=flag_value(values, "channels"))

@@ -18,7 +18,8 @@ from types import FrameType
 
 from absl import flags
 
-from pggan_jax.cli.arguments import (
+from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.cli.shared_flags import (
     DEFAULT_EXPERIMENT,
     DEFAULT_WORKDIR,
     define_config_flags,
@@ -27,8 +28,7 @@ from pggan_jax.cli.arguments import (
     folder,
     read_config,
 )
-from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
-from pggan_jax.systems import in_main_thread
+from pggan_jax.system.os_features import in_main_thread
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -101,18 +101,18 @@ def run(values: flags.FlagValues) -> int:
     workdir = folder("workdir", _default_workdir(flag_value(values, "config")) if workdir is None else workdir)
 
     with _ended_by_interrupt():
-        from pggan_jax.training import parallel
+        from pggan_jax.distributed import processes
 
         hosts = (flag_value(values, name) for name in ("coordinator", "num_processes", "process_id"))
-        parallel.initialize_hosts(*hosts, cluster=flag_value(values, "cluster"))
-        from pggan_jax.data.dataset import open_loader
-        from pggan_jax.training.loop import begin, train
+        processes.initialize_hosts(*hosts, cluster=flag_value(values, "cluster"))
+        from pggan_jax.data.open_loader import open_loader
+        from pggan_jax.loop.train import begin, train
 
     use_compilation_cache(values)
     config = loaded.config
     allow_config_change = flag_value(values, "allow_config_change")
     begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)
-    is_main = parallel.is_main_process()
+    is_main = processes.is_main_process()
     tell = print if is_main else lambda _line: None
     loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
     with _handlers_put_back():

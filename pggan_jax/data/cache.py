@@ -19,12 +19,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from pggan_jax.data.partial import LOCK
-from pggan_jax.data.prepared import INFO
+from pggan_jax.data.preparation.prepared_folder import INFO
+from pggan_jax.data.preparation.resumable import LOCK
 from pggan_jax.errors import visible
-from pggan_jax.files import write_atomically
-from pggan_jax.side_files import is_count, read_json_object
-from pggan_jax.systems import fcntl
+from pggan_jax.system.files import write_atomically
+from pggan_jax.system.json_files import is_count, read_json_object
+from pggan_jax.system.os_features import fcntl
 
 KINDS = ("data", "features", "compiled")
 DEFAULT_LIMITS: dict[str, int | None] = {"data": 200 * 10**9, "features": 10 * 10**9, "compiled": 5 * 10**9}

@@ -15,13 +15,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from pggan_jax.data.memory import RecycledMemory
-from pggan_jax.data.prepared import level_name
+from pggan_jax.data.buffer_pool import RecycledMemory
+from pggan_jax.data.data_record import DataRecord, ImageChecksums, image_checksums, record_of
+from pggan_jax.data.preparation.prepared_folder import level_name
 from pggan_jax.data.pyramid import Pyramid
-from pggan_jax.data.record import DataRecord, ImageChecksums, image_checksums, record_of
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
-from pggan_jax.machine import available_cpus
+from pggan_jax.system.machine import available_cpus
 
 # Waking a thread costs as much as copying about a megabyte.
 _BYTES_PER_THREAD = 2 * 2**20

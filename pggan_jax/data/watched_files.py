@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pggan_jax.data.array_file import checksum
+from pggan_jax.data.preparation.npy_writer import checksum
 from pggan_jax.errors import UserError, first_line
-from pggan_jax.files import write_atomically
-from pggan_jax.side_files import read_json_object
+from pggan_jax.system.files import write_atomically
+from pggan_jax.system.json_files import read_json_object
 
 Marks = list[int]
 """Size, time of change of contents and of anything, and inode: another file, or another content, has others."""

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.image_sets import ImageSet
-from pggan_jax.evaluation.measured import Measured
-from pggan_jax.evaluation.metrics import METRICS, Collector, Gathered, Tools
-from pggan_jax.metric_names import METRIC_KINDS, public_name
+from pggan_jax.evaluation.metric_result import Measured
+from pggan_jax.evaluation.registry import METRICS, Collector, Gathered, Tools
+from pggan_jax.metric_kinds import METRIC_KINDS, public_name
 
 FEWEST_IMAGES = 16
 _BATCH_PIXELS = 2**21

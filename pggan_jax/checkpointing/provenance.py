@@ -1,0 +1,234 @@
+"""What a run was trained on and with: recorded in its checkpoints, compared when it is resumed.
+
+`data.npz` in the workdir holds the record of the data that the run was last started with, and a checksum of each image. It
+tells how many images differ, and that a change was accepted though no checkpoint records it yet.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pggan_jax.checkpointing.metadata import Position, read_position
+from pggan_jax.config import Config
+from pggan_jax.config_io import difference, from_json, to_json
+from pggan_jax.data.data_record import DataRecord, ImageChecksums, class_difference, differences
+from pggan_jax.data.loader import Loader
+from pggan_jax.distributed import devices, processes
+from pggan_jax.errors import UserError
+from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.system.files import write_atomically
+from pggan_jax.system.json_files import parse_json
+
+_DIFFERENCE_LENGTH = 110
+_SOURCE_LENGTH = 50
+_JAX_OPTIONS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
+
+
+def describe_arithmetic() -> dict[str, str]:
+    """Versions, devices and options that may change the last bits of a result."""
+    versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy")}
+    options = {name: str(getattr(jax.config, name, "")) for name in _JAX_OPTIONS}
+    device = {"backend": devices.backend(), "devices": devices.describe_devices()}
+    return versions | device | options | {"XLA_FLAGS": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split()))}
+
+
+def recorded_fields(config: Config, loader: Loader) -> dict[str, Any]:
+    """The fields of `Position` that are the same in all checkpoints of a process."""
+    return {"data": loader.record().to_json(), "arithmetic": describe_arithmetic(), "settings": to_json(config)}
+
+
+def check_data(paths: Workdir, loader: Loader, source: str, *, is_accepted: bool) -> list[str]:
+    """Compare the data at hand with those of the run's checkpoints. Every process must call it.
+
+    Classes with the recorded names in another order are numbered as recorded.
+
+    Args:
+        paths: the run's folder.
+        loader: the data at hand.
+        source: `data.source`, for messages.
+        is_accepted: go on with other data; what the first process says counts.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        UserError: the data differ and that is not accepted, or the networks do not fit these data.
+    """
+    is_accepted = bool(processes.first_text("accepted" if is_accepted and processes.is_main_process() else ""))
+    sizes = loader.channels, loader.label_size
+    position, (stored, before) = _newest_position(paths.checkpoints, fitting=sizes), _load(paths.data)
+    if not _has_checkpoint(paths.checkpoints):
+        return _describe_empty_classes(loader.record())
+    records = [one for one in (position and position.data_record, stored) if one]
+    lines = _keep_class_order(loader, records)
+    record = loader.record()
+    misfit = processes.first_text(_misfit(position, loader, record, records))
+    problem = processes.first_text(misfit or _compare(loader, record, records, before))
+    if problem and (misfit or not is_accepted):
+        raise UserError(_refusal(source, problem, is_acceptable=not misfit))
+    if problem:
+        return [*lines, f"data changed: {problem}", *_describe_empty_classes(record)]
+    if not records:
+        lines.append("the checkpoint is of an earlier version and does not record its data; they are recorded from now on")
+    return lines
+
+
+def store_data(paths: Workdir, loader: Loader) -> None:
+    """Write data.npz, unless it says the same already.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    record = loader.record()
+    stored, _ = _load(paths.data)
+    sums = None if stored == record else loader.image_checksums()
+    if sums is None:
+        return
+    buffer = io.BytesIO()
+    document = np.frombuffer(json.dumps(record.to_json()).encode(), np.uint8)
+    np.savez_compressed(buffer, record=document, resolution=sums.resolution, images=sums.images, classes=sums.classes)
+    write_atomically(paths.data, buffer.getvalue())
+
+
+def describe_changes(paths: Workdir, config: Config, *, is_announced: bool) -> list[str]:
+    """Lines for the log about versions, devices and settings that differ from those of the newest checkpoint.
+
+    Args:
+        paths: the run's folder.
+        config: its settings now.
+        is_announced: whether a change of settings is reported anyhow.
+    """
+    position = _newest_position(paths.checkpoints)
+    lines: list[str] = []
+    if position is None or not position.arithmetic:
+        return lines
+    now = describe_arithmetic()
+    changed = [name for name in now if position.arithmetic.get(name) != now[name]]
+    if changed:
+        listed = "; ".join(f"{name}: {position.arithmetic.get(name, '')!r} -> {now[name]!r}" for name in changed)
+        lines.append(f"WARNING: results may differ in their last bits from those of an undisturbed run: {listed}")
+    if not is_announced and position.settings:
+        try:
+            settings = difference(from_json(position.settings, "the checkpoint"), config)
+        except UserError:
+            settings = []
+        if settings:
+            lines.append(f"settings of the newest checkpoint differ (there -> now): {'; '.join(settings)}")
+    return lines
+
+
+def accepts_data_change(changes: Sequence[str]) -> bool:
+    """Whether accepted changes of settings make other images by themselves: another size or crop of the same source.
+
+    Args:
+        changes: as `config_io.difference` gives them.
+    """
+    names = {change.partition(":")[0] for change in changes}
+    return "data.source" not in names and any(name.startswith("data.") for name in names)
+
+
+def checkpoints_at_full_weight(workdir: Path) -> list[int]:
+    """Images seen of the checkpoints of a run that are not in the middle of a fade-in, oldest first."""
+    folder = Workdir(workdir).checkpoints
+    positions = (read_position(folder / str(images_seen)) for images_seen in sorted(_checkpoint_numbers(folder)))
+    return [position.images_seen for position in positions if position and position.alpha >= 1]
+
+
+def class_order_note(theirs: Position, loader: Loader) -> list[str]:
+    """A line for the log of a run that starts from another run's weights if the classes have other names there."""
+    record = theirs.data_record
+    problem = class_difference(record.class_names, loader.class_names) if record else ""
+    return [f"WARNING: the other run's classes have other names: {problem}"] if problem else []
+
+
+def _newest_position(checkpoints: Path, *, fitting: tuple[int, int] | None = None) -> Position | None:
+    """Of the newest checkpoint of which it can be read.
+
+    `fitting`: first look for one with so many channels and classes, as one that another run has left here is passed over later.
+    """
+    newest = None
+    for images_seen in sorted(_checkpoint_numbers(checkpoints), reverse=True):
+        if position := read_position(checkpoints / str(images_seen)):
+            if fitting in (None, (position.channels, position.label_size)):
+                return position
+            newest = newest or position
+    return newest
+
+
+def _has_checkpoint(checkpoints: Path) -> bool:
+    return bool(_checkpoint_numbers(checkpoints))
+
+
+def _checkpoint_numbers(checkpoints: Path) -> list[int]:
+    try:
+        return [int(entry.name) for entry in checkpoints.iterdir() if entry.name.isascii() and entry.name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _keep_class_order(loader: Loader, records: Sequence[DataRecord]) -> list[str]:
+    """Classes keep the order that was recorded; where none was, that of the version which made the checkpoint."""
+    names = records[0].class_names if records else loader.former_class_names
+    if not names or not loader.use_class_order(names):
+        return []
+    return [f"classes keep the order of this run: 0 is {names[0]!r}, {len(names) - 1} is {names[-1]!r}"]
+
+
+def _compare(loader: Loader, record: DataRecord, records: Sequence[DataRecord], before: ImageChecksums | None) -> str:
+    """How the data differ from all records; empty if they equal one."""
+    if any(not differences(old, record) for old in records) or not records:
+        return ""
+    # Those of the workdir belong to the last of the records.
+    now = loader.image_checksums(before.resolution) if before is not None and records[0] == records[-1] else None
+    problem = "; ".join(differences(records[0], record, before=before if now else None, now=now))
+    return problem if len(problem) <= _DIFFERENCE_LENGTH else f"{problem[:_DIFFERENCE_LENGTH]}..."
+
+
+def _misfit(position: Position | None, loader: Loader, record: DataRecord, records: Sequence[DataRecord]) -> str:
+    """What no flag can accept, as the networks have other shapes; empty if they fit."""
+    if position is None:
+        return ""
+    if position.channels != loader.channels:
+        return f"{loader.channels} colour channel(s), was {position.channels}"
+    if position.label_size == loader.label_size:
+        return ""
+    old = records[0].class_names if records else [""] * position.label_size
+    return class_difference(old, record.class_names)
+
+
+def _refusal(source: str, problem: str, *, is_acceptable: bool) -> str:
+    shown = source if len(source) <= _SOURCE_LENGTH else f"...{source[-_SOURCE_LENGTH:]}"
+    start = f"data.source = {shown!r}: these are not the data of this run: {problem}"
+    if is_acceptable:
+        return f"{start}; bring its data back, use a new --workdir, or give --allow_data_change to go on"
+    return f"{start}; its networks have other shapes, so bring its data back or use a new --workdir"
+
+
+def _describe_empty_classes(record: DataRecord) -> list[str]:
+    empty = [number for number, count in enumerate(record.class_counts) if not count]
+    if not empty:
+        return []
+    listed = ", ".join(f"{number} ({record.class_names[number]!r})" for number in empty[:5])
+    more = f" and {len(empty) - 5:,} more" if len(empty) > 5 else ""
+    return [f"{len(empty):,} of {len(record.class_names):,} classes have no images and are never drawn: {listed}{more}"]
+
+
+def _load(path: Path) -> tuple[DataRecord | None, ImageChecksums | None]:
+    """Contents of data.npz; None for what cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            record = DataRecord.from_json(parse_json(file["record"].tobytes()))
+            sums = ImageChecksums(int(file["resolution"]), file["images"], file["classes"])
+    except Exception:  # damage shows in many ways, and what is lost here is told by the checkpoint
+        return None, None
+    whole = record is not None and sums.images.shape == sums.classes.shape == (record.images,)
+    return record, sums if whole else None

@@ -1,0 +1,221 @@
+"""A finished or unfinished run as something to make pictures with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pggan_jax.checkpointing.manager import Checkpoints
+from pggan_jax.checkpointing.metadata import Position
+from pggan_jax.config import Config
+from pggan_jax.errors import UserError, first_line
+from pggan_jax.generation.sampling import Sampler
+from pggan_jax.networks.build import Networks, build_networks
+from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.training.train_state import TrainState, abstract_train_state
+
+_OPENING_TRIES = 5
+_READING_TRIES = 20
+# A removal that is under way removes a file at least this often.
+_SECONDS_TO_VANISH = 1.0
+_LATELY_SECONDS = 60.0
+
+
+class VanishedError(UserError):
+    """A checkpoint was removed between listing and reading it, as a run does with its older ones while it trains."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A restored run.
+
+    Attributes:
+        config: what it was trained with.
+        position: where it stood.
+        state: parameters and all, as NumPy arrays.
+        networks: the modules of its resolution.
+    """
+
+    config: Config
+    position: Position
+    state: TrainState
+    networks: Networks
+
+    def sampler(self) -> Sampler:
+        """The generator, ready to make pictures with `state.generator_ema` or `state.generator`."""
+        return Sampler(self.networks.generator)
+
+    def images(self, latents: np.ndarray, labels: np.ndarray, params: Mapping[str, Any] | None = None) -> np.ndarray:
+        """uint8 images `[count, r, r, c]` for latents `[count, latent_size]` and labels `[count, label_size]`.
+
+        `params` defaults to the generator's moving average.
+        """
+        return self.sampler()(params or self.state.generator_ema, latents, labels, self.position.alpha)
+
+
+def open_checkpoints(workdir: Path) -> tuple[Config, Checkpoints]:
+    """Configuration and checkpoints of the run in `workdir`, for reading.
+
+    Raises:
+        UserError: there is no run, or it has no checkpoint yet.
+    """
+    paths = Workdir(workdir)
+    config = paths.load_config()
+    if paths.checkpoints.is_dir():
+        checkpoints = _open(paths.checkpoints, config.eval.best_by)
+        if checkpoints.all_images_seen():
+            return config, checkpoints
+        checkpoints.close()
+    raise UserError(f"--workdir={workdir}: has no checkpoint yet; let the run reach the end of its first tick")
+
+
+def _open(folder: Path, best_by: str) -> Checkpoints:
+    """Opening reads what each checkpoint says of itself; one of them may be removed at that moment."""
+    for tries_left in reversed(range(_OPENING_TRIES)):
+        try:
+            return Checkpoints(folder, best_by=best_by, read_only=True)
+        except OSError as error:
+            if not tries_left:
+                raise UserError(f"{folder}: cannot be read ({first_line(error)}); allow it, or try again") from error
+            time.sleep(0.1)
+    raise AssertionError("unreachable")
+
+
+def load_trained(workdir: Path, checkpoint: str = "latest") -> Trained:
+    """Restore a run.
+
+    Args:
+        workdir: the run's folder.
+        checkpoint: "latest", "best", or the kimg of one, as `inspect` lists them.
+
+    Raises:
+        UserError: no run, no such checkpoint, or a damaged one.
+    """
+    if checkpoint == "all":
+        raise UserError("--checkpoint=all: one checkpoint is wanted here; give latest, best, or the kimg of one")
+    config, checkpoints = open_checkpoints(workdir)
+    with closing(checkpoints):
+        return read_chosen(config, checkpoints, checkpoint)
+
+
+def read_chosen(config: Config, checkpoints: Checkpoints, checkpoint: str) -> Trained:
+    """Restore the one checkpoint that a user means. While the run trains on, "latest" and "best" may come to be others.
+
+    Raises:
+        UserError: there is none of that name, or it is damaged.
+        VanishedError: it was removed before it was read.
+    """
+    for tries_left in reversed(range(_READING_TRIES)):
+        try:
+            return read_checkpoint(config, checkpoints, choose_checkpoints(checkpoint, checkpoints)[-1])
+        except VanishedError:
+            if checkpoint not in ("latest", "best") or not tries_left:
+                raise
+            checkpoints.reload()
+    raise AssertionError("unreachable")
+
+
+def read_all(config: Config, checkpoints: Checkpoints, passed_over: Callable[[int, UserError], None]) -> Iterator[Trained]:
+    """Restore all checkpoints, oldest first, then those that have appeared meanwhile.
+
+    Args:
+        config: of the run.
+        checkpoints: opened; the run may go on, and remove some of them.
+        passed_over: given images seen and the reason of each that is left out: `VanishedError` if it was removed, else damage.
+    """
+    seen: set[int] = set()
+    is_empty, problem = True, None
+    # It may be long since they were listed.
+    checkpoints.reload()
+    # Twice and not for ever: a run may write them faster than they are judged.
+    for _ in range(2):
+        for images_seen in [one for one in checkpoints.all_images_seen() if one not in seen]:
+            seen.add(images_seen)
+            try:
+                trained = read_checkpoint(config, checkpoints, images_seen)
+            except UserError as error:
+                problem = error
+                passed_over(images_seen, error)
+                continue
+            is_empty = False
+            yield trained
+        checkpoints.reload()
+    if is_empty and isinstance(problem, VanishedError):
+        # The run is faster than we are: then the one that is newest at some moment.
+        yield read_chosen(config, checkpoints, "latest")
+
+
+def read_checkpoint(config: Config, checkpoints: Checkpoints, images_seen: int) -> Trained:
+    """Restore one checkpoint of an opened run; its digest is verified on the way.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+        VanishedError: it was removed, before or meanwhile.
+    """
+
+    def networks_at(position: Position) -> Networks:
+        return build_networks(config, position.resolution, channels=position.channels, label_size=position.label_size)
+
+    folder = checkpoints.directory / str(images_seen)
+    try:
+        state, position = checkpoints.restore(
+            images_seen, lambda position: abstract_train_state(config.optimizer, networks_at(position))
+        )
+    except (UserError, OSError) as error:
+        if _vanishes(folder):
+            raise VanishedError(
+                f"{folder}: was removed before it was read, as a run does while it trains (run.keep_last); choose another one"
+            ) from error
+        raise
+    return Trained(config, position, state, networks_at(position))
+
+
+def _vanishes(folder: Path) -> bool:
+    """Whether a checkpoint that cannot be read is gone, or is just being removed: of that, half may be left for a moment."""
+    deadline, files_left = time.monotonic() + _SECONDS_TO_VANISH, -1
+    while folder.is_dir():
+        with suppress(OSError):
+            files = list(folder.rglob("*"))
+            if max(path.stat().st_mtime for path in [folder, *files]) < time.time() - _LATELY_SECONDS:
+                return False
+            if len(files) != files_left:
+                deadline, files_left = time.monotonic() + _SECONDS_TO_VANISH, len(files)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def choose_checkpoints(checkpoint: str, checkpoints: Checkpoints) -> list[int]:
+    """Images seen of those that a user means.
+
+    Args:
+        checkpoint: "latest"; "all"; "best", by the metric that the run kept its best checkpoint by; or the kimg of one.
+        checkpoints: opened.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    found = checkpoints.all_images_seen()
+    if not found:
+        raise UserError(f"{checkpoints.directory}: holds no checkpoint any more; look at the run's log.txt")
+    if checkpoint in ("latest", "all"):
+        return found if checkpoint == "all" else found[-1:]
+    if checkpoint == "best":
+        best = checkpoints.best()
+        if best is None:
+            raise UserError(
+                "--checkpoint=best: no checkpoint was measured while the run trained; set eval.metrics, or choose by kimg"
+            )
+        return [best]
+    for images_seen in found:
+        if checkpoint in (f"{images_seen / 1000:g}", f"{images_seen / 1000:.1f}", str(images_seen // 1000), str(images_seen)):
+            return [images_seen]
+    listed = ", ".join(f"{images_seen / 1000:g}" for images_seen in found)
+    raise UserError(f"--checkpoint={checkpoint}: there is none at that kimg; there are: latest, best, {listed}")

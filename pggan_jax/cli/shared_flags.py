@@ -1,0 +1,224 @@
+"""Flags and steps that several commands share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from pggan_jax.config import MAX_RESOLUTION, DataConfig
+from pggan_jax.config_io import LoadedConfig, load_config
+from pggan_jax.config_validation import is_resolution
+from pggan_jax.errors import UserError
+from pggan_jax.images import parse_crop, parse_range
+from pggan_jax.system.paths import user_path
+
+if TYPE_CHECKING:
+    from pggan_jax.data.preparation.spec import Preparation
+
+DEFAULT_EXPERIMENT = "experiments/digits.py"
+DEFAULT_WORKDIR = "runs/digits"
+_MOST_WORKERS = 1024
+_MOST_PROCESSES = 2**16
+_MOST_SEEDS = 1_000_000
+
+
+def flag_value(values: flags.FlagValues, name: str) -> Any:
+    """The value of a flag, also where no command line was read; absl's types do not tell which type it has."""
+    return values[name].value
+
+
+def define_config_flags(values: flags.FlagValues) -> None:
+    """Add --config and --set."""
+    flags.DEFINE_string(
+        "config", DEFAULT_EXPERIMENT, "experiment file: Python with a get_config() that returns a Config", flag_values=values
+    )
+    flags.DEFINE_multi_string(
+        "set",
+        [],
+        "override one setting, as --set generator.fmap_max=64; repeat for more; `launch.py settings` lists them",
+        flag_values=values,
+    )
+
+
+def define_host_flags(values: flags.FlagValues) -> None:
+    """Add the flags of a run over several hosts."""
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run over several hosts", flag_values=values)
+    flags.DEFINE_integer(
+        "num_processes", None, "how many processes take part", flag_values=values, lower_bound=1, upper_bound=_MOST_PROCESSES
+    )
+    flags.DEFINE_integer(
+        "process_id", None, "which of them this is, from 0", flag_values=values, lower_bound=0, upper_bound=_MOST_PROCESSES
+    )
+    flags.DEFINE_boolean(
+        "cluster",
+        False,
+        "take these three from the environment of SLURM, a TPU pod, Kubernetes or Open MPI",
+        flag_values=values,
+    )
+
+
+def define_preparation_flags(values: flags.FlagValues) -> None:
+    """Add what decides how images become a data set, with the words and limits of the settings of the same name."""
+    for setting in fields(DataConfig):
+        help, limits = setting.metadata["help"], setting.metadata
+        default: Any = setting.default
+        if setting.name in ("crop", "resample", "modes", "range"):
+            if "choices" in limits:
+                flags.DEFINE_enum(setting.name, default, limits["choices"], help, flag_values=values)
+            else:
+                flags.DEFINE_string(setting.name, default, help, flag_values=values)
+        elif setting.name in ("channels", "max_images", "shuffle_seed"):
+            bounds = {"lower_bound": limits["minimum"], "upper_bound": limits["maximum"]}
+            flags.DEFINE_integer(setting.name, default, help, **bounds, flag_values=values)
+    flags.DEFINE_integer(
+        "resolution",
+        None,
+        "side of the finished images, 4*2^k; smaller images cannot be used",
+        flag_values=values,
+        lower_bound=4,
+        upper_bound=MAX_RESOLUTION,
+    )
+    flags.DEFINE_string(
+        "base_shape", "4x4", "HEIGHTxWIDTH of the first level, such as 3x4; it is doubled as 4x4 would be", flag_values=values
+    )
+
+
+def define_drawn_size_flag(values: flags.FlagValues) -> None:
+    """Add --resolution of the commands that take images as they are."""
+    flags.DEFINE_integer(
+        "resolution",
+        0,
+        "size at which digits, photos and synthetic are drawn, or the level of tfrecords",
+        flag_values=values,
+        lower_bound=0,
+        upper_bound=MAX_RESOLUTION,
+    )
+
+
+def define_workers_flag(values: flags.FlagValues) -> None:
+    """Add --workers."""
+    flags.DEFINE_integer(
+        "workers",
+        None,
+        "processes that decode (default: one per core); 0 decodes in this one",
+        flag_values=values,
+        lower_bound=0,
+        upper_bound=_MOST_WORKERS,
+    )
+
+
+def define_float(
+    name: str, default: float | None, help: str, *, lowest: float, highest: float, values: flags.FlagValues
+) -> None:
+    """Add a flag that takes a finite number from `lowest` to `highest`."""
+    parser = _FiniteParser(lowest, highest)
+    flags.DEFINE(parser, name, default, help, flag_values=values, serializer=flags.ArgumentSerializer())
+
+
+class _FiniteParser(flags.FloatParser):
+    """absl's own takes nan, which is neither above nor below any limit."""
+
+    def is_outside_bounds(self, val: float) -> bool:
+        return math.isnan(val) or super().is_outside_bounds(val)
+
+
+def read_preparation(values: flags.FlagValues, *, resolution: int | None = None, **more: Any) -> Preparation:
+    """How images become a data set, from the flags; --resolution must have been given, or `resolution` stands for it.
+
+    Raises:
+        UserError: a value is impossible.
+    """
+    from pggan_jax.data.preparation.spec import Preparation
+
+    resolution = resolution or flag_value(values, "resolution")
+    crop, base_shape = flag_value(values, "crop"), flag_value(values, "base_shape")
+    if not is_resolution(resolution) or resolution > MAX_RESOLUTION:
+        raise UserError(f"--resolution={resolution}: must be 4*2^k, that is 4, 8, 16, 32 ... {MAX_RESOLUTION}")
+    try:
+        parse_crop(crop)
+    except ValueError as error:
+        raise UserError(f"--crop={crop}: {error}") from None
+    try:
+        parse_range(flag_value(values, "range"))
+    except ValueError as error:
+        raise UserError(f"--range={flag_value(values, 'range')}: {error}") from None
+    shared = {
+        name: flag_value(values, name) for name in ("channels", "resample", "modes", "range", "max_images", "shuffle_seed")
+    }
+    return Preparation(resolution, _parse_base_shape(base_shape), crop=crop, **shared, **more)
+
+
+def _parse_base_shape(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    is_short = max(len(height), len(width)) <= 4
+    if not (is_short and height.isdecimal() and width.isdecimal() and 1 <= int(height) <= 64 and 1 <= int(width) <= 64):
+        raise UserError(f"--base_shape={text}: must be HEIGHTxWIDTH in pixels from 1 to 64, such as 4x4 or 3x4")
+    return int(height), int(width)
+
+
+def read_config(values: flags.FlagValues, *more_settings: str) -> LoadedConfig:
+    """The experiment that --config and --set describe, validated; `more_settings` are as if given by --set at the end."""
+    return load_config(flag_value(values, "config"), [*flag_value(values, "set"), *more_settings])
+
+
+def folder(flag: str, path: str) -> Path:
+    """A folder as the user wrote it.
+
+    Raises:
+        UserError: it is the empty text, as an unset shell variable gives.
+    """
+    return user_path(path, named=f"--{flag}=", example="name a folder")
+
+
+def existing_run(path: str) -> Path:
+    """A workdir that must hold a run.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    workdir = folder("workdir", path)
+    if not workdir.is_dir():
+        raise UserError(f"--workdir={path}: no such folder; give the --workdir of a run, such as {DEFAULT_WORKDIR}")
+    return workdir
+
+
+class Seeds:
+    """Seeds in the order given, as ranges: a million of them take no more memory than one."""
+
+    def __init__(self, ranges: Sequence[range]):
+        self._ranges = ranges
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ranges))
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self._ranges)
+
+
+def parse_seeds(text: str) -> Seeds:
+    """Seeds as '0-35,40,42-44', in the order given.
+
+    Raises:
+        UserError: the text is not of that form.
+    """
+    ranges: list[range] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        # Ten digits hold all seeds; of some thousands Python makes no number.
+        if any(not one.isdecimal() or len(one) > 10 for one in (first, *([last] if dash else []))):
+            raise UserError(f"--seeds={text}: {part.strip()!r} is neither a number nor a range; write them as 0-35,40")
+        low, high = int(first), int(last or first)
+        if low > high or high >= 2**32:
+            raise UserError(f"--seeds={text}: {part.strip()!r} must run upwards and stay below 2^32; write it as 0-35")
+        if sum(map(len, ranges)) + high - low >= _MOST_SEEDS:
+            raise UserError(
+                f"--seeds={text}: {part.strip()!r} asks for more than {_MOST_SEEDS:,} images; make them with several commands"
+            )
+        ranges.append(range(low, high + 1))
+    return Seeds(ranges)

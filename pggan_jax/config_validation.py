@@ -1,0 +1,256 @@
+"""Is a configuration possible? Limits of single settings, then rules that join several. Nothing is compiled or read here."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pggan_jax.config import Config
+from pggan_jax.errors import UserError, one_line
+from pggan_jax.images import grid_size, parse_crop, parse_range
+from pggan_jax.metric_kinds import METRIC_KINDS
+from pggan_jax.schedule import Schedule
+from pggan_jax.source_kinds import parse_source
+
+Origins = Mapping[str, str]
+MAX_TOTAL_IMAGES = 2**31 - 1
+MAX_PICTURE_SIDE = 2**16 - 1
+_LONGEST_VALUE = 60
+
+
+class ConfigError(UserError):
+    """A setting with an unknown name, a wrong type or an impossible value."""
+
+
+def problem(path: str, value: Any, rule: str, origins: Origins | None = None) -> ConfigError:
+    """The error for one setting: the value, where it was set, what is allowed."""
+    origin = (origins or {}).get(path, "the default")
+    return ConfigError(f"{path} = {_shown(value)} (from {origin}): {rule}")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return one_line(repr(value), longest=_LONGEST_VALUE)
+    except (ValueError, RecursionError):
+        # Python writes no whole number of more than 4,300 digits.
+        return f"a {type(value).__name__} that is too long to show"
+
+
+def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
+    """All settings below a config dataclass as (dotted path, value, type, metadata).
+
+    Raises:
+        ConfigError: a section is not of its class, for example a plain dict.
+    """
+    hints = get_type_hints(type(node))
+    for field in fields(node):
+        value = getattr(node, field.name)
+        path = f"{prefix}{field.name}"
+        if is_dataclass(hints[field.name]):
+            if not isinstance(value, hints[field.name]):
+                raise problem(path, value, f"must be a {hints[field.name].__name__}", {path: "the experiment file"})
+            yield from walk(value, f"{path}.")
+        else:
+            yield path, value, hints[field.name], field.metadata
+
+
+def type_name(hint: Any) -> str:
+    """A type as a user would say it."""
+    if get_origin(hint) is tuple:
+        return "names with commas between them"
+    if get_args(hint):
+        key, value = get_args(hint)
+        return f"pairs of {type_name(key)}:{type_name(value)}, as 4:128,8:64"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[hint]
+
+
+def has_type(value: Any, hint: Any) -> bool:
+    """Whether `value` is of the annotated type; a whole number passes as a number, a bool never does."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(has_type(item, get_args(hint)[0]) for item in value)
+    if get_args(hint):
+        key_hint, value_hint = get_args(hint)
+        return isinstance(value, dict) and all(has_type(k, key_hint) and has_type(v, value_hint) for k, v in value.items())
+    if hint is bool or isinstance(value, bool):
+        return hint is bool and isinstance(value, bool)
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any], origins: Origins | None = None) -> None:
+    """Type and limits of one setting.
+
+    Raises:
+        ConfigError: naming the value, the allowed range and where the value came from.
+    """
+    if not has_type(value, hint):
+        raise problem(path, value, f"must be {type_name(hint)}", origins)
+    if "choices" in limits and any(one not in limits["choices"] for one in (value if isinstance(value, tuple) else [value])):
+        allowed = ", ".join(choice or '"" (none)' for choice in limits["choices"])
+        raise problem(path, value, f"must be one of {allowed}", origins)
+    for single in value.values() if isinstance(value, dict) else [value]:
+        if isinstance(single, int | float) and not _is_finite(single):
+            raise problem(path, value, f"must be a finite number, {allowed_range(limits)}".rstrip(", "), origins)
+        if any(name in limits and not holds(single, limits[name]) for name, (_, holds) in _LIMITS.items()):
+            raise problem(path, value, f"must be {allowed_range(limits)}", origins)
+
+
+_LIMITS = {
+    "minimum": ("at least", operator.ge),
+    "above": ("greater than", operator.gt),
+    "maximum": ("at most", operator.le),
+    "below": ("less than", operator.lt),
+}
+
+
+def allowed_range(limits: Mapping[str, Any]) -> str:
+    """Such as 'at least 0 and less than 1'; empty without limits."""
+    return " and ".join(f"{words} {limits[name]}" for name, (words, _) in _LIMITS.items() if name in limits)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def is_resolution(value: int) -> bool:
+    """Whether `value` is 4*2^k."""
+    return value >= 4 and value & (value - 1) == 0
+
+
+def validate(config: Config, origins: Origins | None = None) -> None:
+    """Refuse a configuration that cannot be run, before anything is compiled or read.
+
+    Args:
+        config: the whole configuration.
+        origins: where each dotted setting was set, for the message.
+
+    Raises:
+        ConfigError: for the first problem found, in one line.
+    """
+    for path, value, hint, limits in walk(config):
+        check_single(path, value, hint, limits, origins)
+    _check_resolutions(config, origins)
+    _check_picture(config, origins)
+    _check_evaluation(config, origins)
+    _check_schedule(config, origins)
+    for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
+        _check_groups(config, resolution, origins)
+
+
+def _check_resolutions(config: Config, origins: Origins | None) -> None:
+    for path, value in (
+        ("data.resolution", config.data.resolution),
+        ("schedule.start_resolution", config.schedule.start_resolution),
+    ):
+        if not is_resolution(value):
+            below = 4 * 2 ** max(0, int(math.log2(value / 4)))
+            raise problem(path, value, f"must be 4*2^k, that is 4, 8, 16, 32 ...; near it are {below} and {2 * below}", origins)
+    if config.schedule.start_resolution > config.data.resolution:
+        raise problem(
+            "schedule.start_resolution",
+            config.schedule.start_resolution,
+            f"must not exceed data.resolution, which is {config.data.resolution}",
+            origins,
+        )
+    for path, value, _, _ in walk(config):
+        if isinstance(value, dict):
+            for resolution in value:
+                if not is_resolution(resolution):
+                    raise problem(path, dict(value), f"{resolution} is not a resolution; use 4, 8, 16, 32 ...", origins)
+
+
+def _check_picture(config: Config, origins: Origins | None) -> None:
+    try:
+        kind, _ = parse_source(config.data.source)
+    except ValueError as error:
+        raise problem("data.source", config.data.source, str(error), origins) from None
+    try:
+        parse_crop(config.data.crop)
+    except ValueError as error:
+        raise problem("data.crop", config.data.crop, str(error), origins) from None
+    try:
+        parse_range(config.data.range)
+    except ValueError as error:
+        raise problem("data.range", config.data.range, str(error), origins) from None
+    if kind == "photos" and config.data.labels:
+        raise problem("data.labels", True, "photos have no classes; use data.labels=false", origins)
+    try:
+        side = max(grid_size(config.run.grid, config.data.resolution)) * config.data.resolution
+    except ValueError:
+        raise problem("run.grid", config.run.grid, "must be 1080p, 4k, or columns x rows such as 10x8", origins) from None
+    if side > MAX_PICTURE_SIDE:
+        rule = f"a picture may be at most {MAX_PICTURE_SIDE} pixels wide and high; this one would have {side}"
+        raise problem("run.grid", config.run.grid, rule, origins)
+
+
+def _check_evaluation(config: Config, origins: Origins | None) -> None:
+    settings = config.eval
+    if settings.best and settings.best not in settings.metrics:
+        raise problem("eval.best", settings.best, "must be among eval.metrics, or empty", origins)
+    for name in settings.metrics:
+        smallest = METRIC_KINDS[name].minimum_resolution
+        if config.data.resolution < smallest:
+            rule = f"{name} needs images of {smallest}x{smallest} or more; this run grows to {config.data.resolution}"
+            raise problem("eval.metrics", settings.metrics, rule, origins)
+
+
+def _check_schedule(config: Config, origins: Origins | None) -> None:
+    schedule = Schedule(config.schedule, config.data.resolution)
+    growing = zip(schedule.resolutions, schedule.resolutions[1:], strict=False)
+    for low, high in growing:
+        stable = config.schedule.stable_kimg_at.get(low, config.schedule.stable_kimg)
+        fade = config.schedule.fade_kimg_at.get(high, config.schedule.fade_kimg)
+        if not stable and not fade:
+            path = "schedule.fade_kimg_at" if high in config.schedule.fade_kimg_at else "schedule.fade_kimg"
+            rule = f"the stable phase at {low} has no length either, so nothing is trained at {low}; give one of them kimg"
+            raise problem(path, fade, rule, origins)
+    last = config.data.resolution
+    planned = schedule.planned_kimg
+    if not planned:
+        rule = f"the run would have no length: give schedule.total_kimg, or a stable phase at {last}"
+        raise problem("schedule.total_kimg", config.schedule.total_kimg, rule, origins)
+    if planned * 1000 > MAX_TOTAL_IMAGES:
+        rule = f"the run may show at most {MAX_TOTAL_IMAGES // 1000} kimg (2^31 - 1 images); this one shows {planned:.0f} kimg"
+        raise problem("schedule.total_kimg", config.schedule.total_kimg, rule, origins)
+    _check_looks(config, schedule, origins)
+
+
+def _check_looks(config: Config, schedule: Schedule, origins: Origins | None) -> None:
+    """Phases end on looks at the schedule; a look that is too long runs past the end or over a whole resolution."""
+    for stage, grown in zip(schedule.stages, [*schedule.stages[1:], None], strict=True):
+        path, batch = _batch_size(config, stage.resolution)
+        look = (
+            f"{config.schedule.repeats} iterations of {config.schedule.critic_steps} x {batch} images at "
+            f"{stage.resolution}x{stage.resolution} (schedule.repeats, critic_steps, batch_size) are one look at the schedule"
+        )
+        if grown and grown.resolution > 2 * stage.resolution:
+            rule = f"{look} and step over {2 * stage.resolution}x{2 * stage.resolution}; take fewer, or give it more kimg"
+            raise problem(path, batch, rule, origins)
+        if stage.end > MAX_TOTAL_IMAGES:
+            rule = f"{look} and end after {stage.end:,} images; the run may show at most {MAX_TOTAL_IMAGES:,}"
+            raise problem(path, batch, rule, origins)
+
+
+def _batch_size(config: Config, resolution: int) -> tuple[str, int]:
+    """The setting that rules the batch size at `resolution`, and its value there."""
+    single = config.schedule.batch_size_at
+    if resolution in single:
+        return "schedule.batch_size_at", single[resolution]
+    return "schedule.batch_size", config.schedule.batch_size
+
+
+def _check_groups(config: Config, resolution: int, origins: Origins | None) -> None:
+    stddev = config.discriminator.minibatch_stddev
+    if stddev == "none" or stddev == "whole_batch":
+        return
+    path, batch = _batch_size(config, resolution)
+    group = min(config.discriminator.mbstd_group_size, batch)
+    if batch % group:
+        near = f"{batch // group * group} or {(batch // group + 1) * group}"
+        rule = f"at {resolution}x{resolution} must be a multiple of discriminator.mbstd_group_size = {group}, such as {near}"
+        raise problem(path, batch, rule, origins)

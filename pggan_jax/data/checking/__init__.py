@@ -1,0 +1,1 @@
+"""Reading a collection once to report what is wrong with it."""

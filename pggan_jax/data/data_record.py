@@ -1,0 +1,219 @@
+"""What a run records of its data, so that a resumed run notices other images, other labels or other classes.
+
+The record depends on the content of the prepared arrays alone: where they lie and how they were read does not matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pggan_jax.data.preparation.prepared_folder import level_name
+from pggan_jax.data.pyramid import Pyramid
+
+READ_BYTES = 2**28
+"""The largest array that is read to compute a checksum of each image."""
+_ROWS_AT_ONCE_BYTES = 2**24
+_NAMES_SHOWN = 2
+_NAME_LENGTH = 40
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The data of a run, as its checkpoints describe them.
+
+    Attributes:
+        images: how many.
+        channels: colour channels.
+        class_names: one per class, in the order of the class numbers; empty where labels are not used.
+        class_counts: images of each class.
+        levels: CRC-32 of the pixels by resolution, both as text, as JSON has them.
+        labels: CRC-32 of the class numbers; empty where labels are not used.
+    """
+
+    images: int
+    channels: int
+    class_names: list[str] = field(default_factory=list)
+    class_counts: list[int] = field(default_factory=list)
+    levels: dict[str, str] = field(default_factory=dict)
+    labels: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of a SHA-256 over everything."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def present_classes(self) -> list[int]:
+        """Numbers of the classes that have images."""
+        return [number for number, count in enumerate(self.class_counts) if count]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> DataRecord | None:
+        """The record that `to_json` has written; None for anything else, such as the empty object of older checkpoints."""
+        try:
+            record = cls(**document)
+            names_fit = len(record.class_names) == len(record.class_counts)
+            valid = record.images > 0 and names_fit and all(isinstance(one, str) for one in record.class_names)
+            return record if valid and all(isinstance(one, int) for one in record.class_counts) and record.levels["4"] else None
+        except (TypeError, KeyError):
+            return None
+
+
+@dataclass(frozen=True)
+class ImageChecksums:
+    """A checksum of each image, to say how many differ.
+
+    Attributes:
+        resolution: of the level they are computed from.
+        images: CRC-32 by row, uint32 `[images]`.
+        classes: class numbers by row, int32 `[images]`.
+    """
+
+    resolution: int
+    images: np.ndarray
+    classes: np.ndarray
+
+
+def record_of(pyramid: Pyramid, *, use_labels: bool) -> DataRecord:
+    """The record of a data set.
+
+    Args:
+        pyramid: the data.
+        use_labels: whether classes take part in training.
+    """
+    names = list(pyramid.class_names) if use_labels else []
+    counts = np.bincount(pyramid.classes, minlength=len(names)).tolist() if names else []
+    levels = {str(size): f"{_level_checksum(pyramid, size):08x}" for size in sorted(pyramid.levels)}
+    labels = f"{zlib.crc32(np.ascontiguousarray(pyramid.classes, np.int32).data):08x}" if names else ""
+    return DataRecord(len(pyramid), pyramid.channels, names, counts, levels, labels)
+
+
+def image_checksums(pyramid: Pyramid, resolution: int = 0) -> ImageChecksums:
+    """Checksums of each image, from one level.
+
+    Args:
+        pyramid: the data.
+        resolution: of the level; 0 takes the largest of at most `READ_BYTES`, or the smallest.
+    """
+    fitting = [size for size, level in pyramid.levels.items() if level.nbytes <= READ_BYTES]
+    resolution = resolution or max(fitting, default=min(pyramid.levels))
+    rows = (zlib.crc32(row) for part in _parts(pyramid, resolution) for row in part)
+    images = np.fromiter(rows, np.uint32, len(pyramid))
+    return ImageChecksums(resolution, images, np.asarray(pyramid.classes, np.int32))
+
+
+def _level_checksum(pyramid: Pyramid, size: int) -> int:
+    if size in pyramid.checksums:
+        return pyramid.checksums[size]
+    crc = 0
+    for part in _parts(pyramid, size):
+        crc = zlib.crc32(part.data, crc)
+    return crc
+
+
+def _parts(pyramid: Pyramid, size: int) -> Iterator[np.ndarray]:
+    """A level in contiguous parts of about 16 MB."""
+    level = pyramid.levels[size]
+    rows = max(1, _ROWS_AT_ONCE_BYTES * len(level) // max(level.nbytes, 1))
+    for start in range(0, len(level), rows):
+        if pyramid.files is not None:
+            pyramid.files.refuse_if_truncated(level_name(size))
+        yield np.ascontiguousarray(level[start : start + rows])
+
+
+def class_difference(old: Sequence[str], new: Sequence[str]) -> str:
+    """What differs between two lists of class names, in a few words; empty if nothing does.
+
+    Args:
+        old: the recorded names.
+        new: the names at hand.
+    """
+    if len(old) != len(new):
+        counts = f"({len(new) or 'no'} classes, was {len(old) or 'none'})"
+        more, fewer = [name for name in new if name not in set(old)], [name for name in old if name not in set(new)]
+        change = len(new) - len(old)
+        number = "one class" if abs(change) == 1 else f"{abs(change):,} classes"
+        names = more if change > 0 else fewer
+        shown = f": {_listed(names)} " if names and new and all(old) else " "
+        return f"{number} {'more' if change > 0 else 'fewer'}{shown}{counts}"
+    changed = [number for number, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
+    if not changed:
+        return ""
+    first = changed[0]
+    others = f", and {len(changed) - 1:,} more changed" if len(changed) > 1 else ""
+    return f"class {first} is {_shortened(new[first])}, was {_shortened(old[first])}{others}"
+
+
+def differences(
+    old: DataRecord, new: DataRecord, *, before: ImageChecksums | None = None, now: ImageChecksums | None = None
+) -> list[str]:
+    """What differs between the data of a run and those at hand, one phrase each; empty if nothing that trains.
+
+    Only resolutions that both have are compared.
+
+    Args:
+        old: what was recorded.
+        new: of the data at hand.
+        before, now: checksums of single images, if there are any for both, to say how many differ.
+    """
+    found = []
+    if old.channels != new.channels:
+        found.append(f"{new.channels} colour channel(s), was {old.channels}")
+    if names := class_difference(old.class_names, new.class_names):
+        found.append(names)
+    if old.images != new.images:
+        found.append(f"{new.images:,} images, was {old.images:,}{_exchanged(before, now)}")
+        return found
+    common = sorted((old.levels.keys() & new.levels.keys()), key=int)
+    changed = [size for size in common if old.levels[size] != new.levels[size]]
+    if changed:
+        found.append(_describe_pixels(new.images, changed, before, now))
+    elif old.labels != new.labels and old.labels and new.labels:
+        count = 0 if before is None or now is None else int(np.count_nonzero(before.classes != now.classes))
+        found.append(f"the class of {count:,} of {new.images:,} images differs" if count else "the classes of images differ")
+    return found
+
+
+def _describe_pixels(images: int, changed: list[str], before: ImageChecksums | None, now: ImageChecksums | None) -> str:
+    if before is not None and now is not None:
+        if gone := len(_missing(before.images, now.images)):
+            return f"{gone:,} of {images:,} images differ"
+        if moved := int(np.count_nonzero(before.images != now.images)):
+            return f"{moved:,} of {images:,} images are in another order"
+    return f"images differ at {', '.join(f'{size}x{size}' for size in changed[:3])}"
+
+
+def _exchanged(before: ImageChecksums | None, now: ImageChecksums | None) -> str:
+    if before is None or now is None:
+        return ""
+    gone, added = len(_missing(before.images, now.images)), len(_missing(now.images, before.images))
+    return f" ({added:,} new, {gone:,} gone)"
+
+
+def _missing(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """What `first` has more often than `second`, each as often."""
+    values, counts = np.unique(first, return_counts=True)
+    others, other_counts = np.unique(second, return_counts=True)
+    place = np.searchsorted(others, values).clip(max=max(len(others) - 1, 0))
+    there = np.where(others[place] == values, other_counts[place], 0) if len(others) else np.zeros(len(values), np.int64)
+    return np.repeat(values, np.maximum(counts - there, 0))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(map(_shortened, names[:_NAMES_SHOWN])) + more
+
+
+def _shortened(name: str) -> str:
+    return repr(name if len(name) <= _NAME_LENGTH else f"{name[:_NAME_LENGTH]}...")

@@ -1,0 +1,1 @@
+"""One image at a time: decode, crop, resize, preview."""

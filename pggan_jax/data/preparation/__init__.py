@@ -1,0 +1,1 @@
+"""Writing a data set at every resolution, once, on all cores."""

@@ -1,0 +1,236 @@
+"""A prepared folder: the files that hold a data set at every resolution, how they are opened and how they are verified.
+
+`r0004.npy`, `r0008.npy` ... hold uint8 `[images, height, width, channels]`, `labels.npy` int32 class numbers, `info.json` where
+all that comes from, with checksums and the mean image, `mean.png` the mean image to look at. A folder with an `info.json` is
+whole: it is written last, before the folder gets its name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pggan_jax.data.images.decode import UnusableImageError
+from pggan_jax.data.levels import level_shapes
+from pggan_jax.data.preparation.npy_writer import checksum
+from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.watched_files import WatchedFiles
+from pggan_jax.errors import UserError
+from pggan_jax.system.json_files import read_json_object
+from pggan_jax.system.paths import user_path
+
+FORMAT = "pggan_jax 1"
+INFO = "info.json"
+LABELS = "labels.npy"
+MEAN = "mean.png"
+
+
+def level_name(resolution: int) -> str:
+    """File name of a level."""
+    return f"r{resolution:04d}.npy"
+
+
+@dataclass(frozen=True)
+class PreparedFolder:
+    """An opened folder; the arrays are memory maps.
+
+    Attributes:
+        path: the folder.
+        info: `info.json`.
+    """
+
+    path: Path
+    info: dict[str, Any]
+
+    @property
+    def resolutions(self) -> list[int]:
+        """Nominal resolutions, largest first."""
+        return [int(size) for size in self.info["levels"]]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class; none without labels."""
+        return tuple(self.info["class_names"])
+
+    @property
+    def is_square(self) -> bool:
+        """Whether the first level is 4x4, as the networks start."""
+        return self.info["options"]["base_shape"] == [4, 4]
+
+    def level(self, resolution: int) -> np.ndarray:
+        """uint8 `[images, height, width, channels]`, mapped."""
+        return _map(self.path / level_name(resolution), tuple(self.info["levels"][str(resolution)]["shape"]), np.uint8)
+
+    def classes(self) -> np.ndarray:
+        """int32 `[images]`, mapped; 0 without labels."""
+        return _map(self.path / LABELS, (self.info["images"],), np.int32)
+
+    def pyramid(self, resolution: int, max_images: int = 0) -> Pyramid:
+        """The levels up to `resolution`, of all images or the first few.
+
+        Raises:
+            UserError: the folder ends below that resolution, or does not start at 4x4.
+        """
+        largest = self.resolutions[0]
+        if resolution > largest:
+            raise UserError(
+                f"data.resolution = {resolution}: {self.path} was prepared up to {largest}; set data.resolution={largest}, or "
+                f"prepare the images again with --resolution={resolution}"
+            )
+        if not self.is_square:
+            height, width = self.info["options"]["base_shape"]
+            raise UserError(
+                f"{self.path}: was prepared with --base_shape={height}x{width}; networks start at 4x4: prepare square images"
+            )
+        rows = slice(max_images or None)
+        levels = {size: self.level(size)[rows] for size in self.resolutions if size <= resolution}
+        names = [LABELS, *map(level_name, levels)]
+        files = WatchedFiles(self.path, {name: int(self.files()[name]["crc32"], base=16) for name in names})
+        # Labels are few and copied: a map may lose its file.
+        pyramid = Pyramid(levels, np.array(self.classes()[rows]), self.class_names, tuple(self.info["skipped"]), files)
+        if len(pyramid) < self.info["images"]:
+            return pyramid
+        return replace(pyramid, checksums={size: int(self.info["levels"][str(size)]["crc32"], base=16) for size in levels})
+
+    def files(self) -> dict[str, dict[str, Any]]:
+        """What `info.json` says of each array: its shape and checksum, by file name."""
+        return {level_name(int(size)): level for size, level in self.info["levels"].items()} | {LABELS: self.info["labels"]}
+
+    def total_bytes(self) -> int:
+        """Size of all arrays on disk."""
+        return sum((self.path / name).stat().st_size for name in self.files())
+
+    def damaged_files(self, progress: Callable[[int], None] = lambda _bytes: None) -> list[str]:
+        """Names of the arrays whose bytes differ from what was written. Reads everything.
+
+        Args:
+            progress: told the number of bytes after each part.
+        """
+        return [
+            name for name, file in self.files().items() if checksum(self.path / name, progress) != int(file["crc32"], base=16)
+        ]
+
+
+def open_prepared(folder: Path) -> PreparedFolder:
+    """Open a folder that was prepared, and hold its files against `info.json`.
+
+    Raises:
+        UserError: there is none, or a file is missing or has another shape.
+    """
+    try:
+        info = read_json_object(folder / INFO)
+        if info["format"] != FORMAT:
+            raise UserError(
+                f"{folder / INFO}: has the format {info['format']!r}, this program reads {FORMAT!r}; prepare it again"
+            )
+        prepared = PreparedFolder(folder, info)
+        _check_info(info)
+        for size in prepared.resolutions:
+            prepared.level(size)
+        prepared.classes()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder}: holds no {Path(error.filename).name}, so it is not a whole prepared folder; "
+            f"make one with launch.py prepare SOURCE --out={folder}"
+        ) from None
+    except NotADirectoryError:
+        raise UserError(f"{folder}: is a file; name the folder that `launch.py prepare` has written") from None
+    except KeyError as error:
+        raise UserError(f"{folder}: is damaged ({INFO} lacks {error}); remove it and prepare it again") from None
+    except (ValueError, TypeError, AttributeError, IndexError, EOFError) as error:
+        raise UserError(f"{folder}: is damaged ({error}); remove it and prepare it again") from None
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: cannot be read ({error.strerror}); allow it, or prepare it again"
+        ) from None
+    return prepared
+
+
+def _check_info(info: dict[str, Any]) -> None:
+    """Ask for everything that is used later. Raises ValueError, KeyError or TypeError."""
+    shape, channels = info["options"]["base_shape"], info["channels"]
+    resolutions = [int(size) for size in info["levels"]]
+    wanted = {str(size): [info["images"], *level, channels] for size, level in level_shapes(max(resolutions), shape).items()}
+    if {size: level["shape"] for size, level in info["levels"].items()} != wanted:
+        raise ValueError(f"the levels in {INFO} do not follow from each other")
+    for file in (*info["levels"].values(), info["labels"]):
+        int(file["crc32"], base=16)
+    for name in ("key", "source"):
+        info[name].encode()
+    for name in ("class_names", "skipped"):
+        "".join(info[name])
+
+
+def _map(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    if not shape[0]:
+        return np.zeros(shape, dtype)
+    _check_size(path)
+    array = np.load(path, mmap_mode="r")
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{path.name} holds {array.dtype} {array.shape}, info.json says {np.dtype(dtype)} {shape}")
+    return array
+
+
+def _check_size(path: Path) -> None:
+    """Before a map is made: reading what lies beyond the end of its file would end the process."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        wanted, size = file.tell() + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
+    if size != wanted:
+        raise ValueError(f"{path.name} has {size:,} of {wanted:,} bytes")
+
+
+class PreparedSource:
+    """A level of a prepared folder as a source, so that it can be checked, shown, compared and prepared anew."""
+
+    complaints: tuple[str, ...] = ()
+
+    def __init__(self, folder: str, *, resolution: int = 0):
+        """Open the folder at a resolution, or at its largest where it has no such level; see `open_prepared` for refusals."""
+        self.name = f"prepared:{folder}"
+        self.folder = open_prepared(user_path(folder, named="prepared:"))
+        self.class_names = self.folder.class_names
+        self._resolution = resolution if resolution in self.folder.resolutions else self.folder.resolutions[0]
+        self._level = self.folder.level(self._resolution)
+        self._classes = self.folder.classes()
+        self.channels = self._level.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self._level)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled memory maps would be copies of all pixels.
+        return _reopen, (self.folder.path.absolute(), self.name, self._resolution)
+
+    def item_name(self, index: int) -> str:
+        """Such as "row 17"."""
+        return f"row {index}"
+
+    def label(self, index: int) -> int:
+        """The class of the row."""
+        return int(self._classes[index])
+
+    def read(self, index: int) -> np.ndarray:
+        """uint8 `[height, width, channels]`."""
+        if not 0 <= index < len(self):
+            raise UnusableImageError(f"is beyond the {len(self)} rows")
+        return np.asarray(self._level[index])
+
+    def fingerprint(self) -> str:
+        """Of the checksums."""
+        return json.dumps(self.folder.files(), sort_keys=True)
+
+
+def _reopen(folder: Path, name: str, resolution: int) -> PreparedSource:
+    """In a worker process, whose working folder may be another."""
+    source = PreparedSource(str(folder), resolution=resolution)
+    source.name = name
+    return source

@@ -1,0 +1,1 @@
+"""Devices, processes and how a batch is divided among them."""

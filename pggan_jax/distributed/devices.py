@@ -1,0 +1,177 @@
+"""The only room that knows devices and hosts: `jax.pmap`, the dealing of a batch, means over devices.
+
+The state has no device axis: it is the same on every device, and checkpoints are the same for any number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from pggan_jax.config import Config
+from pggan_jax.distributed.batch_sharding import deal
+from pggan_jax.system.machine import available_memory
+
+AXIS = "devices"
+_WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
+# Up to this size calling `device_put` takes longer than copying.
+_SMALL_BYTES = 2**18
+Result = TypeVar("Result")
+
+
+def device_count() -> int:
+    """Devices over all hosts."""
+    return jax.device_count()
+
+
+def describe_devices() -> str:
+    """Such as '1 x cpu' or '8 x NVIDIA H200 on 2 hosts'."""
+    hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}{hosts}"
+
+
+def backend() -> str:
+    """One of "cpu", "gpu" and "tpu"."""
+    return jax.default_backend()
+
+
+def device_memory_bytes() -> int:
+    """Peak memory in use on the first device, or 0 where the backend does not tell (a CPU)."""
+    return _memory_statistic("peak_bytes_in_use")
+
+
+def memory_limit_bytes() -> int:
+    """Memory that each device may use, the same answer on every process; on a CPU its share of `available_memory`."""
+    on_cpu = backend() == "cpu"
+    own = available_memory() // jax.local_device_count() if on_cpu else _memory_statistic("bytes_limit")
+    if jax.process_count() == 1:
+        return own
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.int32(own // 2**20)).min()) * 2**20
+
+
+def resident_bytes(device_data_mb: float) -> float:
+    """How large a level of the data may be to stay on each device, by the setting `run.device_data_mb`."""
+    if device_data_mb >= 0:
+        return device_data_mb * 1e6
+    return 0.0 if backend() == "cpu" else _memory_statistic("bytes_limit") / 4
+
+
+def _memory_statistic(name: str) -> int:
+    return int((jax.local_devices()[0].memory_stats() or {}).get(name, 0))
+
+
+def map_over_devices(function: Callable[..., Any], *, devices: Sequence[jax.Device] | None = None) -> Any:
+    """Run `function(state, batch, *shared)` on every device, or on those given: the batch is split along its first axis,
+    everything else is the same everywhere. The state is donated."""
+    in_axes = (None, 0, *[None] * (function.__code__.co_argcount - 2))
+    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0, devices=devices)
+
+
+def mean_over_devices(tree: Any) -> Any:
+    """Mean of each leaf over all devices, as one all-reduce. To be called inside a mapped function only."""
+    if lax.axis_size(AXIS) == 1:
+        return tree
+    flat, unravel = ravel_pytree(tree)
+    return unravel(lax.pmean(flat, AXIS))
+
+
+def replicate(tree: Any) -> Any:
+    """Place host or device arrays on every local device, as the mapped step returns them: the step then never recompiles."""
+    return jax.device_put(tree, _local_sharding(_WHOLE))
+
+
+def split(tree: Any) -> Any:
+    """Place arrays `[local devices, ...]` with one row on each local device."""
+    shares = _local_sharding(_SHARES)
+    if jax.local_device_count() == 1 and sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) <= _SMALL_BYTES:
+        return _copying_program(shares)(tree)
+    return jax.device_put(tree, shares)
+
+
+def as_placed(shapes: Any, placing: Callable[[Any], Any]) -> Any:
+    """Shapes and types where `replicate`, `split` or `first_device` would put arrays of them, to compile ahead."""
+    one = SingleDeviceSharding(jax.local_devices()[0])
+    places: dict[Callable[[Any], Any], Sharding] = {
+        replicate: _local_sharding(_WHOLE),
+        split: _local_sharding(_SHARES),
+        first_device: one,
+    }
+    place = places[placing]
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
+
+
+@lru_cache
+def _copying_program(sharding: NamedSharding) -> Callable[[Any], Any]:
+    """Places small arrays on one device in a fraction of the time of `device_put`, at the price of another copy."""
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
+
+
+class ResidentLevel:
+    """A level of the data that lies whole on every local device, and the small program that gathers rows of it.
+
+    That program is no part of the train step, which therefore is the same, to the bit, with data from anywhere. It runs on this
+    process's devices alone, so that processes need not agree on when.
+
+    Args:
+        level: uint8 `[images, resolution, resolution, channels]`.
+    """
+
+    def __init__(self, level: np.ndarray):
+        def gather_rows(level: jax.Array, rows: jax.Array) -> jax.Array:
+            # clip: rows are never outside, and nothing need be put in their place.
+            return jnp.take(level, rows, axis=0, mode="clip")
+
+        self._level = replicate(np.asarray(level))
+        mesh = _local_sharding(_SHARES).mesh
+        self._gather = jax.jit(jax.shard_map(gather_rows, mesh=mesh, in_specs=(_WHOLE, _SHARES), out_specs=_SHARES))
+
+    def __call__(self, rows: jax.Array) -> jax.Array:
+        """Images of the int32 `rows` that each device was dealt by `split`; they lie where their rows did."""
+        return self._gather(self._level, rows)
+
+
+def _local_sharding(spec: PartitionSpec) -> NamedSharding:
+    return _sharding(tuple(jax.local_devices()), spec)
+
+
+@lru_cache
+def _sharding(devices: tuple[jax.Device, ...], spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), spec)
+
+
+def first_device(tree: Any) -> Any:
+    """The copy of a replicated tree that lies on this host's first device."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def to_host(tree: Any) -> Any:
+    """The tree as NumPy arrays."""
+    return jax.device_get(tree)
+
+
+def global_arrays(tree: Any) -> Any:
+    """The tree in the form that Orbax can save: over several hosts, arrays that all of them know to be equal."""
+    if jax.process_count() == 1:
+        return tree
+    from orbax.checkpoint.utils import fully_replicated_host_local_array_to_global_array
+
+    return jax.tree.map(fully_replicated_host_local_array_to_global_array, tree)
+
+
+def local_places(config: Config, batch_size: int) -> np.ndarray:
+    """This host's rows of `deal`: `[local devices, samples per device]`."""
+    devices = jax.device_count()
+    discriminator = config.discriminator
+    dealt = deal(batch_size, form=discriminator.minibatch_stddev, group_size=discriminator.mbstd_group_size, devices=devices)
+    first = jax.process_index() * jax.local_device_count()
+    return dealt[first : first + jax.local_device_count()]

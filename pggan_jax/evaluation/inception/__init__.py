@@ -1,0 +1,1 @@
+"""The Inception network, its weights and its features."""

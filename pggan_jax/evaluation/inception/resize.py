@@ -1,0 +1,50 @@
+"""uint8 images to the 299x299 floats that the Inception network takes, in the three ways in use. On the device.
+
+Numbers of different ways do not compare: which one was used is recorded beside every number.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pggan_jax.evaluation.inception.network import SIDE
+
+MODES = ("tf1", "pytorchfid", "clean")
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def resize_for_inception(images: jax.Array, mode: str) -> jax.Array:
+    """Resize and scale.
+
+    Args:
+        images: uint8 `[batch, height, width, 3]`.
+        mode: "tf1", as the original graph did: bilinear without a half-pixel shift; "pytorchfid": bilinear about pixel
+            centres; "clean": bicubic with antialiasing, as Pillow does on floats.
+
+    Returns:
+        float32 `[batch, 299, 299, 3]`.
+    """
+    images = images.astype(jnp.float32)
+    shape = (images.shape[0], SIDE, SIDE, images.shape[3])
+    if mode == "tf1":
+        rows, columns = _tf1_weights(images.shape[1]), _tf1_weights(images.shape[2])
+        resized = jnp.einsum("yh,bhwc->bywc", rows, images, precision=_HIGHEST)
+        return (jnp.einsum("xw,bywc->byxc", columns, resized, precision=_HIGHEST) - 128.0) / 128.0
+    if mode == "pytorchfid":
+        return jax.image.resize(images, shape, "bilinear", antialias=False, precision=_HIGHEST) / 127.5 - 1.0
+    resized = jax.image.resize(images, shape, "bicubic", antialias=True, precision=_HIGHEST)
+    return (jnp.clip(resized, 0.0, 255.0) - 128.0) / 128.0
+
+
+def _tf1_weights(size: int) -> np.ndarray:
+    """float32 `[299, size]`: what of each input pixel goes into each output pixel."""
+    source = np.arange(SIDE, dtype=np.float32) * np.float32(size / SIDE)
+    low = np.floor(source).astype(int)
+    high = np.minimum(low + 1, size - 1)
+    share = source - low
+    weights = np.zeros((SIDE, size), np.float32)
+    np.add.at(weights, (np.arange(SIDE), low), 1 - share)
+    np.add.at(weights, (np.arange(SIDE), high), share)
+    return weights

@@ -1,0 +1,1 @@
+"""Readers of foreign file formats: protocol buffers, PyTorch pickles, TFRecord framing."""

@@ -1,0 +1,147 @@
+"""How good a run is while it trains: metrics of the moving average at the current resolution, every so many ticks.
+
+A measurement that fails costs its numbers, never the run: whatever can be known beforehand is refused before training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pggan_jax.config import Config
+from pggan_jax.data.loader import Loader
+from pggan_jax.distributed import processes
+from pggan_jax.errors import UserError, first_line
+from pggan_jax.evaluation.evaluator import Evaluator, Result
+from pggan_jax.evaluation.image_sets import RealPool, generated
+from pggan_jax.evaluation.inception.features import FeatureExtractor
+from pggan_jax.evaluation.inception.weights import RANDOM, find_weights
+from pggan_jax.evaluation.registry import METRICS, Tools
+from pggan_jax.evaluation.result_log import as_record
+from pggan_jax.loop.compiled_step import Program
+from pggan_jax.metric_kinds import METRIC_KINDS, public_name
+from pggan_jax.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One measurement.
+
+    Attributes:
+        scores: headline values by metric, the same on every process; none if it has failed.
+        problem: why it has failed; empty on all processes but the first.
+        results: all that was measured; none on all processes but the first.
+        where: what was judged, for the records.
+    """
+
+    scores: Mapping[str, float]
+    problem: str = ""
+    results: list[Result] = field(default_factory=list)
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+    def records(self, images_seen: int) -> Iterator[dict[str, Any]]:
+        """Lines of metric-NAME.jsonl, in the form that `evaluate` gives them."""
+        for result in self.results:
+            yield as_record(result, kimg=images_seen / 1000, images_seen=images_seen, **self.where)
+
+
+class Judge:
+    """Measures what `eval.metrics` asks for. What is known of the reals is kept as long as their resolution lasts.
+
+    Args:
+        config: of the run.
+        loader: its data.
+    """
+
+    def __init__(self, config: Config, loader: Loader):
+        self._config, self._loader = config, loader
+        self._extractor: FeatureExtractor | None = None
+        self._evaluator: tuple[int, Evaluator] | None = None
+
+    def check(self) -> None:
+        """Prepare for every resolution of the schedule at which there is something to measure, which finds what is lacking.
+
+        Raises:
+            UserError: a metric has not all that it needs: images, weights.
+        """
+        for resolution in Schedule(self._config.schedule, self._config.data.resolution).resolutions:
+            if self._names(resolution):
+                try:
+                    self._new_evaluator(resolution)
+                except UserError as error:
+                    wanted = ",".join(self._config.eval.metrics)
+                    raise UserError(f"eval.metrics = {wanted!r}: cannot be measured while training: {error}") from None
+
+    def is_due(self, tick: int, resolution: int, *, is_last: bool) -> bool:
+        """Whether tick number `tick`, counted from 0, ends with a measurement."""
+        return bool(self._names(resolution)) and (is_last or (tick + 1) % self._config.eval.ticks == 0)
+
+    def __call__(self, program: Program, params: Mapping[str, Any], alpha: float) -> Judgement:
+        """Measure on the first process; what fails there is told, and all processes go on.
+
+        Args:
+            program: of the current resolution.
+            params: the generator's moving average.
+            alpha: weight of its newest layers.
+        """
+        problem, results = "", []
+        if processes.is_main_process():
+            try:
+                results = self._measure(program, params, alpha)
+            except Exception as error:  # of the disk, of the device: none is worth more than the run
+                problem, self._evaluator = _told(error), None
+        scores = json.dumps({result.metric: result.headline for result in results}) if processes.is_main_process() else ""
+        where = {"resolution": program.networks.resolution, "alpha": alpha, "network": "ema", "data": self._config.data.source}
+        return Judgement(json.loads(processes.first_text(scores)), problem, results, where)
+
+    def public_name(self, metric: str) -> str:
+        """What a score may be called in public; known to the first process alone."""
+        has_random_features = self._extractor is not None and self._extractor.weights.source == RANDOM
+        return public_name(metric, has_random_features=has_random_features)
+
+    def _names(self, resolution: int) -> list[str]:
+        """Small images are no food for some metrics."""
+        return [name for name in self._config.eval.metrics if resolution >= METRIC_KINDS[name].minimum_resolution]
+
+    def _new_evaluator(self, resolution: int) -> Evaluator:
+        config, names = self._config, self._names(resolution)
+        if self._extractor is None and any("features" in METRICS[name].gathers for name in names):
+            # One network for all resolutions; its file may vanish from now on.
+            weights = find_weights(config.eval.inception_weights or None, named_by="eval.inception_weights=")
+            self._extractor = FeatureExtractor(weights)
+        pool = RealPool(self._loader, resolution, config.run.seed, mirror=config.data.mirror)
+        tools = Tools(
+            pool,
+            config.data,
+            show_progress=False,
+            with_uncertainty=False,
+            extractor=self._extractor,
+        )
+        return Evaluator(names, tools, num_images=config.eval.num_images, seed=config.run.seed, with_floor=False)
+
+    def _measure(self, program: Program, params: Mapping[str, Any], alpha: float) -> list[Result]:
+        networks, config = program.networks, self._config
+        if self._evaluator is None or self._evaluator[0] != networks.resolution:
+            self._evaluator = networks.resolution, self._new_evaluator(networks.resolution)
+        evaluator = self._evaluator[1]
+        fakes = generated(
+            program.sampler,
+            params,
+            latent_size=networks.latent_size,
+            label_size=networks.generator.label_size,
+            classes=evaluator.classes(),
+            alpha=alpha,
+            seed=config.run.seed,
+            count=evaluator.most_fakes,
+        )
+        return evaluator(fakes)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return first_line(error)

@@ -1,0 +1,329 @@
+"""One process's part of a run: call after call; grow on the way, and at the end of each tick tell, draw and save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pggan_jax.checkpointing.manager import Checkpoints
+from pggan_jax.checkpointing.restore import Beginning, position_at, restore_or_create, roll_back
+from pggan_jax.checkpointing.retention import kept_checkpoints
+from pggan_jax.config import Config
+from pggan_jax.data.loader import Loader, Prefetcher
+from pggan_jax.data.open_loader import verification_of
+from pggan_jax.distributed import devices, processes
+from pggan_jax.distributed.processes import refuse_everywhere
+from pggan_jax.errors import UserError
+from pggan_jax.loop.background_compile import NextResolution
+from pggan_jax.loop.calling import Caller, GrowthGap
+from pggan_jax.loop.compiled_step import build_program
+from pggan_jax.loop.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
+from pggan_jax.loop.image_grids import Snapshots
+from pggan_jax.loop.input_feed import Call, Feed, effective_steps_per_call, plan_calls
+from pggan_jax.loop.microbatch_choice import ChosenParts
+from pggan_jax.loop.periodic_eval import Judge
+from pggan_jax.loop.tick_metrics import TickMeter, Trouble
+from pggan_jax.networks.cost import relative_cost
+from pggan_jax.run_logs import console
+from pggan_jax.run_logs.jsonl import MetricLogs, StatsLog
+from pggan_jax.run_logs.tensorboard import Board
+from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.schedule import Schedule
+from pggan_jax.training.train_state import grow_train_state, reset_moments
+
+STOP_DELAY = 2
+"""Calls after which a run over several hosts answers a stop request."""
+
+
+class Run:
+    """Everything that lives from the first call to the last. Use it as a context manager: it holds files and listeners."""
+
+    def __init__(self, config: Config, paths: Workdir, loader: Loader):
+        self.config, self.paths, self.loader = config, paths, loader
+        self.judge = Judge(config, loader)
+        # Before anything is compiled, let alone trained.
+        processes.on_first_process(self.judge.check, otherwise=None)
+        self.schedule = Schedule(config.schedule, config.data.resolution)
+        self.is_main = processes.is_main_process()
+        self.clock = console.Clock()
+        self.eta = console.EtaEstimator({r: relative_cost(config, r) for r in self.schedule.resolutions})
+        self.rollback_count = RollbackCount(paths.rollbacks)
+        self.class_table = devices.replicate(loader.class_table())
+        self.stats = StatsLog(paths.stats if self.is_main else None)
+        self.measured = MetricLogs(paths.path if self.is_main else None)
+        self.steps_per_call = effective_steps_per_call(config)
+        self.last_record: dict[str, Any] = {}
+        self.snapshots = Snapshots(config, loader, paths)
+        with ExitStack() as held:
+            self.log = held.enter_context(closing(console.Log(paths.log if self.is_main else None)))
+            self.counter = held.enter_context(closing(console.CompileCounter()))
+            self.parts = ChosenParts(
+                config, lambda with_parts, resolution: build_program(with_parts, resolution, loader), self.log
+            )
+            preparing: dict[str, Any] = {
+                "steps_per_call": self.steps_per_call,
+                "build": self.parts.program,
+                "pictures": self.snapshots.count if self.is_main else 0,
+                "counter": self.counter,
+                "log": self.log,
+            }
+            next_resolution = held.enter_context(closing(NextResolution(config, self.schedule, loader, **preparing)))
+            self.caller = Caller(next_resolution, clock=self.clock, counter=self.counter, log=self.log)
+            self.verification = held.enter_context(closing(verification_of(loader if self.is_main else None, self.log)))
+            self.board = None
+            if config.run.tensorboard and self.is_main:
+                self.board = held.enter_context(closing(Board(paths.board)))
+            self.checkpoints = held.enter_context(closing(Checkpoints(paths.checkpoints, **kept_checkpoints(config))))
+            self._begin_at(restore_or_create(config, loader, self.checkpoints, has_begun=paths.stats.exists()))
+            self._held = held.pop_all()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Finish a save under way; release files and listeners."""
+        self._held.__exit__(*exception)
+
+    def _begin_at(self, beginning: Beginning) -> None:
+        """Stand where the next call will be the first.
+
+        Raises:
+            UserError: the run had given up here; the message is its report.
+        """
+        position = beginning.position
+        for line in beginning.lines:
+            self.log(line)
+        rollbacks, report = self.rollback_count.at(position.images_seen)
+        if rollbacks > self.config.run.max_rollbacks:
+            raise UserError(report)
+        position = replace(position, rollbacks=max(position.rollbacks, rollbacks))
+        self.parts.take_over(position.parts)
+        self.caller.use(position.resolution)
+        self.state = devices.replicate(beginning.state)
+        self.start, self.rollbacks = position.images_seen, position.rollbacks
+        self.meter, self.caller.gap = TickMeter(position), GrowthGap()
+        self.stats.begin_at(self.start, position.unwritten)
+        for line in self.stats.missing(self.schedule.ticks, self.start):
+            self.log(line)
+        with self._going_on_without("dropping earlier measurements that will be made again"):
+            self.measured.begin_at(self.start, position.unwritten)
+        noise_seed = seed_after(self.config.run.seed, self.rollbacks)
+        self.feed = Feed(self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed)
+
+    def to_the_end(self, should_stop: Callable[[], bool]) -> bool:
+        """Call after call until the run is complete (True) or should stop (False), going back when it diverges."""
+        total = self.schedule.total_images
+        if self.start >= total:
+            self.log(
+                f"the run is complete at kimg {self.start / 1000:.1f}; to train on, "
+                "give --set schedule.total_kimg=N with a larger N, and --allow_config_change"
+            )
+            return True
+        self._announce()
+        self.clock.lap()
+        vote = processes.StopVote(delay=STOP_DELAY)
+        while True:
+            try:
+                with closing(console.ProgressBar(total_images=total, images_seen=self.start, visible=self.is_main)) as bar:
+                    return self._train_on(should_stop, vote, bar)
+            except DivergedError as diverged:
+                self._roll_back(diverged.trouble)
+
+    def _train_on(self, should_stop: Callable[[], bool], vote: processes.StopVote, bar: console.ProgressBar) -> bool:
+        """From where the run stands to its end (True) or a stop (False).
+
+        Raises:
+            DivergedError: too many iterations in a row had no finite update.
+        """
+        total = self.schedule.total_images
+        calls = plan_calls(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
+        with Prefetcher(self.feed, calls) as prefetched:
+            for call, batch, controls in self.clock.iterate("wait", prefetched):
+                with self.clock.phase("grow"):
+                    self._enter_stage(call)
+                arguments = self.state, batch, self.class_table, controls, np.int32(call.steps)
+                self.state, numbers = self.caller(call, self.feed.describe_data, *arguments)
+                self.meter.add(call, numbers)
+                if self._grows_after(call):
+                    # Before leaves are numbered anew; and the gap begins when the step is done.
+                    self.meter.settle()
+                    self.caller.gap.begin()
+                self._check_divergence()
+                bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))
+                is_stopping = vote(should_stop()) and call.end < total
+                if call.end == call.tick.end:
+                    self._finish_tick(call, save=is_stopping)
+                elif is_stopping:
+                    self._save(call, is_due=False)
+                if is_stopping:
+                    self.checkpoints.require_saved()
+                    self._write_rest()
+                    self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
+                    return False
+        self._write_rest()
+        return True
+
+    def _write_rest(self) -> None:
+        self.stats.write_rest()
+        self.measured.write_rest()
+
+    def _check_divergence(self) -> None:
+        """After each call, by what is known then; before whatever is written, by all there is to know."""
+        if self.meter.worst.iterations >= self.config.run.patience:
+            raise DivergedError(self.meter.worst)
+
+    def _roll_back(self, trouble: Trouble) -> None:
+        """After a divergence: to the last good checkpoint, with other noise.
+
+        Raises:
+            UserError: it has been done often enough; the message is the report.
+        """
+        report = describe_divergence(self.config, self.state, trouble, self._alpha(trouble.where), self.last_record)
+        if self.rollbacks >= self.config.run.max_rollbacks:
+            report = (
+                f"the run has diverged and stopped after {self.rollbacks} rollbacks: {report}; to go on, change settings with "
+                "--allow_config_change"
+            )
+            self._note_rollbacks(self.rollbacks + 1, max(self.checkpoints.all_images_seen(), default=0), report)
+            raise UserError(report)
+        self.log(f"WARNING: the run has diverged: {report}")
+        rollbacks = self.rollbacks + 1
+        beginning = roll_back(self.config, self.loader, self.checkpoints, rollbacks=rollbacks)
+        self._note_rollbacks(rollbacks, beginning.position.images_seen, report)
+        self._begin_at(beginning)
+        self.log(f"rollback {self.rollbacks} of {self.config.run.max_rollbacks}: going on from there with other noise")
+
+    def _note_rollbacks(self, rollbacks: int, images_seen: int, report: str) -> None:
+        if self.is_main:
+            with self._going_on_without("a note of its rollbacks"):
+                self.rollback_count.note(rollbacks, images_seen, report)
+
+    def _announce(self) -> None:
+        labels = f", {self.loader.label_size} classes" if self.loader.label_size else ""
+        self.log(
+            f"{len(self.loader):,} images, {self.loader.channels} channel(s){labels}; {devices.describe_devices()}; "
+            f"kimg {self.start / 1000:.1f} of {self.schedule.total_images / 1000:.1f}; writing to {self.paths.path}"
+        )
+        if self.loader.warning:
+            self.log(f"{self.config.data.source}: {self.loader.warning}")
+        if self.start == 0 and self.is_main:
+            with self.clock.phase("snapshot"):
+                self.snapshots.write_reals()
+                self._draw(self.schedule.at(0).alpha, 0)
+
+    def _draw(self, alpha: float, images_seen: int) -> None:
+        ema = devices.first_device(self.state.generator_ema)
+        self.snapshots.write_fakes(self.caller.program.sampler, ema, alpha=alpha, images_seen=images_seen)
+
+    def _judge(self, call: Call) -> Mapping[str, float]:
+        is_last = call.end == self.schedule.total_images
+        if not self.judge.is_due(call.tick.index, call.stage.resolution, is_last=is_last):
+            return {}
+        with self.clock.phase("evaluate"):
+            judgement = self.judge(self.caller.program, devices.first_device(self.state.generator_ema), self._alpha(call))
+        if judgement.problem:
+            self.log(f"WARNING: going on without measuring at kimg {call.end / 1000:.1f}: {judgement.problem}")
+        # Before the checkpoint, as the line of stats.jsonl.
+        for record in judgement.records(call.end):
+            with self._going_on_without(f"its line in metric-{record['metric']}.jsonl, which follows with the next"):
+                self.measured.append(record)
+        return judgement.scores
+
+    def _enter_stage(self, call: Call) -> None:
+        """On the first call of a stage: grow if its resolution is new, and reset the optimizers if asked to."""
+        stage = call.stage
+        is_new = call.start == stage.start and stage.start > 0
+        if self.caller.program.networks.resolution != stage.resolution:
+            is_new = True
+            self.caller.use(stage.resolution)
+            state, of_generator, of_discriminator = grow_train_state(
+                self.state, self.config.optimizer, self.caller.program.networks, self.config.run.seed
+            )
+            self.state = devices.replicate(state)
+            self.log(f"growing to {stage.resolution}x{stage.resolution}: G {of_generator}; D {of_discriminator}")
+        if is_new and self.config.optimizer.on_new_phase == "reset":
+            self.state = devices.replicate(reset_moments(self.state))
+
+    def _grows_after(self, call: Call) -> bool:
+        return call.end < self.schedule.total_images and self.schedule.stage_at(call.end).resolution > call.stage.resolution
+
+    def _eta_seconds(self, images_seen: int) -> float:
+        return self.eta.seconds(self.schedule.images_between(images_seen, self.schedule.total_images))
+
+    def _alpha(self, call: Call) -> float:
+        """Weight of the newest layers in the call's last step."""
+        return self.schedule.at(call.end - call.stage.images_per_step).alpha
+
+    def _save(self, call: Call, *, is_due: bool, scores: Mapping[str, float] | None = None) -> None:
+        tick = self.meter.unfinished() | {
+            "unwritten": self.stats.unwritten + self.measured.unwritten,
+            "is_due": is_due,
+            "scores": scores or {},
+            "parts": self.parts.record(),
+        }
+        self._check_divergence()
+        with self.clock.phase("save"):
+            refuse_everywhere(self.verification.problem(wait=True))
+            position = position_at(
+                self.loader, call.end, call.stage.resolution, alpha=self._alpha(call), rollbacks=self.rollbacks, **tick
+            )
+            self._warn_unsaved(self.checkpoints.save(self.state, position))
+
+    @contextmanager
+    def _going_on_without(self, what: str) -> Iterator[None]:
+        """A full disk is no reason to stop training."""
+        try:
+            yield
+        except OSError as error:
+            self.log(f"WARNING: going on without {what}: {error.filename or self.paths.path}: {error.strerror}")
+
+    def _warn_unsaved(self, failures: list[str]) -> None:
+        for failure in failures:
+            self.log(f"WARNING: {failure}; training goes on, and the next checkpoint is tried as usual")
+
+    def _finish_tick(self, call: Call, *, save: bool) -> None:
+        """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
+        refuse_everywhere(self.verification.problem(wait=False))
+        images_in_process = self.meter.images_in_process
+        metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
+        self._check_divergence()
+        if self.is_main:
+            with self.clock.phase("snapshot"), self._going_on_without("its picture"):
+                self._draw(self._alpha(call), call.end)
+        scores = self._judge(call)
+        lap = self.clock.lap()
+        self.eta.observe(self.schedule.images_between(max(self.start, call.tick.start), call.end), lap.training)
+        record = {
+            "tick": call.tick.index + 1,
+            "kimg": call.end / 1000,
+            "images_seen": call.end,
+            "resolution": call.stage.resolution,
+            "alpha": self._alpha(call),
+            "batch_size": call.stage.batch_size,
+            **metrics,
+            **{f"metric_{self.judge.public_name(name)}": value for name, value in scores.items()},
+            "images_per_second": images_in_process / lap.training,
+            **lap.record(),
+            "growth_gap_seconds": self.caller.gap.lap(),
+            "compiles": self.counter.count,
+            "memory_bytes": devices.device_memory_bytes() or console.process_memory_bytes(),
+            "eta_seconds": self._eta_seconds(call.end),
+        }
+        self.last_record = record
+        # Before the checkpoint: whatever is killed in between is dropped and told again, and nothing is told twice or never.
+        with self._going_on_without("its line in stats.jsonl, which follows with the next"):
+            self.stats.append(record)
+        if self.board:
+            with self._going_on_without("TensorBoard"):
+                self.board.write(record)
+        self.log(console.status_line(record))
+        is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
+        is_due = is_due or call.end == self.schedule.total_images
+        if save or call.end == self.schedule.total_images or (is_due and not self.meter.skipped_in_a_row):
+            self._save(call, is_due=is_due, scores=scores)
+        elif is_due:
+            self.log("no checkpoint here: the last update was skipped, as it was not finite")

@@ -1,0 +1,237 @@
+"""The page: everything in one file, so that it opens anywhere, without a server or a network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pggan_jax.config import Config
+from pggan_jax.config_io import settings_of
+from pggan_jax.image_files import open_encoded
+from pggan_jax.reporting.run_record import MetricGroup, RunRecord
+from pggan_jax.reporting.svg_charts import Band, Series, chart, legend
+from pggan_jax.schedule import Schedule
+from pggan_jax.system.json_files import missing_ticks
+
+_CURVES = (
+    ("Losses", (("loss_g", "generator"), ("loss_d", "critic"))),
+    ("Critic scores", (("real_score", "reals"), ("fake_score", "fakes"))),
+    ("Gradient penalty", (("gradient_penalty", "penalty"),)),
+    ("Speed, images/s", (("images_per_second", "images/s"),)),
+    ("Alpha, weight of the newest layers", (("alpha", "alpha"),)),
+)
+_PHASES = (
+    ("wait", "waiting for data"),
+    ("compile", "compiling"),
+    ("grow", "growing"),
+    ("snapshot", "pictures"),
+    ("evaluate", "metrics"),
+    ("save", "saving"),
+)
+_WHILE_TRAINING = (
+    "Headline values from stats.jsonl, of the moving average, as the settings eval.* and run.seed have asked for them. They "
+    "compare with those of evaluate only where image counts, seed and data are the same."
+)
+_BY_EVALUATE = (
+    "Values from metric-NAME.jsonl, one curve for all that compare. A dashed curve is what reals give against other reals, a "
+    "strip is one standard error either way."
+)
+_WIDEST_PICTURE = 1280
+_EVENTS_SHOWN = 200
+
+_STYLE = Path(__file__).with_name("style.css")
+
+
+def render(run: RunRecord) -> str:
+    """The whole page as HTML."""
+    schedule = Schedule(run.config.schedule, run.config.data.resolution)
+    bands = [Band(s.start / 1000, s.end / 1000, f"{s.resolution}x{s.resolution}", s.fading) for s in schedule.stages]
+    sections = [
+        _header(run, schedule),
+        _pictures(run, schedule),
+        _metrics_while_training(run, bands),
+        _metrics_by_evaluate(run, bands),
+        _training(run, bands),
+        _timeline(run, schedule),
+        _events(run.events),
+        _settings(run.config),
+    ]
+    title = escape(f"{run.folder.name}: pggan_jax")
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{_STYLE.read_text(encoding='utf-8')}</style>"
+    )
+    page = f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{"".join(sections)}\n</body></html>\n'
+    # JSON and names of files can hold halves of characters, which no file takes.
+    return page.encode(errors="replace").decode()
+
+
+def _header(run: RunRecord, schedule: Schedule) -> str:
+    config, total = run.config, schedule.total_images / 1000
+    size = config.data.resolution
+    is_complete = run.kimg_reached >= total
+    facts = [
+        (f"{run.kimg_reached:,.1f}", f"kimg of {total:,.1f}"),
+        ("complete" if is_complete else "not complete", "state"),
+    ]
+    if run.ticks:
+        last = run.ticks[-1]
+        if "resolution" in last:
+            facts.append((f"{last['resolution']:g}x{last['resolution']:g}", "resolution reached"))
+        facts.append((_duration(_total(run.ticks, "seconds_per_tick")), "training time"))
+        if "images_per_second" in last:
+            facts.append((f"{last['images_per_second']:,.0f}", "images/s, last tick"))
+        facts.append((f"{last.get('skipped_steps', 0):,.0f}", "skipped updates"))
+    cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
+    about = f"{config.data.source}, {size}x{size}, {config.loss.name}, seed {config.run.seed}"
+    empty = "" if run.ticks else "<p>No tick has ended yet: there are no curves of the training.</p>"
+    lost = missing_ticks(schedule.ticks, run.ticks, min(round(1000 * run.kimg_reached), schedule.total_images))
+    if lost:
+        empty += (
+            f"<p>stats.jsonl lacks the lines of {lost:,} of the ticks that have ended: curves, times and counts leave them "
+            "out.</p>"
+        )
+    return f'<h1>{escape(run.folder.name)}</h1><p class="soft">{escape(about)}</p><div class="facts">{cells}</div>{empty}'
+
+
+def _pictures(run: RunRecord, schedule: Schedule) -> str:
+    shown = []
+    reals = run.folder / "reals.png"
+    if reals.is_file():
+        shown.append(("Reals", reals))
+    newest = max(run.fakes, default=None)
+    ends = {int(tick["kimg"]): int(tick["resolution"]) for tick in run.ticks if tick.get("resolution") in schedule.resolutions}
+    # Pictures are named by whole kimg: their tick knows best whether that is this side of a new resolution or the other.
+    last_at = {ends.get(images // 1000, schedule.stage_at(images).resolution): images for images in sorted(run.fakes)}
+    for resolution, images in sorted(last_at.items(), reverse=True):
+        name = f"{resolution}x{resolution}, kimg {images / 1000:g}" + (", newest" if images == newest else "")
+        shown.append((name, run.fakes[images]))
+    cards = [_card(name, f'<img alt="{escape(name)}" src="{source}">') for name, path in shown if (source := _data_uri(path))]
+    return f'<h2>Samples</h2><div class="pictures">{"".join(cards)}</div>' if cards else ""
+
+
+def _data_uri(path: Path) -> str:
+    """A PNG, cut to its upper left part if it is large: grids repeat, and pixels stay pixels."""
+    try:
+        with path.open("rb") as file, open_encoded(file) as image:
+            cut = image.crop((0, 0, min(image.width, _WIDEST_PICTURE), min(image.height, _WIDEST_PICTURE * 9 // 16)))
+            buffer = io.BytesIO()
+            cut.save(buffer, format="PNG", optimize=True)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # SyntaxError is Pillow's word for a broken PNG
+        return ""
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _metrics_while_training(run: RunRecord, bands: Sequence[Band]) -> str:
+    cards = []
+    for field in sorted({key for tick in run.ticks for key in tick if key.startswith("metric_")}):
+        title = f"{field.removeprefix('metric_')}, while training"
+        cards.append(_chart(title, [_of_ticks(run, field, title)], bands, run))
+    return _charts("Metrics while training", _WHILE_TRAINING, cards)
+
+
+def _metrics_by_evaluate(run: RunRecord, bands: Sequence[Band]) -> str:
+    cards = []
+    for group in run.metrics:
+        conditions = ", ".join(f"{name} {_short(name, word)}" for name, word in group.conditions.items())
+        for value in dict.fromkeys(name for one in group.records for name in one.values):
+            title = group.label if group.label.startswith(value) else f"{group.label}: {value}"
+            cards.append(_chart(title, _of_group(group, value), bands, run, conditions))
+    return _charts("Metrics by evaluate", _BY_EVALUATE, cards)
+
+
+def _short(name: str, word: str) -> str:
+    """The beginning of a digest tells as much as all of it."""
+    return word[:12] if name == "weights" else word
+
+
+def _of_group(group: MetricGroup, value: str) -> list[Series]:
+    """A curve with its uncertainty, and the floor as a dashed one."""
+    there = [one for one in group.records if value in one.values]
+    errors = [one.uncertainty.get(value, 0.0) for one in there]
+    return [
+        Series("fakes", [(one.kimg, one.values[value]) for one in there], errors if any(errors) else ()),
+        Series("reals against reals", [(one.kimg, one.floor[value]) for one in there if value in one.floor], is_dashed=True),
+    ]
+
+
+def _of_ticks(run: RunRecord, field: str, name: str) -> Series:
+    return Series(name, [(tick["kimg"], tick[field]) for tick in run.ticks if field in tick])
+
+
+def _training(run: RunRecord, bands: Sequence[Band]) -> str:
+    cards = [_chart(title, [_of_ticks(run, field, name) for field, name in fields], bands, run) for title, fields in _CURVES]
+    return _charts("Training", "Bands are resolutions; the warm ones are fade-ins. Point at a curve for its values.", cards)
+
+
+def _charts(heading: str, note: str, cards: Sequence[str]) -> str:
+    """A section, unless there is nothing in it."""
+    body = "".join(cards)
+    return f'<h2>{heading}</h2><p class="soft">{note}</p><div class="charts">{body}</div>' if body else ""
+
+
+def _chart(title: str, series: Sequence[Series], bands: Sequence[Band], run: RunRecord, conditions: str = "") -> str:
+    """A card with a chart; `conditions` tell it from others of the same title."""
+    drawn = [one for one in series if one.points]
+    if not drawn:
+        return ""
+    about = f'<p class="soft conditions">{escape(conditions)}</p>' if conditions else ""
+    name = f"{title}; {conditions}" if conditions else title
+    return _card(title, about + (legend(drawn) if len(drawn) > 1 else "") + chart(name, drawn, bands, run.kimg_drawn))
+
+
+def _card(title: str, content: str) -> str:
+    return f'<div class="card"><h3>{escape(title)}</h3>{content}</div>'
+
+
+def _timeline(run: RunRecord, schedule: Schedule) -> str:
+    rows = []
+    for stage in schedule.stages:
+        ticks = [tick for tick in run.ticks if stage.start < 1000 * tick["kimg"] <= stage.end]
+        if not ticks:
+            continue
+        seconds = _total(ticks, "seconds_per_tick")
+        shares = [_total(ticks, f"{phase}_seconds") / seconds if seconds else 0.0 for phase, _ in _PHASES]
+        span = f"{stage.start / 1000:,.1f} to {min(stage.end / 1000, run.kimg_reached):,.1f}"
+        cells = [stage.name, span, str(len(ticks)), _duration(seconds), *(f"{share:.1%}" for share in shares)]
+        rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
+    names = ["phase", "kimg", "ticks ended", "time", *(name for _, name in _PHASES)]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<h2>Timeline</h2><div class="card wide"><table><tr>{head}</tr>{body}</table></div>' if rows else ""
+
+
+def _total(ticks: Sequence[dict[str, Any]], field: str) -> float:
+    return sum(tick.get(field, 0.0) for tick in ticks)
+
+
+def _events(events: Sequence[str]) -> str:
+    shown = "\n".join(events[-_EVENTS_SHOWN:])
+    return f'<h2>Events</h2><div class="card"><pre>{escape(shown)}</pre></div>' if events else ""
+
+
+def _settings(config: Config) -> str:
+    default = dict(settings_of(Config()))
+
+    def lines(is_wanted: Callable[[str, Any], bool]) -> str:
+        return escape("\n".join(f"{path} = {value}" for path, value in settings_of(config) if is_wanted(path, value)))
+
+    changed = lines(lambda path, value: value != default[path])
+    rest = lines(lambda path, value: value == default[path])
+    return (
+        f'<h2>Settings</h2><div class="card"><h3>Other than the defaults</h3><pre>{changed}</pre></div>'
+        f'<details class="card"><summary>Defaults</summary><pre>{rest}</pre></details>'
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours:
+        return f"{hours}h {minutes % 60:02d}m"
+    return f"{minutes}m {int(seconds % 60):02d}s" if minutes else f"{seconds:.1f} s"

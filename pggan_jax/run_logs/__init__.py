@@ -1,0 +1,1 @@
+"""What a run writes besides checkpoints: its folder, console lines, JSON lines, TensorBoard."""

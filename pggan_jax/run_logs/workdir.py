@@ -1,0 +1,168 @@
+"""The folder of a run: which file is where, and whether it belongs to the configuration at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pggan_jax.config import Config
+from pggan_jax.config_io import difference, from_json, to_json
+from pggan_jax.errors import UserError
+from pggan_jax.system.files import write_atomically
+
+_CHANGES_SHOWN = 3
+
+
+def record_path(folder: Path, metric: str) -> Path:
+    """The file of a metric."""
+    return folder / f"metric-{metric}.jsonl"
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Paths below one run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The run's settings."""
+        return self.path / "config.json"
+
+    @property
+    def log(self) -> Path:
+        """Everything that was printed, line by line."""
+        return self.path / "log.txt"
+
+    @property
+    def stats(self) -> Path:
+        """One JSON object per tick."""
+        return self.path / "stats.jsonl"
+
+    @property
+    def rollbacks(self) -> Path:
+        """How often the run has gone back, after a divergence, to where it stands now."""
+        return self.path / "rollbacks.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / "lock"
+
+    @property
+    def board(self) -> Path:
+        """For TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def data(self) -> Path:
+        """The record of the data that the run was last started with, and a checksum of each image."""
+        return self.path / "data.npz"
+
+    @property
+    def grid(self) -> Path:
+        """Seed and class of each image of the grids."""
+        return self.path / "grid.json"
+
+    @property
+    def reals(self) -> Path:
+        """A grid of real images."""
+        return self.path / "reals.png"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax checkpoints, one folder each."""
+        return self.path / "checkpoints"
+
+    def fakes(self, images_seen: int) -> Path:
+        """The picture grid at a point of the run, named by kimg."""
+        return self.path / f"fakes{images_seen // 1000:06d}.png"
+
+    def load_config(self) -> Config:
+        """The configuration that the run was started with.
+
+        Raises:
+            UserError: there is no run here, or its config.json is broken.
+        """
+        if not self.config.is_file():
+            raise UserError(
+                f"--workdir={self.path}: holds no run (no config.json); give the --workdir that a run was started with"
+            )
+        return from_json(self.config.read_text(encoding="utf-8", errors="replace"), str(self.config))
+
+
+def claim_workdir(path: Path, config: Config, *, allow_config_change: bool) -> list[str]:
+    """`check_workdir`, and make the folder that of a new run if there is none in it yet."""
+    changes = check_workdir(path, config, allow_config_change=allow_config_change)
+    workdir = Workdir(path)
+    if not workdir.config.exists():
+        try:
+            store_config(workdir, config)
+        except OSError as error:
+            raise _cannot_be_written(path, error) from error
+    return changes
+
+
+@contextmanager
+def new_run_disclaimed(path: Path) -> Iterator[None]:
+    """If a run that is new in this folder is refused before it has begun, remove what claims the folder for its settings."""
+    workdir = Workdir(path)
+    is_new = not workdir.config.exists()
+    try:
+        yield
+    except UserError:
+        has_begun = workdir.stats.exists() or workdir.reals.exists()
+        if is_new and not has_begun:
+            for remove in (workdir.checkpoints.rmdir, workdir.log.unlink, workdir.data.unlink, workdir.config.unlink):
+                with suppress(OSError):
+                    remove()
+        raise
+
+
+def _cannot_be_written(path: Path, error: OSError) -> UserError:
+    return UserError(f"--workdir={path}: cannot be written ({error.strerror}); choose a folder you may write to")
+
+
+def check_workdir(path: Path, config: Config, *, allow_config_change: bool) -> list[str]:
+    """Make the folder, and check that the run in it, if any, has the same configuration. Claims nothing.
+
+    Args:
+        path: the folder; made if absent.
+        config: what the run is about to use.
+        allow_config_change: accept another configuration than the stored one. `store_config` then replaces it, once it is
+            known that the run can go on with the new one.
+
+    Returns:
+        One line per setting that differs from the stored configuration.
+
+    Raises:
+        UserError: the folder cannot be written, holds something that is not a run, or a run with another configuration.
+    """
+    workdir = Workdir(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if workdir.config.exists():
+            changes = difference(workdir.load_config(), config)
+            if changes and not allow_config_change:
+                more = [f"and {len(changes) - _CHANGES_SHOWN:,} more"] if len(changes) > _CHANGES_SHOWN else []
+                listed = "; ".join([*changes[:_CHANGES_SHOWN], *more])
+                raise UserError(
+                    f"--workdir={path}: holds a run with another configuration (stored -> now): {listed}; "
+                    "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
+                )
+            return changes
+        # A start that was killed at once has left no more than these.
+        if any(entry.name.split(".")[0] != workdir.lock.name and entry.suffix != ".partial" for entry in path.iterdir()):
+            raise UserError(
+                f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
+            )
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+    return []
+
+
+def store_config(workdir: Workdir, config: Config) -> None:
+    """Write config.json."""
+    write_atomically(workdir.config, to_json(config).encode())

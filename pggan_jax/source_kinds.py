@@ -1,0 +1,57 @@
+"""The kinds of image sources and how `data.source` writes each; `data/sources/open_source.py` opens them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """How one kind is written.
+
+    Attributes:
+        usage: as a user types it; brackets mark what may be left out.
+        help: what it reads, in a few words.
+        needs_argument: whether something must follow the colon.
+        takes_argument: whether something may.
+    """
+
+    usage: str
+    help: str
+    needs_argument: bool = True
+    takes_argument: bool = True
+
+
+LONGEST_ARGUMENT = 8192
+"""Characters; no path is longer, and Python makes no number of more than 4,300 digits."""
+SOURCE_KINDS = {
+    "digits": SourceKind("digits", "1,797 scanned digits, embedded", needs_argument=False, takes_argument=False),
+    "photos": SourceKind("photos", "4,096 crops of ten photographs, embedded", needs_argument=False, takes_argument=False),
+    "folder": SourceKind("folder:DIR", "every image below DIR; one subfolder per class, or dataset.json, gives labels"),
+    "zip": SourceKind("zip:FILE", "every image in a zip archive, labelled like a folder"),
+    "tfds": SourceKind("tfds:NAME[:SPLIT]", "a data set of tensorflow_datasets, such as tfds:cifar10:train"),
+    "tfrecords": SourceKind("tfrecords:DIR", "the multi-resolution files that the authors' dataset tool writes"),
+    "prepared": SourceKind("prepared:DIR", "a folder that `launch.py prepare` has written"),
+    "stacked": SourceKind("stacked:SOURCE", "three random images of a grey source as red, green and blue, as in stacked MNIST"),
+    "synthetic": SourceKind("synthetic[:COUNT[:SEED]]", "generated patterns of any size, for tests", needs_argument=False),
+}
+
+
+def parse_source(spec: str) -> tuple[str, str]:
+    """(kind, argument) of a source as it is written in `data.source`.
+
+    Raises:
+        ValueError: the kind is unknown, or its argument is missing or superfluous; the message says what is allowed.
+    """
+    kind, colon, argument = spec.partition(":")
+    if kind not in SOURCE_KINDS:
+        usages = ", ".join(one.usage for one in SOURCE_KINDS.values())
+        raise ValueError(f"must be one of {usages}")
+    known = SOURCE_KINDS[kind]
+    if (colon and not (argument and known.takes_argument)) or (known.needs_argument and not argument):
+        raise ValueError(f"write it as {known.usage}")
+    if kind == "stacked" and argument.partition(":")[0] == "stacked":
+        raise ValueError("stacks images that are stacked already; write stacked: once")
+    if len(argument) > LONGEST_ARGUMENT:
+        raise ValueError(f"has {len(argument):,} characters after {kind}:, at most {LONGEST_ARGUMENT:,} are taken")
+    return kind, argument

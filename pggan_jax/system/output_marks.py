@@ -1,0 +1,99 @@
+"""How this program recognises its own output where it looks for images: folders by marks, pictures of many images by a text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from pggan_jax.errors import UserError
+from pggan_jax.source_kinds import parse_source
+from pggan_jax.system.files import write_atomically
+from pggan_jax.system.json_files import parse_json
+from pggan_jax.system.paths import expanded
+
+MARKER = ".pggan_jax"
+"""File in a folder that a command has made for images it writes; JSON with the name of the command."""
+_PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")
+_MARKS = frozenset({MARKER.encode(), b"config.json", b"info.json", b"journal.json"})
+_RUN_SETTINGS = frozenset({"data", "generator", "discriminator", "schedule"})
+_MAX_JSON = 2**20
+
+
+def is_mark(name: bytes) -> bool:
+    """Whether a name may tell that its folder is output of this program."""
+    return name in _MARKS or _PREPARED_LEVEL.fullmatch(name) is not None
+
+
+def kind_of_folder(names: Collection[bytes], load: Callable[[bytes], bytes | None]) -> str:
+    """What of its own a folder is to this program: "" if nothing, else words that go on from "is".
+
+    Args:
+        names: of everything that lies in it and `is_mark`.
+        load: gives the content of one of these files, None if it cannot be had.
+    """
+    if any(map(_PREPARED_LEVEL.fullmatch, names)) and (b"info.json" in names or b"journal.json" in names):
+        return "a prepared folder"
+    if b"config.json" in names and _has_run_settings(load(b"config.json")):
+        return "the workdir of a run"
+    if MARKER.encode() in names:
+        return "output of this program"
+    return ""
+
+
+def _has_run_settings(content: bytes | None) -> bool:
+    if content is None or len(content) > _MAX_JSON:
+        return False
+    try:
+        settings = parse_json(content)
+    except ValueError:
+        return False
+    return isinstance(settings, dict) and settings.keys() >= _RUN_SETTINGS
+
+
+def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
+    """Make the folder `out` and mark it as output of this program if it is new or empty.
+
+    Args:
+        flag: that names it, for messages.
+        out: the folder.
+        sources: settings of the form `data.source`; images written here must not become part of these.
+        command: that writes there.
+
+    Raises:
+        UserError: it lies inside one of the sources and holds something already; or it cannot be written.
+    """
+    try:
+        is_ours = not out.exists() or (out / MARKER).is_file() or not any(out.iterdir())
+        inside = next((source for source in sources if lies_inside(out, source)), None)
+        if inside and (not is_ours or _is_source_itself(out, inside)):
+            raise UserError(
+                f"--{flag}={out}: lies inside {inside}, which would read what is written there; choose a new folder"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        if is_ours:
+            write_atomically(out / MARKER, json.dumps({"program": "pggan_jax", "command": command}).encode())
+    except OSError as error:
+        raise UserError(f"--{flag}={out}: cannot be written ({error.strerror}); choose a folder you may write to") from None
+
+
+def lies_inside(out: Path, source: str) -> bool:
+    """Whether a path lies in the folder whose images a setting of the form `data.source` reads, or is that folder."""
+    folder = _folder_of(source)
+    return folder is not None and out.resolve().is_relative_to(folder)
+
+
+def _is_source_itself(out: Path, source: str) -> bool:
+    return out.resolve() == _folder_of(source)
+
+
+def _folder_of(source: str) -> Path | None:
+    """The folder that `folder:DIR` reads, also inside `stacked:`."""
+    while source.startswith("stacked:"):
+        source = source.partition(":")[2]
+    try:
+        kind, argument = parse_source(source)
+        return expanded(argument).resolve() if kind == "folder" else None
+    except ValueError:
+        return None

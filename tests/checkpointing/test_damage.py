@@ -1,0 +1,163 @@
+"""A run whose newest checkpoints are damaged: they are named and set aside, and it ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from pggan_jax.errors import UserError
+from tests.helpers.damage import (
+    empty,
+    flip_bytes,
+    garble_position,
+    largest_file,
+    lose_state,
+    make_foreign,
+    truncate,
+    zero_bytes,
+)
+from tests.helpers.runs import (
+    FIRST_TICK,
+    TOTAL,
+    copy_of,
+    digest,
+    finished_labelled_run,
+    lasting,
+    run_small,
+    small_config,
+    stats,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def lose_half(checkpoint):
+    for file in sorted(file for file in checkpoint.rglob("*") if file.is_file())[::2]:
+        file.unlink()
+
+
+DAMAGES = [flip_bytes, truncate, empty, make_foreign, lose_state, garble_position, lose_half, zero_bytes]
+
+
+class TestDamagedNewest:
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_the_run_ends_like_an_undisturbed_one(self, finished, tmp_path, damage, capfd):
+        workdir = copy_of(finished, tmp_path)
+        newest = workdir / "checkpoints" / str(TOTAL)
+        damage(newest)
+        left = sorted(str(path.relative_to(newest)) for path in newest.rglob("*"))
+        assert run_small(workdir, small_config())
+        assert digest(workdir) == digest(finished)
+        assert lasting(stats(workdir)) == lasting(stats(finished))
+        log = (workdir / "log.txt").read_text()
+        aside = workdir / "damaged_checkpoints" / str(TOTAL)
+        assert log.count(f"WARNING: {newest}: cannot be restored (") == 1
+        assert log.count(f"; moved to {aside}\n") == 1
+        assert "continuing at kimg 1.0, resolution 8" in log
+        assert sorted(str(path.relative_to(aside)) for path in aside.rglob("*")) == left
+        captured = capfd.readouterr()
+        assert captured.err == "", "damage is told in the log and nowhere else"
+        assert "Event loop" not in captured.out
+
+    def test_of_other_networks(self, finished, tmp_path, tmp_path_factory):
+        workdir = copy_of(finished, tmp_path)
+        newest = workdir / "checkpoints" / str(TOTAL)
+        other = finished_labelled_run(tmp_path_factory.getbasetemp()) / "checkpoints" / "160"
+        shutil.rmtree(newest)
+        shutil.copytree(other, newest)
+        assert run_small(workdir, small_config())
+        assert digest(workdir) == digest(finished)
+        assert (workdir / "damaged_checkpoints" / str(TOTAL)).is_dir()
+
+    def test_a_second_one_of_the_same_kimg_keeps_the_first(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        for _ in range(2):
+            lose_state(workdir / "checkpoints" / str(TOTAL))
+            assert run_small(workdir, small_config())
+        assert {path.name for path in (workdir / "damaged_checkpoints").iterdir()} == {f"{TOTAL}", f"{TOTAL}_"}
+        assert digest(workdir) == digest(finished)
+
+
+class TestUnreadable:
+    def test_a_file_that_cannot_be_read_is_like_a_damaged_one(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        read_bytes = Path.read_bytes
+
+        def failing(path):
+            if f"/{TOTAL}/state/" in str(path):
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            return read_bytes(path)
+
+        with mock.patch.object(Path, "read_bytes", failing):
+            assert run_small(workdir, small_config())
+        assert digest(workdir) == digest(finished)
+        assert "cannot be read: Input/output error); moved to" in (workdir / "log.txt").read_text()
+
+
+class TestRecordOfFiles:
+    """`.finished` may be damaged, too: it must never condemn a good checkpoint."""
+
+    @pytest.mark.parametrize("text", ["", "[]", "3", '{"marks": 3, "seal": "x"}', '{"marks": {"1920": [1]}, "seal": "x"}', "{"])
+    def test_of_no_form_at_all(self, finished, tmp_path, text):
+        workdir = copy_of(finished, tmp_path)
+        (workdir / "checkpoints" / ".finished").write_text(text)
+        assert run_small(workdir, small_config())
+        assert not (workdir / "damaged_checkpoints").exists()
+
+    def test_with_another_digit(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        record = workdir / "checkpoints" / ".finished"
+        content = record.read_text()
+        sizes = re.search(r"\[(\d+), \d+\]", content)
+        changed = content[: sizes.start(1)] + "7" + content[sizes.start(1) :]
+        record.write_text(changed)
+        assert run_small(workdir, small_config())
+        assert not (workdir / "damaged_checkpoints").exists()
+
+    def test_a_number_that_is_saved_again_is_judged_anew(self, finished, tmp_path):
+        """Set aside as damaged, saved again, and good: what was on record of the first means nothing."""
+        workdir = copy_of(finished, tmp_path)
+        truncate(workdir / "checkpoints" / str(TOTAL))
+        for _ in range(2):
+            assert run_small(workdir, small_config())
+        log = (workdir / "log.txt").read_text()
+        assert log.count("WARNING: ") == 1
+        assert log.count("the run is complete") == 1
+
+
+class TestDamagedOlder:
+    def test_nobody_is_bothered(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        lose_state(workdir / "checkpoints" / str(FIRST_TICK))
+        assert run_small(workdir, small_config())
+        assert not (workdir / "damaged_checkpoints").exists()
+        assert "WARNING" not in (workdir / "log.txt").read_text()
+
+
+class TestNoneIsGood:
+    @pytest.mark.parametrize("damage", [flip_bytes, zero_bytes])
+    def test_says_so_moves_nothing_and_never_starts_over(self, finished, tmp_path, damage):
+        workdir = copy_of(finished, tmp_path)
+        for images_seen in (FIRST_TICK, TOTAL):
+            damage(workdir / "checkpoints" / str(images_seen))
+        before = {path: path.read_bytes() for path in (workdir / "checkpoints").rglob("*") if path.is_file()}
+        statistics = (workdir / "stats.jsonl").read_bytes()
+        for _ in range(2):
+            with pytest.raises(UserError, match=r"no checkpoint of 2 can be restored: .*1920: .*; .*1008: ") as caught:
+                run_small(workdir, small_config())
+            assert "\n" not in str(caught.value)
+        assert {path: path.read_bytes() for path in (workdir / "checkpoints").rglob("*") if path.is_file()} == before
+        assert (workdir / "stats.jsonl").read_bytes() == statistics
+        assert (workdir / "config.json").exists()
+        assert not (workdir / "damaged_checkpoints").exists()
+
+
+def test_the_largest_file_holds_most_of_a_checkpoint(finished):
+    """Else `truncate` would damage nothing of weight."""
+    folder = finished / "checkpoints" / str(TOTAL)
+    assert largest_file(folder / "state").stat().st_size > 10_000

@@ -1,0 +1,290 @@
+"""Checkpoints: which are kept, that what is read is what was saved, and one line for each kind of damage."""
+
+from __future__ import annotations
+
+import gc
+import re
+import shutil
+import sys
+from dataclasses import replace
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from pggan_jax.checkpointing import manager as checkpoint_module
+from pggan_jax.checkpointing.manager import Checkpoints
+from pggan_jax.checkpointing.metadata import Position, state_digest
+from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.config import OptimizerConfig
+from pggan_jax.config_io import replace_setting, to_json
+from pggan_jax.distributed import devices
+from pggan_jax.errors import UserError
+from pggan_jax.networks.build import build_networks
+from pggan_jax.training.train_state import create_train_state
+from tests.helpers.damage import (
+    data_files,
+    empty,
+    flip,
+    flip_bytes,
+    garble_position,
+    lose_state,
+    make_foreign,
+    truncate,
+)
+from tests.helpers.runs import (
+    copy_of,
+    digest,
+    labelled_config,
+    run_small,
+    small_config,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+TOTAL = 160
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return build_networks(small_config(), 4, channels=1, label_size=0)
+
+
+@pytest.fixture(scope="module")
+def state(networks):
+    return jax.device_get(create_train_state(OptimizerConfig(), networks, 1))
+
+
+def position_at(images_seen):
+    return Position(images_seen, 4, 1.0, 1, 0, tick_sums=[1.5, 2.0], tick_steps=3, tick_skipped=4)
+
+
+def abstract_for(networks):
+    return lambda _: jax.eval_shape(lambda: create_train_state(OptimizerConfig(), networks, 1))
+
+
+class TestSaveAndRestore:
+    def test_everything_comes_back(self, tmp_path, state, networks):
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        checkpoints.save(devices.replicate(state), position_at(160))
+        assert checkpoints.finish() == []
+        found, position = checkpoints.restore(160, abstract_for(networks))
+        jax.tree.map(np.testing.assert_array_equal, found, state)
+        assert position == replace(position_at(160), digest=state_digest(state)).sealed()
+        checkpoints.close()
+
+    def test_a_state_may_be_donated_while_it_is_saved(self, tmp_path, state, networks):
+        """The copy in the checkpoint is that of the call to save, whatever happens to the buffers afterwards."""
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        change = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf * 2, tree), donate_argnums=0)
+        now = devices.replicate(state)
+        for images_seen in (16, 32, 48):
+            checkpoints.save(now, position_at(images_seen))
+            for _ in range(3):
+                now = change(now)
+        assert checkpoints.finish() == []
+        for index, images_seen in enumerate((16, 32, 48)):
+            found, _ = checkpoints.restore(images_seen, abstract_for(networks))
+            jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b * 8**index), found, state)  # noqa: B023
+        checkpoints.close()
+
+    def kept(self, folder, state, **options):
+        checkpoints = Checkpoints(folder, **options)
+        for images_seen in range(400, 4001, 400):
+            checkpoints.save(devices.replicate(state), position_at(images_seen))
+        checkpoints.close()
+        return Checkpoints(folder, read_only=True).all_images_seen()
+
+    def test_keep_last(self, tmp_path, state):
+        assert self.kept(tmp_path / "few", state, keep_last=2) == [3600, 4000]
+
+    def test_keep_last_and_one_per_span(self, tmp_path, state):
+        assert self.kept(tmp_path / "some", state, keep_last=1, keep_every_kimg=1.5) == [400, 2000, 3600, 4000]
+
+
+class TestManagers:
+    """Orbax's manager keeps something of each save, so it lives for some saves only; none is left open behind another."""
+
+    @pytest.fixture
+    def managers(self, monkeypatch):
+        made = []
+
+        class Noted(ocp.CheckpointManager):
+            def __init__(self, *arguments, **options):
+                super().__init__(*arguments, **options)
+                self.is_open, self.saves = True, 0
+                made.append(self)
+
+            def save(self, *arguments, **options):
+                self.saves += 1
+                return super().save(*arguments, **options)
+
+            def close(self):
+                super().close()
+                self.is_open = False
+
+        monkeypatch.setattr(ocp, "CheckpointManager", Noted)
+        return made
+
+    def test_what_is_remembered_does_not_grow_with_the_saves(self, tmp_path, managers, monkeypatch):
+        monkeypatch.setattr(checkpoint_module, "SAVES_PER_MANAGER", 3)
+        state = {"weight": np.ones(2, np.float32)}
+        checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2, keep_every_kimg=0.006, best_by="swd")
+        known = []
+        for images_seen in range(1, 14):
+            position = Position(images_seen, 4, 1.0, 1, 0, scores={"swd": 9.0 - (images_seen == 4)})
+            assert checkpoints.save(state, position) == []
+            known.append(max(len(policy.known()) for policy in checkpoints._noting))
+        assert checkpoints.finish() == []
+        assert checkpoints.all_images_seen() == [1, 4, 7, 12, 13]
+        assert [manager.saves for manager in managers] == [3, 3, 3, 3, 1]
+        assert [manager.is_open for manager in managers] == [False] * 4 + [True]
+        assert max(known) <= 8
+        checkpoints.close()
+        assert not managers[-1].is_open
+
+    def test_memory_does_not_grow_with_the_saves(self, tmp_path):
+        """Counted in blocks of Python's allocator; TensorStore alone used to keep four for each leaf and save."""
+        leaves, saves = 100, 12
+        state = {str(number): np.ones(2, np.float32) for number in range(leaves)}
+        checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2)
+        grown = []
+        for images_seen in range(1, 2 * saves + 1):
+            assert checkpoints.save(state, position_at(images_seen)) == []
+            assert checkpoints.finish() == []
+            if images_seen in (saves, 2 * saves):
+                gc.collect()
+                grown.append(sys.getallocatedblocks())
+        checkpoints.close()
+        assert (grown[1] - grown[0]) / saves < leaves
+
+    def test_a_failed_save_leaves_no_second_manager_open(self, tmp_path, managers, monkeypatch):
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        state = {"weight": np.ones(2, np.float32)}
+        with monkeypatch.context() as patched:
+            patched.setattr(ocp.CheckpointManager, "save", mock.Mock(side_effect=OSError(28, "No space left on device")))
+            (line,) = checkpoints.save(state, position_at(16))
+        assert "could not be saved" in line
+        assert [manager.is_open for manager in managers] == [False, True]
+        assert checkpoints.save(state, position_at(32)) == []
+        assert checkpoints.finish() == []
+        assert checkpoints.all_images_seen() == [32]
+        checkpoints.close()
+
+
+class TestDigest:
+    def test_sees_every_leaf_and_type(self, state):
+        plain = state_digest(state)
+        assert len(plain) == 64
+        assert state_digest(jax.tree.map(jnp.asarray, state)) == plain
+        leaves, structure = jax.tree.flatten(state)
+        for index, leaf in enumerate(leaves):
+            changed = [*leaves[:index], np.array(leaf) + np.ones((), leaf.dtype), *leaves[index + 1 :]]
+            assert state_digest(structure.unflatten(changed)) != plain
+        assert state_digest(state.replace(step=state.step.astype(np.int16))) != plain
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damage", [flip_bytes, truncate, empty, make_foreign, lose_state, garble_position])
+    def test_is_one_line_that_names_the_folder(self, finished, tmp_path, damage):
+        workdir = copy_of(finished, tmp_path)
+        checkpoint = workdir / "checkpoints" / str(TOTAL)
+        damage(checkpoint)
+        for read, start in (
+            (lambda: load_trained(workdir), f"{checkpoint}: "),
+            (lambda: run_small(workdir, labelled_config()), f"no checkpoint of 1 can be restored: {checkpoint}: "),
+        ):
+            with pytest.raises(UserError, match="cannot be restored") as caught:
+                read()
+            message = str(caught.value)
+            assert "\n" not in message
+            assert message.startswith(start)
+        assert checkpoint.exists(), "nothing is moved where nothing is good"
+
+    def test_no_flipped_byte_restores_another_state(self, finished, tmp_path):
+        """Orbax notices few of them; the digest notices the rest. Bytes that nothing refers to do no harm.
+
+        That is, where the process died before it put the files on record; else every flipped byte is noticed.
+        """
+        workdir = copy_of(finished, tmp_path)
+        (workdir / "checkpoints" / ".finished").unlink()
+        noticed = []
+        for file in data_files(workdir / "checkpoints" / str(TOTAL)):
+            for share in (0.1, 0.4, 0.7):
+                flip(file, share)
+                try:
+                    found = state_digest(load_trained(workdir).state)
+                    assert found == digest(finished)
+                except UserError as error:
+                    noticed.append(str(error))
+                flip(file, share)
+        assert any("do not have the digest" in message for message in noticed)
+        assert digest(workdir) == digest(finished)
+
+    def test_every_flipped_byte_of_a_file_on_record_is_noticed(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        files = [file for file in (workdir / "checkpoints" / str(TOTAL)).rglob("*") if file.is_file() and file.stat().st_size]
+        for file in files:
+            for share in (0.0, 0.5, 0.99):
+                flip(file, share)
+                with pytest.raises(UserError, match=f"its file .*{file.name} has other contents"):
+                    load_trained(workdir)
+                flip(file, share)
+        assert digest(workdir) == digest(finished)
+
+    def test_what_is_said_of_the_state_is_guarded_too(self, finished, tmp_path):
+        """The sums of a tick, the rollbacks: not in the state, and yet they decide how the run ends."""
+        workdir = copy_of(finished, tmp_path)
+        (workdir / "checkpoints" / ".finished").unlink()
+        file = workdir / "checkpoints" / str(TOTAL) / "position" / "metadata"
+        assert '"rollbacks": 0' in file.read_text() or '"rollbacks":0' in file.read_text()
+        file.write_text(re.sub(r'"rollbacks": ?0', '"rollbacks": 1', file.read_text()))
+        with pytest.raises(UserError, match="its position does not have the digest"):
+            load_trained(workdir)
+
+    def test_a_checkpoint_under_another_name(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        shutil.copytree(workdir / "checkpoints" / str(TOTAL), workdir / "checkpoints" / "320")
+        with pytest.raises(UserError, match=r"320: .*the checkpoint of kimg 0\.16 under another name"):
+            load_trained(workdir)
+
+    def test_other_folders_are_left_alone(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        (workdir / "checkpoints" / "notes").mkdir()
+        assert digest(workdir) == digest(finished)
+
+
+class TestOtherNetworks:
+    """With --allow_config_change the shapes may not fit: say which leaf, blame nobody, and leave the run as it was."""
+
+    @pytest.mark.parametrize(
+        ("path", "value", "leaf"),
+        [
+            ("generator.fmap_max", 4, "generator/block_4x4/"),
+            ("discriminator.fmap_max", 16, "discriminator/block_4x4/"),
+            ("optimizer.beta1", 0.5, "discriminator_moments/first/"),
+        ],
+    )
+    def test_names_the_leaf(self, finished, tmp_path, path, value, leaf):
+        workdir = copy_of(finished, tmp_path)
+        config = replace_setting(labelled_config(), path, value)
+        with pytest.raises(UserError, match="holds other networks") as caught:
+            run_small(workdir, config, allow_config_change=True)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert leaf in message
+        assert "delete" not in message
+        assert (workdir / "config.json").read_text() == to_json(labelled_config())
+        assert run_small(workdir, labelled_config())
+
+
+class TestChoose:
+    def test_by_kimg(self, finished):
+        for name in ("latest", "0.16", "160"):
+            assert load_trained(finished, name).position.images_seen == TOTAL
+
+    def test_none_there(self, finished):
+        with pytest.raises(UserError, match=r"--checkpoint=7: .*there are: latest, best, 0\.16"):
+            load_trained(finished, "7")

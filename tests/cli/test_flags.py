@@ -1,0 +1,678 @@
+"""Every flag of every command changes what it should. A flag that is not in the table fails.
+
+Commands run in this process. Where they would train, compile or measure, what they pass on is looked at instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from pggan_jax import cli
+from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.config_io import settings_of
+from pggan_jax.data import open_loader as loader_module
+from pggan_jax.data.cache import Cache
+from pggan_jax.data.checking import collection_check as check_module
+from pggan_jax.data.preparation import prepare as prepare_module
+from pggan_jax.data.sources import open_source
+from pggan_jax.distributed import processes
+from pggan_jax.evaluation import evaluator, image_sets, registry
+from pggan_jax.evaluation.inception import features, weights
+from pggan_jax.evaluation.metric_result import Measured
+from pggan_jax.generation.sampling import latents_for_seeds, one_hot
+from pggan_jax.loop import periodic_eval, step_cost
+from pggan_jax.loop import train as train_module
+from tests.helpers.command_line import SMOKE
+from tests.helpers.compiling import jax_settings
+from tests.helpers.image_samples import noise
+from tests.helpers.runs import copy_of, finished_labelled_run, finished_run, small_config, small_loader
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+ALPHA = (1008 - 16 - 480) / 960  # of the run's checkpoint in mid-fade
+HELP = {"help", "helpshort", "helpfull", "helpxml"}
+
+
+@dataclass
+class Seen:
+    """A command's exit status and what it printed; what it passed on, by name; its places."""
+
+    status: int
+    out: str
+    err: str
+    passed: SimpleNamespace
+    places: SimpleNamespace
+
+
+@dataclass
+class Case:
+    """Two command lines that differ in one flag, and what is different then.
+
+    Attributes:
+        words: what both have, with places in braces.
+        values: the two forms of the flag; empty leaves it out.
+        look: what to look at.
+        expected: what is seen with each.
+    """
+
+    words: str
+    values: tuple[str, str]
+    look: Callable[[Seen], Any]
+    expected: tuple[Any, Any]
+
+
+# What the stubs note
+
+
+def folder_of_pictures(path: Path) -> Path:
+    """Four of two classes: 12x16, 16x16, grey 16x16, 16x20 (height x width)."""
+    images = {"a/0": noise(12, 16), "a/1": noise(16, 16, seed=1), "b/2": noise(16, 16, 1, 2), "b/3": noise(16, 20, seed=3)}
+    for name, pixels in images.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.squeeze()).save(path / f"{name}.png")
+    return path
+
+
+@pytest.fixture
+def places(tmp_path, tmp_path_factory):
+    """Folders that words in braces mean."""
+    base = tmp_path_factory.getbasetemp()
+    return SimpleNamespace(tmp=tmp_path / "places", run=finished_run(base), labelled=finished_labelled_run(base))
+
+
+def furnish(places: SimpleNamespace, words: str) -> None:
+    """An empty folder `tmp`, but for what the words name."""
+    shutil.rmtree(places.tmp, ignore_errors=True)
+    places.tmp.mkdir()
+    places.pictures = folder_of_pictures(places.tmp / "pictures")
+    for name, count in (("square", 1), ("other", 2)):
+        for number in range(count):
+            (places.tmp / name).mkdir(exist_ok=True)
+            Image.fromarray(noise(16, 16, seed=number)).save(places.tmp / name / f"{number}.png")
+    (places.tmp / "there.npz").write_bytes(b"")
+    (places.tmp / "deep").mkdir()
+    Image.fromarray(16 * noise(16, 16, 1)[..., 0].astype(np.uint16)).save(places.tmp / "deep" / "12 bits.png")
+    compiled = places.tmp / "cache" / "compiled" / "0123456789ab"
+    compiled.mkdir(parents=True)
+    (compiled / "jit_step-abc-cache").write_bytes(b"")
+    if "{tmp}/copy" in words:
+        copy_of(places.run, places.tmp)
+
+
+@pytest.fixture
+def door(launch, places, monkeypatch):
+    """Run a command line and see what comes of it."""
+    passed = SimpleNamespace()
+    note = lambda **more: vars(passed).update(more)  # noqa: E731
+
+    def begin(config, workdir, *, allow_config_change, origins, **more):
+        note(begun=(config, workdir, allow_config_change), more=more)
+
+    def train(config, workdir, loader, *, allow_config_change, allow_data_change, should_stop, **more):
+        assert more == passed.more
+        note(allow_data_change=allow_data_change)
+        note(trained=(config, workdir, allow_config_change), config=config)
+        return True
+
+    def measure_step(config, stage, *, channels, label_size, seconds):
+        note(config=config, seconds=seconds)
+        return step_cost.StepCost(1, 1, 1, 1e9, 2**20, 1.0, 100.0 if seconds else None)
+
+    class Evaluator:
+        most_fakes = 4
+
+        def __init__(self, names, tools, **options):
+            note(names=names, tools=tools, evaluator=options)
+
+        def classes(self):
+            return np.zeros(1, np.int32)
+
+        def __call__(self, fakes):
+            note(images=fakes.read(0, min(4, fakes.count)), resolution=fakes.resolution)
+            return [evaluator.Result("swd", "swd", "swd", Measured({"swd": 1.0}), None, 4, 4, 0)]
+
+    def spy(module, name, *kept, **changed):
+        """Note some keyword arguments of a function, and change others."""
+        original = getattr(module, name)
+
+        def noting(*arguments, **options):
+            note(**{f"{name}_{one}": options[one] for one in kept if one in options})
+            return original(*arguments, **{**options, **changed})
+
+        monkeypatch.setattr(module, name, noting)
+
+    def run(words):
+        vars(passed).clear()
+        if words[0] == "cache":
+            monkeypatch.setenv("PGGAN_JAX_CACHE", str(places.tmp / "cache"))
+        with mock.patch.object(loader_module, "open_loader", (lambda *_, **__: None) if words[0] == "train" else open_loader):
+            status, out, err = launch(*(word.format(**vars(places)) for word in words))
+        return Seen(status, out, err, passed, places)
+
+    importlib.import_module("pggan_jax.cli.train")
+    open_loader = loader_module.open_loader
+    monkeypatch.setattr("pggan_jax.cli.train.StopRequest", lambda: lambda: False)
+    monkeypatch.setattr(train_module, "begin", begin)
+    monkeypatch.setattr(train_module, "train", train)
+    monkeypatch.setattr(processes, "initialize_hosts", lambda *hosts, cluster: note(hosts=(*hosts, cluster)))
+    monkeypatch.setattr(step_cost, "measure_step", measure_step)
+    monkeypatch.setattr(evaluator, "Evaluator", Evaluator)
+    monkeypatch.setattr(registry, "find_weights", lambda path: note(weights=path) or "weights")
+    monkeypatch.setattr(registry, "FeatureExtractor", lambda weights, mode: note(resize=mode))
+    monkeypatch.setattr(weights, "write_npz", lambda *_: SimpleNamespace(warning="", source="-", variables={}))
+    monkeypatch.setattr(features, "feature_mean", lambda _: 0.0)
+    spy(check_module, "check", "workers", workers=0)
+    spy(prepare_module, "prepare", "workers", workers=0)
+    spy(image_sets, "generated", "seed", "alpha")
+    made_by = image_sets.generated
+    monkeypatch.setattr(
+        image_sets, "generated", lambda sampler, params, **more: note(params=params) or made_by(sampler, params, **more)
+    )
+    spy(open_source, "open_source", "resolution")
+    return run
+
+
+# What is looked at
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def pictures(seen: Seen, pattern: str) -> dict[str, np.ndarray]:
+    """Of the folder `out`, by name, wherever in it they lie."""
+    return {path.name: picture(path) for path in sorted((seen.places.tmp / "out").rglob(pattern))}
+
+
+def grid(seen: Seen) -> np.ndarray:
+    """In the folder `out`, or beside it."""
+    return picture(next(iter([*(seen.places.tmp / "out").rglob("*grid*.png"), seen.places.tmp / "out.png"])))
+
+
+def printed(*words: str) -> Callable[[Seen], list[bool]]:
+    """Which of some words stand in the output."""
+    return lambda seen: [word in seen.out for word in words]
+
+
+def setting(path: str) -> Callable[[Seen], Any]:
+    return lambda seen: dict(settings_of(seen.passed.config))[path]
+
+
+def workdir_and_permission(seen: Seen) -> tuple[str, bool]:
+    assert seen.passed.begun == seen.passed.trained
+    return seen.passed.trained[1].name, seen.passed.trained[2]
+
+
+def host(number: int) -> Callable[[Seen], Any]:
+    return lambda seen: seen.passed.hosts[number]
+
+
+def cache(seen: Seen) -> tuple[bool, str]:
+    """Whether compiled programs are kept, and in which folder."""
+    folder = jax.config.jax_compilation_cache_dir
+    return jax.config.jax_enable_compilation_cache, Path(folder).parent.name if folder else ""
+
+
+def drawn_by(seen: Seen) -> list[tuple[str, int]]:
+    """Which weights of the run, for which class, make the only picture."""
+    ((_, image),) = pictures(seen, "seed*.png").items()
+    trained = load_trained(seen.places.run if len(image) == 8 else seen.places.labelled)
+    latents, size, sampler = (
+        latents_for_seeds([3], trained.networks.latent_size),
+        trained.position.label_size,
+        trained.sampler(),
+    )
+    found = []
+    for label in (1, 2):
+        for network in ("generator", "generator_ema"):
+            made = sampler(getattr(trained.state, network), latents, one_hot([label], size), 1.0)[0, ..., 0]
+            if np.abs(made - image.astype(int)).max() <= 1:
+                found.append((network, label))
+    return found
+
+
+def alphas(seen: Seen) -> tuple[str, list[float]]:
+    """Of which checkpoint the only picture is said to be, and with which alpha that makes it."""
+    ((_, image),) = pictures(seen, "seed*.png").items()
+    kimg = seen.out.partition("kimg ")[2].split()[0]
+    trained = load_trained(seen.places.run, kimg)
+    latents, sampler = latents_for_seeds([3], trained.networks.latent_size), trained.sampler()
+    made = {alpha: sampler(trained.state.generator_ema, latents, np.zeros((1, 0)), alpha)[0, ..., 0] for alpha in (1.0, ALPHA)}
+    return kimg, [alpha for alpha, pixels in made.items() if np.abs(pixels - image.astype(int)).max() <= 1]
+
+
+def prepared(seen: Seen) -> np.ndarray:
+    """The largest level of `out`."""
+    return np.load(max((seen.places.tmp / "out").glob("r*.npy"), key=lambda path: int(path.stem[1:])))
+
+
+def labels(seen: Seen) -> list[int]:
+    return np.load(seen.places.tmp / "out" / "labels.npy").tolist()
+
+
+def report(*path: str) -> Callable[[Seen], Any]:
+    """An entry of what `check --json` has printed."""
+
+    def look(seen: Seen) -> Any:
+        entry = json.loads(seen.out)
+        for name in path:
+            entry = entry[name]
+        return entry
+
+    return look
+
+
+def has_only_pixels_of_its_file(pixels: np.ndarray, seen: Seen) -> bool:
+    known = {tuple(pixel) for pixel in picture(seen.places.pictures / "a/1.png").reshape(-1, 3).tolist()}
+    return all(tuple(pixel) in known for pixel in pixels.reshape(-1, 3).tolist())
+
+
+def shuffled(values: list[Any]) -> list[Any]:
+    """By seed 6, as the authors shuffle."""
+    order = np.arange(len(values))
+    np.random.RandomState(6).shuffle(order)
+    return [values[number] for number in order]
+
+
+TRAIN, PLAN = f"train {SMOKE} --workdir={{tmp}}/w", f"plan {SMOKE}"
+SAMPLE = "sample --workdir={run} --seeds=3 --out={tmp}/out"
+OF_CLASSES = "sample --workdir={labelled} --seeds=3 --out={tmp}/out"
+EVALUATE = "evaluate --workdir={run} --out={tmp}/out"
+OF_IMAGES = "evaluate --images={tmp}/other --data=synthetic:40"
+PREPARE = "prepare folder:{pictures} --out={tmp}/out --resolution=8"
+DEEP = "prepare folder:{tmp}/deep --out={tmp}/out --resolution=16"
+CHECK = "check folder:{pictures} --json --resolution=8"
+SHOW = "show folder:{pictures} --out={tmp}/out/grid.png --resolution=8"
+NO_CACHE = ("--compilation_cache=off", "--compilation_cache={tmp}/kept")
+CACHES = ((False, ""), (True, "kept"))
+CASES = {
+    ("train", "config"): Case("train --workdir={tmp}/w", ("", SMOKE), setting("data.resolution"), (32, 16)),
+    ("train", "set"): Case(TRAIN, ("", "--set=run.seed=5"), setting("run.seed"), (1000, 5)),
+    ("train", "workdir"): Case(
+        f"train {SMOKE}", ("", "--workdir={tmp}/w"), workdir_and_permission, (("smoke", False), ("w", False))
+    ),
+    ("train", "init_from"): Case(TRAIN, ("", "--init_from=runs/a@3"), setting("run.init_from"), ("", "runs/a@3")),
+    ("train", "allow_config_change"): Case(
+        TRAIN, ("", "--allow_config_change"), workdir_and_permission, (("w", False), ("w", True))
+    ),
+    ("train", "allow_data_change"): Case(
+        TRAIN, ("", "--allow_data_change"), lambda seen: seen.passed.allow_data_change, (False, True)
+    ),
+    ("train", "compilation_cache"): Case(TRAIN, NO_CACHE, cache, CACHES),
+    ("train", "coordinator"): Case(TRAIN, ("", "--coordinator=h:1"), host(0), (None, "h:1")),
+    ("train", "num_processes"): Case(TRAIN, ("", "--num_processes=3"), host(1), (None, 3)),
+    ("train", "process_id"): Case(TRAIN, ("", "--process_id=2"), host(2), (None, 2)),
+    ("train", "cluster"): Case(TRAIN, ("", "--cluster"), host(3), (False, True)),
+    ("plan", "config"): Case("plan", ("", SMOKE), setting("data.resolution"), (32, 16)),
+    ("plan", "set"): Case(PLAN, ("", "--set=run.seed=5"), setting("run.seed"), (1000, 5)),
+    ("plan", "measure"): Case(PLAN, ("", "--nomeasure"), lambda seen: seen.passed.seconds, (2.0, 0.0)),
+    ("plan", "seconds"): Case(PLAN, ("", "--seconds=0.5"), lambda seen: seen.passed.seconds, (2.0, 0.5)),
+    ("plan", "compilation_cache"): Case(PLAN, NO_CACHE, cache, CACHES),
+    ("explain", "config"): Case("explain --kimg=0", ("", SMOKE), printed("of 5,056,"), ([False], [True])),
+    ("explain", "set"): Case(
+        f"explain {SMOKE} --kimg=0", ("", "--set=schedule.batch_size=32"), printed("size     32,"), ([False], [True])
+    ),
+    ("explain", "kimg"): Case(
+        f"explain {SMOKE}", ("--kimg=0", "--kimg=1.5"), printed("4x4 stable,", "8x8 fade,"), ([True, False], [False, True])
+    ),
+    ("sample", "workdir"): Case(
+        "sample --seeds=0 --out={tmp}/out",
+        ("--workdir={run}", "--workdir={labelled}"),
+        lambda seen: grid(seen).shape,
+        ((8, 8), (4, 4)),
+    ),
+    ("sample", "seeds"): Case(
+        "sample --workdir={run} --out={tmp}/out",
+        ("--seeds=1", "--seeds=5,7"),
+        lambda seen: len(pictures(seen, "seed*.png")),
+        (1, 2),
+    ),
+    ("sample", "out"): Case(
+        "sample --workdir={run} --seeds=0",
+        ("--out={tmp}/out", "--out={tmp}/b"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("out", "b")],
+        ([True, False], [False, True]),
+    ),
+    ("sample", "grid"): Case(
+        "sample --workdir={run} --seeds=0 --out={tmp}/out",
+        ("", "--grid={tmp}/g.png"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("out.png", "g.png")],
+        ([True, False], [False, True]),
+    ),
+    ("sample", "checkpoint"): Case(SAMPLE, ("", "--checkpoint=1.008"), alphas, (("1.92", [1.0]), ("1.008", [ALPHA]))),
+    ("sample", "network"): Case(
+        SAMPLE,
+        ("", "--network=raw"),
+        drawn_by,
+        ([("generator_ema", 1), ("generator_ema", 2)], [("generator", 1), ("generator", 2)]),
+    ),
+    ("sample", "class"): Case(
+        OF_CLASSES, ("--class=1", "--class=2"), drawn_by, ([("generator_ema", 1)], [("generator_ema", 2)])
+    ),
+    ("sample", "columns"): Case(
+        "sample --workdir={run} --seeds=0-3 --out={tmp}/out",
+        ("", "--columns=4"),
+        lambda seen: grid(seen).shape,
+        ((16, 16), (8, 32)),
+    ),
+    ("sample", "zoom"): Case(
+        SAMPLE,
+        ("", "--zoom=3"),
+        lambda seen: (grid(seen).shape, next(iter(pictures(seen, "seed*.png").values())).shape),
+        (((8, 8), (8, 8)), ((24, 24), (24, 24))),
+    ),
+    ("sample", "gap"): Case(
+        "sample --workdir={run} --seeds=0,1 --columns=2 --out={tmp}/out",
+        ("", "--gap=3"),
+        lambda seen: (grid(seen).shape, int(grid(seen)[:, 8:11].max()) == 0),
+        (((8, 16), False), ((11, 22), True)),
+    ),
+    ("sample", "compilation_cache"): Case(SAMPLE, NO_CACHE, cache, CACHES),
+    ("inspect", "workdir"): Case(
+        "inspect",
+        ("--workdir={run}", "--workdir={labelled}"),
+        printed("  1.920  ", "  0.160  "),
+        ([True, False], [False, True]),
+    ),
+    ("inspect", "json"): Case("inspect --workdir={run}", ("", "--json"), printed('{"kimg"'), ([False], [True])),
+    ("evaluate", "workdir"): Case(
+        "evaluate --out={tmp}/out",
+        ("--workdir={run}", "--workdir={labelled}"),
+        printed("8x8", "4x4"),
+        ([True, False], [False, True]),
+    ),
+    ("evaluate", "metrics"): Case(
+        EVALUATE,
+        ("", "--metrics=ms_ssim,swd_small"),
+        lambda seen: seen.passed.names,
+        (["swd", "ms_ssim"], ["ms_ssim", "swd_small"]),
+    ),
+    ("evaluate", "num_images"): Case(
+        EVALUATE, ("", "--num_images=50"), lambda seen: seen.passed.evaluator["num_images"], (0, 50)
+    ),
+    ("evaluate", "checkpoint"): Case(
+        EVALUATE,
+        ("", "--checkpoint=1.008"),
+        lambda seen: ("kimg 1.92," in seen.out, "kimg 1.008," in seen.out, round(seen.passed.generated_alpha, 6)),
+        ((True, False, 1.0), (False, True, round(ALPHA, 6))),
+    ),
+    ("evaluate", "network"): Case(
+        EVALUATE, ("", "--network=raw"), lambda seen: network_of(seen), ("generator_ema", "generator")
+    ),
+    ("evaluate", "data"): Case(
+        EVALUATE,
+        ("", "--data=synthetic:40"),
+        lambda seen: (seen.passed.tools._data.source, len(seen.passed.tools.pool)) if seen.status == 0 else seen.err[:30],
+        (("digits", 1797), "error: --data=synthetic:40: ha"),
+    ),
+    ("evaluate", "held_out"): Case(
+        f"{OF_IMAGES} --metrics=neighbors",
+        ("", "--held_out=synthetic:30:7"),
+        lambda seen: seen.passed.tools.held_out and (seen.passed.tools.held_out.name, len(seen.passed.tools.held_out)),
+        (None, ("synthetic:30:7", 30)),
+    ),
+    ("evaluate", "images"): Case(
+        "evaluate --data=synthetic:40",
+        ("--images={tmp}/square", "--images={tmp}/other"),
+        lambda seen: len(seen.passed.images),
+        (1, 2),
+    ),
+    ("evaluate", "resolution"): Case(
+        OF_IMAGES,
+        ("", "--resolution=8"),
+        lambda seen: (seen.passed.tools.pool.resolution, seen.passed.resolution),
+        ((16, 16), (8, 8)),
+    ),
+    ("evaluate", "inception_weights"): Case(
+        EVALUATE, ("", "--inception_weights=a.npz"), lambda seen: extractor(seen)[0], (None, "a.npz")
+    ),
+    ("evaluate", "resize"): Case(EVALUATE, ("", "--resize=clean"), lambda seen: extractor(seen)[1], ("tf1", "clean")),
+    ("evaluate", "floor"): Case(EVALUATE, ("", "--nofloor"), lambda seen: seen.passed.evaluator["with_floor"], (True, False)),
+    ("evaluate", "seed"): Case(
+        EVALUATE,
+        ("--seed=0", "--seed=7"),
+        lambda seen: (seen.passed.evaluator["seed"], seen.passed.tools.pool.seed, seen.passed.generated_seed),
+        ((0, 0, 0), (7, 7, 7)),
+    ),
+    ("evaluate", "out"): Case(
+        OF_IMAGES,
+        ("", "--out={tmp}/out"),
+        lambda seen: [path.name for path in (seen.places.tmp / "out").glob("*.jsonl")],
+        ([], ["metric-swd.jsonl"]),
+    ),
+    ("evaluate", "compilation_cache"): Case(EVALUATE, NO_CACHE, cache, CACHES),
+    ("report", "workdir"): Case(
+        "report --out={tmp}/page.html",
+        ("--workdir={run}", "--workdir={labelled}"),
+        lambda seen: [name in (seen.places.tmp / "page.html").read_text() for name in ("finished", "labelled")],
+        ([True, False], [False, True]),
+    ),
+    ("report", "out"): Case(
+        "report --workdir={tmp}/copy",
+        ("", "--out={tmp}/page.html"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("copy/report.html", "page.html")],
+        ([True, False], [False, True]),
+    ),
+    ("check", "crop"): Case(CHECK, ("", "--crop=none"), report("usable"), (4, 2)),
+    ("check", "resample"): Case(
+        "check folder:{pictures} --resolution=8", ("", "--resample=box"), printed("data.resample=box"), ([False], [True])
+    ),
+    ("check", "modes"): Case(CHECK, ("", "--modes=refuse"), report("usable"), (4, 3)),
+    ("check", "channels"): Case(f"{CHECK} --modes=refuse", ("", "--channels=1"), report("usable"), (3, 1)),
+    ("check", "range"): Case(
+        "check folder:{pictures} --resolution=8", ("", "--range=0,4095"), printed("data.range=0,4095"), ([False], [True])
+    ),
+    ("check", "max_images"): Case(CHECK, ("", "--max_images=2"), report("images"), (4, 2)),
+    ("check", "shuffle_seed"): Case(
+        f"{CHECK} --max_images=2",
+        ("", "--shuffle_seed=6"),
+        lambda seen: sorted(report("sizes")(seen)),
+        (["16x12", "16x16"], sorted(set(shuffled(["16x12", "16x16", "16x16", "20x16"])[:2]))),
+    ),
+    ("check", "resolution"): Case("check folder:{pictures} --json", ("", "--resolution=16"), report("usable"), (4, 3)),
+    ("check", "base_shape"): Case(f"{CHECK} --resolution=16", ("", "--base_shape=3x4"), report("usable"), (3, 4)),
+    ("check", "workers"): Case(CHECK, ("", "--workers=0"), lambda seen: seen.passed.check_workers, (None, 0)),
+    ("check", "json"): Case("check folder:{pictures}", ("", "--json"), printed('"usable": 4'), ([False], [True])),
+    ("prepare", "out"): Case(
+        "prepare folder:{pictures} --resolution=8",
+        ("--out={tmp}/out", "--out={tmp}/b"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("out", "b")],
+        ([True, False], [False, True]),
+    ),
+    ("prepare", "crop"): Case(PREPARE, ("", "--crop=none"), lambda seen: len(prepared(seen)), (4, 2)),
+    ("prepare", "resample"): Case(
+        PREPARE,
+        ("", "--resample=nearest"),
+        lambda seen: has_only_pixels_of_its_file(prepared(seen)[1], seen),
+        (False, True),
+    ),
+    ("prepare", "modes"): Case(PREPARE, ("", "--modes=refuse"), lambda seen: len(prepared(seen)), (4, 3)),
+    ("prepare", "channels"): Case(PREPARE, ("", "--channels=1"), lambda seen: prepared(seen).shape[-1], (3, 1)),
+    ("prepare", "range"): Case(
+        DEEP, ("--range=full", "--range=0,4095"), lambda seen: prepared(seen).max() > 200, (False, True)
+    ),
+    ("prepare", "max_images"): Case(PREPARE, ("", "--max_images=2"), lambda seen: len(prepared(seen)), (4, 2)),
+    ("prepare", "shuffle_seed"): Case(PREPARE, ("", "--shuffle_seed=6"), labels, ([0, 0, 1, 1], shuffled([0, 0, 1, 1]))),
+    ("prepare", "resolution"): Case(
+        "prepare folder:{pictures} --out={tmp}/out",
+        ("--resolution=4", "--resolution=8"),
+        lambda seen: prepared(seen).shape[1],
+        (4, 8),
+    ),
+    ("prepare", "base_shape"): Case(
+        PREPARE, ("", "--base_shape=3x4"), lambda seen: prepared(seen).shape[1:3], ((8, 8), (6, 8))
+    ),
+    ("prepare", "mirror"): Case(
+        PREPARE,
+        ("", "--mirror"),
+        lambda seen: (len(prepared(seen)), np.array_equal(prepared(seen)[0], prepared(seen)[1][:, ::-1])),
+        ((4, False), (8, True)),
+    ),
+    ("prepare", "workers"): Case(PREPARE, ("", "--workers=0"), lambda seen: seen.passed.prepare_workers, (None, 0)),
+    ("prepare", "dry_run"): Case(PREPARE, ("", "--dry_run"), lambda seen: (seen.places.tmp / "out").exists(), (True, False)),
+    ("show", "out"): Case(
+        "show folder:{pictures}",
+        ("--out={tmp}/out/grid.png", "--out={tmp}/b.png"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("out/grid.png", "b.png")],
+        ([True, False], [False, True]),
+    ),
+    ("show", "crop"): Case(
+        SHOW, ("", "--crop=none"), printed("4 images of 4", "2 images of 4"), ([True, False], [False, True])
+    ),
+    ("show", "resample"): Case(
+        f"{SHOW} --first=1 --columns=1 --rows=1",
+        ("", "--resample=nearest"),
+        lambda seen: has_only_pixels_of_its_file(grid(seen)[:64:8, :64:8], seen),
+        (False, True),
+    ),
+    ("show", "modes"): Case(SHOW, ("", "--modes=refuse"), lambda seen: seen.status, (0, 1)),
+    ("show", "channels"): Case(SHOW, ("", "--channels=1"), lambda seen: grid(seen).ndim, (3, 2)),
+    ("show", "range"): Case(
+        DEEP.replace("prepare", "show").replace("/out ", "/out/grid.png "),
+        ("--range=full", "--range=0,4095"),
+        lambda seen: grid(seen)[:64, :64].max() > 200,
+        (False, True),
+    ),
+    ("show", "max_images"): Case(
+        SHOW, ("", "--max_images=2"), printed("4 images of 4", "2 images of 2"), ([True, False], [False, True])
+    ),
+    ("show", "shuffle_seed"): Case(
+        f"{SHOW} --columns=1 --rows=1 --resample=nearest --first={shuffled([0, 1, 2, 3]).index(1)}",
+        ("", "--shuffle_seed=6"),
+        lambda seen: has_only_pixels_of_its_file(grid(seen)[:64:8, :64:8], seen),
+        (shuffled([0, 1, 2, 3]).index(1) == 1, True),
+    ),
+    ("show", "resolution"): Case(
+        "show folder:{pictures} --out={tmp}/out/grid.png --columns=1 --rows=1 --first=1 --resample=nearest",
+        ("--resolution=4", "--resolution=8"),
+        lambda seen: len({tuple(row) for row in grid(seen)[:64, 0].tolist()}),
+        (4, 8),
+    ),
+    ("show", "base_shape"): Case(
+        f"{SHOW} --columns=1 --rows=1",
+        ("", "--base_shape=3x4"),
+        lambda seen: grid(seen).shape[1] > grid(seen).shape[0] - 14,
+        (False, True),
+    ),
+    ("show", "columns"): Case(SHOW, ("", "--columns=2"), lambda seen: round(grid(seen).shape[1] / 66), (8, 2)),
+    ("show", "rows"): Case(
+        f"{SHOW} --columns=1",
+        ("--rows=1", "--rows=3"),
+        printed("1 images of 4", "3 images of 4"),
+        ([True, False], [False, True]),
+    ),
+    ("show", "first"): Case(SHOW, ("", "--first=3"), printed("4 images of 4", "1 images of 4"), ([True, False], [False, True])),
+    ("extract", "out"): Case(
+        "extract synthetic:2 --resolution=8",
+        ("--out={tmp}/out", "--out={tmp}/b"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("out", "b")],
+        ([True, False], [False, True]),
+    ),
+    ("extract", "resolution"): Case(
+        "extract synthetic:1 --out={tmp}/out",
+        ("--resolution=8", "--resolution=16"),
+        lambda seen: next(iter(pictures(seen, "*.png").values())).shape[0],
+        (8, 16),
+    ),
+    ("extract", "max_images"): Case(
+        "extract synthetic:3 --resolution=8 --out={tmp}/out",
+        ("", "--max_images=2"),
+        lambda seen: len(pictures(seen, "*.png")),
+        (3, 2),
+    ),
+    ("compare", "resolution"): Case(
+        "compare synthetic:1 synthetic:1",
+        ("--resolution=8", "--resolution=16"),
+        lambda seen: seen.passed.open_source_resolution,
+        (8, 16),
+    ),
+    ("compare", "ignore_labels"): Case(
+        "compare folder:{pictures} folder:{pictures}/a", ("", "--ignore_labels"), printed("labels"), ([True], [False])
+    ),
+    ("cache", "limit"): Case(
+        "cache",
+        ("", "--limit=data:7GB"),
+        lambda seen: Cache(seen.places.tmp / "cache").limits()["data"] == 7 * 10**9,
+        (False, True),
+    ),
+    ("cache", "clear"): Case(
+        "cache",
+        ("--clear=compiled", "--clear=features"),
+        lambda seen: [path.name for path in sorted((seen.places.tmp / "cache").rglob("*-cache"))],
+        ([], ["jit_step-abc-cache"]),
+    ),
+    ("convert_inception", "overwrite"): Case(
+        "convert_inception {tmp}/in {tmp}/there.npz", ("", "--overwrite"), lambda seen: seen.status, (2, 0)
+    ),
+    ("settings", "config"): Case(
+        "settings", ("", SMOKE), printed("\ndata.resolution = 32\n", "\ndata.resolution = 16\n"), ([True, False], [False, True])
+    ),
+    ("settings", "set"): Case("settings", ("", "--set=run.seed=5"), printed("\nrun.seed = 5\n"), ([False], [True])),
+}
+
+
+def network_of(seen: Seen) -> str:
+    """Whose weights drew what was evaluated."""
+    state = load_trained(seen.places.run).state
+    return next(name for name in ("generator", "generator_ema") if same(getattr(state, name), seen.passed.params))
+
+
+def same(first: Any, second: Any) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True))
+
+
+def extractor(seen: Seen) -> tuple[str | None, str]:
+    """What the Inception network is made from."""
+    _ = seen.passed.tools.extractor
+    return seen.passed.weights, seen.passed.resize
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_flag_is_in_the_table(name):
+    flags = set(importlib.import_module(f"pggan_jax.cli.{name}").FLAGS) - HELP
+    assert flags == {flag for command, flag in CASES if command == name}
+
+
+@pytest.mark.parametrize(("command", "flag"), CASES, ids=lambda word: word)
+def test_changes_what_it_should(door, places, command, flag):
+    case = CASES[command, flag]
+    assert case.expected[0] != case.expected[1]
+    for value, expected in zip(case.values, case.expected, strict=True):
+        furnish(places, case.words)
+        untouched = {
+            "jax_compilation_cache_dir": None if flag == "compilation_cache" else jax.config.jax_compilation_cache_dir,
+            "jax_enable_compilation_cache": True,
+        }
+        with jax_settings(**untouched):
+            seen = door([*case.words.split(), *filter(None, [value])])
+            assert case.look(seen) == expected, (value, seen.out, seen.err)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_evaluation_mirrors_reals_where_training_did(door, places, mirror):
+    """By the command, and while training."""
+    furnish(places, "{tmp}/copy")
+    path = places.tmp / "copy" / "config.json"
+    settings = json.loads(path.read_text())
+    settings["data"]["mirror"] = mirror
+    path.write_text(json.dumps(settings))
+    seen = door(["evaluate", "--workdir={tmp}/copy", "--out={tmp}/out"])
+    assert (seen.status, seen.passed.tools.pool.mirror) == (0, mirror)
+    config = small_config(data__mirror=mirror, eval__metrics=("swd_small",))
+    with mock.patch.object(periodic_eval, "Evaluator") as made:
+        periodic_eval.Judge(config, small_loader(config.data, config.run.seed)).check()
+    assert {call.args[1].pool.mirror for call in made.call_args_list} == {mirror}

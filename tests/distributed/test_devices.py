@@ -1,0 +1,213 @@
+"""Dealing a batch to devices, and the promise behind it: any number of devices trains the same network."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from pggan_jax.config_io import replace_setting
+from pggan_jax.distributed import devices, processes
+from pggan_jax.distributed.batch_sharding import check_batches, deal, near_batch_sizes
+from pggan_jax.errors import UserError
+from pggan_jax.networks.build import build_networks
+from pggan_jax.training.train_state import create_train_state
+from pggan_jax.training.train_step import Batch, Controls, make_train_call
+from tests.helpers.runs import small_config, small_loader
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def strided_groups(count, size):
+    """The official groups: sample n belongs to group n mod M."""
+    return {frozenset(range(first, count, count // size)) for first in range(count // size)}
+
+
+class TestDeal:
+    @pytest.mark.parametrize("form", ["strided", "contiguous", "whole_batch", "none"])
+    @pytest.mark.parametrize("devices", [1, 2, 4, 8])
+    def test_every_place_exactly_once(self, form, devices):
+        dealt = deal(32, form=form, group_size=4, devices=devices)
+        assert dealt.shape == (devices, 32 // devices)
+        assert sorted(dealt.ravel()) == list(range(32))
+
+    @pytest.mark.parametrize("devices", [1, 2, 4, 8])
+    @pytest.mark.parametrize("size", [2, 4])
+    def test_strided_groups_stay_whole(self, devices, size):
+        """Strided grouping of each device's own samples, as the network does it, gives the global groups."""
+        dealt = deal(32, form="strided", group_size=size, devices=devices)
+        found = set()
+        for places in dealt:
+            groups = len(places) // size
+            found |= {frozenset(places[group::groups]) for group in range(groups)}
+        assert found == strided_groups(32, size)
+
+    @pytest.mark.parametrize(("batch", "devices"), [(8, 1), (8, 2), (16, 1), (16, 2), (16, 4)])
+    def test_the_official_groups(self, reference, batch, devices):
+        wanted = {frozenset(group) for group in reference["golden_misc"][f"mbstd_groups_N{batch}_group4"]}
+        found = set()
+        for places in deal(batch, form="strided", group_size=4, devices=devices):
+            groups = len(places) // 4
+            found |= {frozenset(places[group::groups]) for group in range(groups)}
+        assert found == wanted
+
+    @pytest.mark.parametrize("devices", [1, 2])
+    def test_contiguous_groups_stay_whole(self, reference, devices):
+        wanted = reference["golden_misc"]["pytorch_GAN_zoo_mbstd_groups_N8"]
+        dealt = deal(8, form="contiguous", group_size=4, devices=devices)
+        assert dealt.reshape(-1, 4).tolist() == wanted
+
+    def test_strided_is_no_mere_reshape(self):
+        assert deal(8, form="strided", group_size=4, devices=2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
+
+    @pytest.mark.parametrize("form", ["strided", "contiguous"])
+    def test_one_group_may_span_devices(self, form):
+        assert deal(4, form=form, group_size=4, devices=4).tolist() == [[0], [1], [2], [3]]
+
+    @pytest.mark.parametrize(
+        ("batch", "form", "size", "devices", "words"),
+        [
+            (6, "none", 4, 4, "6 images cannot be shared by 4 devices"),
+            (8, "strided", 4, 4, "2 minibatch-stddev groups of 4 cannot be shared by 4 devices"),
+            (24, "contiguous", 4, 4, "6 minibatch-stddev groups of 4 cannot be shared by 4 devices"),
+        ],
+    )
+    def test_refuses(self, batch, form, size, devices, words):
+        with pytest.raises(ValueError, match=words):
+            deal(batch, form=form, group_size=size, devices=devices)
+
+
+class TestCheckBatches:
+    def test_what_can_be_shared_passes(self):
+        check_batches(small_config(schedule__batch_size_at={4: 16, 8: 32}), devices=4)
+
+    def test_names_batch_devices_and_possible_counts(self):
+        with pytest.raises(UserError) as caught:
+            check_batches(
+                small_config(schedule__batch_size_at={4: 16, 8: 24}),
+                devices=4,
+                origins={"schedule.batch_size_at": "--set it"},
+            )
+        message = str(caught.value)
+        assert "\n" not in message
+        assert "schedule.batch_size_at = 24 (from --set it): at 8x8 " in message
+        assert "4 devices" in message
+        assert "; set it to 16 or 32, or use 1, 2, 3 devices" in message
+
+    def test_without_groups_more_counts_are_possible(self):
+        with pytest.raises(UserError, match="; set it to 4 or 8, or use 1, 2, 3 devices"):
+            check_batches(small_config(discriminator__minibatch_stddev="none", schedule__batch_size_at={4: 6}), devices=4)
+
+    @pytest.mark.parametrize("form", ["strided", "contiguous", "whole_batch", "none"])
+    @pytest.mark.parametrize("devices", [2, 3, 5, 7, 8])
+    @pytest.mark.parametrize("batch_size", [1, 4, 8, 16, 24, 100])
+    def test_what_it_proposes_works(self, form, devices, batch_size):
+        """Both the other batch sizes and the other numbers of devices; nothing nearer does."""
+        stddev = {"form": form, "group_size": 4}
+        for size in near_batch_sizes(batch_size, **stddev, devices=devices):
+            assert size != batch_size
+            deal(size, **stddev, devices=devices)
+        config = small_config(discriminator__minibatch_stddev=form, schedule__batch_size_at={4: batch_size})
+        try:
+            check_batches(replace_setting(config, "data.resolution", 4), devices=devices)
+        except UserError as error:
+            sizes, counts = re.search(r"set it to ([\d or]+), or use ([\d, ]+) devices", str(error)).groups()
+            for size in map(int, sizes.split(" or ")):
+                deal(size, **stddev, devices=devices)
+            for count in map(int, counts.split(", ")):
+                deal(batch_size, **stddev, devices=count)
+                assert count < devices
+
+    @pytest.mark.parametrize(
+        ("backend", "words"),
+        [
+            ("gpu", " (CUDA_VISIBLE_DEVICES=0,1,2,3)"),
+            ("tpu", " (TPU_VISIBLE_CHIPS=0,1,2,3)"),
+            ("cpu", " (JAX_NUM_CPU_DEVICES=4, "),
+        ],
+    )
+    def test_says_how_to_use_fewer(self, backend, words):
+        config = small_config(schedule__batch_size=16, discriminator__minibatch_stddev="none")
+        with pytest.raises(UserError) as caught:
+            check_batches(config, devices=5, backend=backend)
+        assert words in str(caught.value)
+        assert len(str(caught.value)) <= 300
+
+
+class TestPlaces:
+    def test_this_process_has_all_of_them(self):
+        config = small_config()
+        wanted = deal(16, form="strided", group_size=4, devices=jax.device_count())
+        assert np.array_equal(devices.local_places(config, 16), wanted)
+
+
+def train(config, *, devices, steps, alpha):
+    """The state as NumPy and the metric sums after some steps at 8x8, from the same start on some of the devices."""
+    loader = small_loader(config.data, config.run.seed)
+    networks = build_networks(config, 8, channels=1, label_size=loader.label_size, axis_name=devices.AXIS)
+    chosen = jax.local_devices()[:devices]
+    mapped = devices.map_over_devices(make_train_call(config, networks), devices=chosen)
+    state = jax.device_get(create_train_state(config.optimizer, networks, 5))
+    stddev = config.discriminator
+    dealt = deal(16, form=stddev.minibatch_stddev, group_size=stddev.mbstd_group_size, devices=devices)
+    places = dealt[:, None, None, :]
+    one = np.ones(1, np.float32)
+    sums = []
+    for step in range(steps):
+        images, labels = loader.gather(8, 16 * step + places)
+        controls = Controls(alpha[step] * one, 1e-3 * one, 0.9 * one, np.uint32(3))
+        batch = Batch(images, labels, places.astype(np.uint32))
+        state, metrics = mapped(state, batch, loader.class_table(), controls, np.int32(1))
+        sums.append(np.asarray(metrics))
+    return jax.device_get(state), np.array(sums)
+
+
+FADE = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class TestAnyNumberOfDevices:
+    """One device, or four fake ones, over a fade: the same state and metrics within 1e-4."""
+
+    @pytest.mark.parametrize("form", ["strided", "whole_batch"])
+    def test_trains_the_same(self, form):
+        config = small_config(discriminator__minibatch_stddev=form, data__mirror=True, data__labels=True)
+        one, one_metrics = train(config, devices=1, steps=5, alpha=FADE)
+        four, four_metrics = train(config, devices=4, steps=5, alpha=FADE)
+        np.testing.assert_allclose(one_metrics, four_metrics, rtol=1e-4, atol=1e-4)
+        for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(one)[0], jax.tree.leaves(four), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=jax.tree_util.keystr(path))
+        assert int(one.images_seen) == int(four.images_seen) == 80
+
+    def test_the_comparison_can_fail(self):
+        """Other groups are another network."""
+        config = small_config(data__mirror=True, data__labels=True)
+        strided, _ = train(config, devices=1, steps=5, alpha=FADE)
+        other = replace_setting(config, "discriminator.minibatch_stddev", "whole_batch")
+        whole, _ = train(other, devices=1, steps=5, alpha=FADE)
+        differences = jax.tree.map(lambda a, b: np.abs(a - b).max(), strided.discriminator, whole.discriminator)
+        assert max(jax.tree.leaves(differences)) > 1e-3
+
+
+class TestHostFlags:
+    @pytest.mark.parametrize(
+        ("flags", "words"),
+        [
+            (("127.0.0.1:1", None, None), "need all of --coordinator"),
+            ((None, 2, 0), "need all of --coordinator"),
+            (("127.0.0.1:1", 2, 2), "--process_id=2: must be from 0 to 1"),
+        ],
+    )
+    def test_half_of_them_are_refused(self, flags, words):
+        with pytest.raises(UserError, match=words):
+            processes.initialize_hosts(*flags)
+
+    def test_none_is_one_host(self):
+        processes.initialize_hosts(None, None, None)
+        assert processes.is_main_process()
+        assert devices.describe_devices() == f"{jax.device_count()} x cpu"
+
+    def test_alone_a_stop_is_answered_at_once(self):
+        vote = processes.StopVote(delay=2)
+        assert [vote(False), vote(True), vote(False)] == [False, True, False]

@@ -1,0 +1,275 @@
+"""Weight files: each kind that is taken gives the same tensors, everything else is refused in one line, and nothing runs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pggan_jax.errors import UserError
+from pggan_jax.evaluation.inception import weights as module
+from pggan_jax.evaluation.inception.weights import (
+    VARIABLE,
+    expected_shapes,
+    find_weights,
+    graph_scopes,
+    load_weights,
+    random_weights,
+    write_npz,
+)
+from pggan_jax.interop.graphdef_reader import read_constants
+from pggan_jax.interop.torch_reader import read_state_dict
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    return random_weights(1)
+
+
+def refusal(function, *arguments):
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def assert_same_variables(first, second):
+    import jax
+
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+class TestStateDict:
+    @pytest.mark.parametrize("container", ["zip", "legacy"])
+    def test_both_containers(self, container):
+        """Written by PyTorch: plain, a strided view of the same elements, half precision, a single number."""
+        found = read_state_dict(GOLDEN / f"state_dict_{container}.pth")
+        base = np.arange(24, dtype=np.float32).reshape(4, 6)
+        assert list(found) == ["plain", "strided", "half", "count"]
+        np.testing.assert_array_equal(found["plain"], base)
+        np.testing.assert_array_equal(found["strided"], base.T[1:4:2, ::2])
+        np.testing.assert_array_equal(found["half"], np.array([0.5, -2.0], np.float16))
+        assert found["half"].dtype == np.float16
+        assert found["count"].shape == ()
+        assert found["count"] == 7
+
+    @pytest.mark.parametrize("container", ["zip", "legacy"])
+    def test_nothing_in_a_file_is_run(self, tmp_path, container):
+        class Evil:
+            def __reduce__(self):
+                return os.system, (f"touch {tmp_path / 'ran'}",)
+
+        path = tmp_path / "evil.pth"
+        evil = pickle.dumps({"weight": Evil()}, protocol=2)
+        if container == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("evil/data.pkl", evil)
+        else:
+            path.write_bytes(b"".join(pickle.dumps(one, protocol=2) for one in (0x1950A86A20F9469CFC6C, 1001, {})) + evil)
+        assert "system, which could run code" in refusal(read_state_dict, path)
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_torchscript_program(self, tmp_path):
+        path = tmp_path / "inception-2015-12-05.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"")
+            archive.writestr("archive/code/__torch__.py", b"")
+        assert "TorchScript program, which would have to be run" in refusal(read_state_dict, path)
+
+    @pytest.mark.parametrize("content", [b"", b"not a file", b"\x80\x02}q\x00.", pickle.dumps([1, 2])])
+    def test_other_bytes(self, tmp_path, content):
+        path = tmp_path / "odd.pth"
+        path.write_bytes(content)
+        assert str(path) in refusal(read_state_dict, path)
+
+    def test_truncated(self, tmp_path):
+        for container in ("zip", "legacy"):
+            path = tmp_path / "short.pth"
+            path.write_bytes((GOLDEN / f"state_dict_{container}.pth").read_bytes()[:-30])
+            assert str(path) in refusal(read_state_dict, path)
+
+    def test_a_tensor_beyond_its_storage(self, tmp_path):
+        path = tmp_path / "far.pth"
+        with zipfile.ZipFile(GOLDEN / "state_dict_zip.pth") as archive, zipfile.ZipFile(path, "w") as changed:
+            for name in archive.namelist():
+                content = archive.read(name)
+                changed.writestr(
+                    name, content.replace(b"K\x04K\x06\x86", b"K\x28K\x06\x86") if name.endswith("data.pkl") else content
+                )
+        assert "reaches beyond its elements" in refusal(read_state_dict, path)
+
+    def test_pytorch_agrees_now(self, tmp_path, tensors):
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+        for is_zip in (True, False):
+            state = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+            torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=is_zip)
+            assert_same_variables(load_weights(tmp_path / "w.pth").variables, module.to_variables(tensors))
+
+
+def varint(number):
+    parts = []
+    while True:
+        parts.append(number & 127 | (128 if number > 127 else 0))
+        number >>= 7
+        if not number:
+            return bytes(parts)
+
+
+def field(number, content):
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def node(name, array, *, dtype=1, op=b"Const", packed=False):
+    shape = b"".join(field(2, field(1, size)) for size in array.shape)
+    content = array.astype("<f4").tobytes()
+    tensor = field(1, dtype) + field(2, shape) + (field(5, content) if packed else field(4, content))
+    return field(1, field(1, name.encode()) + field(2, op) + field(5, field(1, b"value") + field(2, field(8, tensor))))
+
+
+class TestGraph:
+    def test_constants(self, tmp_path):
+        path = tmp_path / "graph.pb"
+        array = np.arange(6, dtype=np.float32).reshape(2, 3)
+        nodes = node("a", array) + node("b", array, packed=True) + node("filled", np.float32([2.0]))
+        path.write_bytes(nodes + node("number", array, dtype=3) + node("not", array, op=b"Add"))
+        found = read_constants(path)
+        assert list(found) == ["a", "b", "filled"]
+        np.testing.assert_array_equal(found["a"], array)
+        np.testing.assert_array_equal(found["b"], array)
+
+    def test_one_value_stands_for_all(self, tmp_path):
+        shape = field(2, field(1, 4))
+        tensor = field(1, 1) + field(2, shape) + field(5, struct.pack("<f", 1.5))
+        body = field(1, b"x") + field(2, b"Const") + field(5, field(1, b"value") + field(2, field(8, tensor)))
+        (tmp_path / "graph.pb").write_bytes(field(1, body))
+        np.testing.assert_array_equal(read_constants(tmp_path / "graph.pb")["x"], np.full(4, 1.5, np.float32))
+
+    @pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x0a\x7fabc", b"hello world"])
+    def test_other_bytes(self, tmp_path, content):
+        path = tmp_path / "odd.pb"
+        path.write_bytes(content)
+        assert "is not a frozen TensorFlow graph" in refusal(read_constants, path)
+
+    def test_scopes_name_every_unit_once(self):
+        scopes = graph_scopes()
+        units = {name.removesuffix(".conv.weight") for name in expected_shapes() if name.endswith(".conv.weight")}
+        assert set(scopes.values()) == units
+        assert len(scopes) == len(units) == 94
+        assert scopes["mixed_10/tower_1/mixed/conv_1"] == "Mixed_7c.branch3x3dbl_3b"
+        assert scopes["mixed_3/tower/conv_2"] == "Mixed_6a.branch3x3dbl_3"
+
+    def test_gives_what_the_state_dict_gives(self, tmp_path, tensors):
+        names = {path: scope for scope, path in graph_scopes().items()}
+        leaves = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+        nodes = [node("softmax/weights", tensors["fc.weight"].T), node("softmax/biases", tensors["fc.bias"])]
+        for name, tensor in tensors.items():
+            unit, _, leaf = name.rpartition(".")
+            unit, _, part = unit.rpartition(".")
+            if part == "conv":
+                nodes.append(node(f"{names[unit]}/conv2d_params", tensor.transpose(2, 3, 1, 0)))
+            elif part == "bn":
+                nodes.append(node(f"{names[unit]}/batchnorm/{leaves[leaf]}", tensor))
+        path = tmp_path / "classify_image_graph_def.pb"
+        path.write_bytes(b"".join(nodes))
+        assert_same_variables(load_weights(path).variables, module.to_variables(tensors))
+
+
+def saved(path, tensors):
+    with path.open("wb") as file:
+        np.savez(file, **tensors)
+    return path
+
+
+class TestChecks:
+    def test_an_npz_keeps_the_digest_of_its_source(self, tmp_path, tensors):
+        first = saved(tmp_path / "first.npz", tensors)
+        written = write_npz(first, tmp_path / "second.npz")
+        again = load_weights(tmp_path / "second.npz")
+        assert again.source == written.source == load_weights(first).source
+        assert_same_variables(written.variables, again.variables)
+        assert_same_variables(again.variables, module.to_variables(tensors))
+
+    def test_the_environment_variable(self, tmp_path, tensors, monkeypatch):
+        monkeypatch.delenv(VARIABLE, raising=False)
+        assert VARIABLE in refusal(find_weights, None)
+        monkeypatch.setenv(VARIABLE, str(saved(tmp_path / "w.npz", tensors)))
+        assert len(find_weights(None).source) == 64
+        assert find_weights("random").source == "random"
+
+    def test_a_missing_file(self, tmp_path):
+        assert "--inception_weights=" in refusal(load_weights, tmp_path / "none.pth")
+
+    @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 and no more"])
+    def test_an_npz_that_is_none(self, tmp_path, content):
+        (tmp_path / "w.npz").write_bytes(content)
+        assert "w.npz: is not an .npz of tensors" in refusal(load_weights, tmp_path / "w.npz")
+
+    def test_one_array_is_no_npz(self, tmp_path):
+        with (tmp_path / "w.npz").open("wb") as file:
+            np.save(file, np.zeros(3))
+        assert "w.npz: is not an .npz of tensors" in refusal(load_weights, tmp_path / "w.npz")
+
+    def test_an_npz_is_whole_or_absent(self, tmp_path, tensors, monkeypatch):
+        first, out = saved(tmp_path / "first.npz", tensors), tmp_path / "out.npz"
+        out.write_bytes(b"old")
+
+        def full(file, **arrays):
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(np, "savez", full)
+        assert "out.npz: cannot be written (No space left on device)" in refusal(write_npz, first, out)
+        assert out.read_bytes() == b"old"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["first.npz", "out.npz"]
+
+    def test_tensors_are_written_in_single_precision(self, tmp_path, tensors):
+        doubled = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+        write_npz(saved(tmp_path / "first.npz", doubled), tmp_path / "second.npz")
+        with np.load(tmp_path / "second.npz") as archive:
+            assert {archive[name].dtype for name in tensors} == {np.dtype(np.float32)}
+
+    def test_a_pickle_is_never_loaded(self, tmp_path):
+        (tmp_path / "w.pkl").write_bytes(b"")
+        assert "a pickle can run any code" in refusal(load_weights, tmp_path / "w.pkl")
+
+    def test_torchvisions_network(self, tmp_path, tensors):
+        path = saved(tmp_path / "w.npz", tensors | {"AuxLogits.fc.weight": np.zeros(1)})
+        assert "ImageNet checkpoint of torchvision" in refusal(load_weights, path)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda t: t.pop("fc.bias"), "1 names missing, such as fc.bias"),
+            (lambda t: t.update(extra=np.zeros(1)), "1 names unknown, such as extra"),
+            (lambda t: t.update({"fc.bias": np.zeros(1000, np.float32)}), r"fc.bias has shape (1000,), not (1008,)"),
+            (lambda t: t.update({"fc.bias": np.full(1008, np.nan, np.float32)}), "fc.bias has impossible values"),
+            (lambda t: t.update({"Mixed_5b.branch1x1.bn.running_var": np.zeros(64, np.float32)}), "has impossible values"),
+        ],
+    )
+    def test_other_contents(self, tmp_path, tensors, change, words):
+        changed = dict(tensors)
+        change(changed)
+        assert words in refusal(load_weights, saved(tmp_path / "w.npz", changed))
+
+    def test_an_unknown_digest_is_told_and_taken(self, tmp_path, tensors, monkeypatch):
+        path = tmp_path / "pt_inception.pth"
+        path.write_bytes(b"some bytes")
+        monkeypatch.setattr(module, "read_state_dict", lambda _: tensors)
+        assert "that of the published file begins with 6726825d" in load_weights(path).warning
+
+
+def test_all_tensors_are_known():
+    shapes = expected_shapes()
+    assert len(shapes) == 472
+    assert sum(int(np.prod(shape)) for shape in shapes.values()) == 23_885_392
+    assert shapes["Mixed_6b.branch7x7_2.conv.weight"] == (128, 128, 1, 7)
+    assert shapes["fc.weight"] == (1008, 2048)

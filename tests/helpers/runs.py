@@ -1,0 +1,183 @@
+"""Small runs that several test files train, stop, copy and compare."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+import jax
+import numpy as np
+
+from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.config import (
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+)
+from pggan_jax.config_io import replace_setting, to_json
+from pggan_jax.config_validation import validate
+from pggan_jax.data.open_loader import open_loader
+from pggan_jax.loop import train
+from pggan_jax.loop import trainer as run_module
+from pggan_jax.loop.trainer import Run
+from pggan_jax.run_logs.console import VOLATILE_FIELDS
+from tests.helpers.compiling import compilation_cache_in
+
+COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+def small_config(**changes):
+    """4x4 to 8x8 with one fade: 31 steps, 60 in the fade, 29. Ticks end at 1,008 and 1,920 images. `__` stands for a dot."""
+    config = Config(
+        data=DataConfig(source="digits", resolution=8),
+        generator=GeneratorConfig(fmap_max=8),
+        discriminator=DiscriminatorConfig(fmap_max=8),
+        schedule=ScheduleConfig(
+            stable_kimg=0.48,
+            fade_kimg=0.96,
+            batch_size=16,
+            learning_rate=0.003,
+            repeats=1,
+            tick_kimg=1.0,
+            tick_kimg_at={},
+        ),
+        optimizer=OptimizerConfig(ema_half_life_kimg=0.5),
+        run=RunConfig(grid="4x2"),
+    )
+    for name, value in changes.items():
+        config = replace_setting(config, name.replace("__", "."), value)
+    validate(config)
+    return config
+
+
+BOUNDARY, MID_FADE, FIRST_TICK, TOTAL = 496, 800, 1008, 1920
+
+
+@cache
+def small_loader(data, seed):
+    return open_loader(data, seed=seed, progress=False)
+
+
+_build_program = run_module.build_program
+
+
+_programs = {}
+
+
+def shared_program(config, resolution, loader):
+    """`run.build_program`, but runs that differ only in length and housekeeping share what is compiled."""
+    lengths = {"stable_kimg": 1.0, "fade_kimg": 1.0, "total_kimg": 0.0, "tick_kimg": 1.0, "learning_rate": 0.001}
+    key = to_json(replace(config, run=RunConfig(), schedule=replace(config.schedule, **lengths))), resolution
+    if key not in _programs:
+        _programs[key] = _build_program(config, resolution, loader)
+    return _programs[key]
+
+
+def run_small(workdir, config, *, stop_at=None, shared=True, **options):
+    """Train in this process; `stop_at` images asks for a stop after that call."""
+    counted = {"images": -1}
+
+    def should_stop():
+        return stop_at is not None and counted["images"] >= stop_at
+
+    enter_stage = Run._enter_stage
+
+    def note_call(run, call):
+        counted["images"] = call.end
+        enter_stage(run, call)
+
+    with (
+        mock.patch.object(run_module, "build_program", shared_program if shared else _build_program),
+        mock.patch.object(Run, "_enter_stage", note_call),
+    ):
+        loader = small_loader(config.data, config.run.seed)
+        return train.train(config, workdir, loader, should_stop=should_stop, **options)
+
+
+@cache
+def finished_run(folder):
+    """A complete run 4x4 -> 8x8, for reading only; `folder` is the session's."""
+    workdir = folder / "finished"
+    assert run_small(workdir, small_config())
+    return workdir
+
+
+@cache
+def finished_labelled_run(folder):
+    """A complete run at 4x4 alone with labels, for reading only; `folder` is the session's."""
+    workdir = folder / "labelled"
+    assert run_small(workdir, labelled_config())
+    return workdir
+
+
+def labelled_config():
+    return small_config(data__resolution=4, data__labels=True, schedule__stable_kimg=0.16)
+
+
+def copy_of(workdir, tmp_path, name="copy"):
+    return Path(shutil.copytree(workdir, tmp_path / name))
+
+
+def stats(workdir):
+    return [json.loads(line) for line in (workdir / "stats.jsonl").read_text().splitlines()]
+
+
+def lasting(records):
+    """What two runs of the same settings must agree on."""
+    return [{key: value for key, value in record.items() if key not in VOLATILE_FIELDS} for record in records]
+
+
+def digest(workdir, checkpoint="latest"):
+    return load_trained(workdir, checkpoint).position.digest
+
+
+def assert_states_close(first, second, tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), first, second)
+
+
+def brief_config(resolution=8, **changes):
+    """Phases of five steps."""
+    lengths = {"schedule__stable_kimg": 0.08, "schedule__fade_kimg": 0.08, "schedule__learning_rate": 0.001}
+    return small_config(data__resolution=resolution, **{**lengths, **changes})
+
+
+@contextmanager
+def on_devices(count):
+    """Only the first `count` of this process's devices exist for the program."""
+    devices = jax.local_devices()[:count]
+    with (
+        mock.patch.object(jax, "local_devices", return_value=devices),
+        mock.patch.object(jax, "local_device_count", return_value=count),
+        mock.patch.object(jax, "device_count", return_value=count),
+    ):
+        yield
+
+
+def run_and_listen(workdir, config):
+    """Run with nothing shared and nothing known; the names of all programs that XLA compiled meanwhile."""
+    compiled = []
+
+    def listen(event, seconds, **details):
+        if event == COMPILE_EVENT:
+            compiled.append(str(details.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        with compilation_cache_in(workdir.with_name(f"{workdir.name} compiled")):
+            assert run_small(workdir, config, shared=False)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    return compiled
+
+
+def data_lines(workdir):
+    return [line for line in (workdir / "log.txt").read_text().splitlines() if line.startswith("data ")]

@@ -1,0 +1,132 @@
+"""The folder of a run: whose it is, and what happens when it is somebody else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from pggan_jax.config_io import from_json, to_json
+from pggan_jax.errors import UserError
+from pggan_jax.run_logs.workdir import Workdir, check_workdir, claim_workdir, store_config
+from tests.helpers.runs import small_config
+
+
+def claim(path, config=None, *, allow=False):
+    return Workdir(path), claim_workdir(path, config or small_config(), allow_config_change=allow)
+
+
+def refused(path, config=None, *, allow=False):
+    with pytest.raises(UserError) as caught:
+        claim(path, config, allow=allow)
+    return str(caught.value)
+
+
+class TestNew:
+    def test_is_made_with_its_parents(self, tmp_path):
+        workdir, warnings = claim(tmp_path / "a" / "b")
+        assert workdir.load_config() == small_config()
+        assert warnings == []
+        assert [path.name for path in workdir.path.iterdir()] == ["config.json"]
+
+    def test_an_empty_folder_will_do(self, tmp_path):
+        assert claim(tmp_path)[0].load_config() == small_config()
+
+    def test_a_folder_with_other_things_is_refused(self, tmp_path):
+        (tmp_path / "thesis.tex").write_text("years of work")
+        message = refused(tmp_path)
+        assert message.startswith(f"--workdir={tmp_path}: is not empty and holds no run")
+        assert "\n" not in message
+        assert not (tmp_path / "config.json").exists()
+
+
+class TestAgain:
+    def test_the_same_configuration_passes(self, tmp_path):
+        claim(tmp_path)
+        before = (tmp_path / "config.json").read_bytes()
+        assert claim(tmp_path)[1] == []
+        assert (tmp_path / "config.json").read_bytes() == before
+
+    def test_another_is_refused_with_the_difference(self, tmp_path):
+        claim(tmp_path)
+        other = small_config(loss__name="hinge", generator__fmap_max=16, schedule__fade_kimg_at={8: 0.5})
+        told = refused(tmp_path, other)
+        for difference in (
+            "generator.fmap_max: 8 -> 16",
+            "schedule.fade_kimg_at: {} -> {8: 0.5}",
+            "loss.name: 'wgan_gp' -> 'hinge'",
+        ):
+            assert difference in told
+        assert "--allow_config_change" in told
+        assert "\n" not in told
+        assert Workdir(tmp_path).load_config() == small_config()
+
+    def test_another_is_accepted_if_allowed(self, tmp_path):
+        claim(tmp_path)
+        other = small_config(loss__name="hinge")
+        workdir, warnings = claim(tmp_path, other, allow=True)
+        assert warnings == ["loss.name: 'wgan_gp' -> 'hinge'"]
+        store_config(workdir, other)
+        assert claim(tmp_path, other)[1] == []
+
+
+class TestTrouble:
+    @pytest.mark.parametrize("name", ["taken", "taken/below"])
+    def test_cannot_be_written(self, tmp_path, name):
+        """A file is in the way; a missing permission gives the same kind of error, but not to root."""
+        (tmp_path / "taken").write_text("")
+        message = refused(tmp_path / name)
+        assert message.startswith(f"--workdir={tmp_path / name}: cannot be written (")
+        assert "\n" not in message
+
+    def test_no_permission(self, tmp_path, monkeypatch):
+        def deny(path, content):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("pggan_jax.run_logs.workdir.write_atomically", deny)
+        assert "cannot be written (Permission denied); choose a folder you may write to" in refused(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"{", "is not JSON"),
+            (b"", "is not JSON"),
+            (b"\xff\xfe\x00\x80", "is not JSON"),
+            (b"[1, 2]", "is not a JSON object of settings"),
+            (b"{}", "lacks the setting preset"),
+        ],
+    )
+    def test_a_broken_config(self, tmp_path, content, words):
+        (tmp_path / "config.json").write_bytes(content)
+        for allow in (False, True):
+            message = refused(tmp_path, allow=allow)
+            assert message.startswith(f"{tmp_path / 'config.json'}: {words}")
+            assert "\n" not in message
+
+    def test_no_run_here(self, tmp_path):
+        with pytest.raises(UserError, match="holds no run"):
+            Workdir(tmp_path).load_config()
+
+
+def test_pictures_are_named_by_kimg(tmp_path):
+    assert [Workdir(tmp_path).fakes(images).name for images in (0, 999, 123_456)] == [
+        "fakes000000.png",
+        "fakes000000.png",
+        "fakes000123.png",
+    ]
+
+
+def test_a_configuration_survives_its_file():
+    config = small_config(schedule__batch_size_at={4: 32}, run__seed=2**32 - 1)
+    assert from_json(to_json(config), "here") == config
+
+
+def test_a_check_leaves_nothing_that_stands_in_the_way(tmp_path):
+    assert check_workdir(tmp_path / "run", small_config(), allow_config_change=False) == []
+    assert list((tmp_path / "run").iterdir()) == []
+    assert claim(tmp_path / "run", small_config(loss__name="hinge"))[1] == []
+
+
+def test_what_a_start_leaves_that_was_killed_at_once_is_in_nobodys_way(tmp_path):
+    (tmp_path / "lock").touch()
+    (tmp_path / ".config.json.partial").write_text("{")
+    assert claim_workdir(tmp_path, small_config(), allow_config_change=False) == []
+    assert (tmp_path / "config.json").exists()

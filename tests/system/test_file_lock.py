@@ -1,0 +1,227 @@
+"""Disks without locks: a run goes on with one warning, and two processes still never have one folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pggan_jax.data.preparation.resumable import claimed
+from pggan_jax.errors import UserError
+from pggan_jax.loop.train import begin
+from pggan_jax.run_logs.workdir import claim_workdir
+from pggan_jax.run_logs.workdir_lock import OWNER, WorkdirLock, refuse_if_held
+from pggan_jax.system import file_lock
+from pggan_jax.system.file_lock import FolderLock, HeldError
+from tests.helpers.runs import brief_config, run_small
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+ROOT = Path(__file__).parents[2]
+CODES = ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL", "EIO")
+HOLD = """
+import errno, fcntl, os, sys
+from pathlib import Path
+def flock(file, operation):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+fcntl.flock = flock
+from pggan_jax.run_logs.workdir_lock import WorkdirLock
+with WorkdirLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def lose_locks(monkeypatch):
+    """Call it with the name of an error: from then on that is what a lock ends with."""
+    file_lock._warn_once.cache_clear()
+
+    def lose(name="ENOLCK"):
+        def flock(file, operation):
+            raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+        monkeypatch.setattr(file_lock.fcntl, "flock", flock)
+
+    return lose
+
+
+@pytest.fixture
+def holder(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def owner_file(tmp_path, **changes):
+    content = file_lock._myself("a" * 32) | changes
+    (tmp_path / OWNER).write_text(json.dumps(content))
+    return content
+
+
+def refused(tmp_path):
+    with pytest.raises(UserError) as caught:
+        WorkdirLock(tmp_path / "lock")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"--workdir={tmp_path}: is in use by ")
+    return message
+
+
+class TestWithoutLocks:
+    @pytest.mark.parametrize("name", CODES)
+    def test_one_warning_names_the_file_and_the_reason(self, tmp_path, lose_locks, capsys, name):
+        lose_locks(name)
+        for _ in range(3):
+            with WorkdirLock(tmp_path / "lock"):
+                assert (tmp_path / OWNER).exists()
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(
+            f"WARNING: {tmp_path / 'lock'}: this disk has no file locks ({os.strerror(getattr(errno, name))})"
+        )
+        assert len(line) <= 300
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+    def test_a_run_trains_and_leaves_what_every_run_leaves(self, tmp_path, lose_locks):
+        assert run_small(tmp_path / "plain", brief_config())
+        lose_locks()
+        assert run_small(tmp_path / "run", brief_config())
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in (tmp_path / "plain").iterdir()}
+
+    def test_a_second_run_on_this_host_is_refused_by_name(self, tmp_path, holder, lose_locks):
+        lose_locks()
+        claim_workdir(tmp_path, brief_config(), allow_config_change=False)
+        words = f"is in use by process {holder.pid} on {socket.gethostname()} since "
+        for start in (lambda: begin(brief_config(), tmp_path), lambda: run_small(tmp_path, brief_config())):
+            with pytest.raises(UserError, match=words):
+                start()
+        with pytest.raises(UserError, match=words):
+            refuse_if_held(tmp_path / "lock")
+
+    def test_one_that_has_locks_sees_one_that_has_none(self, tmp_path, holder):
+        assert f"process {holder.pid} on" in refused(tmp_path)
+
+    @pytest.mark.parametrize("has_locks", [True, False])
+    def test_a_dead_owner_s_is_taken_over(self, tmp_path, holder, lose_locks, has_locks):
+        holder.kill()
+        holder.wait(10)
+        assert (tmp_path / OWNER).exists()
+        if not has_locks:
+            lose_locks()
+        with WorkdirLock(tmp_path / "lock"):
+            pass
+        assert claim_workdir(tmp_path, brief_config(), allow_config_change=False) == []
+
+    def test_a_number_that_another_process_has_now_is_no_owner(self, tmp_path, lose_locks):
+        lose_locks()
+        owner_file(tmp_path, started=psutil.Process().create_time() - 1000)
+        with WorkdirLock(tmp_path / "lock"):
+            pass
+
+    @pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"host": None}, {"host": ["x" * 5000]}])
+    def test_one_on_another_host_lives_while_its_file_is_young(self, tmp_path, lose_locks, changes):
+        lose_locks()
+        owner_file(tmp_path, **changes)
+        assert len(refused(tmp_path)) < 500
+        old = time.time() - 2 * file_lock.SECONDS_TO_LIVE
+        os.utime(tmp_path / OWNER, (old, old))
+        with WorkdirLock(tmp_path / "lock"):
+            assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
+
+    @pytest.mark.parametrize("content", ["", "{", "[1]", "[" * 4096, '{"host": 1, "pid": "x"}'])
+    def test_a_damaged_one_counts_while_it_is_young(self, tmp_path, lose_locks, content):
+        lose_locks()
+        (tmp_path / OWNER).write_text(content)
+        refused(tmp_path)
+        os.utime(tmp_path / OWNER, (0, 0))
+        with WorkdirLock(tmp_path / "lock"):
+            pass
+
+    def test_the_file_is_touched_while_its_owner_lives(self, tmp_path, lose_locks, monkeypatch):
+        monkeypatch.setattr(file_lock, "HEARTBEAT_SECONDS", 0.01)
+        lose_locks()
+        with WorkdirLock(tmp_path / "lock"):
+            os.utime(tmp_path / OWNER, (0, 0))
+            end = time.monotonic() + 20
+            while (tmp_path / OWNER).stat().st_mtime == 0:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+
+    @pytest.mark.parametrize("is_dead_one_there", [True, False])
+    def test_of_many_at_once_one_gets_it(self, tmp_path, lose_locks, is_dead_one_there):
+        lose_locks()
+        if is_dead_one_there:
+            owner_file(tmp_path, pid=2**22 + 1)
+        barrier, taken, refusals = threading.Barrier(8), [], []
+
+        def take():
+            with (tmp_path / "lock").open("a+") as file:
+                barrier.wait()
+                try:
+                    taken.append(FolderLock(file, tmp_path / OWNER))
+                except HeldError as held:
+                    refusals.append(str(held))
+
+        threads = [threading.Thread(target=take) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(taken), len(refusals)) == (1, 7)
+        taken[0].release()
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+    def test_without_hard_links(self, tmp_path, lose_locks, monkeypatch):
+        def link(*_):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)
+        lose_locks()
+        with WorkdirLock(tmp_path / "lock"):
+            refused(tmp_path)
+
+
+class TestPreparing:
+    def test_a_folder_is_claimed_once(self, tmp_path, lose_locks):
+        lose_locks()
+        with claimed(tmp_path / "out.partial", wait=False):
+            with (
+                pytest.raises(UserError, match="another process is writing there"),
+                claimed(tmp_path / "out.partial", wait=False),
+            ):
+                pass
+            (tmp_path / "out.partial/mine").touch()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out.partial"]
+        with claimed(tmp_path / "out.partial", wait=False):
+            pass
+
+    def test_another_waits(self, tmp_path, lose_locks):
+        lose_locks()
+        told, order = [], []
+
+        def wait():
+            with claimed(tmp_path / "out.partial", wait=True, tell=told.append):
+                order.append("second")
+
+        with claimed(tmp_path / "out.partial", wait=False):
+            thread = threading.Thread(target=wait)
+            thread.start()
+            end = time.monotonic() + 20
+            while not told:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            order.append("first")
+        thread.join()
+        assert order == ["first", "second"]
+        assert told == [f"waiting for another process that is writing {tmp_path / 'out.partial'}"]

@@ -1,0 +1,223 @@
+"""JSON that lies beside a run: whatever it holds, what is read is small, finite and shallow, or refused in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pggan_jax.checkpointing.integrity import FinishedFiles, _seal
+from pggan_jax.checkpointing.metadata import Position
+from pggan_jax.config_io import from_json, to_json
+from pggan_jax.data.preparation.prepared_folder import open_prepared
+from pggan_jax.data.sources.labels import _parse
+from pggan_jax.errors import UserError
+from pggan_jax.loop.divergence import RollbackCount
+from pggan_jax.loop.tick_metrics import TickMeter
+from pggan_jax.reporting.run_record import gather
+from pggan_jax.run_logs.jsonl import StatsLog
+from pggan_jax.run_logs.workdir_lock import _describe_owner
+from pggan_jax.schedule import Schedule
+from pggan_jax.system.json_files import DEEPEST, is_count, json_objects, missing_ticks, parse_json, read_json_object
+from pggan_jax.training.train_step import METRICS
+from tests.helpers.runs import small_config
+
+DEEP = ["[" * 100_000, '{"a":' * 100_000, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900]
+BROKEN = ["", "{", "nothing", "\0", '"\x1b[2J', "[1,]"]
+FOREIGN = ["3", "null", "[]", '"text"', "true", "{}", "1e999", "NaN"]
+
+
+class TestParsing:
+    @pytest.mark.parametrize("text", DEEP + BROKEN, ids=lambda text: text[:12])
+    def test_refusals_are_a_value_error(self, text):
+        with pytest.raises(ValueError, match=r".") as refused:
+            parse_json(text)
+        assert "\n" not in str(refused.value)
+
+    def test_what_is_not_that_deep_is_read(self):
+        text = "[" * DEEPEST + "]" * DEEPEST
+        assert json.dumps(parse_json(text)) == text
+
+    def test_brackets_in_text_are_no_depth(self):
+        assert parse_json(json.dumps(["[" * 1000])) == ["[" * 1000]
+
+    @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "-Infinity", "7" * 5000, "-" + "7" * 5000])
+    def test_numbers_that_are_none(self, number):
+        assert parse_json(f'{{"a": [{number}, 2]}}') == {"a": [None, 2]}
+
+    def test_others_are_read_as_they_are(self):
+        numbers = [0, -1, 1.5, 1e308, 5e-324, 2**63, True]
+        assert parse_json(json.dumps(numbers)) == numbers
+
+    def test_numbers_of_a_checkpoint_keep_what_is_not_finite(self):
+        assert math.isnan(parse_json("[NaN]", only_finite=False)[0])
+
+    def test_objects_among_lines(self):
+        lines = [*DEEP, *BROKEN, *FOREIGN, '{"a": 1}']
+        assert list(json_objects(lines)) == [{}, {"a": 1}]
+
+    def test_an_object_is_in_a_file(self, tmp_path):
+        with pytest.raises(OSError, match="none"):
+            read_json_object(tmp_path / "none")
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(ValueError, match="not a file"):
+            read_json_object(tmp_path / "folder")
+        (tmp_path / "list").write_text("[1]")
+        with pytest.raises(ValueError, match="a list, not an object"):
+            read_json_object(tmp_path / "list")
+
+    @pytest.mark.parametrize(
+        ("value", "is_one"), [(0, True), (5, True), (-1, False), (True, False), (2.0, False), (2**70, False)]
+    )
+    def test_counts(self, value, is_one):
+        assert is_count(value) == is_one
+
+
+class TestReaders:
+    """Every file of JSON that this program reads back."""
+
+    @pytest.mark.parametrize("text", DEEP + BROKEN + FOREIGN, ids=lambda text: text[:12])
+    def test_config_json(self, text):
+        with pytest.raises(UserError, match=r"^runs/x/config\.json: "):
+            from_json(text, "runs/x/config.json")
+
+    @pytest.mark.parametrize("value", ["NaN", "1e999", "7" * 5000, "[]", "{}", '"\\u001b[2J"', "null"])
+    def test_values_in_config_json(self, value):
+        text = to_json(small_config()).replace('"seed": 1000', f'"seed": {value}')
+        assert value in text
+        with pytest.raises(UserError, match="seed"):
+            from_json(text, "config.json")
+
+    @pytest.mark.parametrize("text", [*DEEP, *BROKEN, *FOREIGN, '{"marks": 3, "seal": 3}'], ids=lambda text: text[:12])
+    def test_record_of_checkpoints(self, tmp_path, text):
+        (tmp_path / ".finished").write_text(text)
+        assert list(FinishedFiles(tmp_path).differences(1000)) == []
+
+    @pytest.mark.parametrize("marks", [3, [], {"1000": 3}, {"1000": {"a": 3}}, {"1000": {"a": ["x", 1]}}, {"1000": {"a": [1]}}])
+    def test_sealed_record_of_other_things(self, tmp_path, marks):
+        (tmp_path / ".finished").write_text(json.dumps({"marks": marks, "seal": _seal(marks)}))
+        assert list(FinishedFiles(tmp_path).differences(1000)) == []
+
+    @pytest.mark.parametrize("value", ["1e999", "NaN", "-1", "1.5", '"3"', "null", "true", "7" * 5000, "[]", "1" + "0" * 20])
+    def test_rollbacks(self, tmp_path, value):
+        path = tmp_path / "rollbacks.json"
+        path.write_text(f'{{"rollbacks": {value}, "images_seen": 1000, "report": "r"}}')
+        assert RollbackCount(path).at(1000) == (0, "")
+        path.write_text('{"rollbacks": 2, "images_seen": 1000, "report": "r"}')
+        assert RollbackCount(path).at(1000) == (2, "r")
+
+    @pytest.mark.parametrize("text", DEEP + BROKEN + FOREIGN, ids=lambda text: text[:12])
+    def test_rollbacks_that_are_something_else(self, tmp_path, text):
+        (tmp_path / "rollbacks.json").write_text(text)
+        assert RollbackCount(tmp_path / "rollbacks.json").at(0) == (0, "")
+
+    @pytest.mark.parametrize("text", DEEP + BROKEN + FOREIGN, ids=lambda text: text[:12])
+    def test_info_of_a_prepared_folder(self, tmp_path, text):
+        (tmp_path / "info.json").write_text(text)
+        with pytest.raises(UserError, match=r"damaged|format") as refused:
+            open_prepared(tmp_path)
+        assert "\n" not in str(refused.value)
+
+    @pytest.mark.parametrize("text", DEEP + BROKEN, ids=lambda text: text[:12])
+    def test_labels(self, text):
+        with pytest.raises(ValueError, match="is not JSON"):
+            _parse(text.encode())
+
+    @pytest.mark.parametrize(
+        "entry", ["[" * 25 + "]" * 25, '["a", 1e999]', f'["a", {"7" * 5000}]', '["a", NaN]', '["a", true]']
+    )
+    def test_entries_of_labels(self, entry):
+        with pytest.raises(ValueError, match="labels") as refused:
+            _parse(f'{{"labels": [{entry}]}}'.encode())
+        assert len(str(refused.value)) < 250
+
+    @pytest.mark.parametrize("text", [*BROKEN, *FOREIGN, "[" * 4000, '{"pid": 1}'], ids=lambda text: text[:12])
+    def test_owner_of_a_lock(self, tmp_path, text):
+        (tmp_path / "lock").write_text(text)
+        with (tmp_path / "lock").open() as file:
+            assert _describe_owner(file.fileno()) == "another process"
+
+
+SCHEDULE = Schedule(small_config(schedule__total_kimg=8.0).schedule, 8)
+LINES = [{"tick": tick.index + 1, "images_seen": tick.end, "loss_g": 1.0} for tick in SCHEDULE.ticks]
+
+
+class TestLostLines:
+    def test_none_is_lost(self):
+        for count in range(len(LINES) + 1):
+            seen = LINES[count - 1]["images_seen"] if count else 0
+            assert missing_ticks(SCHEDULE.ticks, LINES[:count], seen) == 0
+            assert missing_ticks(SCHEDULE.ticks, LINES[:count], seen + 1) == 0, "stopped within a tick"
+
+    @pytest.mark.parametrize("lost", [{0}, {2, 3}, {len(LINES) - 1}, set(range(len(LINES)))])
+    def test_all_that_are_lost_count(self, lost):
+        there = [line for number, line in enumerate(LINES) if number not in lost]
+        assert missing_ticks(SCHEDULE.ticks, there, LINES[-1]["images_seen"]) == len(lost)
+
+    def test_lines_of_an_earlier_schedule_are_not_missed(self):
+        """Ticks were twice as long until the fourth line of now."""
+        before = [line | {"tick": number + 1} for number, line in enumerate(LINES[1:4:2])]
+        assert missing_ticks(SCHEDULE.ticks, before + LINES[4:], LINES[-1]["images_seen"]) == 0
+        assert missing_ticks(SCHEDULE.ticks, before + LINES[5:], LINES[-1]["images_seen"]) == 1
+
+    def test_a_run_that_continues_tells(self, tmp_path):
+        path = tmp_path / "stats.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in LINES if line["tick"] not in (2, 3)))
+        log = StatsLog(path)
+        log.begin_at(LINES[4]["images_seen"])
+        (told,) = log.missing(SCHEDULE.ticks, LINES[4]["images_seen"])
+        assert told.startswith("WARNING: ")
+        assert "2 of the ticks" in told
+        assert log.missing(SCHEDULE.ticks, LINES[0]["images_seen"]) == []
+        assert StatsLog(None).missing(SCHEDULE.ticks, 10**6) == []
+
+    def test_what_had_no_space_is_not_lost(self, tmp_path):
+        path = tmp_path / "stats.jsonl"
+        path.write_text(json.dumps(LINES[0]) + "\n")
+        log = StatsLog(path)
+        log.begin_at(LINES[1]["images_seen"], unwritten=json.dumps(LINES[1]) + "\n")
+        assert log.missing(SCHEDULE.ticks, LINES[1]["images_seen"]) == []
+
+    def test_a_pipe_in_its_place_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "stats.jsonl")
+        os.mkfifo(tmp_path / "metric-swd.jsonl")
+        os.mkfifo(tmp_path / "fakes000001.png")
+        os.mkfifo(tmp_path / "log.txt")
+        with pytest.raises(OSError, match="not a file"):
+            StatsLog(tmp_path / "stats.jsonl").begin_at(0)
+        assert gather(tmp_path, small_config()).ticks == []
+
+    @pytest.mark.parametrize("value", ['"abc"', "null", "[]", "{}", "true", "NaN", "1e999", "-5", "7" * 5000])
+    def test_a_line_of_a_wrong_type_is_dropped_and_told(self, tmp_path, value):
+        path = tmp_path / "stats.jsonl"
+        lines = [json.dumps(line) for line in LINES[:3]]
+        lines[1] = lines[1].replace(f'"images_seen": {LINES[1]["images_seen"]}', f'"images_seen": {value}')
+        path.write_text("".join(f"{line}\n" for line in lines))
+        log = StatsLog(path)
+        log.begin_at(LINES[2]["images_seen"])
+        assert path.read_text() == f"{lines[0]}\n{lines[2]}\n"
+        assert "1 of the ticks" in log.missing(SCHEDULE.ticks, LINES[2]["images_seen"])[0]
+
+    def test_a_number_that_another_tool_has_written_with_a_point_stays(self, tmp_path):
+        path = tmp_path / "stats.jsonl"
+        text = "".join(json.dumps(line | {"images_seen": float(line["images_seen"])}) + "\n" for line in LINES[:3])
+        path.write_text(text)
+        log = StatsLog(path)
+        log.begin_at(LINES[2]["images_seen"])
+        assert path.read_text() == text
+        assert log.missing(SCHEDULE.ticks, LINES[2]["images_seen"]) == []
+
+
+def test_skipped_updates_of_a_tick_are_its_own():
+    """Also where a run continues in the middle of a tick."""
+    position = Position(1000, 8, 1.0, 3, 0)
+    meter = TickMeter(replace(position, tick_skipped=4))
+    for skipped, in_tick in ((6, 2), (6, 0), (9, 3)):
+        meter.steps = 5
+        record = meter.finish(skipped)
+        assert (record["skipped_steps"], record["skipped_steps_in_tick"]) == (skipped, in_tick)
+        assert all(np.isfinite(record[name]) for name in METRICS)

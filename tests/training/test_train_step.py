@@ -1,0 +1,282 @@
+"""One iteration: what it counts, what it skips, when the moving average moves, and every game that can be played."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pggan_jax.networks import layers, resample
+from pggan_jax.networks.resample import convolve, downscale
+from pggan_jax.training import losses, train_step
+from pggan_jax.training.rng import draw_iteration
+from pggan_jax.training.train_step import METRICS, prepare_reals
+from tests.helpers.train_steps import SAMPLES, Trainer, config_of
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return Trainer(config_of())
+
+
+def equal(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True))
+
+
+def broken(tree):
+    """The tree with one number of its first leaf replaced by not-a-number."""
+    leaves, structure = jax.tree.flatten(tree)
+    leaves[0] = np.array(leaves[0])
+    leaves[0].ravel()[0] = np.nan
+    return structure.unflatten(leaves)
+
+
+class TestCounters:
+    def test_one_iteration(self, trainer):
+        before = trainer.start()
+        after, metrics = trainer(before)
+        assert int(after.step) == 1
+        assert int(after.images_seen) == SAMPLES
+        assert int(after.discriminator_moments.count) == int(after.generator_moments.count) == 1
+        assert int(after.skipped_generator) == int(after.skipped_discriminator) == 0
+        assert not equal(before.generator, after.generator)
+        assert not equal(before.discriminator, after.discriminator)
+        assert all(np.isfinite(value) for value in metrics.values())
+
+    def test_several_critic_steps(self):
+        trainer = Trainer(config_of(schedule__critic_steps=2))
+        after, _ = trainer(trainer.start())
+        assert int(after.step) == 1
+        assert int(after.images_seen) == 2 * SAMPLES
+        assert int(after.discriminator_moments.count) == 2
+        assert int(after.generator_moments.count) == 1
+
+    def test_a_padded_call_makes_only_the_steps_asked_for(self, trainer):
+        """Three single steps, and a call of four of which three count, agree."""
+        state = trainer.start()
+        total = np.zeros(len(METRICS))
+        for _ in range(3):
+            state, metrics = trainer(state)
+            total += [metrics[name] for name in METRICS]
+        together, sums = trainer(trainer.start(), steps=4, count=3)
+        assert int(together.step) == 3
+        assert int(together.images_seen) == 3 * SAMPLES
+        np.testing.assert_allclose([sums[name] for name in METRICS], total, rtol=1e-4, atol=1e-4)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), state, together)
+
+    def test_every_step_draws_anew(self, trainer):
+        """The same parameters in another step give other losses; without a learning rate nothing else changes."""
+        state = trainer.start()
+        first, one = trainer(state, learning_rate=0.0)
+        again, same = trainer(state, learning_rate=0.0)
+        _, other = trainer(first.replace(images_seen=state.images_seen), learning_rate=0.0)
+        assert equal(first, again)
+        assert one == same
+        assert other["fake_score"] != one["fake_score"]
+        assert equal(state.generator, first.generator)
+
+
+def assert_is_share_of(tree, share, whole):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, share * b, rtol=1e-6), tree, whole)
+
+
+class TestMovingAverage:
+    def test_uses_the_generator_before_its_update(self, trainer):
+        """Official timing: the average moves between the critic's update and the generator's."""
+        state = trainer.start()
+        state = state.replace(generator_ema=jax.tree.map(np.zeros_like, state.generator_ema))
+        after, _ = trainer(state, ema_decay=0.75, learning_rate=0.1)
+        assert_is_share_of(after.generator_ema, 0.25, state.generator)
+        assert not equal(after.generator, state.generator)
+
+    def test_moves_once_per_critic_step(self):
+        trainer = Trainer(config_of(schedule__critic_steps=2))
+        state = trainer.start()
+        state = state.replace(generator_ema=jax.tree.map(np.zeros_like, state.generator_ema))
+        after, _ = trainer(state, ema_decay=0.5)
+        assert_is_share_of(after.generator_ema, 0.75, state.generator)
+
+
+class TestNotFinite:
+    """Only the update of the network with the bad gradient is left out, and it is counted."""
+
+    def test_in_the_critics_loss(self):
+        critic_loss = losses.critic_loss
+
+        def bad(*arguments, **options):
+            terms = critic_loss(*arguments, **options)
+            return terms._replace(loss=terms.loss * jnp.nan)
+
+        with mock.patch.object(losses, "critic_loss", bad):
+            trainer = Trainer(config_of())
+            before = trainer.start()
+            after, metrics = trainer(before)
+        assert (int(after.skipped_discriminator), int(after.skipped_generator)) == (1, 0)
+        assert equal(before.discriminator, after.discriminator)
+        assert equal(before.discriminator_moments, after.discriminator_moments)
+        assert not equal(before.generator, after.generator)
+        assert [metrics[name] for name in METRICS] == [0.0] * len(METRICS), "left out of the sums"
+        assert metrics["left_out"] == 1
+        assert int(after.step) == 1
+
+    def test_in_the_generators_loss(self):
+        with mock.patch.object(losses, "generator_loss", lambda config, scores, *_: scores.mean() / 0.0 * 0.0):
+            trainer = Trainer(config_of())
+            before = trainer.start()
+            after, metrics = trainer(before)
+        assert (int(after.skipped_discriminator), int(after.skipped_generator)) == (0, 1)
+        assert equal(before.generator, after.generator)
+        assert equal(before.generator_moments, after.generator_moments)
+        assert not equal(before.discriminator, after.discriminator)
+        assert [metrics[name] for name in METRICS] == [0.0] * len(METRICS), "left out of the sums"
+        assert metrics["left_out"] == 1
+
+    def test_everywhere_after_a_broken_parameter(self, trainer):
+        before = trainer.start()
+        before = before.replace(generator=broken(before.generator))
+        middle, _ = trainer(before)
+        after, _ = trainer(middle)
+        assert (int(after.skipped_discriminator), int(after.skipped_generator)) == (2, 2)
+        assert equal(before.discriminator, after.discriminator)
+        assert int(after.discriminator_moments.count) == 0
+        assert int(after.step) == 2
+
+    def test_one_bad_number_is_enough(self, trainer):
+        """A single leaf of the critic's gradient overflows; none of its leaves moves."""
+        before = trainer.start()
+        leaves, structure = jax.tree.flatten(before.discriminator)
+        leaves[-1] = np.full_like(leaves[-1], 1e38)
+        before = before.replace(discriminator=structure.unflatten(leaves))
+        after, _ = trainer(before)
+        assert int(after.skipped_discriminator) == 1
+        assert equal(before.discriminator, after.discriminator)
+
+
+class TestGames:
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"loss__name": "wgan_gp", "data__labels": True},
+            {"loss__name": "lsgan"},
+            {"loss__name": "logistic"},
+            {"loss__name": "hinge", "data__mirror": True},
+        ],
+        ids=["wgan_gp with labels", "lsgan", "logistic", "hinge"],
+    )
+    def test_two_finite_steps_at_8x8(self, changes):
+        trainer = Trainer(config_of(**changes), resolution=8)
+        state = trainer.start()
+        for _ in range(2):
+            before = state
+            state, metrics = trainer(state, alpha=0.5)
+            assert all(np.isfinite(value) for value in metrics.values())
+            assert not equal(before.generator, state.generator)
+            assert not equal(before.discriminator, state.discriminator)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+        assert int(state.skipped_generator) == int(state.skipped_discriminator) == 0
+        assert (metrics["gradient_penalty"] > 0) == (changes["loss__name"] != "lsgan")
+        assert (state.lsgan_average > 0) == (changes["loss__name"] == "lsgan")
+
+
+class TestFormulations:
+    """One whole step at 8x8 in a fade gives the same gradients, as Adam's second moments tell, and losses in each form."""
+
+    def step(self, config):
+        trainer = Trainer(config, resolution=8)
+        return trainer(trainer.start(), alpha=0.5)
+
+    def assert_equal(self, first, second):
+        """Adam's direction is a sign on the first step, so parameters would hide the gradients' size and show their noise."""
+        (one, one_metrics), (two, two_metrics) = first, second
+        for name in METRICS:
+            np.testing.assert_allclose(one_metrics[name], two_metrics[name], rtol=1e-4, atol=1e-5, err_msg=name)
+        for moments in ("generator_moments", "discriminator_moments"):
+            for a, b in zip(*(jax.tree.leaves(getattr(state, moments).second) for state in (one, two)), strict=True):
+                np.testing.assert_allclose(np.sqrt(a), np.sqrt(b), rtol=1e-3, atol=1e-4 * np.sqrt(b.max()))
+
+    def test_a_fused_generator_is_the_separate_one(self):
+        separate = self.step(config_of(generator__fused_scale=False))
+        self.assert_equal(self.step(config_of(generator__fused_scale=True)), separate)
+
+    def test_a_fused_critic_is_its_definition(self):
+        """Convolve, average, and only then bias and activation; in the plain operations and their own derivatives."""
+        fused = self.step(config_of())
+        plain_down = lambda x, kernel: downscale(convolve(x, kernel))  # noqa: E731
+        with mock.patch.dict(layers._CONVOLUTIONS, {"down": plain_down}):
+            self.assert_equal(fused, self.step(config_of()))
+
+    def test_the_form_for_accelerators_is_the_one_for_cpus(self):
+        on_cpu = self.step(config_of())
+        with mock.patch.object(resample, "_enlarge_by_pixel_shuffle", resample._enlarge_by_transposition):
+            self.assert_equal(on_cpu, self.step(config_of()))
+
+    def test_the_comparison_can_fail(self):
+        """A separate critic is another function (spec 1.5)."""
+        with pytest.raises(AssertionError):
+            self.assert_equal(self.step(config_of()), self.step(config_of(discriminator__fused_scale=False)))
+
+
+class TestCriticNoise:
+    def noise(self, pass_number, **changes):
+        state = Trainer(config_of(**changes), resolution=4).start()
+        return train_step._critic_noise(config_of(**changes), state, jax.random.split(jax.random.key(0), 3), pass_number)
+
+    def test_every_pass_and_sample_has_its_own(self):
+        keys = [jax.random.key_data(self.noise(number, loss__name="lsgan").keys) for number in range(2)]
+        assert len(np.unique(np.concatenate(keys), axis=0)) == 6
+
+    def test_belongs_to_lsgan_alone(self):
+        assert self.noise(0) is None
+
+
+class TestReals:
+    IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 2), dtype=np.uint8)
+
+    def test_range(self):
+        reals = np.asarray(prepare_reals(jnp.asarray([[[[0], [255]]]], jnp.uint8), None, None))
+        assert reals.tolist() == [[[[-1.0], [1.0]]]]
+
+    def test_mirror_only_the_chosen(self):
+        flip = np.array([True, False, True])
+        reals = np.asarray(prepare_reals(self.IMAGES, flip, None))
+        plain = np.asarray(prepare_reals(self.IMAGES, None, None))
+        np.testing.assert_array_equal(reals[0], plain[0, :, ::-1])
+        np.testing.assert_array_equal(reals[1], plain[1])
+        np.testing.assert_array_equal(reals[2], plain[2, :, ::-1])
+
+    def test_fade(self):
+        plain = np.asarray(prepare_reals(self.IMAGES, None, None))
+        blocks = plain.reshape(3, 4, 2, 4, 2, 2).mean(axis=(2, 4)).repeat(2, axis=1).repeat(2, axis=2)
+        for alpha in (0.0, 0.3, 1.0):
+            faded = np.asarray(prepare_reals(self.IMAGES, None, np.float32(alpha)))
+            np.testing.assert_allclose(faded, alpha * plain + (1 - alpha) * blocks, atol=1e-6)
+
+
+class TestDraws:
+    def draw(self, places, step=4, update=0, seed=1):
+        places = np.asarray(places, np.uint32)
+        return draw_iteration(np.uint32(seed), np.int32(train_step), places, updates=2, latent_size=5)[update]
+
+    def test_a_sample_is_the_same_in_any_company(self):
+        together, alone = self.draw(range(8)), self.draw([6])
+        np.testing.assert_array_equal(together.latents[6], alone.latents[0])
+        np.testing.assert_array_equal(together.uniforms[6], alone.uniforms[0])
+
+    def test_steps_streams_seeds_and_samples_differ(self):
+        draws = [self.draw(range(4)), self.draw(range(4), step=5), self.draw(range(4), update=1), self.draw(range(4), seed=2)]
+        latents = np.concatenate([np.asarray(one.latents) for one in draws])
+        assert len(np.unique(latents.round(6), axis=0)) == len(latents)
+
+    def test_distributions(self):
+        drawn = self.draw(range(4000))
+        assert abs(np.mean(drawn.latents)) < 0.02
+        assert abs(np.std(drawn.latents) - 1) < 0.02
+        uniforms = np.asarray(drawn.uniforms)
+        assert uniforms.min() >= 0
+        assert uniforms.max() <= 1
+        np.testing.assert_allclose(np.quantile(uniforms, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
