@@ -188,8 +188,8 @@ class TestDigest:
 
 class TestDamage:
     @pytest.mark.parametrize("damage", [flip_bytes, truncate, empty, make_foreign, lose_state, garble_position])
-    def test_is_one_line_that_names_the_folder(self, finished, tmp_path, damage):
-        workdir = copy_of(finished, tmp_path)
+    def test_is_one_line_that_names_the_folder(self, labelled, tmp_path, damage):
+        workdir = copy_of(labelled, tmp_path)
         checkpoint = workdir / "checkpoints" / str(TOTAL)
         damage(checkpoint)
         for read, start in (
@@ -203,12 +203,12 @@ class TestDamage:
             assert message.startswith(start)
         assert checkpoint.exists(), "nothing is moved where nothing is good"
 
-    def test_no_flipped_byte_restores_another_state(self, finished, tmp_path):
+    def test_no_flipped_byte_restores_another_state(self, labelled, tmp_path):
         """Orbax notices few of them; the digest notices the rest. Bytes that nothing refers to do no harm.
 
         That is, where the process died before it put the files on record; else every flipped byte is noticed.
         """
-        workdir = copy_of(finished, tmp_path)
+        workdir = copy_of(labelled, tmp_path)
         (workdir / "checkpoints" / ".finished").unlink()
         noticed = []
         for file in data_files(workdir / "checkpoints" / str(TOTAL)):
@@ -216,15 +216,15 @@ class TestDamage:
                 flip(file, share)
                 try:
                     found = state_digest(load_trained(workdir).state)
-                    assert found == digest(finished)
+                    assert found == digest(labelled)
                 except UserError as error:
                     noticed.append(str(error))
                 flip(file, share)
         assert any("do not have the digest" in message for message in noticed)
-        assert digest(workdir) == digest(finished)
+        assert digest(workdir) == digest(labelled)
 
-    def test_every_flipped_byte_of_a_file_on_record_is_noticed(self, finished, tmp_path):
-        workdir = copy_of(finished, tmp_path)
+    def test_every_flipped_byte_of_a_file_on_record_is_noticed(self, labelled, tmp_path):
+        workdir = copy_of(labelled, tmp_path)
         files = [file for file in (workdir / "checkpoints" / str(TOTAL)).rglob("*") if file.is_file() and file.stat().st_size]
         for file in files:
             for share in (0.0, 0.5, 0.99):
@@ -232,11 +232,11 @@ class TestDamage:
                 with pytest.raises(UserError, match=f"its file .*{file.name} has other contents"):
                     load_trained(workdir)
                 flip(file, share)
-        assert digest(workdir) == digest(finished)
+        assert digest(workdir) == digest(labelled)
 
-    def test_what_is_said_of_the_state_is_guarded_too(self, finished, tmp_path):
+    def test_what_is_said_of_the_state_is_guarded_too(self, labelled, tmp_path):
         """The sums of a tick, the rollbacks: not in the state, and yet they decide how the run ends."""
-        workdir = copy_of(finished, tmp_path)
+        workdir = copy_of(labelled, tmp_path)
         (workdir / "checkpoints" / ".finished").unlink()
         file = workdir / "checkpoints" / str(TOTAL) / "position" / "metadata"
         assert '"rollbacks": 0' in file.read_text() or '"rollbacks":0' in file.read_text()
@@ -244,16 +244,16 @@ class TestDamage:
         with pytest.raises(UserError, match="its position does not have the digest"):
             load_trained(workdir)
 
-    def test_a_checkpoint_under_another_name(self, finished, tmp_path):
-        workdir = copy_of(finished, tmp_path)
+    def test_a_checkpoint_under_another_name(self, labelled, tmp_path):
+        workdir = copy_of(labelled, tmp_path)
         shutil.copytree(workdir / "checkpoints" / str(TOTAL), workdir / "checkpoints" / "320")
         with pytest.raises(UserError, match=r"320: .*the checkpoint of kimg 0\.16 under another name"):
             load_trained(workdir)
 
-    def test_other_folders_are_left_alone(self, finished, tmp_path):
-        workdir = copy_of(finished, tmp_path)
+    def test_other_folders_are_left_alone(self, labelled, tmp_path):
+        workdir = copy_of(labelled, tmp_path)
         (workdir / "checkpoints" / "notes").mkdir()
-        assert digest(workdir) == digest(finished)
+        assert digest(workdir) == digest(labelled)
 
 
 class TestOtherNetworks:
@@ -267,8 +267,8 @@ class TestOtherNetworks:
             ("optimizer.beta1", 0.5, "discriminator_moments/first/"),
         ],
     )
-    def test_names_the_leaf(self, finished, tmp_path, path, value, leaf):
-        workdir = copy_of(finished, tmp_path)
+    def test_names_the_leaf(self, labelled, tmp_path, path, value, leaf):
+        workdir = copy_of(labelled, tmp_path)
         config = replace_setting(labelled_config(), path, value)
         with pytest.raises(UserError, match="holds other networks") as caught:
             run_small(workdir, config, allow_config_change=True)
@@ -281,10 +281,10 @@ class TestOtherNetworks:
 
 
 class TestChoose:
-    def test_by_kimg(self, finished):
+    def test_by_kimg(self, labelled):
         for name in ("latest", "0.16", "160"):
-            assert load_trained(finished, name).position.images_seen == TOTAL
+            assert load_trained(labelled, name).position.images_seen == TOTAL
 
-    def test_none_there(self, finished):
+    def test_none_there(self, labelled):
         with pytest.raises(UserError, match=r"--checkpoint=7: .*there are: latest, best, 0\.16"):
-            load_trained(finished, "7")
+            load_trained(labelled, "7")

@@ -10,6 +10,7 @@ import pytest
 
 from pggan_jax.config_io import replace_setting
 from pggan_jax.distributed import devices, processes
+from pggan_jax.distributed import devices as placement
 from pggan_jax.distributed.batch_sharding import check_batches, deal, near_batch_sizes
 from pggan_jax.errors import UserError
 from pggan_jax.networks.build import build_networks
@@ -146,9 +147,9 @@ class TestPlaces:
 def train(config, *, devices, steps, alpha):
     """The state as NumPy and the metric sums after some steps at 8x8, from the same start on some of the devices."""
     loader = small_loader(config.data, config.run.seed)
-    networks = build_networks(config, 8, channels=1, label_size=loader.label_size, axis_name=devices.AXIS)
+    networks = build_networks(config, 8, channels=1, label_size=loader.label_size, axis_name=placement.AXIS)
     chosen = jax.local_devices()[:devices]
-    mapped = devices.map_over_devices(make_train_call(config, networks), devices=chosen)
+    mapped = placement.map_over_devices(make_train_call(config, networks), devices=chosen)
     state = jax.device_get(create_train_state(config.optimizer, networks, 5))
     stddev = config.discriminator
     dealt = deal(16, form=stddev.minibatch_stddev, group_size=stddev.mbstd_group_size, devices=devices)

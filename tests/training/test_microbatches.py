@@ -12,6 +12,7 @@ import pytest
 
 from pggan_jax.config_validation import ConfigError
 from pggan_jax.distributed import devices
+from pggan_jax.distributed import devices as placement
 from pggan_jax.distributed.batch_sharding import check_batches, deal, parts_as_set, possible_parts
 from pggan_jax.loop import step_cost
 from pggan_jax.loop.step_cost import choose_parts
@@ -118,9 +119,9 @@ ALPHAS = (0.0, 0.5, 1.0)
 def train(config, *, parts, resolution=8, devices=1):
     """The state as NumPy and the metric sums after three steps from the same start."""
     loader = small_loader(config.data, config.run.seed)
-    networks = build_networks(config, resolution, channels=1, label_size=loader.label_size, axis_name=devices.AXIS)
+    networks = build_networks(config, resolution, channels=1, label_size=loader.label_size, axis_name=placement.AXIS)
     call = make_train_call(config, networks, parts=parts)
-    mapped = devices.map_over_devices(call, devices=jax.local_devices()[:devices])
+    mapped = placement.map_over_devices(call, devices=jax.local_devices()[:devices])
     state = jax.device_get(create_train_state(config.optimizer, networks, 5))
     stddev = config.discriminator
     dealt = deal(16, form=stddev.minibatch_stddev, group_size=stddev.mbstd_group_size, devices=devices)
