@@ -43,9 +43,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     if not kept:
         atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
-# A shell starts its background jobs with Ctrl-C ignored, and so would every process be that a test starts and interrupts.
+# A shell starts its background jobs with Ctrl-C ignored, and nohup ignores a closed terminal; processes inherit both.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 GOLDEN = Path(__file__).parent / "golden"
 

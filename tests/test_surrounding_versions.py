@@ -57,6 +57,7 @@ def without_warnings(script: str, *arguments: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 def test_one_step_of_each_loss_warns_of_nothing(tmp_path):
     done = without_warnings(EACH_LOSS, str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -64,6 +65,7 @@ def test_one_step_of_each_loss_warns_of_nothing(tmp_path):
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_on_a_folder_of_images_needs_no_optional_library(tmp_path):
     random = np.random.default_rng(0)
     (tmp_path / "images").mkdir()

@@ -198,7 +198,7 @@ def test_no_file_takes_the_number_of_a_closed_one(tmp_path):
         assert int(done.stdout) > 2
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("closing", ["2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full", "| head -1"])
 def test_a_run_whose_terminal_is_gone_goes_on(tmp_path, closing):
     words = " ".join(f"'{word}'" for word in small_flags())
@@ -301,10 +301,10 @@ class TestBackend:
         ("variable", "value"),
         [
             ("JAX_PLATFORMS", "cuda"),
-            pytest.param("JAX_PLATFORMS", "tpu", marks=pytest.mark.long),
-            pytest.param("JAX_PLATFORMS", "rubbish", marks=pytest.mark.long),
-            pytest.param("JAX_PLATFORM_NAME", "rubbish", marks=pytest.mark.long),
-            pytest.param("JAX_LOG_COMPILES", "banana", marks=pytest.mark.long),
+            pytest.param("JAX_PLATFORMS", "tpu", marks=pytest.mark.slow),
+            pytest.param("JAX_PLATFORMS", "rubbish", marks=pytest.mark.slow),
+            pytest.param("JAX_PLATFORM_NAME", "rubbish", marks=pytest.mark.slow),
+            pytest.param("JAX_LOG_COMPILES", "banana", marks=pytest.mark.slow),
         ],
     )
     def test_in_earnest(self, finished, variable, value):

@@ -41,7 +41,9 @@ def lose_half(checkpoint):
         file.unlink()
 
 
-DAMAGES = [flip_bytes, truncate, empty, make_foreign, lose_state, garble_position, lose_half, zero_bytes]
+COMMON = [flip_bytes, truncate, garble_position]
+RARE = [empty, make_foreign, lose_state, lose_half, zero_bytes]
+DAMAGES = [*COMMON, *(pytest.param(damage, marks=pytest.mark.slow) for damage in RARE)]
 
 
 class TestDamagedNewest:

@@ -95,7 +95,7 @@ class TestOtherDevices:
             run_small(workdir, brief_config())
         assert digest(workdir) == digest(whole)
 
-    @pytest.mark.long
+    @pytest.mark.slow
     def test_from_eight_down_to_one_and_up_again(self, tmp_path):
         counts = (8, 4, 2, 1, 8)
         for name, plan in (("whole", (8,)), ("moved", counts)):

@@ -467,7 +467,7 @@ class TestLauncher:
         assert digest(tmp_path / "run") == digest(finished)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("is_ignored", [False, True], ids=["closed", "nohup"])
 def test_a_terminal_that_is_closed(tmp_path, is_ignored):
     """The run saves and ends as after SIGTERM, though whatever it prints fails from then on; under nohup it goes on."""

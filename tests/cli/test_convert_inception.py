@@ -28,6 +28,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(features, "feature_mean", lambda weights: float(weights.variables["params"]["fc_bias"][0]))
 
 
+@pytest.mark.slow
 def test_by_the_real_network(launch, source, tmp_path):
     """The same numbers from the source and from what was made of it."""
     texts = []

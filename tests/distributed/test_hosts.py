@@ -63,7 +63,7 @@ def finish(workdir, processes):
     return statuses, [(workdir.parent / f"output{number}.txt").read_text() for number in range(2)]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestTwoProcesses:
     def test_stop_together_continue_and_equal_one_process(self, tmp_path):
         """Through a growth: stopped in mid-fade by a signal to the second process alone, continued by the same command.
@@ -148,7 +148,7 @@ Evaluator.__call__ = fail_once
 """
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestMeasuring:
     """Only the first process measures."""
 
@@ -185,7 +185,7 @@ def wait_for(log, words, processes):
         time.sleep(0.02)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestADeadProcess:
     @pytest.mark.parametrize("victim", [1, 0])
     def test_the_other_stops_in_time_and_both_continue(self, tmp_path, victim):
@@ -228,7 +228,7 @@ def slurm(number, job):
     }
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_by_both(tmp_path):
     workdir = tmp_path / "run"
     sums = []
@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_both(tmp_path):
     assert sums[0] == sums[1]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_cluster_tells_the_processes_who_they_are(tmp_path):
     """A simulated SLURM; the job's number gives the port."""
     workdir = tmp_path / "run"

@@ -67,6 +67,7 @@ def test_pixels_and_patches(pool):
     assert found["noise"]["ms_ssim"].headline < similarity / 2, "more varied than anything real"
 
 
+@pytest.mark.slow
 def test_values_do_not_depend_on_the_devices_they_are_computed_on(pool):
     def measure(device):
         with jax.default_device(jax.devices()[device]):
@@ -80,7 +81,7 @@ def test_values_do_not_depend_on_the_devices_they_are_computed_on(pool):
     assert measure(0) == measure(jax.device_count() - 1)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_features(pool, tmp_path, monkeypatch):
     """By the features of a random network, which tell plain faults apart."""
     monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path))

@@ -140,6 +140,7 @@ def run(tmp_path, *flags):
     return done.stdout, json.loads((tmp_path / "brief.json").read_text())
 
 
+@pytest.mark.slow
 def test_our_step_alone(tmp_path):
     """Without PyTorch there is one line that says how to get it."""
     python = tmp_path / "python"

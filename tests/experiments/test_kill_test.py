@@ -31,6 +31,7 @@ def kill_test():
     return module
 
 
+@pytest.mark.slow
 class TestShortForm:
     def test_killed_twice_it_ends_like_a_run_that_never_was(self, kill_test, finished, tmp_path):
         """Once while the first checkpoint is being made, once after a continuation; by SIGKILL, then by Ctrl-C twice."""
@@ -69,6 +70,7 @@ class TestEyes:
             "pictures",
         ]
 
+    @pytest.mark.slow
     def test_see_another_seed(self, kill_test, finished, tmp_path):
         assert run_small(tmp_path, small_config(run__seed=3))
         assert len(stats(tmp_path)) == len(stats(finished))

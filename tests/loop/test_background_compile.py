@@ -95,7 +95,13 @@ class TestAbstractArguments:
 
 
 class TestWhatIsCompiled:
-    @pytest.mark.parametrize("changes", [{}, {"data__labels": True, "run__steps_per_call": 3, "run__device_data_mb": 1.0}])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            pytest.param({"data__labels": True, "run__steps_per_call": 3, "run__device_data_mb": 1.0}, marks=pytest.mark.slow),
+        ],
+    )
     def test_the_call_and_the_picture_need_nothing_more(self, tmp_path, changes):
         main = threading.get_ident()
         in_front = []
@@ -114,6 +120,7 @@ class TestWhatIsCompiled:
         assert compiled.count("jit(<lambda>)") - in_front.count("jit(<lambda>)") == 1, "the pictures"
         assert stats(tmp_path / "run")[-1]["compiles"] == 2
 
+    @pytest.mark.slow
     def test_a_second_run_compiles_nothing(self, tmp_path):
         misses = []
 
@@ -188,6 +195,7 @@ class TestWhenItGoesWrong:
         assert not [thread for thread in threading.enumerate() if thread.name == "compile"]
         assert told in log_of(tmp_path / "run")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("stop_at", [BOUNDARY - 16, BOUNDARY])
     def test_continues_close_to_a_growth(self, tmp_path, stop_at):
         config = small_config(schedule__total_kimg=0.8)

@@ -217,7 +217,7 @@ class TestMeans:
 class TestStreaks:
     """What decides is how many iterations in a row were skipped, not where calls, ticks and stops lie."""
 
-    @pytest.mark.parametrize("steps_per_call", [1, 10])
+    @pytest.mark.parametrize("steps_per_call", [1, pytest.param(10, marks=pytest.mark.slow)])
     def test_one_that_has_ended_counts(self, tmp_path, steps_per_call):
         """In the middle of a call of ten steps; of single ones, where the host looks two calls late."""
 

@@ -68,6 +68,7 @@ def assert_like(workdir, finished):
     assert lasting(stats(workdir)) == lasting(stats(finished))
 
 
+@pytest.mark.slow
 class TestFullForAWhile:
     def test_training_goes_on_and_nothing_is_lost(self, finished, tmp_path, set_space):
         """Around the end of the first tick neither picture nor statistics nor checkpoint can be written."""
@@ -187,6 +188,7 @@ class TestStatsLog:
         assert path.read_text() == self.line(10) + self.line(20)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_ends_with_one_line(finished, tmp_path):
     """In a process of its own: nothing can be saved, nothing but the reason is told, and it goes on when there is space."""
     command = [sys.executable, "launch.py", *small_flags(), f"--workdir={tmp_path / 'run'}"]

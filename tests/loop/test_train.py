@@ -66,7 +66,7 @@ class TestOneProgramPerResolution:
 class TestWhereTheDataLie:
     """On the devices or streamed: the same training to the bit, and no program of the step more."""
 
-    @pytest.mark.parametrize("devices", [1, 4])
+    @pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
     def test_training_is_bit_identical(self, tmp_path, devices):
         # The second keeps 4x4 (0.03 MB) and streams 8x8 (0.12 MB): 10 of the 15 steps.
         sizes = {"streamed": 0.0, "mixed": 0.05, "resident": 1.0}

@@ -185,7 +185,7 @@ def test_a_run_under_all_variables_is_the_same(tmp_path, plain):
     assert stderr.count("WARNING: JAX_ENABLE_X64=1, ") == 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_a_run_under_one_variable_is_the_same(tmp_path, plain, name):
     stderr, digest = train_under(tmp_path / "run", {name: ALL[name]})

@@ -63,6 +63,7 @@ def test_so_is_a_machine_with_tpus(monkeypatch):
     assert flags_after(monkeypatch, "") == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not jaxlib.__version__.startswith("0.10."), reason="the option is of jaxlib 0.10")
 def test_xla_listens():
     """In processes of their own: a compiled convolution is YNNPACK's, and no longer is when it is asked."""

@@ -166,8 +166,8 @@ class TestTheSameTraining:
         [
             (4, 1, "strided", 1, 4),
             (8, 1, "strided", 1, 2),
-            (8, 2, "strided", 1, 4),
-            (8, 1, "contiguous", 2, 2),
+            pytest.param(8, 2, "strided", 1, 4, marks=pytest.mark.slow),
+            pytest.param(8, 1, "contiguous", 2, 2, marks=pytest.mark.slow),
             (8, 1, "strided", 2, 2),
         ],
     )
@@ -183,6 +183,7 @@ class TestTheSameTraining:
         with mock.patch.object(devices, "backend", return_value="gpu"):
             assert_same(train(full_config(), parts=4), whole)
 
+    @pytest.mark.slow
     def test_the_noise_of_lsgan_too(self):
         config = small_config(loss__name="lsgan")
         assert_same(train(config, parts=2), train(config, parts=1))
@@ -206,6 +207,7 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_parts_take_less_memory(backend, optimised):
     """In either form the step's own memory in four parts is below half of that of the whole."""

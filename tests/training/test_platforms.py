@@ -156,6 +156,7 @@ class TestSmall(Everywhere):
     """Each resolution of a small run up to 32, in both types, with labels and without."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"fmap_max": 512}], ids=["fmap_max 512"])
 @pytest.mark.parametrize("case", [OFFICIAL], ids=str)
 class TestOfficialSize(Everywhere):

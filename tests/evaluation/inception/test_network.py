@@ -92,6 +92,7 @@ class TestExtractor:
     def weights(self):
         return InceptionWeights(to_variables(random_weights(0)), "random")
 
+    @pytest.mark.slow
     def test_batches_change_nothing(self, images, weights):
         """The last one is padded and its padding dropped; results come out in order."""
         extractor = FeatureExtractor(weights, "tf1", batch_size=4)

@@ -41,6 +41,7 @@ def test_blocks_change_nothing(monkeypatch):
     assert KernelDistance()(first, second, 0).uncertainty == pytest.approx(measured.uncertainty, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_square_of_the_images():
     """A kernel of 9,000 x 9,000 would take 648 MB."""
     points = features(9000, 1)
@@ -68,7 +69,7 @@ def slow_kid(reals, fakes, seed, *, subsets, most):
     return {"kid": np.mean(draws), "spread": np.std(draws)}
 
 
-@pytest.mark.parametrize("count", [1010, 60])
+@pytest.mark.parametrize("count", [pytest.param(1010, marks=pytest.mark.slow), 60])
 def test_the_published_protocol(count):
     """100 subsets of 1,000, or of all images where there are fewer: the numbers stand here, not in the module."""
     reals, fakes = features(count, 1), features(count + 5, 2, 0.3)
@@ -135,7 +136,9 @@ class TestSubsets:
             assert len(counted) == expected
             assert found == KernelDistance()(ours, theirs, seed)
 
-    @pytest.mark.parametrize(("count", "shift"), [(60, 0.0), (60, 0.5), (300, 0.0), (300, 0.5)])
+    @pytest.mark.parametrize(
+        ("count", "shift"), [(60, 0.0), (60, 0.5), *(pytest.param(300, shift, marks=pytest.mark.slow) for shift in (0.0, 0.5))]
+    )
     def test_uncertainty_is_the_scatter_over_independent_draws(self, count, shift):
         """With fewer images than a subset takes, and with more, of which subsets overlap.
 

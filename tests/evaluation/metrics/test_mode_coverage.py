@@ -139,6 +139,7 @@ class TestClasses:
 
 
 class TestTrainTest:
+    @pytest.mark.slow
     def test_reals_noise_and_few(self, reader, digits):
         images, classes = digits
         rows = box_shrunk(images)
