@@ -8,14 +8,14 @@ import difflib
 import json
 import runpy
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pggan_jax.config import Config
-from pggan_jax.config_validation import ConfigError, problem, type_name, validate, walk
-from pggan_jax.errors import UserError, one_line
+from pggan_jax.config_validation import type_name, validate, walk
+from pggan_jax.errors import ConfigError, UserError, one_line
 from pggan_jax.presets import PRESETS, apply_preset
 from pggan_jax.system.json_files import parse_json
 from pggan_jax.system.paths import user_path
@@ -23,14 +23,30 @@ from pggan_jax.system.paths import user_path
 _ROOT = Path(__file__).resolve().parents[1]
 _LONGEST_REASON = 160
 _LONGEST_ORIGIN = 90
+DEFAULT_ORIGIN = "the default"
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedConfig:
-    """A validated configuration and where each of its settings came from."""
+    """A validated configuration, and where each setting that is not at its default was set."""
 
     config: Config
     origins: dict[str, str]
+
+
+@contextmanager
+def name_origins(default: str, by_path: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Add to each `ConfigError` raised in the `with` block where its setting was set.
+
+    Args:
+        default: the place of settings that `by_path` does not list.
+        by_path: dotted name of a setting -> an experiment file, a `--set` flag ...
+    """
+    try:
+        yield
+    except ConfigError as error:
+        error.origin = error.origin or (by_path or {}).get(error.path, default)
+        raise
 
 
 def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
@@ -50,14 +66,16 @@ def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
     assignments = [_split_override(text) for text in overrides]
     for path, text in sorted(assignments, key=lambda assignment: assignment[0] != "preset"):
         origin = one_line(f"--set {path}={text}", longest=_LONGEST_ORIGIN)
-        value = parse_value(path, text, origin)
-        if path == "preset" and value:
-            before = dict(settings_of(config))
-            config = apply_preset(config, value)
-            origins |= {changed: origin for changed, new in settings_of(config) if new != before[changed]}
+        with name_origins(origin):
+            value = parse_value(path, text)
+            if path == "preset" and value:
+                before = dict(settings_of(config))
+                config = apply_preset(config, value)
+                origins |= {changed: origin for changed, new in settings_of(config) if new != before[changed]}
         config = replace_setting(config, path, value)
         origins[path] = origin
-    validate(config, origins)
+    with name_origins(DEFAULT_ORIGIN, origins):
+        validate(config)
     return LoadedConfig(config, origins)
 
 
@@ -83,7 +101,8 @@ def _read_experiment(experiment: str) -> Config:
         config = namespace["get_config"]()
     if not isinstance(config, Config):
         raise UserError(f"--config={experiment}: get_config() returned {type(config).__name__}, not a pggan_jax.config.Config")
-    _check_preset(config, experiment)
+    with name_origins(experiment):
+        _check_preset(config)
     return config
 
 
@@ -109,16 +128,16 @@ def _reason(error: BaseException, path: Path) -> str:
     return one_line(f"{type(error).__name__}: {error}", longest=_LONGEST_REASON) + where
 
 
-def _check_preset(config: Config, experiment: str) -> None:
-    """A preset that is only named trains with another schedule than it says."""
+def _check_preset(config: Config) -> None:
+    """Refuse a preset that is named but not applied: the run would train with another schedule."""
+    default, mine = dict(settings_of(Config())), dict(settings_of(config))
     if config.preset not in PRESETS:
         return
-    default, mine = dict(settings_of(Config())), dict(settings_of(config))
     official = dict(settings_of(apply_preset(Config(), config.preset)))
     changed = [path for path in official if path != "preset" and official[path] != default[path]]
     if all(mine[path] == default[path] for path in changed):
         rule = "none of its settings are there; build the config with pggan_jax.presets.apply_preset(config, name)"
-        raise problem("preset", config.preset, rule, {"preset": experiment})
+        raise ConfigError("preset", config.preset, rule)
 
 
 def settings_of(config: Config) -> list[tuple[str, Any]]:
@@ -129,7 +148,7 @@ def settings_of(config: Config) -> list[tuple[str, Any]]:
 def _split_override(text: str) -> tuple[str, str]:
     path, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set {text}: must be name=value, such as --set generator.fmap_max=64")
+        raise UserError(f"--set {text}: must be name=value, such as --set generator.fmap_max=64")
     return path.strip(), value.strip()
 
 
@@ -137,7 +156,7 @@ class _TwiceError(ValueError):
     """Two values for one resolution, of which one would be lost; the text goes on from the setting."""
 
 
-def parse_value(path: str, text: str, origin: str) -> Any:
+def parse_value(path: str, text: str) -> Any:
     """Turn the text of an override into the type of the setting it names.
 
     Raises:
@@ -145,13 +164,13 @@ def parse_value(path: str, text: str, origin: str) -> Any:
     """
     hints = {name: hint for name, _, hint, _ in walk(Config())}
     if path not in hints:
-        raise ConfigError(f"{origin}: there is no setting {path!r}; {_nearest(path, list(hints))}")
+        raise ConfigError(path, text, f"there is no such setting; {_nearest(path, list(hints))}")
     try:
         return _parse(text, hints[path])
     except _TwiceError as error:
-        raise problem(path, text, str(error), {path: origin}) from None
+        raise ConfigError(path, text, str(error)) from None
     except (ValueError, SyntaxError):
-        raise problem(path, text, f"must be {type_name(hints[path])}", {path: origin}) from None
+        raise ConfigError(path, text, f"must be {type_name(hints[path])}") from None
 
 
 def _nearest(path: str, known: list[str]) -> str:
@@ -231,7 +250,8 @@ def from_json(text: str, where: str) -> Config:
         config = replace_setting(config, path, value)
     if flat:
         raise UserError(f"{where}: has the unknown setting {next(iter(flat))}; was it written by another version of pggan_jax?")
-    validate(config, {path: where for path, _ in settings_of(config)})
+    with name_origins(where):
+        validate(config)
     return config
 
 

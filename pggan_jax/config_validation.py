@@ -9,34 +9,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pggan_jax.config import Config
-from pggan_jax.errors import UserError, one_line
+from pggan_jax.errors import ConfigError
 from pggan_jax.images import grid_size, parse_crop, parse_range
 from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.schedule import Schedule
 from pggan_jax.source_kinds import parse_source
 
-Origins = Mapping[str, str]
 MAX_TOTAL_IMAGES = 2**31 - 1
 MAX_PICTURE_SIDE = 2**16 - 1
-_LONGEST_VALUE = 60
-
-
-class ConfigError(UserError):
-    """A setting with an unknown name, a wrong type or an impossible value."""
-
-
-def problem(path: str, value: Any, rule: str, origins: Origins | None = None) -> ConfigError:
-    """The error for one setting: the value, where it was set, what is allowed."""
-    origin = (origins or {}).get(path, "the default")
-    return ConfigError(f"{path} = {_shown(value)} (from {origin}): {rule}")
-
-
-def _shown(value: Any) -> str:
-    try:
-        return one_line(repr(value), longest=_LONGEST_VALUE)
-    except (ValueError, RecursionError):
-        # Python writes no whole number of more than 4,300 digits.
-        return f"a {type(value).__name__} that is too long to show"
 
 
 def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
@@ -51,7 +31,7 @@ def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[s
         path = f"{prefix}{field.name}"
         if is_dataclass(hints[field.name]):
             if not isinstance(value, hints[field.name]):
-                raise problem(path, value, f"must be a {hints[field.name].__name__}", {path: "the experiment file"})
+                raise ConfigError(path, value, f"must be a {hints[field.name].__name__}")
             yield from walk(value, f"{path}.")
         else:
             yield path, value, hints[field.name], field.metadata
@@ -79,22 +59,22 @@ def has_type(value: Any, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint)
 
 
-def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any], origins: Origins | None = None) -> None:
+def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> None:
     """Type and limits of one setting.
 
     Raises:
         ConfigError: naming the value, the allowed range and where the value came from.
     """
     if not has_type(value, hint):
-        raise problem(path, value, f"must be {type_name(hint)}", origins)
+        raise ConfigError(path, value, f"must be {type_name(hint)}")
     if "choices" in limits and any(one not in limits["choices"] for one in (value if isinstance(value, tuple) else [value])):
         allowed = ", ".join(choice or '"" (none)' for choice in limits["choices"])
-        raise problem(path, value, f"must be one of {allowed}", origins)
+        raise ConfigError(path, value, f"must be one of {allowed}")
     for single in value.values() if isinstance(value, dict) else [value]:
         if isinstance(single, int | float) and not _is_finite(single):
-            raise problem(path, value, f"must be a finite number, {allowed_range(limits)}".rstrip(", "), origins)
+            raise ConfigError(path, value, f"must be a finite number, {allowed_range(limits)}".rstrip(", "))
         if any(name in limits and not holds(single, limits[name]) for name, (_, holds) in _LIMITS.items()):
-            raise problem(path, value, f"must be {allowed_range(limits)}", origins)
+            raise ConfigError(path, value, f"must be {allowed_range(limits)}")
 
 
 _LIMITS = {
@@ -122,84 +102,82 @@ def is_resolution(value: int) -> bool:
     return value >= 4 and value & (value - 1) == 0
 
 
-def validate(config: Config, origins: Origins | None = None) -> None:
+def validate(config: Config) -> None:
     """Refuse a configuration that cannot be run, before anything is compiled or read.
 
     Args:
         config: the whole configuration.
-        origins: where each dotted setting was set, for the message.
 
     Raises:
         ConfigError: for the first problem found, in one line.
     """
     for path, value, hint, limits in walk(config):
-        check_single(path, value, hint, limits, origins)
-    _check_resolutions(config, origins)
-    _check_picture(config, origins)
-    _check_evaluation(config, origins)
-    _check_schedule(config, origins)
+        check_single(path, value, hint, limits)
+    _check_resolutions(config)
+    _check_picture(config)
+    _check_evaluation(config)
+    _check_schedule(config)
     for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
-        _check_groups(config, resolution, origins)
+        _check_groups(config, resolution)
 
 
-def _check_resolutions(config: Config, origins: Origins | None) -> None:
+def _check_resolutions(config: Config) -> None:
     for path, value in (
         ("data.resolution", config.data.resolution),
         ("schedule.start_resolution", config.schedule.start_resolution),
     ):
         if not is_resolution(value):
             below = 4 * 2 ** max(0, int(math.log2(value / 4)))
-            raise problem(path, value, f"must be 4*2^k, that is 4, 8, 16, 32 ...; near it are {below} and {2 * below}", origins)
+            raise ConfigError(path, value, f"must be 4*2^k, that is 4, 8, 16, 32 ...; near it are {below} and {2 * below}")
     if config.schedule.start_resolution > config.data.resolution:
-        raise problem(
+        raise ConfigError(
             "schedule.start_resolution",
             config.schedule.start_resolution,
             f"must not exceed data.resolution, which is {config.data.resolution}",
-            origins,
         )
     for path, value, _, _ in walk(config):
         if isinstance(value, dict):
             for resolution in value:
                 if not is_resolution(resolution):
-                    raise problem(path, dict(value), f"{resolution} is not a resolution; use 4, 8, 16, 32 ...", origins)
+                    raise ConfigError(path, dict(value), f"{resolution} is not a resolution; use 4, 8, 16, 32 ...")
 
 
-def _check_picture(config: Config, origins: Origins | None) -> None:
+def _check_picture(config: Config) -> None:
     try:
         kind, _ = parse_source(config.data.source)
     except ValueError as error:
-        raise problem("data.source", config.data.source, str(error), origins) from None
+        raise ConfigError("data.source", config.data.source, str(error)) from None
     try:
         parse_crop(config.data.crop)
     except ValueError as error:
-        raise problem("data.crop", config.data.crop, str(error), origins) from None
+        raise ConfigError("data.crop", config.data.crop, str(error)) from None
     try:
         parse_range(config.data.range)
     except ValueError as error:
-        raise problem("data.range", config.data.range, str(error), origins) from None
+        raise ConfigError("data.range", config.data.range, str(error)) from None
     if kind == "photos" and config.data.labels:
-        raise problem("data.labels", True, "photos have no classes; use data.labels=false", origins)
+        raise ConfigError("data.labels", True, "photos have no classes; use data.labels=false")
     try:
         side = max(grid_size(config.run.grid, config.data.resolution)) * config.data.resolution
     except ValueError:
-        raise problem("run.grid", config.run.grid, "must be 1080p, 4k, or columns x rows such as 10x8", origins) from None
+        raise ConfigError("run.grid", config.run.grid, "must be 1080p, 4k, or columns x rows such as 10x8") from None
     if side > MAX_PICTURE_SIDE:
         rule = f"a picture may be at most {MAX_PICTURE_SIDE} pixels wide and high; this one would have {side}"
-        raise problem("run.grid", config.run.grid, rule, origins)
+        raise ConfigError("run.grid", config.run.grid, rule)
 
 
-def _check_evaluation(config: Config, origins: Origins | None) -> None:
+def _check_evaluation(config: Config) -> None:
     settings = config.eval
     if settings.best and settings.best not in settings.metrics:
-        raise problem("eval.best", settings.best, "must be among eval.metrics, or empty", origins)
+        raise ConfigError("eval.best", settings.best, "must be among eval.metrics, or empty")
     for name in settings.metrics:
         smallest = METRIC_KINDS[name].minimum_resolution
         if config.data.resolution < smallest:
             rule = f"{name} needs images of {smallest}x{smallest} or more; this run grows to {config.data.resolution}"
-            raise problem("eval.metrics", settings.metrics, rule, origins)
+            raise ConfigError("eval.metrics", settings.metrics, rule)
 
 
-def _check_schedule(config: Config, origins: Origins | None) -> None:
+def _check_schedule(config: Config) -> None:
     schedule = Schedule(config.schedule, config.data.resolution)
     growing = zip(schedule.resolutions, schedule.resolutions[1:], strict=False)
     for low, high in growing:
@@ -208,19 +186,19 @@ def _check_schedule(config: Config, origins: Origins | None) -> None:
         if not stable and not fade:
             path = "schedule.fade_kimg_at" if high in config.schedule.fade_kimg_at else "schedule.fade_kimg"
             rule = f"the stable phase at {low} has no length either, so nothing is trained at {low}; give one of them kimg"
-            raise problem(path, fade, rule, origins)
+            raise ConfigError(path, fade, rule)
     last = config.data.resolution
     planned = schedule.planned_kimg
     if not planned:
         rule = f"the run would have no length: give schedule.total_kimg, or a stable phase at {last}"
-        raise problem("schedule.total_kimg", config.schedule.total_kimg, rule, origins)
+        raise ConfigError("schedule.total_kimg", config.schedule.total_kimg, rule)
     if planned * 1000 > MAX_TOTAL_IMAGES:
         rule = f"the run may show at most {MAX_TOTAL_IMAGES // 1000} kimg (2^31 - 1 images); this one shows {planned:.0f} kimg"
-        raise problem("schedule.total_kimg", config.schedule.total_kimg, rule, origins)
-    _check_looks(config, schedule, origins)
+        raise ConfigError("schedule.total_kimg", config.schedule.total_kimg, rule)
+    _check_looks(config, schedule)
 
 
-def _check_looks(config: Config, schedule: Schedule, origins: Origins | None) -> None:
+def _check_looks(config: Config, schedule: Schedule) -> None:
     """Phases end on looks at the schedule; a look that is too long runs past the end or over a whole resolution."""
     for stage, grown in zip(schedule.stages, [*schedule.stages[1:], None], strict=True):
         path, batch = _batch_size(config, stage.resolution)
@@ -230,10 +208,10 @@ def _check_looks(config: Config, schedule: Schedule, origins: Origins | None) ->
         )
         if grown and grown.resolution > 2 * stage.resolution:
             rule = f"{look} and step over {2 * stage.resolution}x{2 * stage.resolution}; take fewer, or give it more kimg"
-            raise problem(path, batch, rule, origins)
+            raise ConfigError(path, batch, rule)
         if stage.end > MAX_TOTAL_IMAGES:
             rule = f"{look} and end after {stage.end:,} images; the run may show at most {MAX_TOTAL_IMAGES:,}"
-            raise problem(path, batch, rule, origins)
+            raise ConfigError(path, batch, rule)
 
 
 def _batch_size(config: Config, resolution: int) -> tuple[str, int]:
@@ -244,7 +222,7 @@ def _batch_size(config: Config, resolution: int) -> tuple[str, int]:
     return "schedule.batch_size", config.schedule.batch_size
 
 
-def _check_groups(config: Config, resolution: int, origins: Origins | None) -> None:
+def _check_groups(config: Config, resolution: int) -> None:
     stddev = config.discriminator.minibatch_stddev
     if stddev == "none" or stddev == "whole_batch":
         return
@@ -253,4 +231,4 @@ def _check_groups(config: Config, resolution: int, origins: Origins | None) -> N
     if batch % group:
         near = f"{batch // group * group} or {(batch // group + 1) * group}"
         rule = f"at {resolution}x{resolution} must be a multiple of discriminator.mbstd_group_size = {group}, such as {near}"
-        raise problem(path, batch, rule, origins)
+        raise ConfigError(path, batch, rule)

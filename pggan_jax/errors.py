@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 from types import ModuleType
+from typing import Any
 
 LONGEST_MESSAGE = 300
 """Characters in the longest line that a mistake is answered with."""
+_LONGEST_VALUE = 60
 _SHORTEST_WORD = 48
 _GAP = "..."
 # Escape codes, other controls, and marks that make a terminal write from right to left or begin a new line.
@@ -16,6 +18,36 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 
 class UserError(Exception):
     """Something the user can mend: the message names the value, what is allowed, and how to fix it."""
+
+
+class ConfigError(UserError):
+    """A setting whose value cannot be used.
+
+    Args:
+        path: dotted name of the setting, such as `schedule.batch_size`.
+        value: what it was set to.
+        rule: what is allowed, as the end of a sentence about the setting.
+
+    Attributes:
+        origin: where the setting was set; empty until whoever has loaded the configuration adds it.
+    """
+
+    def __init__(self, path: str, value: Any, rule: str):
+        super().__init__(path, value, rule)
+        self.path, self.value, self.rule = path, value, rule
+        self.origin = ""
+
+    def __str__(self) -> str:
+        origin = f" (from {self.origin})" if self.origin else ""
+        return f"{self.path} = {_format_value(self.value)}{origin}: {self.rule}"
+
+
+def _format_value(value: Any) -> str:
+    try:
+        return one_line(repr(value), longest=_LONGEST_VALUE)
+    except (ValueError, RecursionError):
+        # Python writes no whole number of more than 4,300 digits.
+        return f"a {type(value).__name__} that is too long to print"
 
 
 def first_line(error: BaseException) -> str:

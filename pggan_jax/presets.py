@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pggan_jax.config import Config, ScheduleConfig
-from pggan_jax.errors import UserError
+from pggan_jax.errors import ConfigError
 
 _V2_PHASES = {"stable_kimg": 600.0, "fade_kimg": 600.0, "total_kimg": 12000.0}
 _SCHEDULES: dict[str, dict[str, Any]] = {
@@ -53,10 +53,10 @@ def apply_preset(config: Config, name: str) -> Config:
     The whole section `schedule` is replaced: nothing that an experiment has set there mixes with the official run.
 
     Raises:
-        UserError: there is no such preset.
+        ConfigError: there is no such preset.
     """
     if name not in _SCHEDULES:
-        raise UserError(f"preset = {name!r}: must be one of {', '.join(PRESETS)}")
+        raise ConfigError("preset", name, f"must be one of {', '.join(PRESETS)}")
     schedule = ScheduleConfig(start_resolution=4, learning_rate=0.001, repeats=4, **_SCHEDULES[name])
     group_size = _V1_GROUP_SIZE if name == "v1-1gpu" else 4
     discriminator = replace(config.discriminator, mbstd_group_size=group_size)

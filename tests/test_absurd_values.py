@@ -13,8 +13,8 @@ from pggan_jax import cli
 from pggan_jax.cli.shared_flags import parse_seeds
 from pggan_jax.config import Config
 from pggan_jax.config_io import load_config
-from pggan_jax.config_validation import ConfigError, walk
-from pggan_jax.errors import LONGEST_MESSAGE, UserError, one_line
+from pggan_jax.config_validation import walk
+from pggan_jax.errors import LONGEST_MESSAGE, ConfigError, UserError, one_line
 from pggan_jax.source_kinds import parse_source
 
 LONG = "7" * 5000

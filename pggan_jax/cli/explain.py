@@ -9,7 +9,7 @@ from __future__ import annotations
 from absl import flags
 
 from pggan_jax.cli.shared_flags import define_config_flags, define_float, flag_value, read_config
-from pggan_jax.config import MAX_KIMG
+from pggan_jax.config import MAX_KIMG, Config
 from pggan_jax.errors import UserError
 from pggan_jax.schedule import Schedule
 
@@ -19,9 +19,12 @@ define_float("kimg", None, "point of the run, in thousands of real images shown"
 
 
 def run(values: flags.FlagValues) -> None:
-    """Print the phase at --kimg."""
-    config = read_config(values).config
-    kimg = flag_value(values, "kimg")
+    """Print what happens at --kimg."""
+    with read_config(values) as config:
+        _explain(config, flag_value(values, "kimg"))
+
+
+def _explain(config: Config, kimg: float | None) -> None:
     schedule = Schedule(config.schedule, config.data.resolution)
     total = schedule.total_images
     if kimg is None:

@@ -13,7 +13,7 @@ from absl import flags
 
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.shared_flags import define_config_flags, define_float, flag_value, read_config
-from pggan_jax.config import DataConfig
+from pggan_jax.config import Config, DataConfig
 from pggan_jax.schedule import Schedule, Stage
 
 FLAGS = flags.FlagValues()
@@ -39,8 +39,11 @@ _COLUMNS = (
 
 def run(values: flags.FlagValues) -> None:
     """Print one row per resolution and the total."""
-    loaded = read_config(values)
-    config = loaded.config
+    with read_config(values) as config:
+        _plan(values, config)
+
+
+def _plan(values: flags.FlagValues, config: Config) -> None:
     from tqdm import tqdm
 
     from pggan_jax.distributed import devices
@@ -53,7 +56,7 @@ def run(values: flags.FlagValues) -> None:
     by_resolution: dict[int, list[Stage]] = {}
     for stage in schedule.stages:
         by_resolution.setdefault(stage.resolution, []).append(stage)
-    check_batches(config, devices=devices.device_count(), backend=devices.backend(), origins=loaded.origins)
+    check_batches(config, devices=devices.device_count(), backend=devices.backend())
     channels, label_size = _data_shape(config.data)
     seconds: float = (flag_value(values, "seconds") or 0.0) if flag_value(values, "measure") else 0.0
     print(f"{devices.describe_devices()}; {config.data.source}, {channels} channel(s)")

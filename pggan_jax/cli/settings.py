@@ -16,9 +16,10 @@ define_config_flags(FLAGS)
 
 def run(values: flags.FlagValues) -> None:
     """Print the list."""
-    config = read_config(values).config
+    with read_config(values) as config:
+        settings = list(walk(config))
     print(f"values of {flag_value(values, 'config')}; change one with --set NAME=VALUE, repeated for more\n")
-    for path, value, hint, metadata in walk(config):
+    for path, value, hint, metadata in settings:
         shown = str(value).lower() if hint is bool else value
         if isinstance(value, dict):
             shown = ",".join(f"{key}:{item:g}" for key, item in value.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pggan_jax.config import MAX_RESOLUTION, DataConfig
-from pggan_jax.config_io import LoadedConfig, load_config
+from pggan_jax.config import MAX_RESOLUTION, Config, DataConfig
+from pggan_jax.config_io import DEFAULT_ORIGIN, load_config, name_origins
 from pggan_jax.config_validation import is_resolution
 from pggan_jax.errors import UserError
 from pggan_jax.images import parse_crop, parse_range
@@ -162,9 +163,25 @@ def _parse_base_shape(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def read_config(values: flags.FlagValues, *more_settings: str) -> LoadedConfig:
-    """The experiment that --config and --set describe, validated; `more_settings` are as if given by --set at the end."""
-    return load_config(flag_value(values, "config"), [*flag_value(values, "set"), *more_settings])
+@contextmanager
+def read_config(values: flags.FlagValues, *more_settings: str) -> Iterator[Config]:
+    """Load the configuration that --config and --set describe, for use in a `with` block.
+
+    A `ConfigError` that is raised in the block says where its setting was set.
+
+    Args:
+        values: flags of the command, with those of `define_config_flags`.
+        more_settings: `name=value`, applied after those of --set.
+
+    Yields:
+        The validated configuration.
+
+    Raises:
+        UserError: the experiment file or a setting cannot be used.
+    """
+    loaded = load_config(flag_value(values, "config"), [*flag_value(values, "set"), *more_settings])
+    with name_origins(DEFAULT_ORIGIN, loaded.origins):
+        yield loaded.config
 
 
 def folder(flag: str, path: str) -> Path:

@@ -28,6 +28,7 @@ from pggan_jax.cli.shared_flags import (
     folder,
     read_config,
 )
+from pggan_jax.config import Config
 from pggan_jax.system.os_features import in_main_thread
 
 FLAGS = flags.FlagValues()
@@ -96,7 +97,12 @@ class StopRequest:
 def run(values: flags.FlagValues) -> int:
     """Train to the end or to a stop; 0 when complete, `EXIT_STOPPED` when stopped."""
     init_from = flag_value(values, "init_from")
-    loaded = read_config(values, *([f"run.init_from={init_from}"] if init_from is not None else []))
+    more_settings = [] if init_from is None else [f"run.init_from={init_from}"]
+    with read_config(values, *more_settings) as config:
+        return _train(values, config)
+
+
+def _train(values: flags.FlagValues, config: Config) -> int:
     workdir = flag_value(values, "workdir")
     workdir = folder("workdir", _default_workdir(flag_value(values, "config")) if workdir is None else workdir)
 
@@ -109,9 +115,8 @@ def run(values: flags.FlagValues) -> int:
         from pggan_jax.loop.train import begin, train
 
     use_compilation_cache(values)
-    config = loaded.config
     allow_config_change = flag_value(values, "allow_config_change")
-    begin(config, workdir, allow_config_change=allow_config_change, origins=loaded.origins)
+    begin(config, workdir, allow_config_change=allow_config_change)
     is_main = processes.is_main_process()
     tell = print if is_main else lambda _line: None
     loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)

@@ -3,13 +3,12 @@ not devices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from pggan_jax.config import Config
-from pggan_jax.config_validation import problem
+from pggan_jax.errors import ConfigError
 from pggan_jax.schedule import Schedule
 
 _COUNTS_SHOWN = 6
@@ -74,7 +73,7 @@ def possible_parts(batch_size: int, *, form: str, group_size: int, devices: int)
     return [parts for parts in range(1, share // in_one_part + 1) if share % (parts * in_one_part) == 0]
 
 
-def parts_as_set(config: Config, resolution: int, *, devices: int, origins: Mapping[str, str] | None = None) -> int:
+def parts_as_set(config: Config, resolution: int, *, devices: int) -> int:
     """The fewest parts at `resolution` with no more images than `run.microbatch` allows at once; 0 if it leaves that open.
 
     Raises:
@@ -99,7 +98,7 @@ def parts_as_set(config: Config, resolution: int, *, devices: int, origins: Mapp
         f"groups (discriminator.minibatch_stddev={stddev['form']}) stay whole; allow at least {share // possible[-1]}, or 0"
     )
     path = "run.microbatch_at" if resolution in config.run.microbatch_at else "run.microbatch"
-    raise problem(path, most, rule, origins)
+    raise ConfigError(path, most, rule)
 
 
 def near_batch_sizes(batch_size: int, *, form: str, group_size: int, devices: int) -> list[int]:
@@ -129,13 +128,12 @@ def _how_to_use(count: int, backend: str) -> str:
     return f" ({ways[backend]})" if backend in ways else ""
 
 
-def check_batches(config: Config, *, devices: int, origins: Mapping[str, str] | None = None, backend: str = "") -> None:
+def check_batches(config: Config, *, devices: int, backend: str = "") -> None:
     """Refuse batch sizes that so many devices cannot share, and parts that their shares cannot be divided into.
 
     Args:
         config: batch sizes and parts of all resolutions, and the minibatch-stddev groups.
         devices: over all hosts.
-        origins: where each setting was set, for the message.
         backend: as JAX names it, for the message: how to use fewer devices.
 
     Raises:
@@ -157,5 +155,5 @@ def check_batches(config: Config, *, devices: int, origins: Mapping[str, str] | 
                 f"at {resolution}x{resolution} {error}; set it to {sizes}, or use "
                 f"{', '.join(map(str, counts))} devices{_how_to_use(counts[-1], backend)}"
             )
-            raise problem(path, batch_size, rule, origins) from None
-        parts_as_set(config, resolution, devices=devices, origins=origins)
+            raise ConfigError(path, batch_size, rule) from None
+        parts_as_set(config, resolution, devices=devices)

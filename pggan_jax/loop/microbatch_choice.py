@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pggan_jax.config import Config
-from pggan_jax.config_validation import ConfigError
 from pggan_jax.distributed import devices
 from pggan_jax.distributed.batch_sharding import parts_as_set
+from pggan_jax.errors import ConfigError
 from pggan_jax.loop.compiled_step import Program
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,21 +19,18 @@ from pggan_jax.system.jax_variables import own_jax_settings
 from pggan_jax.xla_options import describe_unmeasured
 
 
-def begin(
-    config: Config, workdir: Path, *, allow_config_change: bool = False, origins: Mapping[str, str] | None = None
-) -> None:
+def begin(config: Config, workdir: Path, *, allow_config_change: bool = False) -> None:
     """Refuse what can be refused before data are read. Leaves no trace that would stand in the way of another attempt.
 
     Args:
         config: validated settings.
         workdir: the run's folder.
         allow_config_change: accept settings that differ from those the run was started with.
-        origins: where each setting was set, for the message.
 
     Raises:
         UserError: on every process, if devices cannot share a batch or the first process may not use the folder.
     """
-    check_batches(config, devices=devices.device_count(), backend=devices.backend(), origins=origins)
+    check_batches(config, devices=devices.device_count(), backend=devices.backend())
 
     def check() -> None:
         check_workdir(workdir, config, allow_config_change=allow_config_change)

@@ -118,7 +118,7 @@ def door(launch, places, monkeypatch):
     passed = SimpleNamespace()
     note = lambda **more: vars(passed).update(more)  # noqa: E731
 
-    def begin(config, workdir, *, allow_config_change, origins, **more):
+    def begin(config, workdir, *, allow_config_change, **more):
         note(begun=(config, workdir, allow_config_change), more=more)
 
     def train(config, workdir, loader, *, allow_config_change, allow_data_change, should_stop, **more):

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pggan_jax.config_validation import ConfigError
 from pggan_jax.distributed import devices
 from pggan_jax.distributed import devices as placement
 from pggan_jax.distributed.batch_sharding import check_batches, deal, parts_as_set, possible_parts
+from pggan_jax.errors import ConfigError
 from pggan_jax.loop import step_cost
 from pggan_jax.loop.step_cost import choose_parts
 from pggan_jax.networks.build import build_networks
@@ -78,8 +78,8 @@ class TestAsSet:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"run__microbatch": 3}, r"run.microbatch = 3 .*: at 4x4 .* its 16 images at once: 16, 8, 4, .* at least 4, or 0"),
-            ({"run__microbatch_at": {4: 2}}, r"run.microbatch_at = 2 "),
+            ({"run__microbatch": 3}, r"run.microbatch = 3: at 4x4 .* its 16 images at once: 16, 8, 4, .* at least 4, or 0"),
+            ({"run__microbatch_at": {4: 2}}, r"run.microbatch_at = 2: "),
             (
                 {"run__microbatch": 8, "discriminator__minibatch_stddev": "whole_batch"},
                 r"at once: 16, .*=whole_batch\) stay whole; allow at least 16",
@@ -93,10 +93,9 @@ class TestAsSet:
         assert "\n" not in str(caught.value)
 
     def test_a_run_refuses_it_at_once(self):
-        with pytest.raises(ConfigError, match=r"run.microbatch = 1 \(from --set it\)"):
-            check_batches(
-                small_config(run__microbatch=1, schedule__batch_size=32), devices=1, origins={"run.microbatch": "--set it"}
-            )
+        with pytest.raises(ConfigError) as caught:
+            check_batches(small_config(run__microbatch=1, schedule__batch_size=32), devices=1)
+        assert (caught.value.path, caught.value.value) == ("run.microbatch", 1)
 
 
 @pytest.mark.parametrize("unroll", [False, True])
