@@ -269,6 +269,6 @@ class TestNotFinite:
 
 class TestDevicesCannotShare:
     def test_is_refused_before_a_folder_is_made(self, tmp_path):
-        with pytest.raises(UserError, match=r"schedule\.batch_size = 6 .*at 4x4"):
+        with pytest.raises(UserError, match=r"schedule\.batch_size = 6: at 4x4"):
             run_small(tmp_path / "run", small_config(schedule__batch_size=6, discriminator__minibatch_stddev="none"))
         assert not (tmp_path / "run").exists()
