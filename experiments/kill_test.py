@@ -29,7 +29,7 @@ from absl import app, flags, logging
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pggan_jax.checkpointing.trained_model import open_checkpoints
-from pggan_jax.run_logs.console import VOLATILE_FIELDS
+from pggan_jax.run_logs.phase_timer import VOLATILE_FIELDS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("kills", 50, "how many kills", lower_bound=1)

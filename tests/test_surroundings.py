@@ -530,7 +530,7 @@ def test_a_run_that_lost_lines_says_so(finished, tmp_path):
     lines = (workdir / "stats.jsonl").read_text().splitlines(keepends=True)
     (workdir / "stats.jsonl").write_text(lines[1])
     run_small(workdir, small_config())
-    assert "stats.jsonl lacks the lines of 1 of the ticks" in (workdir / "log.txt").read_text()
+    assert "the lines of 1 finished ticks are missing" in (workdir / "log.txt").read_text()
 
 
 def test_images_per_second_are_of_the_time_that_was_trained(tmp_path):

@@ -49,7 +49,7 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
     from pggan_jax.distributed import devices
     from pggan_jax.distributed.batch_sharding import check_batches
     from pggan_jax.loop.step_cost import measure_step
-    from pggan_jax.run_logs.console import format_seconds
+    from pggan_jax.run_logs.eta import format_duration
 
     use_compilation_cache(values)
     schedule = Schedule(config.schedule, config.data.resolution)
@@ -79,14 +79,14 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
                     f"{cost.discriminator_parameters:,}",
                     f"{cost.flops_per_image / 1e9:.3g}",
                     f"{cost.peak_bytes / 2**20:,.0f} MiB",
-                    format_seconds(cost.compile_seconds),
+                    format_duration(cost.compile_seconds),
                     f"{cost.images_per_second:.0f}" if cost.images_per_second else "-",
-                    format_seconds(duration) if seconds else "-",
+                    format_duration(duration) if seconds else "-",
                 )
             )
     _print_table(rows)
     steps = sum(stage.steps for stage in schedule.stages)
-    time = f"about {format_seconds(total_seconds)} with compilation" if seconds else "time not measured (--nomeasure)"
+    time = f"about {format_duration(total_seconds)} with compilation" if seconds else "time not measured (--nomeasure)"
     print(f"total: {schedule.total_images / 1000:.1f} kimg, {steps:,} steps, {time}; pictures and checkpoints come on top")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pggan_jax.evaluation.evaluator import Result
 from pggan_jax.evaluation.metric_result import Measured
-from pggan_jax.run_logs.workdir import record_path
+from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.system.files import append_durably
 
 _COLUMNS = ("metric", "value", "", "real vs real", "images")
@@ -50,7 +50,7 @@ def append_record(folder: Path, record: Mapping[str, Any]) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    path = record_path(folder, record["metric"])
+    path = Workdir(folder).metric(record["metric"])
     append_durably(path, (json.dumps(record) + "\n").encode())
     return path
 

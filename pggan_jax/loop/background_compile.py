@@ -19,7 +19,7 @@ from pggan_jax.errors import first_line
 from pggan_jax.loop.compiled_step import Program
 from pggan_jax.loop.input_feed import abstract_batch_and_controls
 from pggan_jax.networks.build import Networks
-from pggan_jax.run_logs.console import CompileCounter
+from pggan_jax.run_logs.compile_counter import CompileCounter
 from pggan_jax.schedule import Schedule, Stage
 from pggan_jax.training.train_state import TrainState, abstract_train_state
 

@@ -12,7 +12,8 @@ from pggan_jax.distributed import devices
 from pggan_jax.loop.background_compile import NextResolution
 from pggan_jax.loop.compiled_step import Program
 from pggan_jax.loop.input_feed import Call
-from pggan_jax.run_logs.console import Clock, CompileCounter
+from pggan_jax.run_logs.compile_counter import CompileCounter
+from pggan_jax.run_logs.phase_timer import PhaseTimer
 from pggan_jax.training.train_state import TrainState
 
 
@@ -46,14 +47,16 @@ class Caller:
 
     Args:
         next_resolution: makes programs.
-        clock, counter, log: of the run.
+        timer, counter, log: of the run.
 
     Attributes:
         gap: between resolutions.
     """
 
-    def __init__(self, next_resolution: NextResolution, *, clock: Clock, counter: CompileCounter, log: Callable[[str], None]):
-        self._next, self._clock, self._counter, self._log = next_resolution, clock, counter, log
+    def __init__(
+        self, next_resolution: NextResolution, *, timer: PhaseTimer, counter: CompileCounter, log: Callable[[str], None]
+    ):
+        self._next, self._timer, self._counter, self._log = next_resolution, timer, counter, log
         self._program: Program | None = None
         self._called: Program | None = None
         self.gap = GrowthGap()
@@ -85,7 +88,7 @@ class Caller:
         resolution = call.stage.resolution
         size = f"{resolution}x{resolution}"
         self._log(f"data {size}: {describe_data(resolution)}")
-        with self._clock.phase("compile"):
+        with self._timer.phase("compile"):
             if not self._next.wait(self.program):
                 share = call.stage.batch_size // devices.device_count()
                 in_parts = "" if self.program.parts == 1 else f" in {self.program.parts} parts"

@@ -29,7 +29,10 @@ from pggan_jax.loop.periodic_eval import Judge
 from pggan_jax.loop.tick_metrics import TickMeter, Trouble
 from pggan_jax.networks.cost import relative_cost
 from pggan_jax.run_logs import console
+from pggan_jax.run_logs.compile_counter import CompileCounter
+from pggan_jax.run_logs.eta import EtaEstimator
 from pggan_jax.run_logs.jsonl import MetricLogs, StatsLog
+from pggan_jax.run_logs.phase_timer import PhaseTimer
 from pggan_jax.run_logs.tensorboard import Board
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.schedule import Schedule
@@ -49,8 +52,8 @@ class Run:
         processes.on_first_process(self.judge.check, otherwise=None)
         self.schedule = Schedule(config.schedule, config.data.resolution)
         self.is_main = processes.is_main_process()
-        self.clock = console.Clock()
-        self.eta = console.EtaEstimator({r: relative_cost(config, r) for r in self.schedule.resolutions})
+        self.timer = PhaseTimer()
+        self.eta = EtaEstimator({r: relative_cost(config, r) for r in self.schedule.resolutions})
         self.rollback_count = RollbackCount(paths.rollbacks)
         self.class_table = devices.replicate(loader.class_table())
         self.stats = StatsLog(paths.stats if self.is_main else None)
@@ -60,7 +63,7 @@ class Run:
         self.snapshots = Snapshots(config, loader, paths)
         with ExitStack() as held:
             self.log = held.enter_context(closing(console.Log(paths.log if self.is_main else None)))
-            self.counter = held.enter_context(closing(console.CompileCounter()))
+            self.counter = held.enter_context(closing(CompileCounter()))
             self.parts = ChosenParts(
                 config, lambda with_parts, resolution: build_program(with_parts, resolution, loader), self.log
             )
@@ -72,7 +75,7 @@ class Run:
                 "log": self.log,
             }
             next_resolution = held.enter_context(closing(NextResolution(config, self.schedule, loader, **preparing)))
-            self.caller = Caller(next_resolution, clock=self.clock, counter=self.counter, log=self.log)
+            self.caller = Caller(next_resolution, timer=self.timer, counter=self.counter, log=self.log)
             self.verification = held.enter_context(closing(verification_of(loader if self.is_main else None, self.log)))
             self.board = None
             if config.run.tensorboard and self.is_main:
@@ -107,8 +110,8 @@ class Run:
         self.start, self.rollbacks = position.images_seen, position.rollbacks
         self.meter, self.caller.gap = TickMeter(position), GrowthGap()
         self.stats.begin_at(self.start, position.unwritten)
-        for line in self.stats.missing(self.schedule.ticks, self.start):
-            self.log(line)
+        if missing := self.stats.missing(self.schedule.ticks, self.start):
+            self.log(f"WARNING: {self.paths.stats}: the lines of {missing:,} finished ticks are missing; they are lost")
         with self._going_on_without("dropping earlier measurements that will be made again"):
             self.measured.begin_at(self.start, position.unwritten)
         noise_seed = seed_after(self.config.run.seed, self.rollbacks)
@@ -124,7 +127,7 @@ class Run:
             )
             return True
         self._announce()
-        self.clock.lap()
+        self.timer.end_tick()
         vote = processes.StopVote(delay=STOP_DELAY)
         while True:
             try:
@@ -142,8 +145,8 @@ class Run:
         total = self.schedule.total_images
         calls = plan_calls(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
         with Prefetcher(self.feed, calls) as prefetched:
-            for call, batch, controls in self.clock.iterate("wait", prefetched):
-                with self.clock.phase("grow"):
+            for call, batch, controls in self.timer.iterate("wait", prefetched):
+                with self.timer.phase("grow"):
                     self._enter_stage(call)
                 arguments = self.state, batch, self.class_table, controls, np.int32(call.steps)
                 self.state, numbers = self.caller(call, self.feed.describe_data, *arguments)
@@ -153,7 +156,7 @@ class Run:
                     self.meter.settle()
                     self.caller.gap.begin()
                 self._check_divergence()
-                bar.update(call.end - call.start, call.stage.name, self._eta_seconds(call.end))
+                bar.update(call.end - call.start, stage=call.stage.name, eta_seconds=self._eta_seconds(call.end))
                 is_stopping = vote(should_stop()) and call.end < total
                 if call.end == call.tick.end:
                     self._finish_tick(call, save=is_stopping)
@@ -211,7 +214,7 @@ class Run:
         if self.loader.warning:
             self.log(f"{self.config.data.source}: {self.loader.warning}")
         if self.start == 0 and self.is_main:
-            with self.clock.phase("snapshot"):
+            with self.timer.phase("snapshot"):
                 self.snapshots.write_reals()
                 self._draw(self.schedule.at(0).alpha, 0)
 
@@ -223,7 +226,7 @@ class Run:
         is_last = call.end == self.schedule.total_images
         if not self.judge.is_due(call.tick.index, call.stage.resolution, is_last=is_last):
             return {}
-        with self.clock.phase("evaluate"):
+        with self.timer.phase("evaluate"):
             judgement = self.judge(self.caller.program, devices.first_device(self.state.generator_ema), self._alpha(call))
         if judgement.problem:
             self.log(f"WARNING: going on without measuring at kimg {call.end / 1000:.1f}: {judgement.problem}")
@@ -266,7 +269,7 @@ class Run:
             "parts": self.parts.record(),
         }
         self._check_divergence()
-        with self.clock.phase("save"):
+        with self.timer.phase("save"):
             refuse_everywhere(self.verification.problem(wait=True))
             position = position_at(
                 self.loader, call.end, call.stage.resolution, alpha=self._alpha(call), rollbacks=self.rollbacks, **tick
@@ -292,10 +295,10 @@ class Run:
         metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
         self._check_divergence()
         if self.is_main:
-            with self.clock.phase("snapshot"), self._going_on_without("its picture"):
+            with self.timer.phase("snapshot"), self._going_on_without("its picture"):
                 self._draw(self._alpha(call), call.end)
         scores = self._judge(call)
-        lap = self.clock.lap()
+        lap = self.timer.end_tick()
         self.eta.observe(self.schedule.images_between(max(self.start, call.tick.start), call.end), lap.training)
         record = {
             "tick": call.tick.index + 1,

@@ -16,8 +16,9 @@ from pggan_jax.config_io import settings_of
 from pggan_jax.image_files import open_encoded
 from pggan_jax.reporting.run_record import MetricGroup, RunRecord
 from pggan_jax.reporting.svg_charts import Band, Series, chart, legend
+from pggan_jax.run_logs.eta import format_duration
+from pggan_jax.run_logs.jsonl import missing_ticks
 from pggan_jax.schedule import Schedule
-from pggan_jax.system.json_files import missing_ticks
 
 _CURVES = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "critic"))),
@@ -84,7 +85,7 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
         last = run.ticks[-1]
         if "resolution" in last:
             facts.append((f"{last['resolution']:g}x{last['resolution']:g}", "resolution reached"))
-        facts.append((_duration(_total(run.ticks, "seconds_per_tick")), "training time"))
+        facts.append((format_duration(_total(run.ticks, "seconds_per_tick")), "training time"))
         if "images_per_second" in last:
             facts.append((f"{last['images_per_second']:,.0f}", "images/s, last tick"))
         facts.append((f"{last.get('skipped_steps', 0):,.0f}", "skipped updates"))
@@ -199,7 +200,7 @@ def _timeline(run: RunRecord, schedule: Schedule) -> str:
         seconds = _total(ticks, "seconds_per_tick")
         shares = [_total(ticks, f"{phase}_seconds") / seconds if seconds else 0.0 for phase, _ in _PHASES]
         span = f"{stage.start / 1000:,.1f} to {min(stage.end / 1000, run.kimg_reached):,.1f}"
-        cells = [stage.name, span, str(len(ticks)), _duration(seconds), *(f"{share:.1%}" for share in shares)]
+        cells = [stage.name, span, str(len(ticks)), format_duration(seconds), *(f"{share:.1%}" for share in shares)]
         rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
     names = ["phase", "kimg", "ticks ended", "time", *(name for _, name in _PHASES)]
     head = "".join(f"<th>{name}</th>" for name in names)
@@ -228,10 +229,3 @@ def _settings(config: Config) -> str:
         f'<h2>Settings</h2><div class="card"><h3>Other than the defaults</h3><pre>{changed}</pre></div>'
         f'<details class="card"><summary>Defaults</summary><pre>{rest}</pre></details>'
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    if hours:
-        return f"{hours}h {minutes % 60:02d}m"
-    return f"{minutes}m {int(seconds % 60):02d}s" if minutes else f"{seconds:.1f} s"

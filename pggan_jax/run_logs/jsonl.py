@@ -1,7 +1,8 @@
-"""stats.jsonl and metric-NAME.jsonl as a run writes them: lines of JSON, each told once, whatever happens to process or disk.
+"""stats.jsonl and metric-NAME.jsonl as a run writes them: every line exactly once, whatever happens to process or disk.
 
-A line belongs to a point of the run, `images_seen`. When the run begins at an earlier point, lines beyond it are dropped, as
-they will be told again. What there is no space for waits, and lies in the checkpoints meanwhile.
+A line belongs to a point of the run, its `images_seen`. When the run continues from an earlier point, lines beyond that point
+are dropped, as the run will write them again. Lines that a full disk did not take are stored in the checkpoints until they can
+be written.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pggan_jax.run_logs.workdir import record_path
+from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.schedule import Tick
 from pggan_jax.system.files import append_durably, write_atomically
-from pggan_jax.system.json_files import is_position, json_objects, missing_ticks, parse_json
+from pggan_jax.system.json_files import is_position, json_objects, parse_json
 
 WHILE_TRAINING = {"while": "training"}
-"""What tells measurements of the run itself from those of `evaluate`, in the same files."""
+"""Marks measurements of the run itself among those of `evaluate` in the same files."""
 
 
 class LineLog:
-    """One file of them.
+    """One file of JSON lines.
 
     Args:
         path: the file, or None for a host that writes nothing.
-        owns: whether a line, as read, is the run's own; others stay as they are. Only whole lines are asked about: halves that
-            a dying process has left are no one's.
+        owns: whether a line, as parsed, was written by the run; other whole lines stay as they are. Incomplete lines, which a
+            killed process leaves, are removed.
     """
 
     def __init__(self, path: Path | None, owns: Callable[[Any], bool]):
@@ -39,18 +40,18 @@ class LineLog:
 
     @property
     def unwritten(self) -> str:
-        """Lines that there was no space for."""
+        """Lines that a full disk did not take yet."""
         return self._unwritten
 
     def begin_at(self, images_seen: int, unwritten: str = "") -> None:
-        """Drop lines of ticks beyond so many images, as the run will come to them again, and add what the file lacks.
+        """Drop lines beyond `images_seen`, as the run will write them again, and add lines that the file lacks.
 
         Args:
-            images_seen: where the run stands.
-            unwritten: lines that there was no space for when it stood there before; those that are not its own are passed over.
+            images_seen: where the run continues.
+            unwritten: lines that a checkpoint stores because the disk was full; those of other files are ignored.
 
         Raises:
-            OSError: the file cannot be read, or not be rewritten.
+            OSError: the file cannot be read or rewritten.
         """
         if not self._path:
             return
@@ -69,7 +70,7 @@ class LineLog:
             self.write_rest()
 
     def _text(self) -> str:
-        """What is there; a device or a pipe, which may have no end, is refused by an OSError."""
+        """Return the contents; raise OSError for a device or a pipe, which may have no end."""
         if self._path is None or not self._path.exists():
             return ""
         if not self._path.is_file():
@@ -83,23 +84,23 @@ class LineLog:
         return [line for line in lines if self._owns(_read(line))]
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add a line; numbers that are not finite become null, as JSON has no word for them.
+        """Add a line; numbers that are not finite become null.
 
         Raises:
-            OSError: there is no space. The line is kept for another attempt.
+            OSError: the disk is full. The line is kept for the next attempt.
         """
         if self._path:
-            clean = {
+            finite = {
                 key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
             }
-            self._unwritten += json.dumps(clean) + "\n"
+            self._unwritten += json.dumps(finite) + "\n"
             self.write_rest()
 
     def write_rest(self) -> None:
-        """Write the lines that there was no space for; does nothing if there are none.
+        """Write the lines that a full disk did not take; does nothing if there are none.
 
         Raises:
-            OSError: there still is none. The lines are kept for another attempt.
+            OSError: the disk is still full. The lines are kept for the next attempt.
         """
         if self._path and self._unwritten:
             append_durably(self._path, self._unwritten.encode())
@@ -116,22 +117,19 @@ class StatsLog(LineLog):
     def __init__(self, path: Path | None):
         super().__init__(path, lambda line: not _is_measurement(line))
 
-    def missing(self, ticks: Sequence[Tick], images_seen: int) -> list[str]:
-        """A line for the log if the file lacks some of its own up to `images_seen`; nothing otherwise.
+    def missing(self, ticks: Sequence[Tick], images_seen: int) -> int:
+        """Count the lines of finished ticks that the file lacks.
 
         Raises:
             OSError: the file cannot be read.
         """
         if not self._path:
-            return []
-        count = missing_ticks(ticks, json_objects((self._text() + self._unwritten).splitlines()), images_seen)
-        return (
-            [f"WARNING: {self._path} lacks the lines of {count:,} of the ticks that have ended; they are lost"] if count else []
-        )
+            return 0
+        return missing_ticks(ticks, json_objects((self._text() + self._unwritten).splitlines()), images_seen)
 
 
 class MetricLogs:
-    """metric-NAME.jsonl, to which `evaluate` writes, too: one JSON object per measurement.
+    """metric-NAME.jsonl, which `evaluate` writes, too: one JSON object per measurement.
 
     Args:
         folder: the workdir, or None for a host that writes nothing.
@@ -143,21 +141,21 @@ class MetricLogs:
 
     @property
     def unwritten(self) -> str:
-        """Lines that there was no space for."""
+        """Lines that a full disk did not take yet."""
         return "".join(log.unwritten for log in self._logs.values())
 
     def begin_at(self, images_seen: int, unwritten: str = "") -> None:
-        """As `LineLog.begin_at`, in every file that is there or should be: settings may have named other metrics before.
+        """Apply `LineLog.begin_at` to every file, those of metrics that are not measured any more included.
 
         Raises:
-            OSError: a file cannot be read, or not be rewritten.
+            OSError: a file cannot be read or rewritten; the others are done.
         """
         if not self._folder:
             return
-        there = {_metric_of(path) for path in self._folder.glob(record_path(self._folder, "*").name)}
+        present = {path.stem.partition("-")[2] for path in self._folder.glob(Workdir(self._folder).metric("*").name)}
         lacking = {line["metric"] for line in map(_read, unwritten.splitlines()) if _is_measurement(line)}
         failures = []
-        for name in sorted(there | lacking | self._logs.keys()):
+        for name in sorted(present | lacking | self._logs.keys()):
             try:
                 self._log(name).begin_at(images_seen, unwritten)
             except OSError as error:
@@ -166,19 +164,19 @@ class MetricLogs:
             raise failures[0]
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add a measurement, as `records.as_record` makes them.
+        """Add a measurement, as made by `evaluation.result_log.as_record`.
 
         Raises:
-            OSError: there is no space. The line is kept for another attempt.
+            OSError: the disk is full. The line is kept for the next attempt.
         """
         if self._folder:
             self._log(record["metric"]).append({**record, **WHILE_TRAINING})
 
     def write_rest(self) -> None:
-        """Write the lines that there was no space for.
+        """Write the lines that a full disk did not take.
 
         Raises:
-            OSError: there still is none.
+            OSError: the disk is still full.
         """
         for log in self._logs.values():
             log.write_rest()
@@ -187,17 +185,36 @@ class MetricLogs:
         if name not in self._logs:
             assert self._folder is not None
             self._logs[name] = LineLog(
-                record_path(self._folder, name), lambda line: _is_measurement(line) and line["metric"] == name
+                Workdir(self._folder).metric(name), lambda line: _is_measurement(line) and line["metric"] == name
             )
         return self._logs[name]
 
 
-def _metric_of(path: Path) -> str:
-    return path.stem.partition("-")[2]
+def missing_ticks(ticks: Sequence[Tick], records: Iterable[Mapping[str, Any]], images_seen: int) -> int:
+    """Count the finished ticks that have no line in stats.jsonl.
+
+    Args:
+        ticks: of the run's schedule.
+        records: the lines that are there. After a line of another schedule, which the run had before its settings were
+            changed, only later ticks are counted.
+        images_seen: how far the run has come.
+    """
+    numbers = {tick.end: tick.index + 1 for tick in ticks if tick.end <= images_seen}
+    present: set[float] = set()
+    start = 0.0
+    for record in records:
+        end = record.get("images_seen")
+        if not is_position(end) or end > images_seen:
+            continue
+        if numbers.get(round(end)) == record.get("tick"):
+            present.add(end)
+        else:
+            start = max(start, end)
+    return sum(start < end for end in numbers.keys() - present)
 
 
 def _is_measurement(line: Any) -> bool:
-    """Of the run itself."""
+    """Whether a parsed line is a measurement of the run itself."""
     return isinstance(line, dict) and "metric" in line and line.get("while") == WHILE_TRAINING["while"]
 
 
@@ -213,7 +230,7 @@ def _is_whole(line: str) -> bool:
 
 
 def _images_seen(line: str) -> float:
-    """Where the line belongs; a line without a place, whatever it holds, lies beyond all others."""
+    """Return where the line belongs; infinity for a line without a valid `images_seen`."""
     record = _read(line)
     images_seen = record.get("images_seen") if isinstance(record, dict) else None
     return images_seen if is_position(images_seen) else math.inf

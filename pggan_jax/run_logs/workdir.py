@@ -15,11 +15,6 @@ from pggan_jax.system.files import write_atomically
 _CHANGES_SHOWN = 3
 
 
-def record_path(folder: Path, metric: str) -> Path:
-    """The file of a metric."""
-    return folder / f"metric-{metric}.jsonl"
-
-
 @dataclass(frozen=True)
 class Workdir:
     """Paths below one run's folder."""
@@ -75,6 +70,10 @@ class Workdir:
     def checkpoints(self) -> Path:
         """Orbax checkpoints, one folder each."""
         return self.path / "checkpoints"
+
+    def metric(self, name: str) -> Path:
+        """Measurements of one metric, one JSON object each."""
+        return self.path / f"metric-{name}.jsonl"
 
     def fakes(self, images_seen: int) -> Path:
         """The picture grid at a point of the run, named by kimg."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
-
-from pggan_jax.schedule import Tick
 
 DEEPEST = 32
 _MOST_DIGITS = 24
@@ -98,26 +96,3 @@ def is_count(value: Any, *, most: int = 2**63 - 1) -> TypeGuard[int]:
 def is_position(value: Any) -> TypeGuard[float]:
     """Whether a value that was read is a number from 0 on, such as a count of images that another tool has written as 8e3."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
-def missing_ticks(ticks: Sequence[Tick], records: Iterable[Mapping[str, Any]], images_seen: int) -> int:
-    """How many lines stats.jsonl lacks of a run that has shown so many images.
-
-    Args:
-        ticks: of the run's schedule.
-        records: the lines that are there. Those of another schedule, which the run had before its settings were changed, say
-            that nothing is known of what lies before them.
-        images_seen: how far the run has come.
-    """
-    numbers = {tick.end: tick.index + 1 for tick in ticks if tick.end <= images_seen}
-    there: set[float] = set()
-    start = 0.0
-    for record in records:
-        end = record.get("images_seen")
-        if not is_position(end) or end > images_seen:
-            continue
-        if numbers.get(round(end)) == record.get("tick"):
-            there.add(end)
-        else:
-            start = max(start, end)
-    return sum(start < end for end in numbers.keys() - there)

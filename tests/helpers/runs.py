@@ -29,7 +29,7 @@ from pggan_jax.data.open_loader import open_loader
 from pggan_jax.loop import train
 from pggan_jax.loop import trainer as run_module
 from pggan_jax.loop.trainer import Run
-from pggan_jax.run_logs.console import VOLATILE_FIELDS
+from pggan_jax.run_logs.phase_timer import VOLATILE_FIELDS
 from tests.helpers.compiling import compilation_cache_in
 
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"

@@ -16,7 +16,7 @@ from pggan_jax.reporting import html as page_module
 from pggan_jax.reporting.html import render
 from pggan_jax.reporting.run_record import gather
 from pggan_jax.reporting.svg_charts import HEIGHT, WIDTH, Band, Series, chart, nice_ticks
-from pggan_jax.run_logs import console
+from pggan_jax.run_logs.phase_timer import PHASES
 from pggan_jax.schedule import Schedule
 from tests.helpers.command_line import one_line_error
 from tests.helpers.runs import copy_of, finished_run, small_config, stats
@@ -351,7 +351,7 @@ def ticks_of(config, **changes):
             "seconds_per_tick": 1800.0,
             "images_per_second": 100.0 + tick.index,
             "skipped_steps": 3 + 4 * tick.index,
-            **{f"{phase}_seconds": 100.0 for phase in console._PHASES},
+            **{f"{phase}_seconds": 100.0 for phase in PHASES},
         }
         | changes
         for tick in Schedule(config.schedule, config.data.resolution).ticks
@@ -391,14 +391,12 @@ class TestFacts:
             (3599, "59m 59s"),
             (3600, "1h 00m"),
             (4500, "1h 15m"),
-            (200_000, "55h 33m"),
+            (200_000, "2d 7h"),
         ],
     )
     def test_no_part_of_a_duration_exceeds_its_unit(self, tmp_path, seconds, words):
         write_lines(tmp_path / "stats.jsonl", {"kimg": 1.0, "seconds_per_tick": seconds})
         assert facts_of(tmp_path, self.CONFIG)["training time"] == words
-        if seconds < 48 * 3600:
-            assert console.format_seconds(seconds) == words
 
     def test_every_phase_of_stats_jsonl_has_a_column(self, tmp_path):
         write_lines(tmp_path / "stats.jsonl", *ticks_of(self.CONFIG))
@@ -406,9 +404,9 @@ class TestFacts:
             render(gather(tmp_path, self.CONFIG)).partition("<h2>Timeline</h2>")[2].partition("</table>")[0] + "</table></div>"
         )
         rows = "".join(table.texts)
-        assert {name for name, _ in page_module._PHASES} == set(console._PHASES)
+        assert {name for name, _ in page_module._PHASES} == set(PHASES)
         assert "growing" in table.texts
-        assert rows.count("5.6%") == rows.count("%") == len(console._PHASES) * (table.tags.count("tr") - 1)
+        assert rows.count("5.6%") == rows.count("%") == len(PHASES) * (table.tags.count("tr") - 1)
 
     @pytest.mark.parametrize("lost", [[0], [3], [2, 5], [7], [0, 1, 2, 3, 4, 5, 6, 7]])
     def test_lost_lines_are_counted(self, tmp_path, lost):

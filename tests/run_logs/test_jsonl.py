@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 from unittest import mock
 
 import pytest
 
+from pggan_jax.reporting.run_record import gather
 from pggan_jax.run_logs import jsonl
-from pggan_jax.run_logs.jsonl import MetricLogs, StatsLog
+from pggan_jax.run_logs.jsonl import MetricLogs, StatsLog, missing_ticks
+from pggan_jax.schedule import Schedule
+from tests.helpers.runs import small_config
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
@@ -110,3 +114,71 @@ class TestMetricLogs:
         logs.append(measured(1))
         logs.write_rest()
         assert not list(tmp_path.iterdir())
+
+
+SCHEDULE = Schedule(small_config(schedule__total_kimg=8.0).schedule, 8)
+LINES = [{"tick": tick.index + 1, "images_seen": tick.end, "loss_g": 1.0} for tick in SCHEDULE.ticks]
+
+
+class TestMissingTicks:
+    def test_none_is_lost(self):
+        for count in range(len(LINES) + 1):
+            seen = LINES[count - 1]["images_seen"] if count else 0
+            assert missing_ticks(SCHEDULE.ticks, LINES[:count], seen) == 0
+            assert missing_ticks(SCHEDULE.ticks, LINES[:count], seen + 1) == 0, "stopped within a tick"
+
+    @pytest.mark.parametrize("lost", [{0}, {2, 3}, {len(LINES) - 1}, set(range(len(LINES)))])
+    def test_all_missing_lines_count(self, lost):
+        there = [line for number, line in enumerate(LINES) if number not in lost]
+        assert missing_ticks(SCHEDULE.ticks, there, LINES[-1]["images_seen"]) == len(lost)
+
+    def test_ticks_of_an_earlier_schedule_are_not_missing(self):
+        """Ticks were twice as long until the fourth line of now."""
+        before = [line | {"tick": number + 1} for number, line in enumerate(LINES[1:4:2])]
+        assert missing_ticks(SCHEDULE.ticks, before + LINES[4:], LINES[-1]["images_seen"]) == 0
+        assert missing_ticks(SCHEDULE.ticks, before + LINES[5:], LINES[-1]["images_seen"]) == 1
+
+    def test_missing_counts_what_the_file_lacks(self, tmp_path):
+        path = tmp_path / "stats.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in LINES if line["tick"] not in (2, 3)))
+        log = StatsLog(path)
+        log.begin_at(LINES[4]["images_seen"])
+        assert log.missing(SCHEDULE.ticks, LINES[4]["images_seen"]) == 2
+        assert log.missing(SCHEDULE.ticks, LINES[0]["images_seen"]) == 0
+        assert StatsLog(None).missing(SCHEDULE.ticks, 10**6) == 0
+
+    def test_unwritten_lines_are_not_missing(self, tmp_path):
+        path = tmp_path / "stats.jsonl"
+        path.write_text(json.dumps(LINES[0]) + "\n")
+        log = StatsLog(path)
+        log.begin_at(LINES[1]["images_seen"], unwritten=json.dumps(LINES[1]) + "\n")
+        assert log.missing(SCHEDULE.ticks, LINES[1]["images_seen"]) == 0
+
+    def test_a_pipe_is_refused(self, tmp_path):
+        os.mkfifo(tmp_path / "stats.jsonl")
+        os.mkfifo(tmp_path / "metric-swd.jsonl")
+        os.mkfifo(tmp_path / "fakes000001.png")
+        os.mkfifo(tmp_path / "log.txt")
+        with pytest.raises(OSError, match="not a file"):
+            StatsLog(tmp_path / "stats.jsonl").begin_at(0)
+        assert gather(tmp_path, small_config()).ticks == []
+
+    @pytest.mark.parametrize("value", ['"abc"', "null", "[]", "{}", "true", "NaN", "1e999", "-5", "7" * 5000])
+    def test_a_line_of_a_wrong_type_is_dropped_and_counted(self, tmp_path, value):
+        path = tmp_path / "stats.jsonl"
+        lines = [json.dumps(line) for line in LINES[:3]]
+        lines[1] = lines[1].replace(f'"images_seen": {LINES[1]["images_seen"]}', f'"images_seen": {value}')
+        path.write_text("".join(f"{line}\n" for line in lines))
+        log = StatsLog(path)
+        log.begin_at(LINES[2]["images_seen"])
+        assert path.read_text() == f"{lines[0]}\n{lines[2]}\n"
+        assert log.missing(SCHEDULE.ticks, LINES[2]["images_seen"]) == 1
+
+    def test_images_seen_as_a_float_is_accepted(self, tmp_path):
+        path = tmp_path / "stats.jsonl"
+        text = "".join(json.dumps(line | {"images_seen": float(line["images_seen"])}) + "\n" for line in LINES[:3])
+        path.write_text(text)
+        log = StatsLog(path)
+        log.begin_at(LINES[2]["images_seen"])
+        assert path.read_text() == text
+        assert log.missing(SCHEDULE.ticks, LINES[2]["images_seen"]) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -18,11 +17,8 @@ from pggan_jax.data.sources.labels import _parse
 from pggan_jax.errors import UserError
 from pggan_jax.loop.divergence import RollbackCount
 from pggan_jax.loop.tick_metrics import TickMeter
-from pggan_jax.reporting.run_record import gather
-from pggan_jax.run_logs.jsonl import StatsLog
 from pggan_jax.run_logs.workdir_lock import _describe_owner
-from pggan_jax.schedule import Schedule
-from pggan_jax.system.json_files import DEEPEST, is_count, json_objects, missing_ticks, parse_json, read_json_object
+from pggan_jax.system.json_files import DEEPEST, is_count, json_objects, parse_json, read_json_object
 from pggan_jax.training.train_step import METRICS
 from tests.helpers.runs import small_config
 
@@ -140,76 +136,6 @@ class TestReaders:
         (tmp_path / "lock").write_text(text)
         with (tmp_path / "lock").open() as file:
             assert _describe_owner(file.fileno()) == "another process"
-
-
-SCHEDULE = Schedule(small_config(schedule__total_kimg=8.0).schedule, 8)
-LINES = [{"tick": tick.index + 1, "images_seen": tick.end, "loss_g": 1.0} for tick in SCHEDULE.ticks]
-
-
-class TestLostLines:
-    def test_none_is_lost(self):
-        for count in range(len(LINES) + 1):
-            seen = LINES[count - 1]["images_seen"] if count else 0
-            assert missing_ticks(SCHEDULE.ticks, LINES[:count], seen) == 0
-            assert missing_ticks(SCHEDULE.ticks, LINES[:count], seen + 1) == 0, "stopped within a tick"
-
-    @pytest.mark.parametrize("lost", [{0}, {2, 3}, {len(LINES) - 1}, set(range(len(LINES)))])
-    def test_all_that_are_lost_count(self, lost):
-        there = [line for number, line in enumerate(LINES) if number not in lost]
-        assert missing_ticks(SCHEDULE.ticks, there, LINES[-1]["images_seen"]) == len(lost)
-
-    def test_lines_of_an_earlier_schedule_are_not_missed(self):
-        """Ticks were twice as long until the fourth line of now."""
-        before = [line | {"tick": number + 1} for number, line in enumerate(LINES[1:4:2])]
-        assert missing_ticks(SCHEDULE.ticks, before + LINES[4:], LINES[-1]["images_seen"]) == 0
-        assert missing_ticks(SCHEDULE.ticks, before + LINES[5:], LINES[-1]["images_seen"]) == 1
-
-    def test_a_run_that_continues_tells(self, tmp_path):
-        path = tmp_path / "stats.jsonl"
-        path.write_text("".join(json.dumps(line) + "\n" for line in LINES if line["tick"] not in (2, 3)))
-        log = StatsLog(path)
-        log.begin_at(LINES[4]["images_seen"])
-        (told,) = log.missing(SCHEDULE.ticks, LINES[4]["images_seen"])
-        assert told.startswith("WARNING: ")
-        assert "2 of the ticks" in told
-        assert log.missing(SCHEDULE.ticks, LINES[0]["images_seen"]) == []
-        assert StatsLog(None).missing(SCHEDULE.ticks, 10**6) == []
-
-    def test_what_had_no_space_is_not_lost(self, tmp_path):
-        path = tmp_path / "stats.jsonl"
-        path.write_text(json.dumps(LINES[0]) + "\n")
-        log = StatsLog(path)
-        log.begin_at(LINES[1]["images_seen"], unwritten=json.dumps(LINES[1]) + "\n")
-        assert log.missing(SCHEDULE.ticks, LINES[1]["images_seen"]) == []
-
-    def test_a_pipe_in_its_place_is_not_waited_for(self, tmp_path):
-        os.mkfifo(tmp_path / "stats.jsonl")
-        os.mkfifo(tmp_path / "metric-swd.jsonl")
-        os.mkfifo(tmp_path / "fakes000001.png")
-        os.mkfifo(tmp_path / "log.txt")
-        with pytest.raises(OSError, match="not a file"):
-            StatsLog(tmp_path / "stats.jsonl").begin_at(0)
-        assert gather(tmp_path, small_config()).ticks == []
-
-    @pytest.mark.parametrize("value", ['"abc"', "null", "[]", "{}", "true", "NaN", "1e999", "-5", "7" * 5000])
-    def test_a_line_of_a_wrong_type_is_dropped_and_told(self, tmp_path, value):
-        path = tmp_path / "stats.jsonl"
-        lines = [json.dumps(line) for line in LINES[:3]]
-        lines[1] = lines[1].replace(f'"images_seen": {LINES[1]["images_seen"]}', f'"images_seen": {value}')
-        path.write_text("".join(f"{line}\n" for line in lines))
-        log = StatsLog(path)
-        log.begin_at(LINES[2]["images_seen"])
-        assert path.read_text() == f"{lines[0]}\n{lines[2]}\n"
-        assert "1 of the ticks" in log.missing(SCHEDULE.ticks, LINES[2]["images_seen"])[0]
-
-    def test_a_number_that_another_tool_has_written_with_a_point_stays(self, tmp_path):
-        path = tmp_path / "stats.jsonl"
-        text = "".join(json.dumps(line | {"images_seen": float(line["images_seen"])}) + "\n" for line in LINES[:3])
-        path.write_text(text)
-        log = StatsLog(path)
-        log.begin_at(LINES[2]["images_seen"])
-        assert path.read_text() == text
-        assert log.missing(SCHEDULE.ticks, LINES[2]["images_seen"]) == []
 
 
 def test_skipped_updates_of_a_tick_are_its_own():

@@ -1,0 +1,83 @@
+"""Where the time of a tick goes: seconds by phase of the training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+Item = TypeVar("Item")
+PHASES = ("wait", "compile", "grow", "snapshot", "evaluate", "save")
+"""Phases that stats.jsonl records as `PHASE_seconds`."""
+VOLATILE_FIELDS = frozenset(
+    {"images_per_second", "seconds_per_tick", "wait_share", "compiles", "memory_bytes", "eta_seconds", "growth_gap_seconds"}
+    | {f"{phase}_seconds" for phase in PHASES}
+)
+"""Fields of stats.jsonl that depend on the machine and its clock; all others are equal in every run of one configuration."""
+
+
+@dataclass(frozen=True)
+class TickTime:
+    """Where the time of one tick went, in seconds.
+
+    Attributes:
+        total: wall-clock time of the tick.
+        phases: by phase: "wait" (for data), "compile" (first steps of a resolution, and waiting for compilation in the
+            background), "grow", "snapshot" (sample grids), "evaluate", "save".
+    """
+
+    total: float
+    phases: Mapping[str, float]
+
+    @property
+    def training(self) -> float:
+        """Time left for training: the total without all phases but "wait". At least 1e-9, so that it can divide."""
+        apart = sum(self.phases.get(phase, 0.0) for phase in PHASES if phase != "wait")
+        return max(self.total - apart, 1e-9)
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the training time that was spent waiting for data, 0..1."""
+        return min(1.0, self.phases.get("wait", 0.0) / self.training)
+
+    def record(self) -> dict[str, float]:
+        """Return the fields of stats.jsonl."""
+        seconds = {f"{phase}_seconds": self.phases.get(phase, 0.0) for phase in PHASES}
+        return {"seconds_per_tick": self.total, **seconds, "wait_share": self.wait_share}
+
+
+class PhaseTimer:
+    """Add up seconds by phase until the tick ends."""
+
+    def __init__(self) -> None:
+        self._phases: dict[str, float] = {}
+        self._tick_start = time.perf_counter()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time spent in the `with` block to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._phases[name] = self._phases.get(name, 0.0) + time.perf_counter() - start
+
+    def iterate(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items, adding the time spent waiting for each to a phase."""
+        iterator = iter(items)
+        while True:
+            with self.phase(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+    def end_tick(self) -> TickTime:
+        """Return the time since the last call, and start again from zero."""
+        now = time.perf_counter()
+        tick = TickTime(now - self._tick_start, self._phases)
+        self._tick_start, self._phases = now, {}
+        return tick
