@@ -41,7 +41,7 @@ from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.distributed import devices
 from pggan_jax.errors import UserError
 from pggan_jax.loop.compiled_step import build_program
-from pggan_jax.loop.input_feed import Call, Feed, effective_steps_per_call, plan_calls
+from pggan_jax.loop.input_feed import InputFeed, StepChunk, effective_steps_per_call, plan_chunks
 from pggan_jax.schedule import Schedule
 from pggan_jax.training.train_state import create_train_state
 
@@ -94,29 +94,29 @@ class Bench:
         self.loader = Loader(Pyramid(levels, classes, CLASSES), seed=config.run.seed, use_labels=config.data.labels)
         self.schedule = Schedule(config.schedule, config.data.resolution)
         self.steps_per_call = effective_steps_per_call(config)
-        self.feed = Feed(config, self.schedule, self.loader, steps_per_call=self.steps_per_call)
+        self.feed = InputFeed(config, self.schedule, self.loader, steps_per_call=self.steps_per_call)
 
-    def calls(self) -> Iterator[Call]:
-        """The calls of the resolution's stable phase."""
+    def chunks(self) -> Iterator[StepChunk]:
+        """The step chunks of the resolution's stable phase."""
         (stage,) = (one for one in self.schedule.stages if one.resolution == self.resolution and not one.fading)
-        return plan_calls(self.schedule, start=stage.start, steps_per_call=self.steps_per_call)
+        return plan_chunks(self.schedule, start=stage.start, steps_per_call=self.steps_per_call)
 
     def call_bytes(self) -> int:
-        """Of all images of a call."""
-        call = next(self.calls())
-        return (call.end - call.start) * self.level[0].nbytes
+        """Of all images of a chunk."""
+        chunk = next(self.chunks())
+        return (chunk.end - chunk.start) * self.level[0].nbytes
 
     def loading(self) -> Iterator[int]:
         """Batches put on the device by feed and prefetcher."""
-        with Prefetcher(self.feed, self.calls()) as prefetched:
-            for call, batch, _ in prefetched:
+        with Prefetcher(self.feed, self.chunks()) as prefetched:
+            for chunk, batch, _ in prefetched:
                 batch.images.block_until_ready()
-                yield call.end - call.start
+                yield chunk.end - chunk.start
 
     def gathering(self) -> Iterator[int]:
         """Batches copied out of the memory map by NumPy, rows known before."""
-        call = next(self.calls())
-        size = call.end - call.start
+        chunk = next(self.chunks())
+        size = chunk.end - chunk.start
         rows = [self.loader.rows(np.arange(start, start + size)) for start in range(0, 256 * size, size)]
         plain = np.asarray(self.level)
         for some in itertools.cycle(rows):
@@ -128,11 +128,11 @@ class Bench:
         program = build_program(self.config, self.resolution, self.loader)
         state = devices.replicate(create_train_state(self.config.optimizer, program.networks, self.config.run.seed))
         class_table = devices.replicate(self.loader.class_table())
-        call, batch, controls = self.feed(next(self.calls()))
+        chunk, batch, controls = self.feed(next(self.chunks()))
         while True:
-            state, sums = program.train_call(state, batch, class_table, controls, np.int32(call.steps))
+            state, sums = program.train_call(state, batch, class_table, controls, np.int32(chunk.steps))
             jax.block_until_ready(sums)
-            yield call.end - call.start
+            yield chunk.end - chunk.start
 
 
 def best_rates(works: Mapping[str, Callable[[], Iterator[int]]], *, seconds: float, turns: int) -> dict[str, float]:

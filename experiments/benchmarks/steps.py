@@ -24,7 +24,7 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.distributed import devices
 from pggan_jax.loop.compiled_step import build_program
-from pggan_jax.loop.input_feed import Feed, effective_steps_per_call, plan_calls
+from pggan_jax.loop.input_feed import InputFeed, effective_steps_per_call, plan_chunks
 from pggan_jax.schedule import Schedule
 from pggan_jax.training.train_state import create_train_state
 
@@ -93,9 +93,9 @@ class OurStep:
         loader = Loader(Pyramid(levels, classes, ("",)), seed=config.run.seed, use_labels=False)
         schedule = Schedule(config.schedule, config.data.resolution)
         self.steps_per_call = effective_steps_per_call(config)
-        feed = Feed(config, schedule, loader, steps_per_call=self.steps_per_call)
+        feed = InputFeed(config, schedule, loader, steps_per_call=self.steps_per_call)
         (stage,) = (one for one in schedule.stages if one.resolution == resolution and not one.fading)
-        call, batch, controls = feed(next(plan_calls(schedule, start=stage.start, steps_per_call=self.steps_per_call)))
+        chunk, batch, controls = feed(next(plan_chunks(schedule, start=stage.start, steps_per_call=self.steps_per_call)))
         controls = controls._replace(alpha=np.full_like(controls.alpha, alpha))
         program = build_program(config, resolution, loader)
         state = create_train_state(config.optimizer, program.networks, config.run.seed)
@@ -104,7 +104,7 @@ class OurStep:
             for name, tree in (("generator", state.generator), ("discriminator", state.discriminator))
         }
         self._state = devices.replicate(state)
-        self._shared = batch, devices.replicate(loader.class_table()), controls, np.int32(call.steps)
+        self._shared = batch, devices.replicate(loader.class_table()), controls, np.int32(chunk.steps)
         self._train_call = program.train_call
         lowered = self._train_call.lower(self._state, *self._shared)
         counted = (lowered.cost_analysis() or {}).get("flops")

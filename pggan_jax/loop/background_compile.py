@@ -1,13 +1,15 @@
-"""The next resolution made ready in the background: its step and its pictures are compiled while the current one trains.
+"""The compiled step in use, and the step of the next resolution, compiled in the background while the current one trains.
 
-Compiling changes nothing that is trained, as long as the parts of a batch are the same (`run.microbatch`).
+Compiling in the background changes nothing that is trained, as long as `run.microbatch` is the same.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,15 +19,16 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices, processes
 from pggan_jax.errors import first_line
 from pggan_jax.loop.compiled_step import Program
-from pggan_jax.loop.input_feed import abstract_batch_and_controls
+from pggan_jax.loop.input_feed import StepChunk, abstract_batch_and_controls
 from pggan_jax.networks.build import Networks
 from pggan_jax.run_logs.compile_counter import CompileCounter
+from pggan_jax.run_logs.phase_timer import PhaseTimer
 from pggan_jax.schedule import Schedule, Stage
 from pggan_jax.training.train_state import TrainState, abstract_train_state
 
 
-def abstract_arguments(config: Config, networks: Networks, loader: Loader, steps: int) -> tuple:
-    """Shapes, types and places of what the step is called with. In any other form it would be compiled once more.
+def abstract_arguments(config: Config, networks: Networks, *, loader: Loader, steps: int) -> tuple:
+    """Return shapes, types and shardings of the step's arguments; with any others it would be compiled once more.
 
     Args:
         config: of the run.
@@ -38,38 +41,50 @@ def abstract_arguments(config: Config, networks: Networks, loader: Loader, steps
         devices.as_placed(abstract_train_state(config.optimizer, networks), devices.replicate),
         devices.as_placed(batch, devices.split),
         devices.as_placed(jax.eval_shape(loader.class_table), devices.replicate),
-        # From the host at every call, so without a place.
+        # From the host at every call, so without a sharding.
         controls,
         jax.ShapeDtypeStruct((), np.int32),
     )
 
 
-class NextResolution:
-    """Compiles one resolution ahead. Use it under `contextlib.closing`: XLA must not be at work when the process ends.
+def compile_program(program: Program, arguments: tuple, *, counter: CompileCounter, with_sampler: bool) -> None:
+    """Compile the train step of a program, and its sampler for the run's sample grids.
 
     Args:
-        config, schedule, loader, steps_per_call: of the run.
+        program: of one resolution.
+        arguments: of the step, from `abstract_arguments`.
+        counter: counts the step.
+        with_sampler: whether this host draws sample grids.
+    """
+    with counter.watch():
+        program.train_call.lower(*arguments).compile()
+    if with_sampler:
+        state: TrainState = arguments[0]
+        params = devices.as_placed(state.generator_ema, devices.first_device)
+        # If this fails, the first sample grid compiles the sampler and reports the failure.
+        with suppress(Exception):
+            program.sampler.compile_for(params)
+
+
+class BackgroundCompiler:
+    """Compile one resolution ahead. Use it under `contextlib.closing`: a process that exits while XLA compiles crashes.
+
+    Args:
+        schedule: says which resolution is next.
         build: makes the program of a resolution.
-        pictures: how many are drawn at once, 0 for none.
-        counter: told of the step, as of one that is compiled in front of everybody.
-        log: of the run.
+        compile_ahead: compiles a program that was built.
+        warn: logs a warning.
     """
 
     def __init__(
         self,
-        config: Config,
         schedule: Schedule,
-        loader: Loader,
         *,
-        steps_per_call: int,
         build: Callable[[int], Program],
-        pictures: int,
-        counter: CompileCounter,
-        log: Callable[[str], None],
+        compile_ahead: Callable[[Program], None],
+        warn: Callable[[str], None],
     ):
-        self._config, self._schedule, self._loader = config, schedule, loader
-        self._steps_per_call, self._build, self._pictures, self._counter = steps_per_call, build, pictures, counter
-        self._log = log
+        self._schedule, self._build, self._compile_ahead, self._warn = schedule, build, compile_ahead, warn
         self._stage: Stage | None = None
         self._program: Program | None = None
         self._is_built = threading.Event()
@@ -78,15 +93,20 @@ class NextResolution:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being compiled at this moment."""
+        """Whether a program is being compiled now."""
         return self._thread is not None and self._thread.is_alive()
 
-    def begin(self, images_seen: int, resolution: int) -> None:
-        """Start with what the run will grow to after `resolution`. To be called when its own step is compiled.
+    @property
+    def step_name(self) -> str:
+        """The step that was started last, for messages."""
+        return f"the {self._stage.resolution}x{self._stage.resolution} step" if self._stage else "no step"
 
-        Does nothing at the largest resolution of the run, nor while something else is being compiled: after a return to an
-        older checkpoint. Nor over several hosts, where `pmap` does not lower from the shapes that one host has; nor where the
-        step in use needs most of an accelerator's memory, as XLA tries kernels out there while it compiles.
+    def start(self, images_seen: int, resolution: int) -> None:
+        """Start compiling what follows `resolution`. Call it when the step of `resolution` itself is compiled.
+
+        Does nothing at the last resolution; while another step is compiled, after a rollback; over several hosts, where `pmap`
+        does not lower from the shapes of one host; and where the step in use needs more than half of an accelerator's memory,
+        as XLA runs candidate kernels there while it compiles.
         """
         if not processes.is_only_process() or devices.device_memory_bytes() > devices.memory_limit_bytes() / 2:
             return
@@ -96,12 +116,12 @@ class NextResolution:
             return
         self._stage, self._program, self._problem = stage, None, ""
         self._is_built.clear()
-        # No daemon: a process that ends while XLA is at work crashes.
-        self._thread = threading.Thread(target=self._prepare, args=(stage,), name="compile")
+        # Not a daemon thread: a process that exits while XLA compiles crashes.
+        self._thread = threading.Thread(target=self._run, args=(stage.resolution,), name="compile")
         self._thread.start()
 
     def program(self, resolution: int) -> Program:
-        """The program that was begun with, which need not be compiled yet, or else a new one."""
+        """Return the program of a resolution: the one started in the background, maybe not compiled yet, or a new one."""
         if self._stage is not None and self._stage.resolution == resolution:
             self._is_built.wait()
             if self._program is not None:
@@ -109,49 +129,124 @@ class NextResolution:
         return self._build(resolution)
 
     def wait(self, program: Program) -> bool:
-        """Until `program` is no longer being compiled. If that was tried in vain, the log says why, once.
+        """Wait until `program` is compiled; a failure is logged once.
 
         Returns:
-            Whether it is compiled.
+            Whether it was compiled in the background.
         """
         if self._thread is None or self._stage is None or program.networks.resolution != self._stage.resolution:
             return False
         self._thread.join()
         problem, self._problem = self._problem, ""
         if problem:
-            self._log(f"WARNING: {self._step_name} could not be compiled in the background: {problem}")
+            self._warn(f"{self.step_name} could not be compiled in the background: {problem}")
         return program is self._program and not problem
 
     def close(self) -> None:
         """Wait for what is being compiled."""
-        if self.is_busy:
-            self._log(f"waiting until {self._step_name} is compiled, as that cannot be interrupted")
         if self._thread is not None:
             self._thread.join()
 
-    @property
-    def _step_name(self) -> str:
-        assert self._stage is not None, "what is spoken of has begun"
-        return f"the {self._stage.resolution}x{self._stage.resolution} step"
-
-    def _prepare(self, stage: Stage) -> None:
-        """In the thread. Building comes first and may compile, too, to see what fits into memory."""
+    def _run(self, resolution: int) -> None:
+        """Build and compile, in the thread. Building may compile, too, to find the microbatch that fits into memory."""
         try:
-            self._program = self._build(stage.resolution)
+            self._program = self._build(resolution)
             self._is_built.set()
-            self._compile(self._program)
-        except Exception as error:  # of any kind: what is not ready is compiled when it is needed
+            self._compile_ahead(self._program)
+        except Exception as error:  # of any kind: the step is then compiled when it is needed
             self._problem = first_line(error)
         finally:
             self._is_built.set()
 
-    def _compile(self, program: Program) -> None:
-        arguments = abstract_arguments(self._config, program.networks, self._loader, self._steps_per_call)
-        with self._counter.watch():
-            program.train_call.lower(*arguments).compile()
-        if self._pictures:
-            state: TrainState = arguments[0]
-            params = devices.as_placed(state.generator_ema, devices.first_device)
-            # If this fails, drawing will compile them, and tell of the failure.
-            with suppress(Exception):
-                program.sampler.compile_for(params)
+
+class GrowthGap:
+    """Seconds between the last step of a resolution and the first of the next, with all that lies between."""
+
+    def __init__(self) -> None:
+        self._start: float | None = None
+        self._seconds = 0.0
+
+    def start(self) -> None:
+        """Record that the last step of a resolution is done."""
+        self._start = time.perf_counter()
+
+    def stop(self) -> float | None:
+        """Return the gap when a first step has started; None if no step came before it in this process."""
+        if self._start is None:
+            return None
+        gap, self._start = time.perf_counter() - self._start, None
+        self._seconds += gap
+        return gap
+
+    def end_tick(self) -> float:
+        """Return the seconds since the last call; 0 if the networks did not grow."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+
+class StepRunner:
+    """Run the compiled step of the current resolution, and have the next one compiled in the background.
+
+    Args:
+        compiler: makes programs.
+        timer, counter, log: of the run.
+
+    Attributes:
+        gap: time between resolutions.
+    """
+
+    def __init__(self, compiler: BackgroundCompiler, *, timer: PhaseTimer, counter: CompileCounter, log: Callable[[str], None]):
+        self._compiler, self._timer, self._counter, self._log = compiler, timer, counter, log
+        self._program: Program | None = None
+        self._started: Program | None = None
+        self.gap = GrowthGap()
+
+    @property
+    def program(self) -> Program:
+        """The program in use, from the first `use` on."""
+        assert self._program is not None
+        return self._program
+
+    def use(self, resolution: int) -> None:
+        """Use the program of a resolution from now on; it is compiled by its first step at the latest."""
+        if self._program is None or self._program.networks.resolution != resolution:
+            self._program = self._compiler.program(resolution)
+
+    def __call__(
+        self, chunk: StepChunk, describe_data: Callable[[int], str], state: TrainState, *arguments: Any
+    ) -> tuple[TrainState, jax.Array]:
+        """Run the steps of a chunk.
+
+        Args:
+            chunk: which steps.
+            describe_data: says where the data of a resolution are, for the log.
+            state, arguments: of the train call. The state is donated: it cannot be used any more.
+
+        Returns:
+            The new state, and the metrics, which may not be ready yet.
+        """
+        if self._started is self.program:
+            with self._counter.watch():
+                return self.program.train_call(state, *arguments)
+        resolution = chunk.stage.resolution
+        size = f"{resolution}x{resolution}"
+        self._log(f"data {size}: {describe_data(resolution)}")
+        with self._timer.phase("compile"):
+            if not self._compiler.wait(self.program):
+                share = chunk.stage.batch_size // devices.device_count()
+                in_parts = "" if self.program.parts == 1 else f" in {self.program.parts} parts"
+                self._log(f"compiling the {size} step: {share} images per device{in_parts}")
+            with self._counter.watch():
+                results = self.program.train_call(state, *arguments)
+        self._started = self.program
+        gap = self.gap.stop()
+        if gap is not None:
+            self._log(f"the first {size} step started {gap:.2f} s after the last step before it")
+        self._compiler.start(chunk.end, resolution)
+        return results
+
+    def close(self) -> None:
+        """Wait for what is compiled in the background."""
+        if self._compiler.is_busy:
+            self._log(f"waiting until {self._compiler.step_name} is compiled, as this cannot be interrupted")
+        self._compiler.close()

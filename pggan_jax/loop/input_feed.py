@@ -26,7 +26,7 @@ def effective_steps_per_call(config: Config) -> int:
 
 
 @dataclass(frozen=True)
-class Call:
+class StepChunk:
     """A few iterations in one stage and one tick, starting after `start` images."""
 
     stage: Stage
@@ -36,25 +36,25 @@ class Call:
 
     @property
     def end(self) -> int:
-        """Images seen after the call."""
+        """Images seen after the chunk."""
         return self.start + self.steps * self.stage.images_per_step
 
 
-def plan_calls(schedule: Schedule, *, start: int, steps_per_call: int) -> Iterator[Call]:
+def plan_chunks(schedule: Schedule, *, start: int, steps_per_call: int) -> Iterator[StepChunk]:
     """All calls from `start` to the end of the run. No call crosses a stage or a tick, so a few are shorter."""
     now = start
     while now < schedule.total_images:
         tick, stage = schedule.tick_at(now), schedule.stage_at(now)
         steps_left = (min(tick.end, stage.end) - now) // stage.images_per_step
-        call = Call(stage, tick, now, min(steps_per_call, steps_left))
-        yield call
-        now = call.end
+        chunk = StepChunk(stage, tick, now, min(steps_per_call, steps_left))
+        yield chunk
+        now = chunk.end
 
 
-class Feed:
+class InputFeed:
     """Builds a call's arguments. Runs in the prefetching thread.
 
-    A level that fits stays on the devices as long as its resolution lasts; others are gathered on the host, call by call.
+    A level that fits stays on the devices as long as its resolution lasts; others are gathered on the host, chunk by chunk.
 
     Args:
         config: for the dealing of the batch and the moving average's decay.
@@ -77,9 +77,9 @@ class Feed:
         self._resident: devices.ResidentLevel | None = None
         self._resident_resolution = 0
 
-    def __call__(self, call: Call) -> tuple[Call, Batch, Controls]:
+    def __call__(self, chunk: StepChunk) -> tuple[StepChunk, Batch, Controls]:
         """The call, its batch on the devices, and its controls on the host."""
-        return call, self._batch(call), self._controls(call)
+        return chunk, self._batch(chunk), self._controls(chunk)
 
     def describe_data(self, resolution: int) -> str:
         """Where the images of `resolution` come from, such as '5.52 MB on each device'."""
@@ -89,11 +89,11 @@ class Feed:
     def _stays(self, resolution: int) -> bool:
         return self._loader.level(resolution).nbytes <= self._resident_bytes
 
-    def _batch(self, call: Call) -> Batch:
+    def _batch(self, chunk: StepChunk) -> Batch:
         """Leaves `[local devices, steps, critic_steps, samples, ...]`; row order as `parallel.deal` says."""
-        stage = call.stage
+        stage = chunk.stage
         offsets, places = self._dealt(stage)
-        rows = self._loader.rows(call.start + offsets)
+        rows = self._loader.rows(chunk.start + offsets)
         labels = devices.split(self._loader.labels(rows))
         level = self._resident_level(stage.resolution)
         if level is None:
@@ -122,10 +122,10 @@ class Feed:
             self._resident_resolution = resolution
         return self._resident
 
-    def _controls(self, call: Call) -> Controls:
-        starts = call.start + np.minimum(np.arange(self._steps), call.steps - 1) * call.stage.images_per_step
+    def _controls(self, chunk: StepChunk) -> Controls:
+        starts = chunk.start + np.minimum(np.arange(self._steps), chunk.steps - 1) * chunk.stage.images_per_step
         moments = [self._schedule.at(int(start)) for start in starts]
-        decay = np.full(self._steps, self._ema_decay(call.stage.batch_size), np.float32)
+        decay = np.full(self._steps, self._ema_decay(chunk.stage.batch_size), np.float32)
         return Controls(
             alpha=np.array([moment.alpha for moment in moments], np.float32),
             learning_rate=np.array([moment.learning_rate for moment in moments], np.float32),
@@ -142,7 +142,7 @@ class Feed:
 
 
 def abstract_batch_and_controls(config: Config, networks: Networks, steps: int) -> tuple[Batch, Controls]:
-    """Shapes and types of the batch and the controls that `Feed` makes on this host, for calls of `steps` iterations."""
+    """Shapes and types of the batch and the controls that `InputFeed` makes on this host, for calls of `steps` iterations."""
     resolution, channels, label_size = networks.resolution, networks.generator.channels, networks.generator.label_size
     device_count, samples = devices.local_places(config, config.schedule.batch_size_for(resolution)).shape
     leading = (device_count, steps, config.schedule.critic_steps, samples)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from pggan_jax.checkpointing.metadata import Position
-from pggan_jax.loop.input_feed import Call
+from pggan_jax.loop.input_feed import StepChunk
 from pggan_jax.training.train_step import METRICS
 
 CALLS_IN_FLIGHT = 2
@@ -21,19 +21,19 @@ class Trouble(NamedTuple):
     Attributes:
         iterations: how many.
         leaf_discriminator, leaf_generator: what was not finite then, as `guarded_update` numbers it; -1 for nothing.
-        call: the call in which there were so many; None where there were none.
+        chunk: the chunk in which there were so many; None where there were none.
     """
 
     iterations: int
     leaf_discriminator: int = -1
     leaf_generator: int = -1
-    call: Call | None = None
+    chunk: StepChunk | None = None
 
     @property
-    def where(self) -> Call:
+    def where(self) -> StepChunk:
         """`call`, where there were any such iterations."""
-        assert self.call is not None
-        return self.call
+        assert self.chunk is not None
+        return self.chunk
 
 
 class TickMeter:
@@ -50,23 +50,23 @@ class TickMeter:
 
     def __init__(self, position: Position):
         self._sums = np.array(position.tick_sums or [0.0] * len(METRICS))
-        self._in_flight: deque[tuple[Call, jax.Array]] = deque()
+        self._in_flight: deque[tuple[StepChunk, jax.Array]] = deque()
         self._skipped_before = position.tick_skipped
         self.skipped_in_a_row = position.skipped_in_a_row
         self.worst = Trouble(0)
         self.steps, self._left_out = position.tick_steps, position.tick_left_out
         self.images_in_process = 0
 
-    def add(self, call: Call, numbers: jax.Array) -> None:
+    def add(self, chunk: StepChunk, numbers: jax.Array) -> None:
         """Take note of a call, and wait for the call before the last: the host then runs just ahead of the devices.
 
         Args:
             call: which.
             numbers: what it returned: `METRICS` and `TROUBLE`; need not be ready.
         """
-        self.steps += call.steps
-        self.images_in_process += call.end - call.start
-        self._in_flight.append((call, numbers))
+        self.steps += chunk.steps
+        self.images_in_process += chunk.end - chunk.start
+        self._in_flight.append((chunk, numbers))
         self._collect(leave=CALLS_IN_FLIGHT)
 
     def settle(self) -> None:
@@ -75,13 +75,13 @@ class TickMeter:
 
     def _collect(self, *, leave: int) -> None:
         while len(self._in_flight) > leave:
-            call, numbers = self._in_flight.popleft()
+            chunk, numbers = self._in_flight.popleft()
             *sums, in_a_row, longest, of_discriminator, of_generator, left_out = np.asarray(numbers, np.float64)
             self._left_out += int(left_out)
             self._sums = self._sums + sums
             self.skipped_in_a_row = int(in_a_row)
             if longest > self.worst.iterations:
-                self.worst = Trouble(int(longest), int(of_discriminator), int(of_generator), call)
+                self.worst = Trouble(int(longest), int(of_discriminator), int(of_generator), chunk)
 
     def unfinished(self) -> dict[str, Any]:
         """The tick so far, as fields of a `Position`. Waits for the devices."""

@@ -18,12 +18,11 @@ from pggan_jax.data.open_loader import verification_of
 from pggan_jax.distributed import devices, processes
 from pggan_jax.distributed.processes import refuse_everywhere
 from pggan_jax.errors import UserError
-from pggan_jax.loop.background_compile import NextResolution
-from pggan_jax.loop.calling import Caller, GrowthGap
-from pggan_jax.loop.compiled_step import build_program
+from pggan_jax.loop.background_compile import BackgroundCompiler, GrowthGap, StepRunner, abstract_arguments, compile_program
+from pggan_jax.loop.compiled_step import Program, build_program
 from pggan_jax.loop.divergence import DivergedError, RollbackCount, describe_divergence, seed_after
 from pggan_jax.loop.image_grids import Snapshots
-from pggan_jax.loop.input_feed import Call, Feed, effective_steps_per_call, plan_calls
+from pggan_jax.loop.input_feed import InputFeed, StepChunk, effective_steps_per_call, plan_chunks
 from pggan_jax.loop.microbatch_choice import ChosenParts
 from pggan_jax.loop.periodic_eval import Judge
 from pggan_jax.loop.tick_metrics import TickMeter, Trouble
@@ -67,15 +66,14 @@ class Run:
             self.parts = ChosenParts(
                 config, lambda with_parts, resolution: build_program(with_parts, resolution, loader), self.log
             )
-            preparing: dict[str, Any] = {
-                "steps_per_call": self.steps_per_call,
-                "build": self.parts.program,
-                "pictures": self.snapshots.count if self.is_main else 0,
-                "counter": self.counter,
-                "log": self.log,
-            }
-            next_resolution = held.enter_context(closing(NextResolution(config, self.schedule, loader, **preparing)))
-            self.caller = Caller(next_resolution, timer=self.timer, counter=self.counter, log=self.log)
+            compiler = BackgroundCompiler(
+                self.schedule,
+                build=self.parts.program,
+                compile_ahead=self._compile_ahead,
+                warn=lambda problem: self.log(f"WARNING: {problem}"),
+            )
+            caller = StepRunner(compiler, timer=self.timer, counter=self.counter, log=self.log)
+            self.caller = held.enter_context(closing(caller))
             self.verification = held.enter_context(closing(verification_of(loader if self.is_main else None, self.log)))
             self.board = None
             if config.run.tensorboard and self.is_main:
@@ -90,6 +88,10 @@ class Run:
     def __exit__(self, *exception: Any) -> None:
         """Finish a save under way; release files and listeners."""
         self._held.__exit__(*exception)
+
+    def _compile_ahead(self, program: Program) -> None:
+        arguments = abstract_arguments(self.config, program.networks, loader=self.loader, steps=self.steps_per_call)
+        compile_program(program, arguments, counter=self.counter, with_sampler=self.is_main)
 
     def _begin_at(self, beginning: Beginning) -> None:
         """Stand where the next call will be the first.
@@ -115,10 +117,12 @@ class Run:
         with self._going_on_without("dropping earlier measurements that will be made again"):
             self.measured.begin_at(self.start, position.unwritten)
         noise_seed = seed_after(self.config.run.seed, self.rollbacks)
-        self.feed = Feed(self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed)
+        self.feed = InputFeed(
+            self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed
+        )
 
     def to_the_end(self, should_stop: Callable[[], bool]) -> bool:
-        """Call after call until the run is complete (True) or should stop (False), going back when it diverges."""
+        """Chunk after chunk until the run is complete (True) or should stop (False), going back when it diverges."""
         total = self.schedule.total_images
         if self.start >= total:
             self.log(
@@ -143,29 +147,29 @@ class Run:
             DivergedError: too many iterations in a row had no finite update.
         """
         total = self.schedule.total_images
-        calls = plan_calls(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
-        with Prefetcher(self.feed, calls) as prefetched:
-            for call, batch, controls in self.timer.iterate("wait", prefetched):
+        chunks = plan_chunks(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
+        with Prefetcher(self.feed, chunks) as prefetched:
+            for chunk, batch, controls in self.timer.iterate("wait", prefetched):
                 with self.timer.phase("grow"):
-                    self._enter_stage(call)
-                arguments = self.state, batch, self.class_table, controls, np.int32(call.steps)
-                self.state, numbers = self.caller(call, self.feed.describe_data, *arguments)
-                self.meter.add(call, numbers)
-                if self._grows_after(call):
+                    self._enter_stage(chunk)
+                arguments = self.state, batch, self.class_table, controls, np.int32(chunk.steps)
+                self.state, numbers = self.caller(chunk, self.feed.describe_data, *arguments)
+                self.meter.add(chunk, numbers)
+                if self._grows_after(chunk):
                     # Before leaves are numbered anew; and the gap begins when the step is done.
                     self.meter.settle()
-                    self.caller.gap.begin()
+                    self.caller.gap.start()
                 self._check_divergence()
-                bar.update(call.end - call.start, stage=call.stage.name, eta_seconds=self._eta_seconds(call.end))
-                is_stopping = vote(should_stop()) and call.end < total
-                if call.end == call.tick.end:
-                    self._finish_tick(call, save=is_stopping)
+                bar.update(chunk.end - chunk.start, stage=chunk.stage.name, eta_seconds=self._eta_seconds(chunk.end))
+                is_stopping = vote(should_stop()) and chunk.end < total
+                if chunk.end == chunk.tick.end:
+                    self._finish_tick(chunk, save=is_stopping)
                 elif is_stopping:
-                    self._save(call, is_due=False)
+                    self._save(chunk, is_due=False)
                 if is_stopping:
                     self.checkpoints.require_saved()
                     self._write_rest()
-                    self.log(f"stopped and saved at kimg {call.end / 1000:.1f}; the same command continues")
+                    self.log(f"stopped and saved at kimg {chunk.end / 1000:.1f}; the same command continues")
                     return False
         self._write_rest()
         return True
@@ -222,24 +226,24 @@ class Run:
         ema = devices.first_device(self.state.generator_ema)
         self.snapshots.write_fakes(self.caller.program.sampler, ema, alpha=alpha, images_seen=images_seen)
 
-    def _judge(self, call: Call) -> Mapping[str, float]:
-        is_last = call.end == self.schedule.total_images
-        if not self.judge.is_due(call.tick.index, call.stage.resolution, is_last=is_last):
+    def _judge(self, chunk: StepChunk) -> Mapping[str, float]:
+        is_last = chunk.end == self.schedule.total_images
+        if not self.judge.is_due(chunk.tick.index, chunk.stage.resolution, is_last=is_last):
             return {}
         with self.timer.phase("evaluate"):
-            judgement = self.judge(self.caller.program, devices.first_device(self.state.generator_ema), self._alpha(call))
+            judgement = self.judge(self.caller.program, devices.first_device(self.state.generator_ema), self._alpha(chunk))
         if judgement.problem:
-            self.log(f"WARNING: going on without measuring at kimg {call.end / 1000:.1f}: {judgement.problem}")
+            self.log(f"WARNING: going on without measuring at kimg {chunk.end / 1000:.1f}: {judgement.problem}")
         # Before the checkpoint, as the line of stats.jsonl.
-        for record in judgement.records(call.end):
+        for record in judgement.records(chunk.end):
             with self._going_on_without(f"its line in metric-{record['metric']}.jsonl, which follows with the next"):
                 self.measured.append(record)
         return judgement.scores
 
-    def _enter_stage(self, call: Call) -> None:
+    def _enter_stage(self, chunk: StepChunk) -> None:
         """On the first call of a stage: grow if its resolution is new, and reset the optimizers if asked to."""
-        stage = call.stage
-        is_new = call.start == stage.start and stage.start > 0
+        stage = chunk.stage
+        is_new = chunk.start == stage.start and stage.start > 0
         if self.caller.program.networks.resolution != stage.resolution:
             is_new = True
             self.caller.use(stage.resolution)
@@ -251,17 +255,17 @@ class Run:
         if is_new and self.config.optimizer.on_new_phase == "reset":
             self.state = devices.replicate(reset_moments(self.state))
 
-    def _grows_after(self, call: Call) -> bool:
-        return call.end < self.schedule.total_images and self.schedule.stage_at(call.end).resolution > call.stage.resolution
+    def _grows_after(self, chunk: StepChunk) -> bool:
+        return chunk.end < self.schedule.total_images and self.schedule.stage_at(chunk.end).resolution > chunk.stage.resolution
 
     def _eta_seconds(self, images_seen: int) -> float:
         return self.eta.seconds(self.schedule.images_between(images_seen, self.schedule.total_images))
 
-    def _alpha(self, call: Call) -> float:
+    def _alpha(self, chunk: StepChunk) -> float:
         """Weight of the newest layers in the call's last step."""
-        return self.schedule.at(call.end - call.stage.images_per_step).alpha
+        return self.schedule.at(chunk.end - chunk.stage.images_per_step).alpha
 
-    def _save(self, call: Call, *, is_due: bool, scores: Mapping[str, float] | None = None) -> None:
+    def _save(self, chunk: StepChunk, *, is_due: bool, scores: Mapping[str, float] | None = None) -> None:
         tick = self.meter.unfinished() | {
             "unwritten": self.stats.unwritten + self.measured.unwritten,
             "is_due": is_due,
@@ -272,7 +276,7 @@ class Run:
         with self.timer.phase("save"):
             refuse_everywhere(self.verification.problem(wait=True))
             position = position_at(
-                self.loader, call.end, call.stage.resolution, alpha=self._alpha(call), rollbacks=self.rollbacks, **tick
+                self.loader, chunk.end, chunk.stage.resolution, alpha=self._alpha(chunk), rollbacks=self.rollbacks, **tick
             )
             self._warn_unsaved(self.checkpoints.save(self.state, position))
 
@@ -288,7 +292,7 @@ class Run:
         for failure in failures:
             self.log(f"WARNING: {failure}; training goes on, and the next checkpoint is tried as usual")
 
-    def _finish_tick(self, call: Call, *, save: bool) -> None:
+    def _finish_tick(self, chunk: StepChunk, *, save: bool) -> None:
         """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
         refuse_everywhere(self.verification.problem(wait=False))
         images_in_process = self.meter.images_in_process
@@ -296,25 +300,25 @@ class Run:
         self._check_divergence()
         if self.is_main:
             with self.timer.phase("snapshot"), self._going_on_without("its picture"):
-                self._draw(self._alpha(call), call.end)
-        scores = self._judge(call)
+                self._draw(self._alpha(chunk), chunk.end)
+        scores = self._judge(chunk)
         lap = self.timer.end_tick()
-        self.eta.observe(self.schedule.images_between(max(self.start, call.tick.start), call.end), lap.training)
+        self.eta.observe(self.schedule.images_between(max(self.start, chunk.tick.start), chunk.end), lap.training)
         record = {
-            "tick": call.tick.index + 1,
-            "kimg": call.end / 1000,
-            "images_seen": call.end,
-            "resolution": call.stage.resolution,
-            "alpha": self._alpha(call),
-            "batch_size": call.stage.batch_size,
+            "tick": chunk.tick.index + 1,
+            "kimg": chunk.end / 1000,
+            "images_seen": chunk.end,
+            "resolution": chunk.stage.resolution,
+            "alpha": self._alpha(chunk),
+            "batch_size": chunk.stage.batch_size,
             **metrics,
             **{f"metric_{self.judge.public_name(name)}": value for name, value in scores.items()},
             "images_per_second": images_in_process / lap.training,
             **lap.record(),
-            "growth_gap_seconds": self.caller.gap.lap(),
+            "growth_gap_seconds": self.caller.gap.end_tick(),
             "compiles": self.counter.count,
             "memory_bytes": devices.device_memory_bytes() or console.process_memory_bytes(),
-            "eta_seconds": self._eta_seconds(call.end),
+            "eta_seconds": self._eta_seconds(chunk.end),
         }
         self.last_record = record
         # Before the checkpoint: whatever is killed in between is dropped and told again, and nothing is told twice or never.
@@ -324,9 +328,9 @@ class Run:
             with self._going_on_without("TensorBoard"):
                 self.board.write(record)
         self.log(console.status_line(record))
-        is_due = (call.tick.index + 1) % self.config.run.checkpoint_ticks == 0
-        is_due = is_due or call.end == self.schedule.total_images
-        if save or call.end == self.schedule.total_images or (is_due and not self.meter.skipped_in_a_row):
-            self._save(call, is_due=is_due, scores=scores)
+        is_due = (chunk.tick.index + 1) % self.config.run.checkpoint_ticks == 0
+        is_due = is_due or chunk.end == self.schedule.total_images
+        if save or chunk.end == self.schedule.total_images or (is_due and not self.meter.skipped_in_a_row):
+            self._save(chunk, is_due=is_due, scores=scores)
         elif is_due:
             self.log("no checkpoint here: the last update was skipped, as it was not finite")

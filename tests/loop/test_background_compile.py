@@ -13,9 +13,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from pggan_jax.distributed import devices
-from pggan_jax.loop.background_compile import NextResolution, abstract_arguments
-from pggan_jax.loop.calling import GrowthGap
-from pggan_jax.loop.input_feed import Feed, plan_calls
+from pggan_jax.loop import trainer
+from pggan_jax.loop.background_compile import BackgroundCompiler, GrowthGap, abstract_arguments
+from pggan_jax.loop.input_feed import InputFeed, plan_chunks
 from pggan_jax.networks.build import build_networks, initialize, parameter_shapes
 from pggan_jax.schedule import Schedule
 from pggan_jax.training.train_state import create_train_state
@@ -35,7 +35,7 @@ from tests.helpers.runs import (
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-NOT_AHEAD = mock.patch.object(NextResolution, "begin", return_value=None)
+NOT_AHEAD = mock.patch.object(BackgroundCompiler, "start", return_value=None)
 
 
 def log_of(workdir):
@@ -85,10 +85,10 @@ class TestAbstractArguments:
         networks = build_networks(config, 8, channels=1, label_size=loader.label_size, axis_name=devices.AXIS)
         state = devices.replicate(create_train_state(config.optimizer, networks, 0))
         stage = next(stage for stage in schedule.stages if stage.resolution == 8)
-        calls = plan_calls(schedule, start=stage.start, steps_per_call=steps)
-        call, batch, controls = Feed(config, schedule, loader, steps_per_call=steps)(next(calls))
-        real = state, batch, devices.replicate(loader.class_table()), controls, np.int32(call.steps)
-        abstract = abstract_arguments(config, networks, loader, steps)
+        chunks = plan_chunks(schedule, start=stage.start, steps_per_call=steps)
+        chunk, batch, controls = InputFeed(config, schedule, loader, steps_per_call=steps)(next(chunks))
+        real = state, batch, devices.replicate(loader.class_table()), controls, np.int32(chunk.steps)
+        abstract = abstract_arguments(config, networks, loader=loader, steps=steps)
         assert jax.tree.structure(real) == jax.tree.structure(abstract)
         kind = lambda leaf: (leaf.shape, leaf.dtype, getattr(leaf, "sharding", None))  # noqa: E731
         assert jax.tree.map(kind, real) == jax.tree.map(kind, abstract)
@@ -144,7 +144,7 @@ class TestWhatIsCompiled:
 
 class TestWhenItGoesWrong:
     def test_a_failure_is_told_once_and_compiled_in_front(self, tmp_path):
-        with mock.patch("pggan_jax.loop.background_compile.abstract_arguments", side_effect=MemoryError("no room")):
+        with mock.patch("pggan_jax.loop.trainer.compile_program", side_effect=MemoryError("no room")):
             assert run_small(tmp_path / "run", brief_config())
         log = log_of(tmp_path / "run")
         assert log.count("WARNING: the 8x8 step could not be compiled in the background: ") == 1
@@ -169,28 +169,27 @@ class TestWhenItGoesWrong:
         config = small_config()
         schedule = Schedule(config.schedule, config.data.resolution)
         build = mock.Mock(side_effect=MemoryError("no room"))
-        options = {"steps_per_call": 1, "build": build, "pictures": 0, "counter": None, "log": lambda _: None}
         for used, expected in ((60, 0), (40, 1)):
-            ahead = NextResolution(config, schedule, None, **options)
+            ahead = BackgroundCompiler(schedule, build=build, compile_ahead=mock.Mock(), warn=mock.Mock())
             with (
                 mock.patch.object(devices, "device_memory_bytes", return_value=used),
                 mock.patch.object(devices, "memory_limit_bytes", return_value=100),
             ):
-                ahead.begin(0, 4)
+                ahead.start(0, 4)
             ahead.close()
             assert build.call_count == expected
 
     def test_a_stop_waits_for_it(self, tmp_path):
-        compiling = NextResolution._compile
+        compile_program = trainer.compile_program
         told = "waiting until the 8x8 step is compiled"
 
-        def when_told(self, *arguments):
+        def when_told(*arguments, **options):
             deadline = time.monotonic() + 120
             while told not in log_of(tmp_path / "run") and time.monotonic() < deadline:
                 time.sleep(0.05)
-            compiling(self, *arguments)
+            compile_program(*arguments, **options)
 
-        with mock.patch.object(NextResolution, "_compile", when_told):
+        with mock.patch.object(trainer, "compile_program", when_told):
             assert not run_small(tmp_path / "run", small_config(), stop_at=32)
         assert not [thread for thread in threading.enumerate() if thread.name == "compile"]
         assert told in log_of(tmp_path / "run")
@@ -212,12 +211,12 @@ class TestGap:
         assert run_small(tmp_path / "run", small_config(schedule__stable_kimg=1.2))
         gaps = [record["growth_gap_seconds"] for record in stats(tmp_path / "run")]
         assert [gap > 0 for gap in gaps] == [False, True, *[False] * (len(gaps) - 2)], gaps
-        assert log_of(tmp_path / "run").count("the first step at 8x8 began ") == 1
+        assert log_of(tmp_path / "run").count("the first 8x8 step started ") == 1
 
     def test_needs_a_last_step(self):
         gap = GrowthGap()
-        assert gap.end() is None
-        assert gap.lap() == 0
-        gap.begin()
-        assert gap.end() == gap.lap() >= 0
-        assert gap.end() is None
+        assert gap.stop() is None
+        assert gap.end_tick() == 0
+        gap.start()
+        assert gap.stop() == gap.end_tick() >= 0
+        assert gap.stop() is None

@@ -17,7 +17,7 @@ from pggan_jax.checkpointing.trained_model import load_trained
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError
 from pggan_jax.loop.divergence import seed_after
-from pggan_jax.loop.input_feed import Feed
+from pggan_jax.loop.input_feed import InputFeed
 from pggan_jax.run_logs import console
 from pggan_jax.training import train_step
 from pggan_jax.training.rng import draw_iteration
@@ -48,7 +48,7 @@ def ten_step_ticks(**changes):
 
 def run_poisoned(workdir, is_bad, config=None, **options):
     """`is_bad(step, noise_seed)` tells which iterations have no finite gradient."""
-    controls = Feed._controls
+    controls = InputFeed._controls
 
     def sent(feed, call):
         plain = controls(feed, call)
@@ -57,7 +57,7 @@ def run_poisoned(workdir, is_bad, config=None, **options):
 
     with (
         mock.patch.object(train_step, "draw_iteration", poisoned_draws),
-        mock.patch.object(Feed, "_controls", sent),
+        mock.patch.object(InputFeed, "_controls", sent),
         mock.patch.object(runs, "_programs", _poisoned_programs),
     ):
         return run_small(workdir, config or ten_step_ticks(), **options)

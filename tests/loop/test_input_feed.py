@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from pggan_jax.loop.input_feed import Feed, plan_calls
+from pggan_jax.loop.input_feed import InputFeed, plan_chunks
 from pggan_jax.schedule import Schedule
 from tests.helpers.runs import BOUNDARY, TOTAL, small_config, small_loader
 
@@ -19,44 +19,44 @@ def schedule_of(config):
 
 def make_feed(config, steps_per_call):
     loader = small_loader(config.data, config.run.seed)
-    return Feed(config, schedule_of(config), loader, steps_per_call=steps_per_call), loader
+    return InputFeed(config, schedule_of(config), loader, steps_per_call=steps_per_call), loader
 
 
-class TestPlanCalls:
+class TestPlanChunks:
     @pytest.mark.parametrize("steps", [1, 3, 7, 1000])
     def test_covers_the_run_without_gap_or_overlap(self, steps):
-        calls = list(plan_calls(schedule_of(small_config()), start=0, steps_per_call=steps))
-        assert [call.start for call in calls] == [0, *[call.end for call in calls[:-1]]]
-        assert calls[-1].end == TOTAL
-        assert all(1 <= call.steps <= steps for call in calls)
+        chunks = list(plan_chunks(schedule_of(small_config()), start=0, steps_per_call=steps))
+        assert [chunk.start for chunk in chunks] == [0, *[chunk.end for chunk in chunks[:-1]]]
+        assert chunks[-1].end == TOTAL
+        assert all(1 <= chunk.steps <= steps for chunk in chunks)
 
     @pytest.mark.parametrize("steps", [3, 1000])
-    def test_no_call_crosses_a_stage_or_a_tick(self, steps):
+    def test_no_chunk_crosses_a_stage_or_a_tick(self, steps):
         schedule = schedule_of(small_config())
-        for call in plan_calls(schedule, start=0, steps_per_call=steps):
-            assert call.stage.start <= call.start < call.end <= call.stage.end
-            assert call.tick.start <= call.start < call.end <= call.tick.end
+        for chunk in plan_chunks(schedule, start=0, steps_per_call=steps):
+            assert chunk.stage.start <= chunk.start < chunk.end <= chunk.stage.end
+            assert chunk.tick.start <= chunk.start < chunk.end <= chunk.tick.end
 
     def test_the_rest_of_a_run(self):
         schedule = schedule_of(small_config())
-        calls = list(plan_calls(schedule, start=BOUNDARY + 32, steps_per_call=3))
-        assert calls[0].start == BOUNDARY + 32
-        assert calls[-1].end == TOTAL
-        assert not list(plan_calls(schedule, start=TOTAL, steps_per_call=3))
+        chunks = list(plan_chunks(schedule, start=BOUNDARY + 32, steps_per_call=3))
+        assert chunks[0].start == BOUNDARY + 32
+        assert chunks[-1].end == TOTAL
+        assert not list(plan_chunks(schedule, start=TOTAL, steps_per_call=3))
 
 
 class TestEveryImage:
-    """Whatever the devices, hosts and batch sizes: the positions of a run, each exactly once and in order of the calls."""
+    """Whatever the devices, hosts and batch sizes: the positions of a run, each exactly once and in order of the chunks."""
 
     @pytest.mark.parametrize("hosts", [1, 2, 3])
     def test_all_positions_of_a_run_over_all_hosts(self, hosts):
         config = small_config(schedule__batch_size_at={4: 48, 8: 24}, discriminator__minibatch_stddev="none")
         schedule = schedule_of(config)
         shown = []
-        for call in plan_calls(schedule, start=0, steps_per_call=3):
-            parts = [positions_of(config, call, host=host, hosts=hosts) for host in range(hosts)]
+        for chunk in plan_chunks(schedule, start=0, steps_per_call=3):
+            parts = [positions_of(config, chunk, host=host, hosts=hosts) for host in range(hosts)]
             here = np.concatenate([part.ravel() for part in parts])
-            np.testing.assert_array_equal(np.sort(here), np.arange(call.start, call.end))
+            np.testing.assert_array_equal(np.sort(here), np.arange(chunk.start, chunk.end))
             shown.extend(here)
         np.testing.assert_array_equal(np.sort(shown), np.arange(schedule.total_images))
         assert schedule.total_images > 1797, "more than an epoch"
@@ -68,13 +68,13 @@ class TestEveryImage:
         """Stopped at 480 images and continued in other steps: what comes next is what would have come."""
         plain, wide = small_config(), small_config(schedule__batch_size_at={4: 16, 8: 32})
         for config in (plain, wide):
-            calls = list(plan_calls(schedule_of(config), start=BOUNDARY, steps_per_call=1))[:8]
-            positions = np.concatenate([positions_of(config, call).ravel() for call in calls])
-            np.testing.assert_array_equal(np.sort(positions), np.arange(BOUNDARY, calls[-1].end))
+            chunks = list(plan_chunks(schedule_of(config), start=BOUNDARY, steps_per_call=1))[:8]
+            positions = np.concatenate([positions_of(config, chunk).ravel() for chunk in chunks])
+            np.testing.assert_array_equal(np.sort(positions), np.arange(BOUNDARY, chunks[-1].end))
 
 
-def positions_of(config, call, *, host=0, hosts=1):
-    """The positions that one of several hosts asks its loader for, without those that only pad the call."""
+def positions_of(config, chunk, *, host=0, hosts=1):
+    """The positions that one of several hosts asks its loader for, without those that only pad the chunk."""
     loader = mock.Mock(wraps=small_loader(config.data, config.run.seed))
     loader.label_size = 0
     devices = jax.local_device_count()
@@ -82,9 +82,9 @@ def positions_of(config, call, *, host=0, hosts=1):
         mock.patch.object(jax, "device_count", return_value=hosts * devices),
         mock.patch.object(jax, "process_index", return_value=host),
     ):
-        Feed(config, schedule_of(config), loader, steps_per_call=3)(call)
+        InputFeed(config, schedule_of(config), loader, steps_per_call=3)(chunk)
     ((positions,), _) = loader.rows.call_args
-    return positions[:, : call.steps]
+    return positions[:, : chunk.steps]
 
 
 class TestWhereTheDataLie:
@@ -93,14 +93,14 @@ class TestWhereTheDataLie:
         config = small_config(data__labels=True, run__device_data_mb=size)
         feed, loader = make_feed(config, 2)
         stays = {level: loader.level(level).nbytes <= size * 1e6 for level in (4, 8)}
-        for call in plan_calls(feed._schedule, start=BOUNDARY - 96, steps_per_call=2):
-            _, batch, _ = feed(call)
-            resolution = call.stage.resolution
-            rows = loader.rows(positions_of(config, call))
-            np.testing.assert_array_equal(np.asarray(batch.images)[:, : call.steps], loader.images(resolution, rows))
+        for chunk in plan_chunks(feed._schedule, start=BOUNDARY - 96, steps_per_call=2):
+            _, batch, _ = feed(chunk)
+            resolution = chunk.stage.resolution
+            rows = loader.rows(positions_of(config, chunk))
+            np.testing.assert_array_equal(np.asarray(batch.images)[:, : chunk.steps], loader.images(resolution, rows))
             kept = feed._resident_resolution if feed._resident else None
             assert kept == (resolution if stays[resolution] else None)
-            if call.start > BOUNDARY + 96:
+            if chunk.start > BOUNDARY + 96:
                 break
 
     def test_resident_and_streamed_batches_are_of_one_kind(self):
@@ -108,7 +108,7 @@ class TestWhereTheDataLie:
         kinds = []
         for size in (0.0, 1.0):
             feed, _ = make_feed(small_config(run__device_data_mb=size), 1)
-            _, batch, _ = feed(next(plan_calls(feed._schedule, start=0, steps_per_call=1)))
+            _, batch, _ = feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))
             kinds.append([(leaf.shape, leaf.dtype, leaf.sharding, leaf.committed) for leaf in batch])
         assert kinds[0] == kinds[1]
 
@@ -116,8 +116,8 @@ class TestWhereTheDataLie:
 class TestFeed:
     def test_a_step_shows_the_images_at_its_positions(self):
         feed, loader = make_feed(small_config(data__labels=True), 1)
-        call = list(plan_calls(feed._schedule, start=0, steps_per_call=1))[5]
-        _, batch, _ = feed(call)
+        chunk = list(plan_chunks(feed._schedule, start=0, steps_per_call=1))[5]
+        _, batch, _ = feed(chunk)
         images, labels = loader.gather(4, np.arange(80, 96))
         order = np.asarray(batch.places).ravel()
         assert sorted(order) == list(range(16))
@@ -128,20 +128,20 @@ class TestFeed:
 
     def test_critic_steps_take_batches_of_their_own(self):
         feed, loader = make_feed(small_config(schedule__critic_steps=3), 2)
-        call = next(plan_calls(feed._schedule, start=0, steps_per_call=2))
-        _, batch, _ = feed(call)
-        assert call.end == 96
+        chunk = next(plan_chunks(feed._schedule, start=0, steps_per_call=2))
+        _, batch, _ = feed(chunk)
+        assert chunk.end == 96
         shown = np.asarray(batch.images).transpose(1, 2, 0, 3, 4, 5, 6).reshape(6, 16, 4, 4, 1)
         order = np.asarray(batch.places)[:, 0, 0].ravel()
         for update in range(6):
             images, _ = loader.gather(4, 16 * update + order)
             np.testing.assert_array_equal(shown[update], images)
 
-    def test_a_short_call_is_padded(self):
+    def test_a_short_chunk_is_padded(self):
         feed, _ = make_feed(small_config(), 4)
-        calls = list(plan_calls(feed._schedule, start=0, steps_per_call=4))
-        short = next(call for call in calls if call.steps < 4)
-        shapes = [jax.tree.map(np.shape, feed(call)[1]) for call in (calls[0], short)]
+        chunks = list(plan_chunks(feed._schedule, start=0, steps_per_call=4))
+        short = next(chunk for chunk in chunks if chunk.steps < 4)
+        shapes = [jax.tree.map(np.shape, feed(chunk)[1]) for chunk in (chunks[0], short)]
         assert shapes[0] == shapes[1]
         controls = feed(short)[2]
         assert controls.alpha.shape == controls.learning_rate.shape == controls.ema_decay.shape == (4,)
@@ -151,20 +151,20 @@ class TestFeed:
         config = small_config(schedule__rampup_kimg=1.0, run__seed=12)
         feed, _ = make_feed(config, 3)
         schedule = schedule_of(config)
-        for call in plan_calls(schedule, start=BOUNDARY, steps_per_call=3):
-            controls = feed(call)[2]
-            starts = [call.start + 16 * step for step in range(call.steps)]
+        for chunk in plan_chunks(schedule, start=BOUNDARY, steps_per_call=3):
+            controls = feed(chunk)[2]
+            starts = [chunk.start + 16 * step for step in range(chunk.steps)]
             alphas = [schedule.at(start).alpha for start in starts]
             rates = [schedule.at(start).learning_rate for start in starts]
-            np.testing.assert_allclose(controls.alpha[: call.steps], alphas, rtol=1e-6)
-            np.testing.assert_allclose(controls.learning_rate[: call.steps], rates, rtol=1e-6)
+            np.testing.assert_allclose(controls.alpha[: chunk.steps], alphas, rtol=1e-6)
+            np.testing.assert_allclose(controls.learning_rate[: chunk.steps], rates, rtol=1e-6)
             assert controls.noise_seed == 12
             assert {leaf.dtype.name for leaf in controls[:3]} == {"float32"}
 
     def test_average_decay(self):
         """By half-life: half is forgotten after so many images; else the plain number."""
         feed, _ = make_feed(small_config(optimizer__ema_half_life_kimg=0.16), 1)
-        decay = feed(next(plan_calls(feed._schedule, start=0, steps_per_call=1)))[2].ema_decay
+        decay = feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))[2].ema_decay
         assert decay[0] ** 10 == pytest.approx(0.5)
         feed, _ = make_feed(small_config(optimizer__ema_half_life_kimg=0.0, optimizer__ema_decay=0.75), 1)
-        assert feed(next(plan_calls(feed._schedule, start=0, steps_per_call=1)))[2].ema_decay[0] == 0.75
+        assert feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))[2].ema_decay[0] == 0.75

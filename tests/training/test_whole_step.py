@@ -26,7 +26,7 @@ from pggan_jax.config import (
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.distributed import devices
-from pggan_jax.loop.input_feed import Feed, plan_calls
+from pggan_jax.loop.input_feed import InputFeed, plan_chunks
 from pggan_jax.networks.build import build_networks
 from pggan_jax.schedule import Schedule
 from pggan_jax.training.rng import draw_iteration
@@ -110,8 +110,8 @@ def by_the_program(loss: str):
     config, (networks, state) = config_of(loss), before(loss)
     loader = Loader(data(), seed=SEED, use_labels=True)
     schedule = Schedule(config.schedule, config.data.resolution)
-    call = next(plan_calls(schedule, start=STABLE + IN_FADE, steps_per_call=1))
-    _, batch, controls = Feed(config, schedule, loader, steps_per_call=1)(call)
+    chunk = next(plan_chunks(schedule, start=STABLE + IN_FADE, steps_per_call=1))
+    _, batch, controls = InputFeed(config, schedule, loader, steps_per_call=1)(chunk)
     train_call = devices.map_over_devices(make_train_call(config, networks))
     table = devices.replicate(loader.class_table())
     state = devices.replicate(jax.tree.map(np.array, state))
