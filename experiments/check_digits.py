@@ -18,7 +18,7 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.data.sources.builtin import DigitsSource
 from pggan_jax.distributed.backend import require_backend
 from pggan_jax.errors import UserError, one_line
@@ -54,15 +54,15 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.ERROR)
     try:
         require_backend()
-        trained = load_trained(user_path(FLAGS.workdir, named="--workdir="))
+        trained = load_trained_model(user_path(FLAGS.workdir, named="--workdir="))
     except UserError as error:
         print(one_line(f"error: {error}"), file=sys.stderr)
         return 2
-    classifier, accuracy, real_confidence = train_classifier(trained.position.resolution)
+    classifier, accuracy, real_confidence = train_classifier(trained.metadata.resolution)
     print(f"classifier: accuracy {accuracy:.3f}, mean top probability {real_confidence:.3f} on held-out real digits")
     count = FLAGS.num_samples
     wanted = np.arange(count) % 10
-    labels = one_hot(wanted, trained.position.label_size) if trained.position.label_size else np.zeros((count, 0), np.float32)
+    labels = one_hot(wanted, trained.metadata.label_size) if trained.metadata.label_size else np.zeros((count, 0), np.float32)
     latents = np.random.RandomState(FLAGS.seed).randn(count, trained.networks.latent_size).astype(np.float32)
     images = trained.images(latents, labels)
     probabilities = classifier.predict_proba(images.reshape(count, -1) / 255.0)
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     top = float(probabilities.max(axis=1).mean())
     print(f"mean top probability {top:.3f} (aim {MEAN_TOP_PROBABILITY})")
     print(f"smallest class {shares.min():.1%} (aim {SMALLEST_SHARE:.0%})")
-    if trained.position.label_size:
+    if trained.metadata.label_size:
         print(f"read as the digit that was asked for: {np.mean(read == wanted):.1%}")
     is_met = top >= MEAN_TOP_PROBABILITY and shares.min() >= SMALLEST_SHARE
     print("aims met" if is_met else "aims missed")

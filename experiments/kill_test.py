@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pggan_jax.checkpointing.trained_model import open_checkpoints
+from pggan_jax.checkpointing.integrity import state_digest
+from pggan_jax.checkpointing.trained_model import open_checkpoints, read_checkpoint
 from pggan_jax.run_logs.phase_timer import VOLATILE_FIELDS
 
 FLAGS = flags.FLAGS
@@ -152,10 +154,10 @@ def stats_lines(workdir: Path) -> list[dict[str, object]]:
 
 def digests(workdir: Path) -> dict[int, str]:
     """The digest of each checkpoint, by images seen."""
-    _, checkpoints = open_checkpoints(workdir)
-    found = {images_seen: checkpoints.position(images_seen).digest for images_seen in checkpoints.all_images_seen()}
-    checkpoints.close()
-    return found
+    config, checkpoints = open_checkpoints(workdir)
+    with closing(checkpoints):
+        models = (read_checkpoint(config, checkpoints, images_seen=one) for one in checkpoints.all_images_seen())
+        return {model.metadata.images_seen: state_digest(model.state) for model in models}
 
 
 def differences(undisturbed: Path, tormented: Path) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from pggan_jax.checkpointing.manager import Checkpoints
-from pggan_jax.checkpointing.metadata import Position
+from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config import Config
 from pggan_jax.distributed import devices
 from pggan_jax.networks.build import build_networks
@@ -123,14 +123,14 @@ def checkpoint_seconds(config: Config, *, turns: int = 3) -> list[dict[str, Any]
     try:
         for turn in range(turns + 1):  # the first one warms up
             start = time.perf_counter()
-            failures = checkpoints.save(state, Position(turn + 1, resolution, 1.0, channels=3, label_size=0))
+            failures = checkpoints.save(state, CheckpointMetadata(turn + 1, resolution, 1.0, channels=3, label_size=0))
             passed = [time.perf_counter() - start]
             failures += checkpoints.finish()
             passed.append(time.perf_counter() - start)
             if failures:
                 raise FailedError(failures[0])
             start = time.perf_counter()
-            checkpoints.restore(turn + 1, lambda position: abstract_train_state(config.optimizer, networks))
+            checkpoints.restore(turn + 1, lambda _: abstract_train_state(config.optimizer, networks))
             passed.append(time.perf_counter() - start)
             for name, seconds in zip(times, passed, strict=True):
                 times[name] += [seconds] if turn else []

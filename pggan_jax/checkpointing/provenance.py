@@ -1,7 +1,7 @@
 """What a run was trained on and with: recorded in its checkpoints, compared when it is resumed.
 
 `data.npz` in the workdir holds the record of the data that the run was last started with, and a checksum of each image. It
-tells how many images differ, and that a change was accepted though no checkpoint records it yet.
+shows how many images differ, and that a change was accepted although no checkpoint records it yet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pggan_jax.checkpointing.metadata import Position, read_position
+from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config import Config
 from pggan_jax.config_io import difference, from_json, to_json
 from pggan_jax.data.data_record import DataRecord, ImageChecksums, class_difference, differences
@@ -42,20 +42,23 @@ def describe_arithmetic() -> dict[str, str]:
 
 
 def recorded_fields(config: Config, loader: Loader) -> dict[str, Any]:
-    """The fields of `Position` that are the same in all checkpoints of a process."""
+    """The fields of `CheckpointMetadata` that are the same in all checkpoints of a process."""
     return {"data": loader.record().to_json(), "arithmetic": describe_arithmetic(), "settings": to_json(config)}
 
 
-def check_data(paths: Workdir, loader: Loader, source: str, *, is_accepted: bool) -> list[str]:
-    """Compare the data at hand with those of the run's checkpoints. Every process must call it.
+def check_data(
+    metadata: CheckpointMetadata | None, loader: Loader, *, stored: Path, source: str, is_accepted: bool
+) -> list[str]:
+    """Compare the data with those of the checkpoint that a run continues from. Every process must call it.
 
     Classes with the recorded names in another order are numbered as recorded.
 
     Args:
-        paths: the run's folder.
-        loader: the data at hand.
+        metadata: of the checkpoint; None for a new run.
+        loader: the data.
+        stored: path of data.npz.
         source: `data.source`, for messages.
-        is_accepted: go on with other data; what the first process says counts.
+        is_accepted: go on with other data; the value of the first process counts.
 
     Returns:
         Lines for the log.
@@ -64,14 +67,13 @@ def check_data(paths: Workdir, loader: Loader, source: str, *, is_accepted: bool
         UserError: the data differ and that is not accepted, or the networks do not fit these data.
     """
     is_accepted = bool(processes.first_text("accepted" if is_accepted and processes.is_main_process() else ""))
-    sizes = loader.channels, loader.label_size
-    position, (stored, before) = _newest_position(paths.checkpoints, fitting=sizes), _load(paths.data)
-    if not _has_checkpoint(paths.checkpoints):
+    if metadata is None:
         return _describe_empty_classes(loader.record())
-    records = [one for one in (position and position.data_record, stored) if one]
+    stored_record, before = _load(stored)
+    records = [one for one in (metadata.data_record, stored_record) if one]
     lines = _keep_class_order(loader, records)
     record = loader.record()
-    misfit = processes.first_text(_misfit(position, loader, record, records))
+    misfit = processes.first_text(_misfit(metadata, loader, record, records))
     problem = processes.first_text(misfit or _compare(loader, record, records, before))
     if problem and (misfit or not is_accepted):
         raise UserError(_refusal(source, problem, is_acceptable=not misfit))
@@ -83,7 +85,7 @@ def check_data(paths: Workdir, loader: Loader, source: str, *, is_accepted: bool
 
 
 def store_data(paths: Workdir, loader: Loader) -> None:
-    """Write data.npz, unless it says the same already.
+    """Write data.npz, unless it holds the same already.
 
     Raises:
         OSError: it cannot be written.
@@ -99,35 +101,33 @@ def store_data(paths: Workdir, loader: Loader) -> None:
     write_atomically(paths.data, buffer.getvalue())
 
 
-def describe_changes(paths: Workdir, config: Config, *, is_announced: bool) -> list[str]:
-    """Lines for the log about versions, devices and settings that differ from those of the newest checkpoint.
+def describe_changes(metadata: CheckpointMetadata | None, config: Config, *, is_announced: bool) -> list[str]:
+    """Lines for the log about versions, devices and settings that differ from those of a checkpoint.
 
     Args:
-        paths: the run's folder.
+        metadata: of the checkpoint that the run continues from; None for a new run.
         config: its settings now.
         is_announced: whether a change of settings is reported anyhow.
     """
-    position = _newest_position(paths.checkpoints)
-    lines: list[str] = []
-    if position is None or not position.arithmetic:
-        return lines
-    now = describe_arithmetic()
-    changed = [name for name in now if position.arithmetic.get(name) != now[name]]
+    if metadata is None or not metadata.arithmetic:
+        return []
+    lines, now = [], describe_arithmetic()
+    changed = [name for name in now if metadata.arithmetic.get(name) != now[name]]
     if changed:
-        listed = "; ".join(f"{name}: {position.arithmetic.get(name, '')!r} -> {now[name]!r}" for name in changed)
-        lines.append(f"WARNING: results may differ in their last bits from those of an undisturbed run: {listed}")
-    if not is_announced and position.settings:
+        listed = "; ".join(f"{name}: {metadata.arithmetic.get(name, '')!r} -> {now[name]!r}" for name in changed)
+        lines.append(f"WARNING: results may differ in their last bits from those of an uninterrupted run: {listed}")
+    if not is_announced and metadata.settings:
         try:
-            settings = difference(from_json(position.settings, "the checkpoint"), config)
+            settings = difference(from_json(metadata.settings, "the checkpoint"), config)
         except UserError:
             settings = []
         if settings:
-            lines.append(f"settings of the newest checkpoint differ (there -> now): {'; '.join(settings)}")
+            lines.append(f"settings of the checkpoint differ (there -> now): {'; '.join(settings)}")
     return lines
 
 
 def accepts_data_change(changes: Sequence[str]) -> bool:
-    """Whether accepted changes of settings make other images by themselves: another size or crop of the same source.
+    """Whether accepted changes of settings change the images by themselves, such as another crop of the same source.
 
     Args:
         changes: as `config_io.difference` gives them.
@@ -136,43 +136,11 @@ def accepts_data_change(changes: Sequence[str]) -> bool:
     return "data.source" not in names and any(name.startswith("data.") for name in names)
 
 
-def checkpoints_at_full_weight(workdir: Path) -> list[int]:
-    """Images seen of the checkpoints of a run that are not in the middle of a fade-in, oldest first."""
-    folder = Workdir(workdir).checkpoints
-    positions = (read_position(folder / str(images_seen)) for images_seen in sorted(_checkpoint_numbers(folder)))
-    return [position.images_seen for position in positions if position and position.alpha >= 1]
-
-
-def class_order_note(theirs: Position, loader: Loader) -> list[str]:
+def class_order_note(theirs: CheckpointMetadata, loader: Loader) -> list[str]:
     """A line for the log of a run that starts from another run's weights if the classes have other names there."""
     record = theirs.data_record
     problem = class_difference(record.class_names, loader.class_names) if record else ""
     return [f"WARNING: the other run's classes have other names: {problem}"] if problem else []
-
-
-def _newest_position(checkpoints: Path, *, fitting: tuple[int, int] | None = None) -> Position | None:
-    """Of the newest checkpoint of which it can be read.
-
-    `fitting`: first look for one with so many channels and classes, as one that another run has left here is passed over later.
-    """
-    newest = None
-    for images_seen in sorted(_checkpoint_numbers(checkpoints), reverse=True):
-        if position := read_position(checkpoints / str(images_seen)):
-            if fitting in (None, (position.channels, position.label_size)):
-                return position
-            newest = newest or position
-    return newest
-
-
-def _has_checkpoint(checkpoints: Path) -> bool:
-    return bool(_checkpoint_numbers(checkpoints))
-
-
-def _checkpoint_numbers(checkpoints: Path) -> list[int]:
-    try:
-        return [int(entry.name) for entry in checkpoints.iterdir() if entry.name.isascii() and entry.name.isdecimal()]
-    except OSError:
-        return []
 
 
 def _keep_class_order(loader: Loader, records: Sequence[DataRecord]) -> list[str]:
@@ -193,15 +161,13 @@ def _compare(loader: Loader, record: DataRecord, records: Sequence[DataRecord], 
     return problem if len(problem) <= _DIFFERENCE_LENGTH else f"{problem[:_DIFFERENCE_LENGTH]}..."
 
 
-def _misfit(position: Position | None, loader: Loader, record: DataRecord, records: Sequence[DataRecord]) -> str:
+def _misfit(metadata: CheckpointMetadata, loader: Loader, record: DataRecord, records: Sequence[DataRecord]) -> str:
     """What no flag can accept, as the networks have other shapes; empty if they fit."""
-    if position is None:
+    if metadata.channels != loader.channels:
+        return f"{loader.channels} colour channel(s), was {metadata.channels}"
+    if metadata.label_size == loader.label_size:
         return ""
-    if position.channels != loader.channels:
-        return f"{loader.channels} colour channel(s), was {position.channels}"
-    if position.label_size == loader.label_size:
-        return ""
-    old = records[0].class_names if records else [""] * position.label_size
+    old = records[0].class_names if records else [""] * metadata.label_size
     return class_difference(old, record.class_names)
 
 
@@ -228,7 +194,7 @@ def _load(path: Path) -> tuple[DataRecord | None, ImageChecksums | None]:
         with np.load(path, allow_pickle=False) as file:
             record = DataRecord.from_json(parse_json(file["record"].tobytes()))
             sums = ImageChecksums(int(file["resolution"]), file["images"], file["classes"])
-    except Exception:  # damage shows in many ways, and what is lost here is told by the checkpoint
+    except Exception:  # damage shows in many ways, and the checkpoint has the record, too
         return None, None
     whole = record is not None and sums.images.shape == sums.classes.shape == (record.images,)
     return record, sums if whole else None

@@ -1,54 +1,59 @@
-"""Where a run begins: at its newest whole checkpoint, at another run's weights, or at fresh ones. And where it goes back to."""
+"""Choose where a run starts, and where it goes back to after a divergence."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pggan_jax.checkpointing.manager import Checkpoints
-from pggan_jax.checkpointing.metadata import Position
-from pggan_jax.checkpointing.provenance import checkpoints_at_full_weight, class_order_note
-from pggan_jax.checkpointing.trained_model import Trained, load_trained
+from pggan_jax.checkpointing.metadata import CheckpointMetadata, read_metadata
+from pggan_jax.checkpointing.provenance import class_order_note
+from pggan_jax.checkpointing.trained_model import TrainedModel, abstract_state_for, open_checkpoints, read_chosen
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
 from pggan_jax.networks.growth import GrowthReport, transfer
 from pggan_jax.schedule import Schedule
 from pggan_jax.system.paths import user_path
-from pggan_jax.training.train_state import TrainState, abstract_train_state, create_train_state, networks_for
+from pggan_jax.training.train_state import TrainState, create_train_state, networks_for
 
 _REASONS_SHOWN = 3
+_LISTED_CHECKPOINTS = 3
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """Where a run stands when its first call is made.
+class StartingPoint:
+    """What a run starts from, or goes back to.
 
     Attributes:
         state: on the host.
-        position: beside it.
-        lines: what the log should tell of it.
+        metadata: beside it.
+        lines: for the log.
     """
 
     state: TrainState
-    position: Position
+    metadata: CheckpointMetadata
     lines: list[str] = field(default_factory=list)
 
 
-def position_at(loader: Loader, images_seen: int, resolution: int, *, alpha: float, **more: Any) -> Position:
-    """A position of a run on these data."""
-    sizes: dict[str, Any] = {"channels": loader.channels, "label_size": loader.label_size}
-    return Position(images_seen, resolution, alpha, **sizes, **more)
-
-
-def restore_or_create(config: Config, loader: Loader, checkpoints: Checkpoints, *, has_begun: bool) -> Beginning:
-    """The newest whole checkpoint of the run; or, if it has never had one, its beginning.
+def restore_or_create(
+    config: Config,
+    loader: Loader,
+    *,
+    checkpoints: Checkpoints,
+    has_begun: bool,
+    check: Callable[[CheckpointMetadata | None], list[str]] = lambda _: [],
+) -> StartingPoint:
+    """Restore the newest intact checkpoint of a run, or create the state of a new one.
 
     Args:
         config: of the run.
         loader: its data.
-        checkpoints: its checkpoints; damaged ones newer than the one that is used are set aside.
+        checkpoints: of the run; damaged ones that are newer than the one restored are set aside.
         has_begun: whether the run has left traces of training.
+        check: may refuse to continue from some metadata, None for a new run, before anything is set aside; gives lines for
+            the log.
 
     Raises:
         UserError: there were checkpoints and none can be restored, or the schedule does not pass through the one that can.
@@ -59,92 +64,82 @@ def restore_or_create(config: Config, loader: Loader, checkpoints: Checkpoints, 
             "bring the checkpoints back, or use a new --workdir to start over"
         )
     if not checkpoints.all_images_seen():
-        return _create(config, loader)
-    beginning = _restore(config, loader, checkpoints)
-    _check_continues(config, beginning.position, checkpoints)
-    return beginning
+        lines = check(None)
+        start = _create(config, loader)
+        return replace(start, lines=[*lines, *start.lines])
+    found, damaged = _newest(config, checkpoints)
+    if found is None:
+        raise UserError(
+            f"no checkpoint of {len(damaged)} can be restored: {'; '.join(list(damaged.values())[:_REASONS_SHOWN])}; "
+            "bring intact ones back or use a new --workdir to start over"
+        )
+    lines = check(found.metadata)
+    _check_continues(config, found.metadata, checkpoints)
+    return replace(found, lines=[*lines, *_set_aside(checkpoints, damaged), *found.lines])
 
 
-def roll_back(config: Config, loader: Loader, checkpoints: Checkpoints, *, rollbacks: int) -> Beginning:
-    """The newest checkpoint from before updates began to be skipped; the beginning of the run if there is none at all.
+def roll_back(config: Config, loader: Loader, *, checkpoints: Checkpoints, rollbacks: int) -> StartingPoint:
+    """Restore the newest checkpoint outside a streak of skipped steps; create a new state if there is no checkpoint at all.
+
+    What is newer is set aside.
 
     Args:
         config, loader, checkpoints: as for `restore_or_create`.
-        rollbacks: how many there have been, this one included; noise drawn from then on depends on it.
+        rollbacks: how many there have been, this one included.
 
     Raises:
-        UserError: there are checkpoints, but none that is whole and from before the trouble.
+        UserError: there are checkpoints, but no intact one outside a streak; nothing is set aside.
     """
     lines = checkpoints.finish()
-    beginning = _restore(config, loader, checkpoints, after_divergence=True)
-    position = replace(beginning.position, rollbacks=rollbacks)
-    return Beginning(beginning.state, position, [*lines, *beginning.lines])
+    if checkpoints.all_images_seen():
+        found, passed_over = _newest(config, checkpoints, is_rollback=True)
+        if found is None:
+            raise UserError(
+                f"{checkpoints.directory}: the run has diverged, and no intact checkpoint from before that is left: "
+                f"{'; '.join(list(passed_over.values())[:_REASONS_SHOWN])}; bring it back, or use a new --workdir to start over"
+            )
+        lines += _set_aside(checkpoints, passed_over)
+    else:
+        found = _create(config, loader)
+    return StartingPoint(found.state, replace(found.metadata, rollbacks=rollbacks), [*lines, *found.lines])
 
 
-def _restore(config: Config, loader: Loader, checkpoints: Checkpoints, *, after_divergence: bool = False) -> Beginning:
-    """The newest checkpoint that is whole; those after it are moved to `damaged_checkpoints` beside the folder.
-
-    Args:
-        config, loader, checkpoints: as for `restore_or_create`.
-        after_divergence: pass over, and move away, what was saved while updates were skipped or for the sake of a stop: a run
-            that was never stopped goes back to the same place. If there never was another, to the beginning.
-
-    Raises:
-        UserError: none is whole, or those to go back to have vanished; then nothing is moved.
-    """
-
-    def abstract_state(position: Position) -> TrainState:
-        return abstract_train_state(config.optimizer, networks_for(config, position.resolution, loader))
-
-    found, passed_over, bad, has_lost_one = None, {}, [], False
+def _newest(
+    config: Config, checkpoints: Checkpoints, *, is_rollback: bool = False
+) -> tuple[StartingPoint | None, dict[int, str]]:
+    """The newest intact checkpoint, if `is_rollback` outside a streak; and why newer ones are passed over, by images seen."""
+    passed_over: dict[int, str] = {}
     for images_seen in reversed(checkpoints.all_images_seen()):
         try:
-            state, position = checkpoints.restore(images_seen, abstract_state)
+            state, metadata = checkpoints.restore(images_seen, lambda metadata: abstract_state_for(config, metadata))
         except UserError as error:
             passed_over[images_seen] = str(error)
-            bad.append(str(error))
             continue
-        if position.is_refuge or not after_divergence:
-            found = state, position
-            break
-        has_lost_one |= position.had_refuge
-        folder = checkpoints.directory / str(images_seen)
-        passed_over[images_seen] = f"{folder}: is no place to go back to after a divergence"
-    if not found and bad:
-        raise UserError(
-            f"no checkpoint of {len(passed_over)} can be restored: {'; '.join(bad[:_REASONS_SHOWN])}; bring good ones back "
-            "or use a new --workdir to start over"
-        )
-    if not found and has_lost_one:
-        raise UserError(
-            f"{checkpoints.directory}: the run has diverged, and the checkpoints from before that are gone; bring them back, "
-            "or use a new --workdir to start over"
-        )
-    warnings = [f"WARNING: {reason}; moved to {checkpoints.set_aside(one)}" for one, reason in passed_over.items()]
-    if not found:
-        beginning = _create(config, loader)
-        return replace(beginning, lines=[*warnings, *beginning.lines])
-    state, position = found
-    line = f"continuing at kimg {position.images_seen / 1000:.1f}, resolution {position.resolution}"
-    return Beginning(state, position, [*warnings, line])
+        if metadata.is_rollback_target or not is_rollback:
+            line = f"continuing at kimg {metadata.images_seen / 1000:.1f}, resolution {metadata.resolution}"
+            return StartingPoint(state, metadata, [line]), passed_over
+        passed_over[images_seen] = f"{checkpoints.directory / str(images_seen)}: lies inside a streak of skipped steps"
+    return None, passed_over
 
 
-def _create(config: Config, loader: Loader) -> Beginning:
-    resolution = config.schedule.start_resolution
-    state = create_train_state(config.optimizer, networks_for(config, resolution, loader), config.run.seed)
-    position = position_at(loader, 0, resolution, alpha=1.0)
-    if not config.run.init_from:
-        return Beginning(state, position)
-    return _warm_start(Beginning(state, position), config, loader)
+def _set_aside(checkpoints: Checkpoints, reasons: dict[int, str]) -> list[str]:
+    return [f"WARNING: {reason}; moved to {checkpoints.set_aside(one)}" for one, reason in reasons.items()]
 
 
-def _warm_start(fresh: Beginning, config: Config, loader: Loader) -> Beginning:
-    """Fresh networks with everything replaced that another run has under the same name: parameters and moving average.
+def _create(config: Config, loader: Loader) -> StartingPoint:
+    networks = networks_for(config, config.schedule.start_resolution, loader)
+    state = create_train_state(config.optimizer, networks, config.run.seed)
+    fresh = StartingPoint(state, CheckpointMetadata.from_tick(0, {}, networks=networks, alpha=1.0))
+    return _start_from_other_run(fresh, config, loader) if config.run.init_from else fresh
 
-    Moments and counters start at 0: they belong to the other run's course.
+
+def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) -> StartingPoint:
+    """Replace what another run has under the same name: parameters and moving average.
+
+    Moments and counters start at 0: they belong to the course of the other run.
     """
-    source = _load_source(config)
-    theirs, ours = source.position, fresh.position
+    source, fade_note = _load_source(config)
+    theirs, ours = source.metadata, fresh.metadata
     rule = f"run.init_from = {config.run.init_from!r}: holds networks"
     if theirs.resolution > ours.resolution:
         raise UserError(
@@ -163,57 +158,57 @@ def _warm_start(fresh: Beginning, config: Config, loader: Loader) -> Beginning:
     except ValueError as error:
         raise UserError(f"{rule} of other widths ({error}); use its generator.* and discriminator.* settings") from None
     state = fresh.state.replace(generator=generator, generator_ema=average, discriminator=discriminator)
-    lines = [_describe_start(source, of_generator, of_discriminator), *_fade_note(config, source, ours)]
-    return Beginning(state, ours, [*lines, *class_order_note(theirs, loader)])
+    line = _describe_start(source, of_generator, of_discriminator)
+    return StartingPoint(state, ours, [line, *fade_note, *class_order_note(theirs, loader)])
 
 
-def _load_source(config: Config) -> Trained:
+def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:
+    """The other run, and a line for the log if it was in the middle of a fade, which the new run does not continue."""
     folder, _, kimg = config.run.init_from.partition("@")
     try:
-        return load_trained(user_path(folder, named="run.init_from = "), kimg or "latest")
+        their_config, checkpoints = open_checkpoints(user_path(folder, named="run.init_from = "))
+        with closing(checkpoints):
+            source = read_chosen(their_config, checkpoints, checkpoint=kimg or "latest")
+            found = {one: read_metadata(checkpoints.directory / str(one)) for one in checkpoints.all_images_seen()}
     except UserError as error:
         raise UserError(f"run.init_from = {config.run.init_from!r}: {error}") from None
+    theirs = source.metadata
+    if theirs.alpha >= 1:
+        return source, []
+    stable = [images_seen for images_seen, metadata in found.items() if metadata and metadata.alpha >= 1]
+    listed = ", ".join(f"@{images_seen / 1000:g}" for images_seen in stable[-_LISTED_CHECKPOINTS:])
+    size = f"{theirs.resolution}x{theirs.resolution}"
+    return source, [
+        f"WARNING: kimg {theirs.images_seen / 1000:g} of the other run is in the middle of fading in {size}: these layers jump "
+        f"from alpha {theirs.alpha:.3f} to full weight (alpha 1); its checkpoints at full weight: {listed or 'none'}"
+    ]
 
 
-def _describe_start(source: Trained, of_generator: GrowthReport, of_discriminator: GrowthReport) -> str:
-    kimg, size = source.position.images_seen / 1000, source.position.resolution
+def _describe_start(source: TrainedModel, of_generator: GrowthReport, of_discriminator: GrowthReport) -> str:
+    kimg, size = source.metadata.images_seen / 1000, source.metadata.resolution
     return f"starting from kimg {kimg:g}, {size}x{size}, of another run: G {of_generator}; D {of_discriminator}"
 
 
-def _fade_note(config: Config, source: Trained, ours: Position) -> list[str]:
-    """A line for the log if the other run was in the middle of a fade-in, which the new run does not continue."""
-    theirs = source.position
-    if theirs.alpha >= 1:
-        return []
-    size = f"{theirs.resolution}x{theirs.resolution}"
-    where = f"kimg {theirs.images_seen / 1000:g} of the other run is in the middle of fading in {size}"
-    line = f"WARNING: {where}: these layers jump from alpha {theirs.alpha:.3f} to full weight (alpha {ours.alpha:g})"
-    folder = config.run.init_from.partition("@")[0]
-    whole = checkpoints_at_full_weight(user_path(folder, named="run.init_from = "))
-    listed = ", ".join(f"@{images_seen / 1000:g}" for images_seen in whole[-_REASONS_SHOWN:])
-    return [f"{line}; its checkpoints at full weight: {listed or 'none'}"]
-
-
-def _check_continues(config: Config, position: Position, checkpoints: Checkpoints) -> None:
-    """After a change of settings, the schedule must pass through the point where the run stands.
+def _check_continues(config: Config, metadata: CheckpointMetadata, checkpoints: Checkpoints) -> None:
+    """After a change of settings, the schedule must pass through the point that the run has reached.
 
     Raises:
         UserError: it does not.
     """
-    here, schedule = position.images_seen, Schedule(config.schedule, config.data.resolution)
-    stage = schedule.stage_at(here)
-    folder = checkpoints.directory / str(here)
-    if here > schedule.total_images:
+    images_seen, schedule = metadata.images_seen, Schedule(config.schedule, config.data.resolution)
+    stage = schedule.stage_at(images_seen)
+    folder = checkpoints.directory / str(images_seen)
+    if images_seen > schedule.total_images:
         raise UserError(
-            f"{folder}: the run has reached kimg {here / 1000:g}, and the schedule now ends at "
+            f"{folder}: the run has reached kimg {images_seen / 1000:g}, and the schedule now ends at "
             f"{schedule.total_images / 1000:g} (schedule.total_kimg = {config.schedule.total_kimg:g}, 0 for the sum of its "
-            f"phases); set schedule.total_kimg to at least {here / 1000:g}, or bring the old schedule back"
+            f"phases); set schedule.total_kimg to at least {images_seen / 1000:g}, or bring the old schedule back"
         )
-    sizes = f"{position.resolution}x{position.resolution}, but the schedule is at {stage.name} there"
-    if stage.resolution > 2 * position.resolution:
+    sizes = f"{metadata.resolution}x{metadata.resolution}, but the schedule is at {stage.name} there"
+    if stage.resolution > 2 * metadata.resolution:
         raise UserError(f"{folder}: holds networks of {sizes}; they grow one doubling at a time: bring the old schedule back")
-    if position.resolution > stage.resolution:
+    if metadata.resolution > stage.resolution:
         raise UserError(f"{folder}: holds networks of {sizes}; networks only grow: bring the old schedule back")
-    if here < stage.end and (here - stage.start) % stage.images_per_step:
+    if images_seen < stage.end and (images_seen - stage.start) % stage.images_per_step:
         step = f"{stage.images_per_step} images (batch size x critic steps, from {stage.start:,} images on)"
         raise UserError(f"{folder}: lies inside a step of {step}; choose batch sizes and phases that meet this point")

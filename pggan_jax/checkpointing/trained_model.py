@@ -1,4 +1,4 @@
-"""A finished or unfinished run as something to make pictures with."""
+"""A checkpoint of a finished or unfinished run as a model to generate images with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pggan_jax.checkpointing.manager import Checkpoints
-from pggan_jax.checkpointing.metadata import Position
+from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.generation.sampling import Sampler
@@ -20,35 +20,36 @@ from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.training.train_state import TrainState, abstract_train_state
 
-_OPENING_TRIES = 5
-_READING_TRIES = 20
-# A removal that is under way removes a file at least this often.
-_SECONDS_TO_VANISH = 1.0
-_LATELY_SECONDS = 60.0
+_TRIES_TO_OPEN = 5
+_TRIES_TO_READ = 20
+_SECONDS_TO_REMOVE_A_FILE = 1.0
+"""A removal under way removes a file at least this often."""
+_RECENT_SECONDS = 60.0
+"""A folder in which nothing has changed for so long is not being removed."""
 
 
-class VanishedError(UserError):
+class CheckpointRemovedError(UserError):
     """A checkpoint was removed between listing and reading it, as a run does with its older ones while it trains."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A restored run.
+class TrainedModel:
+    """A restored checkpoint.
 
     Attributes:
-        config: what it was trained with.
-        position: where it stood.
+        config: settings of the run.
+        metadata: of the checkpoint.
         state: parameters and all, as NumPy arrays.
         networks: the modules of its resolution.
     """
 
     config: Config
-    position: Position
+    metadata: CheckpointMetadata
     state: TrainState
     networks: Networks
 
     def sampler(self) -> Sampler:
-        """The generator, ready to make pictures with `state.generator_ema` or `state.generator`."""
+        """The generator, ready to make images with `state.generator_ema` or `state.generator`."""
         return Sampler(self.networks.generator)
 
     def images(self, latents: np.ndarray, labels: np.ndarray, params: Mapping[str, Any] | None = None) -> np.ndarray:
@@ -56,7 +57,7 @@ class Trained:
 
         `params` defaults to the generator's moving average.
         """
-        return self.sampler()(params or self.state.generator_ema, latents, labels, self.position.alpha)
+        return self.sampler()(params or self.state.generator_ema, latents, labels, self.metadata.alpha)
 
 
 def open_checkpoints(workdir: Path) -> tuple[Config, Checkpoints]:
@@ -76,8 +77,8 @@ def open_checkpoints(workdir: Path) -> tuple[Config, Checkpoints]:
 
 
 def _open(folder: Path, best_by: str) -> Checkpoints:
-    """Opening reads what each checkpoint says of itself; one of them may be removed at that moment."""
-    for tries_left in reversed(range(_OPENING_TRIES)):
+    """Open the folder, of which a checkpoint may be removed at that moment."""
+    for tries_left in reversed(range(_TRIES_TO_OPEN)):
         try:
             return Checkpoints(folder, best_by=best_by, read_only=True)
         except OSError as error:
@@ -87,7 +88,7 @@ def _open(folder: Path, best_by: str) -> Checkpoints:
     raise AssertionError("unreachable")
 
 
-def load_trained(workdir: Path, checkpoint: str = "latest") -> Trained:
+def load_trained_model(workdir: Path, checkpoint: str = "latest") -> TrainedModel:
     """Restore a run.
 
     Args:
@@ -101,91 +102,94 @@ def load_trained(workdir: Path, checkpoint: str = "latest") -> Trained:
         raise UserError("--checkpoint=all: one checkpoint is wanted here; give latest, best, or the kimg of one")
     config, checkpoints = open_checkpoints(workdir)
     with closing(checkpoints):
-        return read_chosen(config, checkpoints, checkpoint)
+        return read_chosen(config, checkpoints, checkpoint=checkpoint)
 
 
-def read_chosen(config: Config, checkpoints: Checkpoints, checkpoint: str) -> Trained:
-    """Restore the one checkpoint that a user means. While the run trains on, "latest" and "best" may come to be others.
+def read_chosen(config: Config, checkpoints: Checkpoints, *, checkpoint: str) -> TrainedModel:
+    """Restore the one checkpoint that a user means. While the run trains, "latest" and "best" may change.
 
     Raises:
         UserError: there is none of that name, or it is damaged.
-        VanishedError: it was removed before it was read.
+        CheckpointRemovedError: it was removed before it was read.
     """
-    for tries_left in reversed(range(_READING_TRIES)):
+    for tries_left in reversed(range(_TRIES_TO_READ)):
         try:
-            return read_checkpoint(config, checkpoints, choose_checkpoints(checkpoint, checkpoints)[-1])
-        except VanishedError:
+            return read_checkpoint(config, checkpoints, images_seen=choose_checkpoints(checkpoint, checkpoints)[-1])
+        except CheckpointRemovedError:
             if checkpoint not in ("latest", "best") or not tries_left:
                 raise
             checkpoints.reload()
     raise AssertionError("unreachable")
 
 
-def read_all(config: Config, checkpoints: Checkpoints, passed_over: Callable[[int, UserError], None]) -> Iterator[Trained]:
+def read_all(config: Config, checkpoints: Checkpoints, *, on_skip: Callable[[int, UserError], None]) -> Iterator[TrainedModel]:
     """Restore all checkpoints, oldest first, then those that have appeared meanwhile.
 
     Args:
         config: of the run.
         checkpoints: opened; the run may go on, and remove some of them.
-        passed_over: given images seen and the reason of each that is left out: `VanishedError` if it was removed, else damage.
+        on_skip: called with images seen and the reason for each that is left out: `CheckpointRemovedError` or damage.
     """
     seen: set[int] = set()
     is_empty, problem = True, None
-    # It may be long since they were listed.
     checkpoints.reload()
-    # Twice and not for ever: a run may write them faster than they are judged.
+    # Twice only: a run may write checkpoints faster than they are evaluated.
     for _ in range(2):
         for images_seen in [one for one in checkpoints.all_images_seen() if one not in seen]:
             seen.add(images_seen)
             try:
-                trained = read_checkpoint(config, checkpoints, images_seen)
+                model = read_checkpoint(config, checkpoints, images_seen=images_seen)
             except UserError as error:
                 problem = error
-                passed_over(images_seen, error)
+                on_skip(images_seen, error)
                 continue
             is_empty = False
-            yield trained
+            yield model
         checkpoints.reload()
-    if is_empty and isinstance(problem, VanishedError):
-        # The run is faster than we are: then the one that is newest at some moment.
-        yield read_chosen(config, checkpoints, "latest")
+    if is_empty and isinstance(problem, CheckpointRemovedError):
+        # The run removes them faster than they are read: take the newest one.
+        yield read_chosen(config, checkpoints, checkpoint="latest")
 
 
-def read_checkpoint(config: Config, checkpoints: Checkpoints, images_seen: int) -> Trained:
+def read_checkpoint(config: Config, checkpoints: Checkpoints, *, images_seen: int) -> TrainedModel:
     """Restore one checkpoint of an opened run; its digest is verified on the way.
 
     Raises:
         UserError: the checkpoint is damaged.
-        VanishedError: it was removed, before or meanwhile.
+        CheckpointRemovedError: it was removed, before or meanwhile.
     """
-
-    def networks_at(position: Position) -> Networks:
-        return build_networks(config, position.resolution, channels=position.channels, label_size=position.label_size)
 
     folder = checkpoints.directory / str(images_seen)
     try:
-        state, position = checkpoints.restore(
-            images_seen, lambda position: abstract_train_state(config.optimizer, networks_at(position))
-        )
+        state, metadata = checkpoints.restore(images_seen, lambda metadata: abstract_state_for(config, metadata))
     except (UserError, OSError) as error:
-        if _vanishes(folder):
-            raise VanishedError(
+        if _is_being_removed(folder):
+            raise CheckpointRemovedError(
                 f"{folder}: was removed before it was read, as a run does while it trains (run.keep_last); choose another one"
             ) from error
         raise
-    return Trained(config, position, state, networks_at(position))
+    return TrainedModel(config, metadata, state, _networks_for(config, metadata))
 
 
-def _vanishes(folder: Path) -> bool:
-    """Whether a checkpoint that cannot be read is gone, or is just being removed: of that, half may be left for a moment."""
-    deadline, files_left = time.monotonic() + _SECONDS_TO_VANISH, -1
+def abstract_state_for(config: Config, metadata: CheckpointMetadata) -> TrainState:
+    """Shapes of the state that belongs to the metadata, without allocating it."""
+    return abstract_train_state(config.optimizer, _networks_for(config, metadata))
+
+
+def _networks_for(config: Config, metadata: CheckpointMetadata) -> Networks:
+    return build_networks(config, metadata.resolution, channels=metadata.channels, label_size=metadata.label_size)
+
+
+def _is_being_removed(folder: Path) -> bool:
+    """Whether a checkpoint that cannot be read is gone, or is being removed at this moment."""
+    deadline, files_left = time.monotonic() + _SECONDS_TO_REMOVE_A_FILE, -1
     while folder.is_dir():
         with suppress(OSError):
             files = list(folder.rglob("*"))
-            if max(path.stat().st_mtime for path in [folder, *files]) < time.time() - _LATELY_SECONDS:
+            if max(path.stat().st_mtime for path in [folder, *files]) < time.time() - _RECENT_SECONDS:
                 return False
             if len(files) != files_left:
-                deadline, files_left = time.monotonic() + _SECONDS_TO_VANISH, len(files)
+                deadline, files_left = time.monotonic() + _SECONDS_TO_REMOVE_A_FILE, len(files)
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -24,7 +24,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
-    from pggan_jax.checkpointing.trained_model import Trained
+    from pggan_jax.checkpointing.trained_model import TrainedModel
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
     from pggan_jax.evaluation.evaluator import Evaluator
@@ -133,7 +133,7 @@ def _evaluate_run(values: flags.FlagValues) -> int:
         held_out = open_held_out(flag_value(values, "held_out"), data, loader.channels)
         judge = _CheckpointJudge(values, data, loader, held_out, out)
         if flag_value(values, "checkpoint") != "all":
-            judge(read_chosen(config, checkpoints, flag_value(values, "checkpoint")), names=metrics)
+            judge(read_chosen(config, checkpoints, checkpoint=flag_value(values, "checkpoint")), names=metrics)
             return 0
         passed_over: list[UserError] = []
 
@@ -142,8 +142,8 @@ def _evaluate_run(values: flags.FlagValues) -> int:
             print(f"{_kind(error)}: {error}", file=sys.stderr)
 
         judged = 0
-        for trained in read_all(config, checkpoints, pass_over):
-            judge(trained, names=_fitting(metrics, trained.position.resolution) if len(chosen) > 1 else metrics)
+        for trained in read_all(config, checkpoints, on_skip=pass_over):
+            judge(trained, names=_fitting(metrics, trained.metadata.resolution) if len(chosen) > 1 else metrics)
             judged += 1
     if not judged:
         raise UserError(f"--checkpoint=all: none of {len(passed_over)} checkpoints could be read; see the lines above")
@@ -151,9 +151,9 @@ def _evaluate_run(values: flags.FlagValues) -> int:
 
 
 def _kind(error: UserError) -> str:
-    from pggan_jax.checkpointing.trained_model import VanishedError
+    from pggan_jax.checkpointing.trained_model import CheckpointRemovedError
 
-    return "note" if isinstance(error, VanishedError) else "error"
+    return "note" if isinstance(error, CheckpointRemovedError) else "error"
 
 
 class _CheckpointJudge:
@@ -171,13 +171,13 @@ class _CheckpointJudge:
         self._values, self._data, self._loader, self._held_out, self._out = values, data, loader, held_out, out
         self._tools: dict[int, tuple[Evaluator, Sampler]] = {}
 
-    def __call__(self, trained: Trained, *, names: list[str]) -> None:
+    def __call__(self, trained: TrainedModel, *, names: list[str]) -> None:
         """Print a table and write the records."""
         if not names:
             return
         from pggan_jax.evaluation.image_sets import generated
 
-        values, position = self._values, trained.position
+        values, position = self._values, trained.metadata
         _check_fits(trained, self._loader, self._data)
         resolution = position.resolution
         if resolution not in self._tools:
@@ -280,8 +280,8 @@ def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig
     return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
 
 
-def _check_fits(trained: Trained, loader: Loader, data: DataConfig) -> None:
-    position = trained.position
+def _check_fits(trained: TrainedModel, loader: Loader, data: DataConfig) -> None:
+    position = trained.metadata
     if (loader.channels, loader.label_size) != (position.channels, position.label_size):
         raise UserError(
             f"--data={data.source}: has {loader.channels} colour channels and {loader.label_size} classes; the run was trained "

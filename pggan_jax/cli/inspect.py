@@ -23,7 +23,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.system.json_files import parse_json
 
 if TYPE_CHECKING:
-    from pggan_jax.checkpointing.metadata import Position
+    from pggan_jax.checkpointing.trained_model import TrainedModel
 
 _CLASSES_SHOWN = 20
 
@@ -38,24 +38,24 @@ def run(values: flags.FlagValues) -> int:
     require_backend()
     from tqdm import tqdm
 
-    from pggan_jax.checkpointing.trained_model import VanishedError, open_checkpoints, read_all
+    from pggan_jax.checkpointing.trained_model import CheckpointRemovedError, open_checkpoints, read_all
 
     config, checkpoints = open_checkpoints(workdir)
     damaged: list[int] = []
     told = ""
 
     def pass_over(images_seen: int, error: UserError) -> None:
-        if not isinstance(error, VanishedError):
+        if not isinstance(error, CheckpointRemovedError):
             damaged.append(images_seen)
-        tqdm.write(f"{'note' if isinstance(error, VanishedError) else 'error'}: {error}", file=sys.stderr)
+        tqdm.write(f"{'note' if isinstance(error, CheckpointRemovedError) else 'error'}: {error}", file=sys.stderr)
 
     with closing(checkpoints):
         if not flag_value(values, "json"):
             print(f"{'kimg':>10}  {'resolution':>10}  {'alpha':>6}  {'MB':>8}  sha256")
-        readable = read_all(config, checkpoints, pass_over)
+        readable = read_all(config, checkpoints, on_skip=pass_over)
         count = len(checkpoints.all_images_seen())
         for trained in tqdm(readable, desc="reading", total=count, delay=2, disable=None, leave=False):
-            entry = _describe(trained.position, checkpoints.directory / str(trained.position.images_seen))
+            entry = _describe(trained, checkpoints.directory / str(trained.metadata.images_seen))
             if flag_value(values, "json"):
                 tqdm.write(json.dumps(entry), file=sys.stdout)
                 continue
@@ -66,21 +66,24 @@ def run(values: flags.FlagValues) -> int:
     return int(bool(damaged))
 
 
-def _describe(position: Position, folder: Path) -> dict[str, Any]:
-    size, record = 0, position.data_record
+def _describe(trained: TrainedModel, folder: Path) -> dict[str, Any]:
+    from pggan_jax.checkpointing.integrity import state_digest
+
+    metadata = trained.metadata
+    size, record = 0, metadata.data_record
     # It has been read; that it is removed only now changes nothing of what it was.
     with suppress(FileNotFoundError):
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return {
-        "kimg": position.images_seen / 1000,
-        "images_seen": position.images_seen,
-        "resolution": position.resolution,
-        "alpha": position.alpha,
+        "kimg": metadata.images_seen / 1000,
+        "images_seen": metadata.images_seen,
+        "resolution": metadata.resolution,
+        "alpha": metadata.alpha,
         "bytes": size,
-        "sha256": position.digest,
+        "sha256": state_digest(trained.state),
         "data": record and record.to_json() | {"fingerprint": record.fingerprint},
-        "arithmetic": position.arithmetic,
-        "settings": parse_json(position.settings or "{}"),
+        "arithmetic": metadata.arithmetic,
+        "settings": parse_json(metadata.settings or "{}"),
         "path": str(folder),
     }
 

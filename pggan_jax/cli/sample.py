@@ -25,7 +25,7 @@ from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.checkpointing.trained_model import Trained
+    from pggan_jax.checkpointing.trained_model import TrainedModel
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
@@ -59,16 +59,16 @@ def run(values: flags.FlagValues) -> None:
     grid_path = _grid_path(flag_value(values, "grid"), out)
     from tqdm import tqdm
 
-    from pggan_jax.checkpointing.trained_model import load_trained
+    from pggan_jax.checkpointing.trained_model import load_trained_model
     from pggan_jax.generation.sampling import images_of_seeds
     from pggan_jax.images import make_grid, nearest_upscale
     from pggan_jax.system.output_marks import claim_output
 
     use_compilation_cache(values)
-    trained = load_trained(workdir, flag_value(values, "checkpoint"))
+    trained = load_trained_model(workdir, flag_value(values, "checkpoint"))
     choose, name_of = _classes(flag_value(values, "class"), trained)
     zoom = flag_value(values, "zoom")
-    in_grid = _count_in_grid(len(seeds), trained.position.resolution * zoom, values)
+    in_grid = _count_in_grid(len(seeds), trained.metadata.resolution * zoom, values)
     claim_output("out", out, trained.config.data.source, command="sample")
     _make_folder(grid_path.parent, f"--grid={grid_path}")
     images = images_of_seeds(
@@ -76,9 +76,9 @@ def run(values: flags.FlagValues) -> None:
         trained.state.generator_ema if flag_value(values, "network") == "ema" else trained.state.generator,
         seeds,
         classes=choose,
-        label_size=trained.position.label_size,
+        label_size=trained.metadata.label_size,
         latent_size=trained.networks.latent_size,
-        alpha=trained.position.alpha,
+        alpha=trained.metadata.alpha,
     )
     with tqdm(total=len(seeds), desc="sampling", unit="img", delay=2, disable=None) as bar:
         zoomed = ((name_of(seed, number), nearest_upscale(image, zoom)) for seed, number, image in images)
@@ -90,13 +90,13 @@ def run(values: flags.FlagValues) -> None:
         f"--grid={grid_path}",
         holds="generated images",
     )
-    position = trained.position
-    size = f"{position.resolution}x{position.resolution}"
+    metadata = trained.metadata
+    size = f"{metadata.resolution}x{metadata.resolution}"
     of_them = "all" if in_grid == len(seeds) else f"the first {in_grid}"
     others = sum(1 for path in out.iterdir() if not path.name.startswith(".")) - len(seeds)
     if others > 0:
         print(f"note: {out} holds {others:,} other files, which a tool that reads the folder takes for samples, too")
-    print(f"{len(seeds):,} images of {size} from kimg {position.images_seen / 1000:g} -> {out}/ ({of_them} in {grid_path})")
+    print(f"{len(seeds):,} images of {size} from kimg {metadata.images_seen / 1000:g} -> {out}/ ({of_them} in {grid_path})")
 
 
 def write_images(
@@ -184,11 +184,13 @@ def _count_in_grid(seeds: int, side: int, values: flags.FlagValues) -> int:
     return min(seeds, IMAGES_IN_GRID, max(1, int(math.sqrt(MAX_PIXELS // tile)) ** 2))
 
 
-def _classes(wanted: str | None, trained: Trained) -> tuple[Callable[[Sequence[int]], np.ndarray], Callable[[int, int], str]]:
+def _classes(
+    wanted: str | None, trained: TrainedModel
+) -> tuple[Callable[[Sequence[int]], np.ndarray], Callable[[int, int], str]]:
     """Classes of seeds, and the file name of a seed and its class."""
     from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
 
-    label_size, record = trained.position.label_size, trained.position.data_record
+    label_size, record = trained.metadata.label_size, trained.metadata.data_record
     if not label_size:
         if wanted is not None:
             raise UserError(f"--class={wanted[:40]}: this run was trained without labels; leave --class out")

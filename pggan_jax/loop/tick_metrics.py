@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from pggan_jax.checkpointing.metadata import Position
+from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.loop.input_feed import StepChunk
 from pggan_jax.training.train_step import METRICS
 
@@ -40,7 +40,7 @@ class TickMeter:
     """Metrics since the tick began.
 
     Args:
-        position: where the run continues; it may carry the sums of a tick that was interrupted.
+        metadata: of the checkpoint that the run continues from; it may carry the sums of a tick that was interrupted.
 
     Attributes:
         skipped_in_a_row: iterations with a skipped update up to the last call that was collected.
@@ -48,13 +48,13 @@ class TickMeter:
             counts when it goes on.
     """
 
-    def __init__(self, position: Position):
-        self._sums = np.array(position.tick_sums or [0.0] * len(METRICS))
+    def __init__(self, metadata: CheckpointMetadata):
+        self._sums = np.array([metadata.tick_sums.get(name, 0.0) for name in METRICS])
         self._in_flight: deque[tuple[StepChunk, jax.Array]] = deque()
-        self._skipped_before = position.tick_skipped
-        self.skipped_in_a_row = position.skipped_in_a_row
+        self._skipped_before = metadata.tick_skipped
+        self.skipped_in_a_row = metadata.skipped_in_a_row
         self.worst = Trouble(0)
-        self.steps, self._left_out = position.tick_steps, position.tick_left_out
+        self.steps, self._left_out = metadata.tick_steps, metadata.tick_left_out
         self.images_in_process = 0
 
     def add(self, chunk: StepChunk, numbers: jax.Array) -> None:
@@ -84,10 +84,10 @@ class TickMeter:
                 self.worst = Trouble(int(longest), int(of_discriminator), int(of_generator), chunk)
 
     def unfinished(self) -> dict[str, Any]:
-        """The tick so far, as fields of a `Position`. Waits for the devices."""
+        """The tick so far, as fields of `CheckpointMetadata`. Waits for the devices."""
         self.settle()
         return {
-            "tick_sums": self._sums.tolist(),
+            "tick_sums": dict(zip(METRICS, self._sums.tolist(), strict=True)),
             "tick_steps": self.steps,
             "tick_left_out": self._left_out,
             "tick_skipped": self._skipped_before,

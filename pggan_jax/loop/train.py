@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+from pggan_jax.checkpointing.manager import Checkpoints
+from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.checkpointing.provenance import accepts_data_change, check_data, describe_changes, recorded_fields, store_data
+from pggan_jax.checkpointing.restore import restore_or_create
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices, processes
@@ -79,12 +82,24 @@ def train(
 
         changes: list[str] = processes.on_first_process(claim, otherwise=[])
         is_accepted = allow_data_change or accepts_data_change(changes)
-        lines = check_data(paths, loader, config.data.source, is_accepted=is_accepted)
-        run = held.enter_context(Run(config, paths, loader))
-        run.checkpoints.recorded = recorded_fields(config, loader)
-        about_speed = describe_unmeasured() if devices.backend() == "cpu" else ""
-        for line in filter(None, [about_speed, *lines, *describe_changes(paths, config, is_announced=bool(changes))]):
-            run.log(line)
+
+        def check(metadata: CheckpointMetadata | None) -> list[str]:
+            lines = check_data(metadata, loader, stored=paths.data, source=config.data.source, is_accepted=is_accepted)
+            return [*lines, *describe_changes(metadata, config, is_announced=bool(changes))]
+
+        checkpoints = Checkpoints(
+            paths.checkpoints,
+            keep_last=config.run.keep_last,
+            keep_every_kimg=config.run.keep_every_kimg,
+            best_by=config.eval.best_by,
+            recorded=lambda: recorded_fields(config, loader),
+        )
+        held.enter_context(closing(checkpoints))
+        has_begun = paths.stats.exists()
+        start = restore_or_create(config, loader, checkpoints=checkpoints, has_begun=has_begun, check=check)
+        run = held.enter_context(Run(config, paths, loader, checkpoints=checkpoints, start=start))
+        if about_speed := describe_unmeasured() if devices.backend() == "cpu" else "":
+            run.log(about_speed)
         if processes.is_main_process():
             try:
                 store_data(paths, loader)

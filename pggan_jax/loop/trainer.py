@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from pggan_jax.checkpointing.manager import Checkpoints
-from pggan_jax.checkpointing.restore import Beginning, position_at, restore_or_create, roll_back
-from pggan_jax.checkpointing.retention import kept_checkpoints
+from pggan_jax.checkpointing.metadata import CheckpointMetadata
+from pggan_jax.checkpointing.restore import StartingPoint, roll_back
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader, Prefetcher
 from pggan_jax.data.open_loader import verification_of
@@ -44,8 +44,8 @@ STOP_DELAY = 2
 class Run:
     """Everything that lives from the first call to the last. Use it as a context manager: it holds files and listeners."""
 
-    def __init__(self, config: Config, paths: Workdir, loader: Loader):
-        self.config, self.paths, self.loader = config, paths, loader
+    def __init__(self, config: Config, paths: Workdir, loader: Loader, *, checkpoints: Checkpoints, start: StartingPoint):
+        self.config, self.paths, self.loader, self.checkpoints = config, paths, loader, checkpoints
         self.judge = Judge(config, loader)
         # Before anything is compiled, let alone trained.
         processes.on_first_process(self.judge.check, otherwise=None)
@@ -78,8 +78,7 @@ class Run:
             self.board = None
             if config.run.tensorboard and self.is_main:
                 self.board = held.enter_context(closing(Board(paths.board)))
-            self.checkpoints = held.enter_context(closing(Checkpoints(paths.checkpoints, **kept_checkpoints(config))))
-            self._begin_at(restore_or_create(config, loader, self.checkpoints, has_begun=paths.stats.exists()))
+            self._begin_at(start)
             self._held = held.pop_all()
 
     def __enter__(self) -> Run:
@@ -93,29 +92,29 @@ class Run:
         arguments = abstract_arguments(self.config, program.networks, loader=self.loader, steps=self.steps_per_call)
         compile_program(program, arguments, counter=self.counter, with_sampler=self.is_main)
 
-    def _begin_at(self, beginning: Beginning) -> None:
+    def _begin_at(self, beginning: StartingPoint) -> None:
         """Stand where the next call will be the first.
 
         Raises:
             UserError: the run had given up here; the message is its report.
         """
-        position = beginning.position
+        metadata = beginning.metadata
         for line in beginning.lines:
             self.log(line)
-        rollbacks, report = self.rollback_count.at(position.images_seen)
+        rollbacks, report = self.rollback_count.at(metadata.images_seen)
         if rollbacks > self.config.run.max_rollbacks:
             raise UserError(report)
-        position = replace(position, rollbacks=max(position.rollbacks, rollbacks))
-        self.parts.take_over(position.parts)
-        self.caller.use(position.resolution)
+        metadata = replace(metadata, rollbacks=max(metadata.rollbacks, rollbacks))
+        self.parts.take_over(metadata.microbatches)
+        self.caller.use(metadata.resolution)
         self.state = devices.replicate(beginning.state)
-        self.start, self.rollbacks = position.images_seen, position.rollbacks
-        self.meter, self.caller.gap = TickMeter(position), GrowthGap()
-        self.stats.begin_at(self.start, position.unwritten)
+        self.start, self.rollbacks = metadata.images_seen, metadata.rollbacks
+        self.meter, self.caller.gap = TickMeter(metadata), GrowthGap()
+        self.stats.begin_at(self.start, metadata.unwritten)
         if missing := self.stats.missing(self.schedule.ticks, self.start):
             self.log(f"WARNING: {self.paths.stats}: the lines of {missing:,} finished ticks are missing; they are lost")
         with self._going_on_without("dropping earlier measurements that will be made again"):
-            self.measured.begin_at(self.start, position.unwritten)
+            self.measured.begin_at(self.start, metadata.unwritten)
         noise_seed = seed_after(self.config.run.seed, self.rollbacks)
         self.feed = InputFeed(
             self.config, self.schedule, self.loader, steps_per_call=self.steps_per_call, noise_seed=noise_seed
@@ -165,7 +164,7 @@ class Run:
                 if chunk.end == chunk.tick.end:
                     self._finish_tick(chunk, save=is_stopping)
                 elif is_stopping:
-                    self._save(chunk, is_due=False)
+                    self._save(chunk)
                 if is_stopping:
                     self.checkpoints.require_saved()
                     self._write_rest()
@@ -199,8 +198,8 @@ class Run:
             raise UserError(report)
         self.log(f"WARNING: the run has diverged: {report}")
         rollbacks = self.rollbacks + 1
-        beginning = roll_back(self.config, self.loader, self.checkpoints, rollbacks=rollbacks)
-        self._note_rollbacks(rollbacks, beginning.position.images_seen, report)
+        beginning = roll_back(self.config, self.loader, checkpoints=self.checkpoints, rollbacks=rollbacks)
+        self._note_rollbacks(rollbacks, beginning.metadata.images_seen, report)
         self._begin_at(beginning)
         self.log(f"rollback {self.rollbacks} of {self.config.run.max_rollbacks}: going on from there with other noise")
 
@@ -265,20 +264,22 @@ class Run:
         """Weight of the newest layers in the call's last step."""
         return self.schedule.at(chunk.end - chunk.stage.images_per_step).alpha
 
-    def _save(self, chunk: StepChunk, *, is_due: bool, scores: Mapping[str, float] | None = None) -> None:
-        tick = self.meter.unfinished() | {
-            "unwritten": self.stats.unwritten + self.measured.unwritten,
-            "is_due": is_due,
-            "scores": scores or {},
-            "parts": self.parts.record(),
-        }
+    def _save(self, chunk: StepChunk, *, scores: Mapping[str, float] | None = None) -> None:
+        tick = self.meter.unfinished()
         self._check_divergence()
         with self.timer.phase("save"):
             refuse_everywhere(self.verification.problem(wait=True))
-            position = position_at(
-                self.loader, chunk.end, chunk.stage.resolution, alpha=self._alpha(chunk), rollbacks=self.rollbacks, **tick
+            metadata = CheckpointMetadata.from_tick(
+                chunk.end,
+                tick,
+                networks=self.caller.program.networks,
+                alpha=self._alpha(chunk),
+                rollbacks=self.rollbacks,
+                scores=scores or {},
+                microbatches=self.parts.record(),
+                unwritten=self.stats.unwritten + self.measured.unwritten,
             )
-            self._warn_unsaved(self.checkpoints.save(self.state, position))
+            self._warn_unsaved(self.checkpoints.save(self.state, metadata))
 
     @contextmanager
     def _going_on_without(self, what: str) -> Iterator[None]:
@@ -331,6 +332,6 @@ class Run:
         is_due = (chunk.tick.index + 1) % self.config.run.checkpoint_ticks == 0
         is_due = is_due or chunk.end == self.schedule.total_images
         if save or chunk.end == self.schedule.total_images or (is_due and not self.meter.skipped_in_a_row):
-            self._save(chunk, is_due=is_due, scores=scores)
+            self._save(chunk, scores=scores)
         elif is_due:
             self.log("no checkpoint here: the last update was skipped, as it was not finite")

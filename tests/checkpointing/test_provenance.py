@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
 import pytest
 
 from pggan_jax.checkpointing import provenance
-from pggan_jax.checkpointing.metadata import Position, read_position
+from pggan_jax.checkpointing.metadata import CheckpointMetadata, read_metadata
 from pggan_jax.checkpointing.provenance import check_data, store_data
 from pggan_jax.config_io import to_json
 from pggan_jax.data.data_record import DataRecord, differences, image_checksums, record_of
@@ -24,7 +25,6 @@ from pggan_jax.errors import UserError
 from pggan_jax.run_logs.workdir import Workdir
 from tests.helpers.runs import (
     copy_of,
-    digest,
     finished_labelled_run,
     labelled_config,
     run_small,
@@ -55,26 +55,33 @@ def loader_of(pyramid, *, use_labels=True):
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Makes a workdir with one checkpoint's metadata, recorded with some data."""
+    """Makes a workdir with data.npz, and a checkpoint's metadata that records some data."""
 
     def make(pyramid, *, use_labels=True, is_recorded=True, has_side_file=True):
         paths, loader = Workdir(tmp_path / "run"), loader_of(pyramid, use_labels=use_labels)
-        position = Position(160, 8, 1.0, loader.channels, loader.label_size)
+        metadata = CheckpointMetadata(160, 8, 1.0, loader.channels, loader.label_size)
         if is_recorded:
-            position = replace(position, data=loader.record().to_json())
-        folder = paths.checkpoints / "160" / "position"
-        folder.mkdir(parents=True)
-        (folder / "metadata").write_text(json.dumps(asdict(position.sealed())))
+            metadata = replace(metadata, data=loader.record().to_json())
+        paths.path.mkdir()
         if has_side_file:
             store_data(paths, loader)
-        return paths
+        return Run(paths, metadata)
 
     return make
 
 
-def refusal(paths, loader, *, source=SOURCE, is_accepted=False):
+class Run(NamedTuple):
+    paths: Workdir
+    metadata: CheckpointMetadata | None
+
+
+def check(run, loader, *, source=SOURCE, is_accepted=False):
+    return check_data(run.metadata, loader, stored=run.paths.data, source=source, is_accepted=is_accepted)
+
+
+def refusal(run, loader, **options):
     with pytest.raises(UserError) as caught:
-        check_data(paths, loader, source, is_accepted=is_accepted)
+        check(run, loader, **options)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) <= 300
@@ -109,12 +116,12 @@ class TestOtherData:
     @pytest.mark.parametrize(("change", "words"), CHANGES)
     def test_is_refused_with_the_difference_and_goes_on_if_accepted(self, make_run, change, words):
         old = make_pyramid()
-        paths, other = make_run(old), loader_of(change(old))
-        message = refusal(paths, other)
+        run, other = make_run(old), loader_of(change(old))
+        message = refusal(run, other)
         assert words in message
         assert "--allow_data_change" in message
         assert SOURCE in message
-        lines = check_data(paths, other, SOURCE, is_accepted=True)
+        lines = check(run, other, is_accepted=True)
         assert any(line.startswith("data changed: ") and words in line for line in lines)
 
     @pytest.mark.parametrize(("change", "words"), CHANGES)
@@ -125,19 +132,19 @@ class TestOtherData:
     @pytest.mark.parametrize("content", [b"", b"PK damaged", b"\0" * 100])
     def test_a_damaged_side_file_hides_nothing(self, make_run, content):
         old = make_pyramid()
-        paths = make_run(old)
-        paths.data.write_bytes(content)
-        assert check_data(paths, loader_of(old), SOURCE, is_accepted=False) == []
-        assert "images differ at 8x8" in refusal(paths, loader_of(exchanged(old, [0], 8)))
+        run = make_run(old)
+        run.paths.data.write_bytes(content)
+        assert check(run, loader_of(old)) == []
+        assert "images differ at 8x8" in refusal(run, loader_of(exchanged(old, [0], 8)))
 
     def test_accepted_once_means_accepted_before_the_next_checkpoint(self, make_run):
         old = make_pyramid()
-        paths, other = make_run(old), loader_of(exchanged(old, [3], 8))
-        check_data(paths, other, SOURCE, is_accepted=True)
-        store_data(paths, other)
-        assert check_data(paths, other, SOURCE, is_accepted=False) == []
-        assert check_data(paths, loader_of(old), SOURCE, is_accepted=False) == []
-        refusal(paths, loader_of(exchanged(old, [4], 8)))
+        run, other = make_run(old), loader_of(exchanged(old, [3], 8))
+        check(run, other, is_accepted=True)
+        store_data(run.paths, other)
+        assert check(run, other) == []
+        assert check(run, loader_of(old)) == []
+        refusal(run, loader_of(exchanged(old, [4], 8)))
 
     @pytest.mark.parametrize(
         ("names", "words"),
@@ -149,48 +156,48 @@ class TestOtherData:
     )
     @pytest.mark.parametrize("is_accepted", [False, True])
     def test_another_number_of_classes_fits_no_network(self, make_run, names, words, is_accepted):
-        paths, other = make_run(make_pyramid()), loader_of(make_pyramid(names=names), use_labels=bool(names))
-        message = refusal(paths, other, is_accepted=is_accepted)
+        run, other = make_run(make_pyramid()), loader_of(make_pyramid(names=names), use_labels=bool(names))
+        message = refusal(run, other, is_accepted=is_accepted)
         assert words in message
         assert "networks" in message
         assert "--allow_data_change" not in message
 
     def test_that_is_noticed_in_old_checkpoints_too(self, make_run):
-        paths = make_run(make_pyramid(), is_recorded=False, has_side_file=False)
-        assert "one class more (4 classes, was 3)" in refusal(paths, loader_of(make_pyramid(names=tuple("abcd"))))
+        run = make_run(make_pyramid(), is_recorded=False, has_side_file=False)
+        assert "one class more (4 classes, was 3)" in refusal(run, loader_of(make_pyramid(names=tuple("abcd"))))
 
     def test_long_names_fit_into_one_line(self, make_run):
         names = tuple(f"{letter}{'x' * 500}" for letter in "abc")
-        paths, other = make_run(make_pyramid(names=names)), make_pyramid(names=tuple(f"y{name}" for name in names))
-        refusal(paths, loader_of(other), source=f"folder:{'/long' * 100}")
+        run, other = make_run(make_pyramid(names=names)), make_pyramid(names=tuple(f"y{name}" for name in names))
+        refusal(run, loader_of(other), source=f"folder:{'/long' * 100}")
 
 
 class TestEqualData:
     def test_labels_that_are_not_used_do_not_matter(self, make_run):
-        paths = make_run(make_pyramid(), use_labels=False)
+        run = make_run(make_pyramid(), use_labels=False)
         other = loader_of(make_pyramid(names=("x", "y")), use_labels=False)
-        assert check_data(paths, other, SOURCE, is_accepted=False) == []
+        assert check(run, other) == []
 
     def test_classes_keep_the_recorded_order(self, make_run):
         old = make_pyramid()
-        paths = make_run(old)
+        run = make_run(old)
         new_order = old.in_class_order(("owls", "cats", "dogs"))
         assert new_order.classes.tolist() != old.classes.tolist()
         loader = loader_of(new_order)
-        (line,) = check_data(paths, loader, SOURCE, is_accepted=False)
+        (line,) = check(run, loader)
         assert "keep the order" in line
         assert loader.class_names == old.class_names
         np.testing.assert_array_equal(loader.class_table(), old.classes)
 
     def test_old_checkpoints_go_on_once_with_the_order_of_their_time(self, make_run):
         old = make_pyramid(names=("1", "10", "2"))
-        paths = make_run(old, is_recorded=False, has_side_file=False)
+        run = make_run(old, is_recorded=False, has_side_file=False)
         loader = loader_of(replace(old.in_class_order(("1", "2", "10")), former_class_names=("1", "10", "2")))
-        lines = check_data(paths, loader, SOURCE, is_accepted=False)
+        lines = check(run, loader)
         assert any("does not record its data" in line for line in lines)
         np.testing.assert_array_equal(loader.class_table(), old.classes)
-        store_data(paths, loader)
-        assert check_data(paths, loader_of(old), SOURCE, is_accepted=False) == []
+        store_data(run.paths, loader)
+        assert check(run, loader_of(old)) == []
 
     def test_a_prepared_folder_that_has_moved(self, make_run, tmp_path):
         from pggan_jax.data.preparation.prepare import prepare
@@ -198,16 +205,16 @@ class TestEqualData:
 
         source = open_source("synthetic:20", resolution=8)
         first = prepare(source, Preparation(8), tmp_path / "first", workers=0, progress=False).pyramid(8)
-        paths = make_run(first)
+        run = make_run(first)
         shutil.move(tmp_path / "first", tmp_path / "moved")
         moved = open_prepared(tmp_path / "moved").pyramid(8)
-        assert check_data(paths, loader_of(moved), "prepared:moved", is_accepted=False) == []
+        assert check(run, loader_of(moved), source="prepared:moved") == []
         # A part of it is read to compare.
         part = open_prepared(tmp_path / "moved").pyramid(8, 15)
-        assert "15 images, was 20 (0 new, 5 gone)" in refusal(paths, loader_of(part))
+        assert "15 images, was 20 (0 new, 5 gone)" in refusal(run, loader_of(part))
         source = open_source("synthetic:20:7", resolution=8)
         other = prepare(source, Preparation(8), tmp_path / "other", workers=0, progress=False).pyramid(8)
-        assert "20 of 20 images differ" in refusal(paths, loader_of(other))
+        assert "20 of 20 images differ" in refusal(run, loader_of(other))
 
     def test_a_record_does_not_depend_on_whether_checksums_are_stored(self):
         pyramid = make_pyramid()
@@ -227,7 +234,7 @@ class TestEqualData:
 
     def test_classes_without_images_are_told_at_the_start(self, tmp_path):
         pyramid = replace(make_pyramid(names=("0", "1", "2")), classes=np.full(60, 1, np.int32))
-        (line,) = check_data(Workdir(tmp_path), loader_of(pyramid), SOURCE, is_accepted=False)
+        (line,) = check(Run(Workdir(tmp_path), None), loader_of(pyramid))
         assert line == "2 of 3 classes have no images and are never drawn: 0 ('0'), 2 ('2')"
 
 
@@ -251,26 +258,12 @@ class TestInARun:
         assert "data changed: 10 of 1,797 images differ" in (workdir / "log.txt").read_text()
         (workdir / "data.npz").unlink(missing_ok=True)
         newest = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name) if path.name.isdecimal() else 0)
-        position = read_position(newest)
-        assert position.data_record == other.record()
-        assert position.data_record.class_names == list("0123456789")
-        assert json.loads(position.settings)["data"]["labels"] is True
-        assert position.arithmetic["jax"]
+        metadata = read_metadata(newest)
+        assert metadata.data_record == other.record()
+        assert metadata.data_record.class_names == list("0123456789")
+        assert json.loads(metadata.settings)["data"]["labels"] is True
+        assert metadata.arithmetic["jax"]
         assert self.train(workdir, other)
-
-    def test_a_checkpoint_without_records_is_read(self, tmp_path, tmp_path_factory):
-        """As earlier versions wrote them: the new fields are absent, and the seal covers the old ones."""
-        workdir = copy_of(finished_labelled_run(tmp_path_factory.getbasetemp()), tmp_path)
-        (workdir / "data.npz").unlink()
-        (workdir / "checkpoints" / ".finished").unlink()
-        (file,) = workdir.glob("checkpoints/*/position/metadata")
-        position = replace(Position(**json.loads(file.read_text())), data={}, arithmetic={}, settings="").sealed()
-        fields = {name: value for name, value in asdict(position).items() if name not in ("data", "arithmetic", "settings")}
-        file.write_text(json.dumps(fields))
-        assert digest(workdir) == digest(finished_labelled_run(tmp_path_factory.getbasetemp()))
-        assert self.train(workdir, self.digits())
-        assert self.train(workdir, self.digits())
-        assert (workdir / "log.txt").read_text().count("does not record its data") == 1
 
     def test_other_software_is_told(self, tmp_path, tmp_path_factory):
         workdir = copy_of(finished_labelled_run(tmp_path_factory.getbasetemp()), tmp_path)
@@ -287,7 +280,7 @@ class TestInARun:
         config = replace(labelled_config(), run=replace(labelled_config().run, keep_last=7))
         (workdir / "config.json").write_text(to_json(config))
         assert self.train(workdir, self.digits(), config=config)
-        assert "settings of the newest checkpoint differ" in (workdir / "log.txt").read_text()
+        assert "settings of the checkpoint differ" in (workdir / "log.txt").read_text()
 
     @pytest.mark.parametrize(
         ("setting", "value", "words"),

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from pggan_jax.checkpointing.integrity import state_digest
 from pggan_jax.checkpointing.manager import Checkpoints
-from pggan_jax.checkpointing.metadata import state_digest
 from pggan_jax.checkpointing.restore import restore_or_create
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config_io import settings_of
 from pggan_jax.errors import UserError
 from tests.helpers.runs import (
@@ -57,9 +57,9 @@ class TestKilledBetweenStatisticsAndCheckpoint:
     def test_no_checkpoint_is_ever_ahead_of_the_statistics(self, tmp_path, monkeypatch):
         save, seen = Checkpoints.save, []
 
-        def note(checkpoints, state, position):
-            seen.append((position.images_seen, [record["images_seen"] for record in stats(tmp_path)]))
-            return save(checkpoints, state, position)
+        def note(checkpoints, state, metadata):
+            seen.append((metadata.images_seen, [record["images_seen"] for record in stats(tmp_path)]))
+            return save(checkpoints, state, metadata)
 
         monkeypatch.setattr(Checkpoints, "save", note)
         assert run_small(tmp_path, small_config())
@@ -83,7 +83,7 @@ class TestOtherDevices:
         with on_devices(then):
             assert run_small(tmp_path, brief_config())
         assert before != digest(tmp_path)
-        ours, theirs = load_trained(tmp_path), load_trained(whole)
+        ours, theirs = load_trained_model(tmp_path), load_trained_model(whole)
         assert int(ours.state.step) == int(theirs.state.step) == 15
         assert_states_close(ours.state, theirs.state, 1e-3)
         for name in ("steps", "loss_g", "loss_d", "real_score", "fake_score", "gradient_penalty"):
@@ -123,8 +123,8 @@ class TestOtherDevices:
                 )
                 assert done.returncode == 0, done.stdout + done.stderr
                 assert f"{count} x cpu" in done.stdout
-        ours, theirs = load_trained(tmp_path / "moved"), load_trained(tmp_path / "whole")
-        assert ours.position.images_seen == theirs.position.images_seen == 960
+        ours, theirs = load_trained_model(tmp_path / "moved"), load_trained_model(tmp_path / "whole")
+        assert ours.metadata.images_seen == theirs.metadata.images_seen == 960
         assert_states_close(ours.state, theirs.state, 2e-3)
 
 
@@ -148,7 +148,7 @@ def begin(folder, config):
     """The beginning of a run in an empty or a used folder."""
     checkpoints = Checkpoints(folder / "checkpoints")
     try:
-        return restore_or_create(config, small_loader(config.data, config.run.seed), checkpoints, has_begun=False)
+        return restore_or_create(config, small_loader(config.data, config.run.seed), checkpoints=checkpoints, has_begun=False)
     finally:
         checkpoints.close()
 
@@ -164,7 +164,7 @@ def equal(first, second):
 class TestWarmStart:
     @pytest.mark.parametrize(("kimg", "checkpoint"), [("", "latest"), ("@1.008", "1.008")])
     def test_takes_weights_and_average_and_nothing_else(self, finished, tmp_path, kimg, checkpoint):
-        source, beginning = load_trained(finished, checkpoint), begin(tmp_path, at_eight(f"{finished}{kimg}"))
+        source, beginning = load_trained_model(finished, checkpoint), begin(tmp_path, at_eight(f"{finished}{kimg}"))
         fresh = begin(tmp_path / "fresh", small_config(schedule__start_resolution=8)).state
         for name in ("generator", "discriminator", "generator_ema"):
             mine, theirs = (flatten_dict(getattr(state, name), sep="/") for state in (beginning.state, source.state))
@@ -173,20 +173,20 @@ class TestWarmStart:
         assert not equal(beginning.state.generator, beginning.state.generator_ema)
         for name in ("step", "images_seen", "generator_moments", "discriminator_moments", "skipped_generator"):
             assert equal(getattr(beginning.state, name), getattr(fresh, name))
-        assert beginning.position.images_seen == beginning.position.rollbacks == 0
+        assert beginning.metadata.images_seen == beginning.metadata.rollbacks == 0
         line, *notes = beginning.lines
-        assert line.startswith(f"starting from kimg {source.position.images_seen / 1000:g}, 8x8, of another run: G kept ")
+        assert line.startswith(f"starting from kimg {source.metadata.images_seen / 1000:g}, 8x8, of another run: G kept ")
         # A fade-in is not continued: that is told, with what to take instead.
-        assert len(notes) == (source.position.alpha < 1)
+        assert len(notes) == (source.metadata.alpha < 1)
         if notes:
-            where = f"kimg {source.position.images_seen / 1000:g} of the other run is in the middle of fading in 8x8"
+            where = f"kimg {source.metadata.images_seen / 1000:g} of the other run is in the middle of fading in 8x8"
             assert where in notes[0]
-            assert f"from alpha {source.position.alpha:.3f} to full weight (alpha 1)" in notes[0]
+            assert f"from alpha {source.metadata.alpha:.3f} to full weight (alpha 1)" in notes[0]
             assert notes[0].endswith("its checkpoints at full weight: @1.92")
 
     def test_at_a_lower_resolution_of_the_source(self, tmp_path):
         assert not run_small(tmp_path / "source", small_config(), stop_at=32)
-        source = load_trained(tmp_path / "source").state
+        source = load_trained_model(tmp_path / "source").state
         beginning = begin(tmp_path / "new", at_eight(tmp_path / "source"))
         for name in ("generator", "discriminator", "generator_ema"):
             mine, theirs = (flatten_dict(getattr(state, name), sep="/") for state in (beginning.state, source))
@@ -242,7 +242,7 @@ class TestExtended:
         workdir = copy_of(finished, tmp_path)
         beginning = begin(workdir, small_config(**changes))
         assert state_digest(beginning.state) == digest(finished)
-        assert beginning.position.images_seen == TOTAL
+        assert beginning.metadata.images_seen == TOTAL
 
     def test_by_one_more_resolution(self, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)
@@ -250,7 +250,7 @@ class TestExtended:
         log = (workdir / "log.txt").read_text()
         assert "configuration changed: data.resolution: 8 -> 16" in log
         assert "growing to 16x16: G kept 10 leaves" in log
-        trained = load_trained(workdir)
-        assert (trained.position.resolution, trained.position.images_seen) == (16, TOTAL + 32)
+        trained = load_trained_model(workdir)
+        assert (trained.metadata.resolution, trained.metadata.images_seen) == (16, TOTAL + 32)
         assert int(trained.state.step) == 122
         assert [json.loads(line)["images_seen"] for line in (workdir / "stats.jsonl").open()] == [FIRST_TICK, TOTAL]

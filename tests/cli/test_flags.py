@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from pggan_jax import cli
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config_io import settings_of
 from pggan_jax.data import open_loader as loader_module
 from pggan_jax.data.cache import Cache
@@ -230,10 +230,10 @@ def cache(seen: Seen) -> tuple[bool, str]:
 def drawn_by(seen: Seen) -> list[tuple[str, int]]:
     """Which weights of the run, for which class, make the only picture."""
     ((_, image),) = pictures(seen, "seed*.png").items()
-    trained = load_trained(seen.places.run if len(image) == 8 else seen.places.labelled)
+    trained = load_trained_model(seen.places.run if len(image) == 8 else seen.places.labelled)
     latents, size, sampler = (
         latents_for_seeds([3], trained.networks.latent_size),
-        trained.position.label_size,
+        trained.metadata.label_size,
         trained.sampler(),
     )
     found = []
@@ -249,7 +249,7 @@ def alphas(seen: Seen) -> tuple[str, list[float]]:
     """Of which checkpoint the only picture is said to be, and with which alpha that makes it."""
     ((_, image),) = pictures(seen, "seed*.png").items()
     kimg = seen.out.partition("kimg ")[2].split()[0]
-    trained = load_trained(seen.places.run, kimg)
+    trained = load_trained_model(seen.places.run, kimg)
     latents, sampler = latents_for_seeds([3], trained.networks.latent_size), trained.sampler()
     made = {alpha: sampler(trained.state.generator_ema, latents, np.zeros((1, 0)), alpha)[0, ..., 0] for alpha in (1.0, ALPHA)}
     return kimg, [alpha for alpha, pixels in made.items() if np.abs(pixels - image.astype(int)).max() <= 1]
@@ -627,7 +627,7 @@ CASES = {
 
 def network_of(seen: Seen) -> str:
     """Whose weights drew what was evaluated."""
-    state = load_trained(seen.places.run).state
+    state = load_trained_model(seen.places.run).state
     return next(name for name in ("generator", "generator_ema") if same(getattr(state, name), seen.passed.params))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.distributed.processes import EXIT_ABANDONED
 from tests.helpers.command_line import environment, small_flags
 from tests.helpers.damage import truncate
@@ -82,7 +82,7 @@ class TestTwoProcesses:
                 break
         statuses, said = finish(workdir, processes)
         assert statuses == [75, 75], said
-        stopped_at = load_trained(workdir).position.images_seen
+        stopped_at = load_trained_model(workdir).metadata.images_seen
         assert BOUNDARY < stopped_at < 800
 
         statuses, said = finish(workdir, start(workdir, *brief))
@@ -96,8 +96,8 @@ class TestTwoProcesses:
 
         alone = tmp_path / "alone"
         assert run_small(alone, small_config(**{name.replace(".", "__"): value for name, value in changes.items()}))
-        ours, theirs = load_trained(workdir), load_trained(alone)
-        assert ours.position.images_seen == theirs.position.images_seen == 800
+        ours, theirs = load_trained_model(workdir), load_trained_model(alone)
+        assert ours.metadata.images_seen == theirs.metadata.images_seen == 800
         assert int(ours.state.step) == 50
         assert_states_close(ours.state.generator_ema, theirs.state.generator_ema, 1e-5)
         assert len(stats(workdir)) == len(stats(alone)) == 1
@@ -125,7 +125,7 @@ class TestTwoProcesses:
         assert not run_small(workdir, config, stop_at=240)
         statuses, said = finish(workdir, start(workdir, *flags))
         assert statuses == [0, 0], said
-        assert load_trained(workdir).position.images_seen == 480
+        assert load_trained_model(workdir).metadata.images_seen == 480
 
     def test_what_the_first_refuses_stops_both(self, tmp_path):
         workdir = tmp_path / "run"
@@ -255,7 +255,7 @@ def test_a_cluster_tells_the_processes_who_they_are(tmp_path):
     statuses, said = finish(workdir, processes)
     assert statuses == [0, 0], said
     assert "4 x cpu on 2 hosts" in said[0]
-    assert load_trained(workdir).position.images_seen == 240
+    assert load_trained_model(workdir).metadata.images_seen == 240
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.cli.sample import write_images
 from pggan_jax.config_io import replace_setting
 from pggan_jax.data.loader import Loader
@@ -164,7 +164,7 @@ class TestTrained:
     def test_draws_what_the_run_drew(self, tmp_path_factory):
         """The last picture of the run, made again from its checkpoint."""
         workdir = finished_run(tmp_path_factory.getbasetemp())
-        trained = load_trained(workdir)
+        trained = load_trained_model(workdir)
         images = trained.images(latents_for_seeds(range(8), trained.networks.latent_size), np.zeros((8, 0)))
         wanted = read_png(workdir / "fakes000001.png").astype(int)
         assert np.abs(make_grid(images, 4)[..., 0] - wanted).max() <= 1
@@ -174,9 +174,9 @@ class TestTrained:
     def test_in_mid_fade_grid_and_samples_show_the_run_s_alpha(self, tmp_path):
         """Alpha as the last step before the picture had it."""
         assert not run_small(tmp_path, small_config(), stop_at=FIRST_TICK)
-        trained = load_trained(tmp_path)
+        trained = load_trained_model(tmp_path)
         alpha = (FIRST_TICK - 16 - 480) / 960
-        assert trained.position.alpha == pytest.approx(alpha)
+        assert trained.metadata.alpha == pytest.approx(alpha)
         latents = latents_for_seeds(range(8), trained.networks.latent_size)
         of_alpha = lambda alpha: trained.sampler()(trained.state.generator_ema, latents, np.zeros((8, 0)), alpha)  # noqa: E731
         wanted = make_grid(of_alpha(alpha), 4)[..., 0].astype(int)
@@ -185,7 +185,7 @@ class TestTrained:
         assert np.abs(make_grid(trained.images(latents, np.zeros((8, 0))), 4)[..., 0] - wanted).max() <= 1
 
     def test_labels_matter(self, tmp_path_factory):
-        trained = load_trained(finished_labelled_run(tmp_path_factory.getbasetemp()))
+        trained = load_trained_model(finished_labelled_run(tmp_path_factory.getbasetemp()))
         latents = latents_for_seeds(range(1), trained.networks.latent_size)
         three, four = (trained.images(latents, one_hot([label], 10)) for label in (3, 4))
         assert not np.array_equal(three, four)

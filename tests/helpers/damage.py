@@ -40,11 +40,16 @@ def make_foreign(checkpoint):
     (checkpoint / "holiday.txt").write_text("not a checkpoint")
 
 
+def lose_half(checkpoint):
+    for file in sorted(file for file in checkpoint.rglob("*") if file.is_file())[::2]:
+        file.unlink()
+
+
 def lose_state(checkpoint):
     shutil.rmtree(checkpoint / "state")
 
 
-def garble_position(checkpoint):
+def garble_metadata(checkpoint):
     (checkpoint / "position" / "metadata").write_text('{"a": 1}')
 
 

@@ -13,7 +13,8 @@ from unittest import mock
 import jax
 import numpy as np
 
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.integrity import state_digest
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config import (
     Config,
     DataConfig,
@@ -137,7 +138,7 @@ def lasting(records):
 
 
 def digest(workdir, checkpoint="latest"):
-    return load_trained(workdir, checkpoint).position.digest
+    return state_digest(load_trained_model(workdir, checkpoint).state)
 
 
 def assert_states_close(first, second, tolerance):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError
 from pggan_jax.loop.divergence import seed_after
@@ -75,10 +75,6 @@ def bad_from_34_on(number, seed):
     return number >= 34 and seed == FIRST
 
 
-def bad_from_4_on(number, seed):
-    return number >= 4 and seed == FIRST
-
-
 @cache
 def rolled_back_run(folder):
     """A complete run that went back once, for reading only; `folder` is the session's."""
@@ -96,8 +92,8 @@ class TestRollback:
         assert log.count("WARNING: the run has diverged: ") == 1
         assert log.count("continuing at kimg 3.8") == 1
         assert "rollback 1 of 3: going on from there with other noise" in log
-        trained = load_trained(run)
-        assert trained.position.rollbacks == 1
+        trained = load_trained_model(run)
+        assert trained.metadata.rollbacks == 1
         assert int(trained.state.step) == 60
 
         undisturbed = tmp_path / "undisturbed"
@@ -106,32 +102,40 @@ class TestRollback:
         assert ours[:3] == theirs[:3]
         assert ours[3]["loss_d"] != theirs[3]["loss_d"], "the noise is another one"
 
-    @pytest.mark.parametrize("stop_at", [32 * STEP, 36 * STEP, 40 * STEP, 45 * STEP])
-    def test_a_stop_on_the_way_changes_nothing(self, tmp_path, tmp_path_factory, stop_at):
-        """Before the trouble, inside it, after the rollback: the count of rollbacks is part of what is saved."""
+    @pytest.mark.parametrize("stop_at", [36 * STEP, 40 * STEP, 45 * STEP])
+    def test_a_stop_inside_the_streak_or_after_the_rollback_changes_nothing(self, tmp_path, tmp_path_factory, stop_at):
+        """The count of rollbacks is part of what is saved."""
         whole = rolled_back_run(tmp_path_factory.getbasetemp())
         assert not run_poisoned(tmp_path / "run", bad_from_34_on, stop_at=stop_at)
         assert run_poisoned(tmp_path / "run", bad_from_34_on)
         assert digest(tmp_path / "run") == digest(whole)
         assert lasting(stats(tmp_path / "run")) == lasting(stats(whole))
-        assert load_trained(tmp_path / "run").position.rollbacks == 1
+        assert load_trained_model(tmp_path / "run").metadata.rollbacks == 1
+
+    def test_goes_back_to_where_it_was_stopped_before_the_streak(self, tmp_path):
+        """The newest checkpoint outside the streak, so this run need not equal the one that was not stopped."""
+        assert not run_poisoned(tmp_path, bad_from_34_on, stop_at=32 * STEP)
+        assert run_poisoned(tmp_path, bad_from_34_on)
+        assert load_trained_model(tmp_path).metadata.rollbacks == 1
+        assert log_of(tmp_path).count("continuing at kimg 4.1") == 2
+        assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
 
     def test_two_in_a_row_draw_different_noise(self, tmp_path, tmp_path_factory):
         assert run_poisoned(tmp_path / "two", lambda number, seed: number >= 34 and seed in (FIRST, SECOND))
-        assert load_trained(tmp_path / "two").position.rollbacks == 2
+        assert load_trained_model(tmp_path / "two").metadata.rollbacks == 2
         assert digest(rolled_back_run(tmp_path_factory.getbasetemp())) != digest(tmp_path / "two")
         assert [record["images_seen"] for record in stats(tmp_path / "two")] == TICKS
 
     def test_before_the_first_checkpoint_back_to_the_beginning(self, tmp_path):
         assert run_poisoned(tmp_path, lambda number, seed: seed == FIRST)
         assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
-        assert load_trained(tmp_path).position.rollbacks == 1
+        assert load_trained_model(tmp_path).metadata.rollbacks == 1
         assert "continuing at" not in log_of(tmp_path)
 
     def test_trouble_in_the_last_steps_is_seen(self, tmp_path):
         """The host runs ahead of the devices, but not past the end."""
         assert run_poisoned(tmp_path, lambda number, seed: number >= 56 and seed == FIRST)
-        assert load_trained(tmp_path).position.rollbacks == 1
+        assert load_trained_model(tmp_path).metadata.rollbacks == 1
         assert stats(tmp_path)[-1]["skipped_steps"] == 0
 
 
@@ -139,10 +143,9 @@ class TestPatience:
     def test_single_skipped_updates_are_no_divergence(self, tmp_path):
         assert run_poisoned(tmp_path, lambda number, seed: number % 5 != 0 and number > 20)
         assert "diverged" not in log_of(tmp_path)
-        state = load_trained(tmp_path).state
+        state = load_trained_model(tmp_path).state
         assert int(state.skipped_discriminator) == int(state.skipped_generator) == 32
         assert int(state.skipped_in_a_row) == 0
-        assert int(state.bad_leaf_discriminator) == int(state.bad_leaf_generator) == -1, "what passed is forgotten"
 
     def test_no_checkpoint_inside_a_trouble(self, tmp_path):
         assert run_poisoned(tmp_path, lambda number, seed: 39 <= number <= 42, ten_step_ticks(run__keep_last=9))
@@ -159,31 +162,22 @@ class TestPatience:
         config = ten_step_ticks(run__keep_last=1)
         for stop_at in (34 * STEP, 35 * STEP):
             assert not run_poisoned(tmp_path, bad_from_34_on, config, stop_at=stop_at)
-            assert load_trained(tmp_path).position.skipped_in_a_row > 0
+            assert load_trained_model(tmp_path).metadata.skipped_in_a_row > 0
         assert checkpoints_of(tmp_path) == [3840, 35 * STEP]
         assert run_poisoned(tmp_path, bad_from_34_on, config)
-        assert load_trained(tmp_path).position.rollbacks == 1
+        assert load_trained_model(tmp_path).metadata.rollbacks == 1
         assert [path.name for path in (tmp_path / "damaged_checkpoints").iterdir()] == [f"{35 * STEP}"]
-        assert "is no place to go back to after a divergence; moved to" in log_of(tmp_path)
-
-    def test_a_stop_before_the_first_checkpoint_changes_nothing(self, tmp_path):
-        """What was saved for the sake of a stop is no place to go back to: without the stop it would not be there."""
-        assert run_poisoned(tmp_path / "whole", bad_from_4_on)
-        for stop_at in (2 * STEP, 6 * STEP):
-            assert not run_poisoned(tmp_path / "run", bad_from_4_on, stop_at=stop_at)
-        assert run_poisoned(tmp_path / "run", bad_from_4_on)
-        assert digest(tmp_path / "run") == digest(tmp_path / "whole")
-        assert lasting(stats(tmp_path / "run")) == lasting(stats(tmp_path / "whole"))
+        assert "lies inside a streak of skipped steps; moved to" in log_of(tmp_path)
 
     @pytest.mark.parametrize("still_bad", [True, False])
     def test_a_stop_inside_a_trouble_continued_with_less_patience(self, tmp_path, still_bad):
         """Three in a row are too many now, but only if the trouble goes on."""
         assert not run_poisoned(tmp_path, bad_from_34_on, stop_at=36 * STEP)
-        assert load_trained(tmp_path).position.skipped_in_a_row == 3
+        assert load_trained_model(tmp_path).metadata.skipped_in_a_row == 3
         config = ten_step_ticks(run__patience=2)
         is_bad = bad_from_34_on if still_bad else lambda number, seed: False
         assert run_poisoned(tmp_path, is_bad, config, allow_config_change=True)
-        assert load_trained(tmp_path).position.rollbacks == still_bad
+        assert load_trained_model(tmp_path).metadata.rollbacks == still_bad
         assert log_of(tmp_path).count("WARNING: the run has diverged: 4 iterations in a row") == still_bad
 
 
@@ -209,7 +203,7 @@ class TestMeans:
         is_bad = lambda number, seed: number in (13, 18)  # noqa: E731
         assert run_poisoned(tmp_path / "whole", is_bad)
         assert not run_poisoned(tmp_path / "stopped", is_bad, stop_at=15 * STEP)
-        assert load_trained(tmp_path / "stopped").position.tick_left_out == 1
+        assert load_trained_model(tmp_path / "stopped").metadata.tick_left_out == 1
         assert run_poisoned(tmp_path / "stopped", is_bad)
         assert lasting(stats(tmp_path / "stopped")) == lasting(stats(tmp_path / "whole"))
 
@@ -228,7 +222,7 @@ class TestStreaks:
         with mock.patch.object(train_step, "draw_iteration", poisoned), mock.patch.object(runs, "_programs", {}):
             assert run_small(tmp_path, ten_step_ticks(run__steps_per_call=steps_per_call))
         log = log_of(tmp_path)
-        assert load_trained(tmp_path).position.rollbacks == 1
+        assert load_trained_model(tmp_path).metadata.rollbacks == 1
         assert "WARNING: the run has diverged: 5 iterations in a row had no finite update (run.patience = 5); " in log
         assert "; first not finite: discriminator/block_4x4/" in log
         assert "continuing at kimg 3.8" in log
@@ -237,7 +231,7 @@ class TestStreaks:
     @pytest.mark.parametrize("first", [31, 33, 36])
     def test_wherever_it_ends_in_a_tick(self, tmp_path, first):
         assert run_poisoned(tmp_path, lambda number, seed: first <= number < first + 5 and seed == FIRST)
-        assert load_trained(tmp_path).position.rollbacks == 1
+        assert load_trained_model(tmp_path).metadata.rollbacks == 1
         assert "WARNING: the run has diverged: 5 iterations in a row" in log_of(tmp_path)
         assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
 
@@ -284,24 +278,25 @@ class TestCount:
         assert not (tmp_path / "rollbacks.json").exists()
 
 
-class TestRefuge:
+class TestRollbackTarget:
     def test_survives_any_number_of_stops(self, tmp_path):
-        """Checkpoints that were saved for the sake of a stop push it out of the newest ones, process after process."""
+        """Checkpoints of stops inside a streak push it out of the newest ones, process after process."""
         config = ten_step_ticks(run__keep_last=2, run__checkpoint_ticks=3)
-        for stop_at in range(31 * STEP, 37 * STEP, STEP):
-            assert not run_poisoned(tmp_path, lambda number, seed: False, config, stop_at=stop_at)
-        assert checkpoints_of(tmp_path) == [30 * STEP, 35 * STEP, 36 * STEP]
-        assert run_poisoned(tmp_path, lambda number, seed: number >= 37 and seed == FIRST, config)
-        assert "continuing at kimg 3.8" in log_of(tmp_path)
-        assert load_trained(tmp_path).position.rollbacks == 1
+        is_bad = lambda number, seed: number >= 32 and seed == FIRST  # noqa: E731
+        for stop_at in range(31 * STEP, 36 * STEP, STEP):
+            assert not run_poisoned(tmp_path, is_bad, config, stop_at=stop_at)
+        assert checkpoints_of(tmp_path) == [31 * STEP, 34 * STEP, 35 * STEP]
+        assert run_poisoned(tmp_path, is_bad, config)
+        assert log_of(tmp_path).count("continuing at kimg 4.0") == 2
+        assert load_trained_model(tmp_path).metadata.rollbacks == 1
 
-    def test_that_has_vanished_is_no_reason_to_start_over(self, tmp_path):
+    def test_that_was_removed_is_no_reason_to_start_over(self, tmp_path):
         config = ten_step_ticks(run__keep_last=1, run__checkpoint_ticks=3)
-        assert not run_poisoned(tmp_path, bad_from_34_on, config, stop_at=32 * STEP)
+        assert not run_poisoned(tmp_path, bad_from_34_on, config, stop_at=35 * STEP)
         shutil.rmtree(tmp_path / "checkpoints" / str(30 * STEP))
-        with pytest.raises(UserError, match="the run has diverged, and the checkpoints from before that are gone"):
+        with pytest.raises(UserError, match="the run has diverged, and no intact checkpoint from before that is left"):
             run_poisoned(tmp_path, bad_from_34_on, config)
-        assert checkpoints_of(tmp_path) == [32 * STEP]
+        assert checkpoints_of(tmp_path) == [35 * STEP]
 
 
 class TestReport:

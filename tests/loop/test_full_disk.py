@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from pggan_jax.checkpointing import manager
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.errors import UserError
 from pggan_jax.loop.trainer import Run
 from pggan_jax.run_logs import jsonl
@@ -77,7 +77,7 @@ class TestFullForAWhile:
         def make_space(run):
             time.sleep(0.5)  # the save in the background must have met the limit
             set_space(True)
-            kept.append(load_trained(tmp_path).position.images_seen)
+            kept.append(load_trained_model(tmp_path).metadata.images_seen)
 
         assert not run_small(tmp_path, small_config(), stop_at=MID_FADE)
         with calling_before({FIRST_TICK - 16: lambda _: set_space(False), FIRST_TICK + 160: make_space}):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pggan_jax.checkpointing import trained_model
 from pggan_jax.checkpointing.manager import Checkpoints
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config import DataConfig
 from pggan_jax.data.open_loader import open_loader, open_singles
 from pggan_jax.errors import UserError
@@ -121,7 +121,7 @@ class TestRemovedMeanwhile:
                 kept.rename(newest)
 
         before_reading(monkeypatch, go_on)
-        assert load_trained(workdir).position.images_seen == TOTAL
+        assert load_trained_model(workdir).metadata.images_seen == TOTAL
 
     def test_one_asked_for_by_its_kimg_is_missed(self, launch, finished, tmp_path, monkeypatch):
         workdir = copy_of(finished, tmp_path)
@@ -140,7 +140,7 @@ class TestRemovedMeanwhile:
             opened(*arguments, **options)
 
         monkeypatch.setattr(Checkpoints, "__init__", open_after_failing)
-        assert load_trained(finished).position.images_seen == TOTAL
+        assert load_trained_model(finished).metadata.images_seen == TOTAL
 
 
 class TestWrittenMeanwhile:
@@ -228,9 +228,9 @@ def test_all_checkpoints_share_what_is_compiled(launch, finished, tmp_path):
 
     read_checkpoint = trained_model.read_checkpoint
 
-    def note_reading(config, checkpoints, images_seen):
+    def note_reading(config, checkpoints, *, images_seen):
         judged.append(images_seen)
-        return read_checkpoint(config, checkpoints, images_seen)
+        return read_checkpoint(config, checkpoints, images_seen=images_seen)
 
     jax.monitoring.register_event_duration_secs_listener(note)
     try:

@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.distributed import devices
 from pggan_jax.distributed.batch_sharding import parts_as_set
 from pggan_jax.loop import trainer as run_module
@@ -84,9 +84,8 @@ def test_a_run_stores_it_and_continues_with_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr("tests.helpers.runs._build_program", note)
     assert not run_small(tmp_path, config, shared=False, stop_at=32)
-    position = load_trained(tmp_path).position
-    assert position.parts == {"4": [8, 4]}
+    assert load_trained_model(tmp_path).metadata.microbatches == {"4": [8, 4]}
     assert run_small(tmp_path, config, shared=False)
     assert asked == [0, 4]
-    assert load_trained(tmp_path).position.parts == {"4": [8, 4]}
+    assert load_trained_model(tmp_path).metadata.microbatches == {"4": [8, 4]}
     assert "4x4: 4 of 8 images at once, as was chosen when the run first came here" in (tmp_path / "log.txt").read_text()

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pggan_jax.checkpointing.manager import Checkpoints
-from pggan_jax.checkpointing.metadata import Position
-from pggan_jax.checkpointing.retention import BestScore
+from pggan_jax.checkpointing.metadata import CheckpointMetadata, read_metadata
+from pggan_jax.checkpointing.retention import Retention
 from pggan_jax.config import DataConfig
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.data.sources.builtin import DigitsSource
@@ -52,9 +51,8 @@ class TestWhileTraining:
         assert all(value > 0 for value in values)
         log = (tmp_path / "run" / "log.txt").read_text()
         assert all(f"swd_small {value:.4g}" in log for value in values)
-        checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True)
-        assert [checkpoints.position(one).scores for one in (FIRST_TICK, TOTAL)] == [{"swd_small": value} for value in values]
-        checkpoints.close()
+        checkpoints = (tmp_path / "run" / "checkpoints" / str(images_seen) for images_seen in (FIRST_TICK, TOTAL))
+        assert [read_metadata(one).scores for one in checkpoints] == [{"swd_small": value} for value in values]
 
         assert not run_small(tmp_path / "stopped", small_config(**MEASURED), stop_at=MID_FADE)
         assert run_small(tmp_path / "stopped", small_config(**MEASURED))
@@ -195,13 +193,13 @@ class TestWhileTraining:
 
 
 class TestBest:
-    def position(self, images_seen, score, resolution=8):
-        return Position(images_seen, resolution, 1.0, 1, 0, scores={} if score is None else {"swd": score})
+    def metadata(self, images_seen, score, resolution=8):
+        return CheckpointMetadata(images_seen, resolution, 1.0, 1, 0, scores={} if score is None else {"swd": score})
 
     def test_of_the_largest_resolution_and_smallest_distance(self):
-        policy = BestScore("swd")
+        policy = Retention("swd")
         for images_seen, score, resolution in ((1, 1.0, 4), (2, 5.0, 8), (3, 3.0, 8), (4, 4.0, 8), (5, None, 16)):
-            policy.note(self.position(images_seen, score, resolution))
+            policy.note(self.metadata(images_seen, score, resolution))
         assert policy.best([1, 2, 3, 4, 5]) == 3
         assert policy.best([1, 2, 5]) == 2
         assert policy.best([5]) is None
@@ -209,9 +207,9 @@ class TestBest:
         assert policy.best([1, 2, 3, 4]) == 4
 
     def test_larger_is_better_for_some(self):
-        policy = BestScore("inception_score")
+        policy = Retention("inception_score")
         for images_seen, score in ((1, 2.0), (2, 3.0)):
-            policy.note(Position(images_seen, 8, 1.0, 1, 0, scores={"inception_score": score}))
+            policy.note(CheckpointMetadata(images_seen, 8, 1.0, 1, 0, scores={"inception_score": score}))
         assert policy.best([1, 2]) == 2
 
     def test_stays_on_the_disk(self, tmp_path, finished):

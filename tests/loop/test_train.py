@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config_io import to_json
 from pggan_jax.errors import UserError
 from pggan_jax.images import grid_size
@@ -56,7 +56,7 @@ class TestOneProgramPerResolution:
         compiled = run_and_listen(tmp_path / "three", brief_config(run__steps_per_call=3))
         assert compiled.count("jit(_fun)") == 2, sorted(set(compiled))
         assert stats(tmp_path / "three")[-1]["compiles"] == 2
-        one, three = (load_trained(tmp_path / name) for name in ("one", "three"))
+        one, three = (load_trained_model(tmp_path / name) for name in ("one", "three"))
         assert int(one.state.step) == int(three.state.step) == 15
         assert_states_close(one.state, three.state, 1e-3)
         for name in ("steps", "loss_g", "loss_d", "real_score", "fake_score", "gradient_penalty"):
@@ -107,7 +107,7 @@ class TestResume:
     def test_is_bit_identical(self, finished, tmp_path, stops):
         for stop_at in stops:
             assert not run_small(tmp_path / "run", small_config(), stop_at=stop_at)
-            assert load_trained(tmp_path / "run").position.images_seen == stop_at
+            assert load_trained_model(tmp_path / "run").metadata.images_seen == stop_at
         assert run_small(tmp_path / "run", small_config())
         assert lasting(stats(tmp_path / "run")) == lasting(stats(finished))
         assert digest(tmp_path / "run") == digest(finished)
@@ -164,7 +164,7 @@ class TestResume:
         workdir = copy_of(finished, tmp_path)
         longer = small_config(schedule__total_kimg=2.0)
         assert run_small(workdir, longer, allow_config_change=True)
-        assert load_trained(workdir).position.images_seen == 2000
+        assert load_trained_model(workdir).metadata.images_seen == 2000
         log = (workdir / "log.txt").read_text()
         assert "configuration changed: schedule.total_kimg: 0.0 -> 2.0" in log
 
@@ -191,7 +191,7 @@ class TestPhases:
         begin = [stage.start for stage in Schedule(config.schedule, 8).stages][1:]
         for start in begin:
             assert not run_small(tmp_path, config, stop_at=start + 32)
-            state = load_trained(tmp_path).state
+            state = load_trained_model(tmp_path).state
             assert int(state.generator_moments.count) == int(state.discriminator_moments.count)
             counts.append(int(state.generator_moments.count))
         assert len(counts) == 2
@@ -202,7 +202,7 @@ class TestPhases:
         config = brief_config(run__seed=7, schedule__learning_rate=1e-30)
         grown = Schedule(config.schedule, 8).stages[1].start
         assert not run_small(tmp_path, config, stop_at=grown + 16)
-        trained = load_trained(tmp_path)
+        trained = load_trained_model(tmp_path)
         generator, discriminator = initialize(trained.networks, 7)
         assert "block_8x8" in generator
         for ours, seeded in ((trained.state.generator, generator), (trained.state.discriminator, discriminator)):
@@ -261,7 +261,7 @@ class TestNotFinite:
         record = json.loads(text, parse_constant=pytest.fail)
         assert record["loss_d"] is None
         assert 10 <= record["skipped_steps"] == record["skipped_steps_in_tick"] < 20
-        state = load_trained(tmp_path).state
+        state = load_trained_model(tmp_path).state
         assert int(state.skipped_generator) + int(state.skipped_discriminator) == record["skipped_steps"]
         assert int(state.generator_moments.count) == 10 - int(state.skipped_generator)
         assert f"skipped {record['skipped_steps']}" in (tmp_path / "log.txt").read_text()

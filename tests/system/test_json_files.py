@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pggan_jax.checkpointing.integrity import FinishedFiles, _seal
-from pggan_jax.checkpointing.metadata import Position
+from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config_io import from_json, to_json
 from pggan_jax.data.preparation.prepared_folder import open_prepared
 from pggan_jax.data.sources.labels import _parse
@@ -88,16 +86,6 @@ class TestReaders:
         with pytest.raises(UserError, match="seed"):
             from_json(text, "config.json")
 
-    @pytest.mark.parametrize("text", [*DEEP, *BROKEN, *FOREIGN, '{"marks": 3, "seal": 3}'], ids=lambda text: text[:12])
-    def test_record_of_checkpoints(self, tmp_path, text):
-        (tmp_path / ".finished").write_text(text)
-        assert list(FinishedFiles(tmp_path).differences(1000)) == []
-
-    @pytest.mark.parametrize("marks", [3, [], {"1000": 3}, {"1000": {"a": 3}}, {"1000": {"a": ["x", 1]}}, {"1000": {"a": [1]}}])
-    def test_sealed_record_of_other_things(self, tmp_path, marks):
-        (tmp_path / ".finished").write_text(json.dumps({"marks": marks, "seal": _seal(marks)}))
-        assert list(FinishedFiles(tmp_path).differences(1000)) == []
-
     @pytest.mark.parametrize("value", ["1e999", "NaN", "-1", "1.5", '"3"', "null", "true", "7" * 5000, "[]", "1" + "0" * 20])
     def test_rollbacks(self, tmp_path, value):
         path = tmp_path / "rollbacks.json"
@@ -140,8 +128,7 @@ class TestReaders:
 
 def test_skipped_updates_of_a_tick_are_its_own():
     """Also where a run continues in the middle of a tick."""
-    position = Position(1000, 8, 1.0, 3, 0)
-    meter = TickMeter(replace(position, tick_skipped=4))
+    meter = TickMeter(CheckpointMetadata(1000, 8, 1.0, 3, 0, tick_skipped=4))
     for skipped, in_tick in ((6, 2), (6, 0), (9, 3)):
         meter.steps = 5
         record = meter.finish(skipped)

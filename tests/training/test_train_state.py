@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from pggan_jax.config import OptimizerConfig
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training.train_state import create_train_state, grow_train_state, reset_moments
-from tests.helpers.runs import BOUNDARY, digest, load_trained, run_small, small_config
+from tests.helpers.runs import BOUNDARY, digest, load_trained_model, run_small, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -106,7 +106,7 @@ class TestNewPhase:
     def test_policy(self, tmp_path, policy, updates):
         config = small_config(optimizer__on_new_phase=policy)
         run_small(tmp_path, config, stop_at=BOUNDARY + 32)
-        state = load_trained(tmp_path).state
+        state = load_trained_model(tmp_path).state
         assert int(state.step) == 33
         assert int(state.images_seen) == BOUNDARY + 32
         assert int(state.generator_moments.count) == int(state.discriminator_moments.count) == updates
