@@ -25,7 +25,7 @@ EACH_LOSS = (
 from pathlib import Path
 from pggan_jax.config import *
 from pggan_jax.data.open_loader import open_loader
-from pggan_jax.loop.train import begin, train
+from pggan_jax.loop.train import open_run, train
 
 for name in ("wgan_gp", "lsgan", "logistic", "hinge"):
     config = Config(
@@ -37,8 +37,8 @@ for name in ("wgan_gp", "lsgan", "logistic", "hinge"):
         run=RunConfig(grid="2x2"),
     )
     workdir = Path(sys.argv[1]) / name
-    begin(config, workdir)
-    assert train(config, workdir, open_loader(config.data, seed=1))
+    with open_run(workdir, config) as opened:
+        assert train(opened, open_loader(config.data, seed=1))
     print("trained", name)
 """
 )

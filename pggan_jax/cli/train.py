@@ -112,23 +112,16 @@ def _train(values: flags.FlagValues, config: Config) -> int:
         hosts = (flag_value(values, name) for name in ("coordinator", "num_processes", "process_id"))
         processes.initialize_hosts(*hosts, cluster=flag_value(values, "cluster"))
         from pggan_jax.data.open_loader import open_loader
-        from pggan_jax.loop.train import begin, train
+        from pggan_jax.loop.train import open_run, train
 
     use_compilation_cache(values)
-    allow_config_change = flag_value(values, "allow_config_change")
-    begin(config, workdir, allow_config_change=allow_config_change)
-    is_main = processes.is_main_process()
-    tell = print if is_main else lambda _line: None
-    loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
-    with _handlers_put_back():
-        is_complete = train(
-            config,
-            workdir,
-            loader,
-            allow_config_change=allow_config_change,
-            allow_data_change=flag_value(values, "allow_data_change"),
-            should_stop=StopRequest(),
-        )
+    with open_run(workdir, config, allow_config_change=flag_value(values, "allow_config_change")) as opened:
+        is_main = processes.is_main_process()
+        tell = print if is_main else lambda _line: None
+        loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
+        allow_data_change = flag_value(values, "allow_data_change")
+        with _handlers_put_back():
+            is_complete = train(opened, loader, allow_data_change=allow_data_change, should_stop=StopRequest())
     return 0 if is_complete else EXIT_STOPPED
 
 

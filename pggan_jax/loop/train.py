@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pggan_jax.checkpointing.manager import Checkpoints
@@ -16,48 +17,57 @@ from pggan_jax.distributed import devices, processes
 from pggan_jax.distributed.batch_sharding import check_batches
 from pggan_jax.loop.divergence import RollbackCount
 from pggan_jax.loop.trainer import Run
-from pggan_jax.run_logs.workdir import Workdir, check_workdir, claim_workdir, new_run_disclaimed, store_config
-from pggan_jax.run_logs.workdir_lock import WorkdirLock, refuse_if_held
+from pggan_jax.run_logs.workdir import Workdir, claim_workdir, store_config
 from pggan_jax.system.jax_variables import own_jax_settings
 from pggan_jax.xla_options import describe_unmeasured
 
 
-def begin(config: Config, workdir: Path, *, allow_config_change: bool = False) -> None:
-    """Refuse what can be refused before data are read. Leaves no trace that would stand in the way of another attempt.
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that can start: its folder is locked, its configuration is checked.
+
+    Attributes:
+        config: validated settings.
+        paths: the run's folder.
+        changes: one line per setting that differs from those that the run was started with; on the first process only.
+    """
+
+    config: Config
+    paths: Workdir
+    changes: list[str]
+
+
+@contextmanager
+def open_run(workdir: Path, config: Config, *, allow_config_change: bool = False) -> Iterator[OpenRun]:
+    """Check what can be checked before data are read, and lock the run's folder inside the `with` block.
 
     Args:
+        workdir: the run's folder; the same configuration in the same folder continues the run.
         config: validated settings.
-        workdir: the run's folder.
         allow_config_change: accept settings that differ from those the run was started with.
 
     Raises:
         UserError: on every process, if devices cannot share a batch or the first process may not use the folder.
     """
     check_batches(config, devices=devices.device_count(), backend=devices.backend())
-
-    def check() -> None:
-        check_workdir(workdir, config, allow_config_change=allow_config_change)
-        refuse_if_held(Workdir(workdir).lock)
-
-    processes.on_first_process(check, otherwise=None)
+    with ExitStack() as held:
+        claim = claim_workdir(workdir, config, allow_config_change=allow_config_change)
+        changes: list[str] = processes.on_first_process(lambda: held.enter_context(claim), otherwise=[])
+        yield OpenRun(config, Workdir(workdir), changes)
 
 
 def train(
-    config: Config,
-    workdir: Path,
+    opened: OpenRun,
     loader: Loader,
     *,
-    allow_config_change: bool = False,
     allow_data_change: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Train, or continue, the run in `workdir` until its end.
+    """Train, or continue, an open run until its end.
 
     Args:
-        config: validated settings.
-        workdir: the run's folder; the same command in the same folder continues it.
+        opened: configuration and folder.
         loader: the prepared data.
-        allow_config_change: accept settings that differ from those the run was started with.
         allow_data_change: accept data that differ from those the checkpoints were trained on.
         should_stop: asked after every call; if true, the run saves and returns.
 
@@ -65,22 +75,18 @@ def train(
         True if the run is complete, False if it was stopped.
 
     Raises:
-        UserError: devices cannot share a batch, or the folder, its checkpoints or the data do not fit.
+        UserError: the folder cannot be written, or its checkpoints or the data do not fit.
     """
-    check_batches(config, devices=devices.device_count(), backend=devices.backend())
-    paths = Workdir(workdir)
+    config, paths, changes = opened.config, opened.paths, opened.changes
     with own_jax_settings(), processes.leaving_the_dead(paths.log), ExitStack() as held:
 
-        def claim() -> list[str]:
-            check_workdir(workdir, config, allow_config_change=allow_config_change)
-            held.enter_context(WorkdirLock(paths.lock))
-            held.enter_context(new_run_disclaimed(workdir))
-            changes = claim_workdir(workdir, config, allow_config_change=allow_config_change)
+        def claim() -> None:
+            if not paths.config.exists():
+                store_config(paths, config)
             if changes:
                 RollbackCount(paths.rollbacks).begin_anew()
-            return changes
 
-        changes: list[str] = processes.on_first_process(claim, otherwise=[])
+        processes.on_first_process(claim, otherwise=None)
         is_accepted = allow_data_change or accepts_data_change(changes)
 
         def check(metadata: CheckpointMetadata | None) -> list[str]:

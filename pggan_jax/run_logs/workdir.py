@@ -10,6 +10,7 @@ from pathlib import Path
 from pggan_jax.config import Config
 from pggan_jax.config_io import difference, from_json, to_json
 from pggan_jax.errors import UserError
+from pggan_jax.system.file_lock import FileLock, HeldError
 from pggan_jax.system.files import write_atomically
 
 _CHANGES_SHOWN = 3
@@ -92,76 +93,98 @@ class Workdir:
         return from_json(self.config.read_text(encoding="utf-8", errors="replace"), str(self.config))
 
 
-def claim_workdir(path: Path, config: Config, *, allow_config_change: bool) -> list[str]:
-    """`check_workdir`, and make the folder that of a new run if there is none in it yet."""
-    changes = check_workdir(path, config, allow_config_change=allow_config_change)
+@contextmanager
+def claim_workdir(path: Path, config: Config, *, allow_config_change: bool = False) -> Iterator[list[str]]:
+    """Lock the folder for a run with `config` inside the `with` block; makes the folder, but does not store `config`.
+
+    Args:
+        path: the folder.
+        config: what the run is about to use.
+        allow_config_change: accept another configuration than the stored one. `store_config` replaces it, once it is known
+            that the run can go on with the new one.
+
+    Yields:
+        One line per setting that differs from the stored configuration.
+
+    Raises:
+        UserError: the folder cannot be written, is in use, holds something that is not a run, or a run with another
+            configuration. If a new run is refused in the block before it has begun, its configuration is removed.
+    """
     workdir = Workdir(path)
-    if not workdir.config.exists():
+    with _lock(workdir):
+        changes = _compare_config(workdir, config, allow_config_change=allow_config_change)
+        is_new = not workdir.config.exists()
         try:
-            store_config(workdir, config)
-        except OSError as error:
-            raise _cannot_be_written(path, error) from error
-    return changes
+            yield changes
+        except UserError:
+            has_begun = workdir.stats.exists() or workdir.reals.exists()
+            if is_new and not has_begun:
+                for remove in (workdir.checkpoints.rmdir, workdir.log.unlink, workdir.data.unlink, workdir.config.unlink):
+                    with suppress(OSError):
+                        remove()
+            raise
 
 
 @contextmanager
-def new_run_disclaimed(path: Path) -> Iterator[None]:
-    """If a run that is new in this folder is refused before it has begun, remove what claims the folder for its settings."""
-    workdir = Workdir(path)
-    is_new = not workdir.config.exists()
+def _lock(workdir: Workdir) -> Iterator[None]:
+    path = workdir.path
     try:
+        path.mkdir(parents=True, exist_ok=True)
+        # Before the lock file is made; a process that was killed at its start leaves nothing but these files.
+        if not workdir.config.exists() and any(
+            entry.name.split(".")[0] != workdir.lock.name and entry.suffix != ".partial" for entry in path.iterdir()
+        ):
+            raise UserError(
+                f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
+            )
+        _refuse_other_kinds_of_files(workdir)
+        lock = FileLock(workdir.lock)
+    except HeldError as owner:
+        raise UserError(
+            f"--workdir={path}: is in use by {owner}; wait for that run, stop it, or choose another --workdir"
+        ) from None
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+    with lock:
         yield
-    except UserError:
-        has_begun = workdir.stats.exists() or workdir.reals.exists()
-        if is_new and not has_begun:
-            for remove in (workdir.checkpoints.rmdir, workdir.log.unlink, workdir.data.unlink, workdir.config.unlink):
-                with suppress(OSError):
-                    remove()
-        raise
+
+
+def _refuse_other_kinds_of_files(workdir: Workdir) -> None:
+    """Refuse pipes, for which a run would wait, and folders and sockets, which would stop it after it has begun."""
+    files = (workdir.lock, workdir.log, workdir.stats, workdir.data, workdir.rollbacks, workdir.grid, workdir.reals)
+    for path in files:
+        if path.exists() and not path.is_file() and not path.is_char_device():
+            raise UserError(f"{path}: is a folder, a pipe or a socket; remove it, as the run writes a file of this name")
+
+
+def _compare_config(workdir: Workdir, config: Config, *, allow_config_change: bool) -> list[str]:
+    if not workdir.config.exists():
+        return []
+    try:
+        changes = difference(workdir.load_config(), config)
+    except OSError as error:
+        raise _cannot_be_written(workdir.path, error) from error
+    if changes and not allow_config_change:
+        more = [f"and {len(changes) - _CHANGES_SHOWN:,} more"] if len(changes) > _CHANGES_SHOWN else []
+        listed = "; ".join([*changes[:_CHANGES_SHOWN], *more])
+        raise UserError(
+            f"--workdir={workdir.path}: holds a run with another configuration (stored -> now): {listed}; "
+            "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
+        )
+    return changes
 
 
 def _cannot_be_written(path: Path, error: OSError) -> UserError:
     return UserError(f"--workdir={path}: cannot be written ({error.strerror}); choose a folder you may write to")
 
 
-def check_workdir(path: Path, config: Config, *, allow_config_change: bool) -> list[str]:
-    """Make the folder, and check that the run in it, if any, has the same configuration. Claims nothing.
-
-    Args:
-        path: the folder; made if absent.
-        config: what the run is about to use.
-        allow_config_change: accept another configuration than the stored one. `store_config` then replaces it, once it is
-            known that the run can go on with the new one.
-
-    Returns:
-        One line per setting that differs from the stored configuration.
+def store_config(workdir: Workdir, config: Config) -> None:
+    """Write config.json.
 
     Raises:
-        UserError: the folder cannot be written, holds something that is not a run, or a run with another configuration.
+        UserError: it cannot be written.
     """
-    workdir = Workdir(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        if workdir.config.exists():
-            changes = difference(workdir.load_config(), config)
-            if changes and not allow_config_change:
-                more = [f"and {len(changes) - _CHANGES_SHOWN:,} more"] if len(changes) > _CHANGES_SHOWN else []
-                listed = "; ".join([*changes[:_CHANGES_SHOWN], *more])
-                raise UserError(
-                    f"--workdir={path}: holds a run with another configuration (stored -> now): {listed}; "
-                    "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
-                )
-            return changes
-        # A start that was killed at once has left no more than these.
-        if any(entry.name.split(".")[0] != workdir.lock.name and entry.suffix != ".partial" for entry in path.iterdir()):
-            raise UserError(
-                f"--workdir={path}: is not empty and holds no run (no config.json); choose a new or an empty folder"
-            )
+        write_atomically(workdir.config, to_json(config).encode())
     except OSError as error:
-        raise _cannot_be_written(path, error) from error
-    return []
-
-
-def store_config(workdir: Workdir, config: Config) -> None:
-    """Write config.json."""
-    write_atomically(workdir.config, to_json(config).encode())
+        raise _cannot_be_written(workdir.path, error) from error

@@ -1,8 +1,8 @@
-"""One process per folder: a lock of the system, or, on a disk that has none, a file that names its living owner.
+"""A lock that one process holds, on every disk: a lock of the system or, where there is none, an owner file.
 
-NFS without a lock service, some FUSE and network file systems, and Windows have no `flock`. There a file is made that must not
-exist yet, with host, process and start of its owner, and touched while the owner lives. An owner of the same host is looked for
-by process number and start; one of another host counts as living as long as its file is young.
+NFS without a lock service, some FUSE and network file systems, and Windows have no `flock`. There the lock is a file that is
+created only if it does not exist, with the host, process and start time of its owner, which touches it regularly. An owner on
+the same host is looked up by process number and start time; one on another host holds the lock as long as its file is recent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import uuid
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
@@ -27,86 +27,108 @@ from pggan_jax.system.os_features import fcntl
 
 HEARTBEAT_SECONDS = 10.0
 SECONDS_TO_LIVE = 60.0
-"""An owner on another host whose file is older than this is taken for dead."""
+"""An owner file from another host that has not been touched for so long is taken over."""
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 _SAME_START_SECONDS = 2.0
 
 
 class HeldError(Exception):
-    """Another process has the folder; the text describes it."""
+    """Another process holds the lock; the text describes it."""
 
 
-class FolderLock:
-    """Held from construction until `release`, or the end of the process.
+class FileLock:
+    """A lock held from construction to `release`, to the end of the `with` block, or to the end of the process.
 
     Args:
-        file: open for reading and writing; locked if the disk can.
-        owner: where an owner file would be.
+        path: the lock file; created if absent. It stays after the release and holds nothing then.
+        owner: the owner file of a disk without locks; `path` with the ending `.owner` by default.
 
     Raises:
-        HeldError: another process has it.
-        OSError: the folder cannot be written.
+        HeldError: another process holds the lock.
+        OSError: the files cannot be written.
     """
 
-    def __init__(self, file: IO[str], owner: Path):
-        self._owner = owner
-        self._token = ""
+    def __init__(self, path: Path, *, owner: Path | None = None):
+        self._path, self._owner = path, owner or path.with_name(f"{path.name}.owner")
+        self._token = uuid.uuid4().hex
         self._stop = threading.Event()
+        # Not "w": the file must not be emptied before it is locked.
+        self._file = path.open("ab", buffering=0)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock()
+        except BaseException:
+            self._file.close()
+            raise
+        with suppress(OSError):  # a full disk: the lock holds without a description
+            self._file.truncate(0)
+            self._file.write(json.dumps(_describe_this_process(self._token)).encode())
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _HELD:
-                raise HeldError("") from None
+                raise HeldError(_describe(_read(self._path))) from None
             self._take_owner_file()
-            _warn_once(str(file.name), str(owner), error.strerror or str(error))
+            _warn_once(str(self._path), str(self._owner), error.strerror or str(error))
         else:
-            # Of a process that met the disk without locks.
-            found = _read(owner)
-            if found and _is_living(found, owner):
+            # The owner may be a process for which the disk had no locks.
+            found = _read(self._owner)
+            if found and _is_alive(found, self._owner):
                 raise HeldError(_describe(found))
 
     def _take_owner_file(self) -> None:
-        token = uuid.uuid4().hex
         for _ in range(3):
             with suppress(FileExistsError):
-                _create(self._owner, _myself(token))
-                self._token = token
+                _create(self._owner, _describe_this_process(self._token))
                 threading.Thread(target=self._beat, name="lock", daemon=True).start()
                 return
             found = _read(self._owner)
-            if found is not None and _is_living(found, self._owner):
+            if found is not None and _is_alive(found, self._owner):
                 raise HeldError(_describe(found))
-            _remove_dead(self._owner, found)
-        raise HeldError("another process that has just begun")
+            _remove_stale(self._owner, found)
+        raise HeldError("another process that has just started")
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):
                 os.utime(self._owner)
 
+    def is_in_place(self) -> bool:
+        """Whether the locked file still has its name; it has not if its folder was renamed or removed meanwhile."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
-        """Let others have the folder. The locked file is closed by whoever has opened it."""
+        """Let another process have the lock."""
         self._stop.set()
-        if self._token:
-            with suppress(OSError):
-                found = _read(self._owner)
-                if found is not None and found.get("token") == self._token:
-                    self._owner.unlink()
-            self._token = ""
+        with suppress(OSError):
+            found = _read(self._owner)
+            if found is not None and found.get("token") == self._token:
+                self._owner.unlink()
+        self._file.close()
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
 
 
-def _myself(token: str) -> dict[str, Any]:
+def _describe_this_process(token: str) -> dict[str, Any]:
     return {
-        "host": socket.gethostname(),
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
+        "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "started": psutil.Process().create_time(),
         "token": token,
     }
 
 
 def _create(path: Path, content: dict[str, Any]) -> None:
-    """Make a file with its content at once; raises FileExistsError if it is there."""
+    """Create a file together with its content; raises FileExistsError if it exists."""
     whole = path.with_name(f"{path.name}.{content['token']}")
     try:
         whole.write_text(json.dumps(content), encoding="utf-8")
@@ -122,7 +144,7 @@ def _create(path: Path, content: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What an owner file says; None if there is none, an empty one if it is damaged."""
+    """Read an owner: None if there is no file, an empty dictionary if it is damaged."""
     try:
         content = parse_json(path.read_bytes()[:4096])
     except FileNotFoundError:
@@ -132,7 +154,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else {}
 
 
-def _is_living(owner: dict[str, Any], path: Path) -> bool:
+def _is_alive(owner: dict[str, Any], path: Path) -> bool:
     if owner.get("host") != socket.gethostname():
         return _age_seconds(path) < SECONDS_TO_LIVE
     try:
@@ -144,7 +166,7 @@ def _is_living(owner: dict[str, Any], path: Path) -> bool:
 
 
 def _age_seconds(path: Path) -> float:
-    """By the clock of the disk's own machine, which may differ from ours: that of a file made now."""
+    """Age of a file by the clock of the disk's own machine, which may differ from ours: that of a file created now."""
     now = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         now.touch()
@@ -156,8 +178,8 @@ def _age_seconds(path: Path) -> float:
             now.unlink(missing_ok=True)
 
 
-def _remove_dead(path: Path, owner: dict[str, Any] | None) -> None:
-    """Remove the file of a dead owner, but not that of a living one that was made in between."""
+def _remove_stale(path: Path, owner: dict[str, Any] | None) -> None:
+    """Remove the file of a lost owner, but not that of a process that created one in between."""
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with suppress(FileNotFoundError):
         path.rename(aside)
@@ -168,16 +190,17 @@ def _remove_dead(path: Path, owner: dict[str, Any] | None) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _describe(owner: dict[str, Any]) -> str:
-    words = [str(owner.get(name, "?"))[:60] for name in ("pid", "host", "since")]
-    return "process {} on {} since {}".format(*words) if owner else "another process"
+def _describe(owner: dict[str, Any] | None) -> str:
+    if not owner or not {"pid", "host", "since"} <= owner.keys():
+        return "another process"
+    return "process {} on {} since {}".format(*(str(owner[name])[:60] for name in ("pid", "host", "since")))
 
 
 @cache
 def _warn_once(lock: str, owner: str, reason: str) -> None:
     line = (
-        f"WARNING: {lock[-120:]}: this disk has no file locks ({reason[:60]}); going on with {Path(owner).name}, which keeps "
-        "other processes of this host out, and those of others while its owner lives"
+        f"WARNING: {lock[-120:]}: this disk has no file locks ({reason[:60]}); using {Path(owner).name} instead, which keeps "
+        "out other processes of this host, and those of other hosts while its owner is alive"
     )
     with suppress(OSError, ValueError, AttributeError):
         print(line, file=sys.stderr, flush=True)

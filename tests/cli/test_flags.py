@@ -9,6 +9,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,13 +119,14 @@ def door(launch, places, monkeypatch):
     passed = SimpleNamespace()
     note = lambda **more: vars(passed).update(more)  # noqa: E731
 
-    def begin(config, workdir, *, allow_config_change, **more):
-        note(begun=(config, workdir, allow_config_change), more=more)
+    @contextmanager
+    def open_run(workdir, config, *, allow_config_change):
+        note(workdir=workdir, config=config, allow_config_change=allow_config_change)
+        yield "an open run"
 
-    def train(config, workdir, loader, *, allow_config_change, allow_data_change, should_stop, **more):
-        assert more == passed.more
+    def train(opened, loader, *, allow_data_change, should_stop):
+        assert opened == "an open run"
         note(allow_data_change=allow_data_change)
-        note(trained=(config, workdir, allow_config_change), config=config)
         return True
 
     def measure_step(config, stage, *, channels, label_size, seconds):
@@ -165,7 +167,7 @@ def door(launch, places, monkeypatch):
     importlib.import_module("pggan_jax.cli.train")
     open_loader = loader_module.open_loader
     monkeypatch.setattr("pggan_jax.cli.train.StopRequest", lambda: lambda: False)
-    monkeypatch.setattr(train_module, "begin", begin)
+    monkeypatch.setattr(train_module, "open_run", open_run)
     monkeypatch.setattr(train_module, "train", train)
     monkeypatch.setattr(processes, "initialize_hosts", lambda *hosts, cluster: note(hosts=(*hosts, cluster)))
     monkeypatch.setattr(step_cost, "measure_step", measure_step)
@@ -213,8 +215,7 @@ def setting(path: str) -> Callable[[Seen], Any]:
 
 
 def workdir_and_permission(seen: Seen) -> tuple[str, bool]:
-    assert seen.passed.begun == seen.passed.trained
-    return seen.passed.trained[1].name, seen.passed.trained[2]
+    return seen.passed.workdir.name, seen.passed.allow_config_change
 
 
 def host(number: int) -> Callable[[Seen], Any]:

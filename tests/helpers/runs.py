@@ -83,7 +83,7 @@ def shared_program(config, resolution, loader):
     return _programs[key]
 
 
-def run_small(workdir, config, *, stop_at=None, shared=True, **options):
+def run_small(workdir, config, *, stop_at=None, shared=True, allow_config_change=False, **options):
     """Train in this process; `stop_at` images asks for a stop after that call."""
     counted = {"images": -1}
 
@@ -101,7 +101,8 @@ def run_small(workdir, config, *, stop_at=None, shared=True, **options):
         mock.patch.object(Run, "_enter_stage", note_call),
     ):
         loader = small_loader(config.data, config.run.seed)
-        return train.train(config, workdir, loader, should_stop=should_stop, **options)
+        with train.open_run(workdir, config, allow_config_change=allow_config_change) as opened:
+            return train.train(opened, loader, should_stop=should_stop, **options)
 
 
 @cache

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from pggan_jax.config_io import from_json, to_json
 from pggan_jax.errors import UserError
-from pggan_jax.run_logs.workdir import Workdir, check_workdir, claim_workdir, store_config
-from tests.helpers.runs import small_config
+from pggan_jax.run_logs.workdir import Workdir, claim_workdir, store_config
+from tests.helpers.runs import run_small, small_config
+
+ROOT = Path(__file__).parents[2]
 
 
 def claim(path, config=None, *, allow=False):
-    return Workdir(path), claim_workdir(path, config or small_config(), allow_config_change=allow)
+    """Claim the folder and let it go; the folder and the changes."""
+    config, workdir = config or small_config(), Workdir(path)
+    with claim_workdir(path, config, allow_config_change=allow) as changes:
+        if not workdir.config.exists():
+            store_config(workdir, config)
+    return workdir, changes
 
 
 def refused(path, config=None, *, allow=False):
@@ -25,7 +38,7 @@ class TestNew:
         workdir, warnings = claim(tmp_path / "a" / "b")
         assert workdir.load_config() == small_config()
         assert warnings == []
-        assert [path.name for path in workdir.path.iterdir()] == ["config.json"]
+        assert {path.name for path in workdir.path.iterdir()} == {"config.json", "lock"}
 
     def test_an_empty_folder_will_do(self, tmp_path):
         assert claim(tmp_path)[0].load_config() == small_config()
@@ -119,14 +132,77 @@ def test_a_configuration_survives_its_file():
     assert from_json(to_json(config), "here") == config
 
 
-def test_a_check_leaves_nothing_that_stands_in_the_way(tmp_path):
-    assert check_workdir(tmp_path / "run", small_config(), allow_config_change=False) == []
-    assert list((tmp_path / "run").iterdir()) == []
-    assert claim(tmp_path / "run", small_config(loss__name="hinge"))[1] == []
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_new_run_that_is_refused_leaves_its_configuration_only_if_it_has_begun(tmp_path, has_begun):
+    workdir = Workdir(tmp_path / "run")
+
+    def refuse():
+        with claim_workdir(workdir.path, small_config()):
+            store_config(workdir, small_config())
+            if has_begun:
+                workdir.reals.touch()
+            raise UserError("no images")
+
+    with pytest.raises(UserError, match="no images"):
+        refuse()
+    assert workdir.config.exists() == has_begun
+    if not has_begun:
+        assert claim(workdir.path, small_config(loss__name="hinge"))[1] == []
 
 
-def test_what_a_start_leaves_that_was_killed_at_once_is_in_nobodys_way(tmp_path):
+def test_files_of_a_process_that_was_killed_at_its_start_are_no_obstacle(tmp_path):
     (tmp_path / "lock").touch()
     (tmp_path / ".config.json.partial").write_text("{")
-    assert claim_workdir(tmp_path, small_config(), allow_config_change=False) == []
-    assert (tmp_path / "config.json").exists()
+    assert claim(tmp_path)[0].load_config() == small_config()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from pggan_jax.system.file_lock import FileLock
+with FileLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock of the folder."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+class TestInUse:
+    def test_a_second_run_is_refused_with_the_owner_s_name(self, tmp_path, holder):
+        (tmp_path / "config.json").write_text(to_json(small_config()))
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        for config in (small_config(), small_config(loss__name="hinge")):
+            message = refused(tmp_path, config)
+            assert message.startswith(
+                f"--workdir={tmp_path}: is in use by process {holder.pid} on {socket.gethostname()} since "
+            )
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_is_in_use_inside_the_block_only(self, tmp_path):
+        for _ in range(2):
+            with claim_workdir(tmp_path, small_config()):
+                assert f"process {os.getpid()} " in refused(tmp_path)
+
+    def test_a_refused_start_leaves_no_trace_in_a_foreign_folder(self, tmp_path):
+        (tmp_path / "thesis.tex").write_text("years of work")
+        with pytest.raises(UserError, match="is not empty and holds no run"):
+            run_small(tmp_path, small_config())
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+    @pytest.mark.parametrize("name", ["lock", "log.txt", "stats.jsonl", "data.npz", "rollbacks.json"])
+    def test_a_pipe_or_folder_in_the_place_of_a_file_is_refused(self, tmp_path, name):
+        (tmp_path / "config.json").write_text(to_json(small_config()))
+        os.mkfifo(tmp_path / name)
+        assert refused(tmp_path).startswith(f"{tmp_path / name}: is a folder, a pipe or a socket")
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+        assert refused(tmp_path).startswith(f"{tmp_path / name}: is a folder, a pipe or a socket")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -17,28 +19,39 @@ import pytest
 
 from pggan_jax.data.preparation.resumable import claimed
 from pggan_jax.errors import UserError
-from pggan_jax.loop.train import begin
-from pggan_jax.run_logs.workdir import claim_workdir
-from pggan_jax.run_logs.workdir_lock import OWNER, WorkdirLock, refuse_if_held
 from pggan_jax.system import file_lock
-from pggan_jax.system.file_lock import FolderLock, HeldError
+from pggan_jax.system.file_lock import FileLock, HeldError
 from tests.helpers.runs import brief_config, run_small
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ROOT = Path(__file__).parents[2]
+OWNER = "lock.owner"
 CODES = ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL", "EIO")
 HOLD = """
-import errno, fcntl, os, sys
+import sys
 from pathlib import Path
-def flock(file, operation):
-    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-fcntl.flock = flock
-from pggan_jax.run_logs.workdir_lock import WorkdirLock
-with WorkdirLock(Path(sys.argv[1])):
+from pggan_jax.system.file_lock import FileLock
+with FileLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
+HOLD_WITHOUT_LOCKS = f"""
+import errno, fcntl, os
+def flock(file, operation):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+fcntl.flock = flock
+{HOLD}"""
+
+
+@contextmanager
+def process_holding(tmp_path, program):
+    """Another process that holds the lock."""
+    command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
 
 
 @pytest.fixture
@@ -57,26 +70,64 @@ def lose_locks(monkeypatch):
 
 @pytest.fixture
 def holder(tmp_path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
+    """A process that holds the lock by an owner file."""
+    with process_holding(tmp_path, HOLD_WITHOUT_LOCKS) as process:
         yield process
-        process.kill()
 
 
 def owner_file(tmp_path, **changes):
-    content = file_lock._myself("a" * 32) | changes
+    content = file_lock._describe_this_process("a" * 32) | changes
     (tmp_path / OWNER).write_text(json.dumps(content))
     return content
 
 
 def refused(tmp_path):
-    with pytest.raises(UserError) as caught:
-        WorkdirLock(tmp_path / "lock")
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(f"--workdir={tmp_path}: is in use by ")
-    return message
+    """How the owner of the lock is described."""
+    with pytest.raises(HeldError) as caught:
+        FileLock(tmp_path / "lock")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestWithLocks:
+    def test_the_refused_does_not_take_the_owner_s_name_away(self, tmp_path):
+        with process_holding(tmp_path, HOLD) as owner:
+            for _ in range(2):
+                assert refused(tmp_path).startswith(f"process {owner.pid} on {socket.gethostname()} since ")
+            assert json.loads((tmp_path / "lock").read_text())["pid"] == owner.pid
+
+    @pytest.mark.parametrize("ending", [signal.SIGKILL, None], ids=["killed", "ended"])
+    def test_the_lock_of_a_lost_process_is_free(self, tmp_path, ending):
+        with process_holding(tmp_path, HOLD) as owner:
+            if ending:
+                owner.send_signal(ending)
+            else:
+                owner.stdin.close()
+            owner.wait(10)
+            assert json.loads((tmp_path / "lock").read_text())["pid"] == owner.pid, "the file stays"
+        with FileLock(tmp_path / "lock"):
+            assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+    @pytest.mark.parametrize("content", ["", "{", "[1]", '{"pid": 1}', "\x00" * 9])
+    def test_an_owner_that_cannot_be_read(self, tmp_path, content):
+        with process_holding(tmp_path, HOLD):
+            (tmp_path / "lock").write_text(content)
+            assert refused(tmp_path) == "another process"
+
+    def test_is_free_after_the_block(self, tmp_path):
+        for _ in range(2):
+            with FileLock(tmp_path / "lock"):
+                assert refused(tmp_path).startswith(f"process {os.getpid()} ")
+
+    def test_is_in_place_until_its_folder_is_renamed_or_made_anew(self, tmp_path):
+        (tmp_path / "a").mkdir()
+        with FileLock(tmp_path / "a/lock") as lock:
+            assert lock.is_in_place()
+            (tmp_path / "a").rename(tmp_path / "b")
+            assert not lock.is_in_place()
+            (tmp_path / "a").mkdir()
+            (tmp_path / "a/lock").touch()
+            assert not lock.is_in_place()
 
 
 class TestWithoutLocks:
@@ -84,7 +135,7 @@ class TestWithoutLocks:
     def test_one_warning_names_the_file_and_the_reason(self, tmp_path, lose_locks, capsys, name):
         lose_locks(name)
         for _ in range(3):
-            with WorkdirLock(tmp_path / "lock"):
+            with FileLock(tmp_path / "lock"):
                 assert (tmp_path / OWNER).exists()
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(
@@ -99,15 +150,9 @@ class TestWithoutLocks:
         assert run_small(tmp_path / "run", brief_config())
         assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in (tmp_path / "plain").iterdir()}
 
-    def test_a_second_run_on_this_host_is_refused_by_name(self, tmp_path, holder, lose_locks):
+    def test_a_second_process_on_this_host_is_refused_by_name(self, tmp_path, holder, lose_locks):
         lose_locks()
-        claim_workdir(tmp_path, brief_config(), allow_config_change=False)
-        words = f"is in use by process {holder.pid} on {socket.gethostname()} since "
-        for start in (lambda: begin(brief_config(), tmp_path), lambda: run_small(tmp_path, brief_config())):
-            with pytest.raises(UserError, match=words):
-                start()
-        with pytest.raises(UserError, match=words):
-            refuse_if_held(tmp_path / "lock")
+        assert refused(tmp_path).startswith(f"process {holder.pid} on {socket.gethostname()} since ")
 
     def test_one_that_has_locks_sees_one_that_has_none(self, tmp_path, holder):
         assert f"process {holder.pid} on" in refused(tmp_path)
@@ -119,14 +164,13 @@ class TestWithoutLocks:
         assert (tmp_path / OWNER).exists()
         if not has_locks:
             lose_locks()
-        with WorkdirLock(tmp_path / "lock"):
+        with FileLock(tmp_path / "lock"):
             pass
-        assert claim_workdir(tmp_path, brief_config(), allow_config_change=False) == []
 
     def test_a_number_that_another_process_has_now_is_no_owner(self, tmp_path, lose_locks):
         lose_locks()
         owner_file(tmp_path, started=psutil.Process().create_time() - 1000)
-        with WorkdirLock(tmp_path / "lock"):
+        with FileLock(tmp_path / "lock"):
             pass
 
     @pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"host": None}, {"host": ["x" * 5000]}])
@@ -136,7 +180,7 @@ class TestWithoutLocks:
         assert len(refused(tmp_path)) < 500
         old = time.time() - 2 * file_lock.SECONDS_TO_LIVE
         os.utime(tmp_path / OWNER, (old, old))
-        with WorkdirLock(tmp_path / "lock"):
+        with FileLock(tmp_path / "lock"):
             assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
 
     @pytest.mark.parametrize("content", ["", "{", "[1]", "[" * 4096, '{"host": 1, "pid": "x"}'])
@@ -145,13 +189,13 @@ class TestWithoutLocks:
         (tmp_path / OWNER).write_text(content)
         refused(tmp_path)
         os.utime(tmp_path / OWNER, (0, 0))
-        with WorkdirLock(tmp_path / "lock"):
+        with FileLock(tmp_path / "lock"):
             pass
 
     def test_the_file_is_touched_while_its_owner_lives(self, tmp_path, lose_locks, monkeypatch):
         monkeypatch.setattr(file_lock, "HEARTBEAT_SECONDS", 0.01)
         lose_locks()
-        with WorkdirLock(tmp_path / "lock"):
+        with FileLock(tmp_path / "lock"):
             os.utime(tmp_path / OWNER, (0, 0))
             end = time.monotonic() + 20
             while (tmp_path / OWNER).stat().st_mtime == 0:
@@ -166,12 +210,11 @@ class TestWithoutLocks:
         barrier, taken, refusals = threading.Barrier(8), [], []
 
         def take():
-            with (tmp_path / "lock").open("a+") as file:
-                barrier.wait()
-                try:
-                    taken.append(FolderLock(file, tmp_path / OWNER))
-                except HeldError as held:
-                    refusals.append(str(held))
+            barrier.wait()
+            try:
+                taken.append(FileLock(tmp_path / "lock"))
+            except HeldError as held:
+                refusals.append(str(held))
 
         threads = [threading.Thread(target=take) for _ in range(8)]
         for thread in threads:
@@ -188,7 +231,7 @@ class TestWithoutLocks:
 
         monkeypatch.setattr(os, "link", link)
         lose_locks()
-        with WorkdirLock(tmp_path / "lock"):
+        with FileLock(tmp_path / "lock"):
             refused(tmp_path)
 
 
@@ -225,3 +268,10 @@ class TestPreparing:
         thread.join()
         assert order == ["first", "second"]
         assert told == [f"waiting for another process that is writing {tmp_path / 'out.partial'}"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_does_not_refuse_the_lock(tmp_path):
+    (tmp_path / "lock").symlink_to("/dev/full")
+    with FileLock(tmp_path / "lock"):
+        pass

@@ -15,7 +15,7 @@ from pggan_jax.data.sources.labels import _parse
 from pggan_jax.errors import UserError
 from pggan_jax.loop.divergence import RollbackCount
 from pggan_jax.loop.tick_metrics import TickMeter
-from pggan_jax.run_logs.workdir_lock import _describe_owner
+from pggan_jax.system.file_lock import FileLock, HeldError
 from pggan_jax.system.json_files import DEEPEST, is_count, json_objects, parse_json, read_json_object
 from pggan_jax.training.train_step import METRICS
 from tests.helpers.runs import small_config
@@ -121,9 +121,10 @@ class TestReaders:
 
     @pytest.mark.parametrize("text", [*BROKEN, *FOREIGN, "[" * 4000, '{"pid": 1}'], ids=lambda text: text[:12])
     def test_owner_of_a_lock(self, tmp_path, text):
-        (tmp_path / "lock").write_text(text)
-        with (tmp_path / "lock").open() as file:
-            assert _describe_owner(file.fileno()) == "another process"
+        with FileLock(tmp_path / "lock"):
+            (tmp_path / "lock").write_text(text)
+            with pytest.raises(HeldError, match=r"^another process$"):
+                FileLock(tmp_path / "lock")
 
 
 def test_skipped_updates_of_a_tick_are_its_own():

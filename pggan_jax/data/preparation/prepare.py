@@ -170,7 +170,7 @@ def _find_prepared(folder: Path, key: str) -> PreparedFolder | None:
 def _check_space(source: Source, preparation: Preparation, folder: Path, partial: Path, workers: int | None) -> Estimate:
     """Refuse before the work, not after half of it."""
     needed = estimate(source, preparation, folder, workers=workers)
-    present = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+    present = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file() and file.name != LOCK)
     if needed.free + present < needed.needed:
         raise UserError(
             f"{folder}: {source.name} needs {needed.needed:,} bytes and {needed.free + present:,} are free; "

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from pggan_jax.data.preparation.npy_writer import ArrayFile
 from pggan_jax.data.preparation.prepared_folder import LABELS, level_name
 from pggan_jax.data.preparation.spec import Preparation
 from pggan_jax.errors import UserError
-from pggan_jax.system.file_lock import FolderLock, HeldError
+from pggan_jax.system.file_lock import FileLock, HeldError
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.json_files import read_json_object
 
@@ -50,31 +49,27 @@ def claimed(partial: Path, *, wait: bool, tell: Callable[[str], None] = lambda _
             if names and LOCK not in names:
                 # Whatever lies in a folder with a lock is taken for our own and may be removed.
                 raise UserError(f"{partial}: is in the way and was not made by this program; move it, or choose another folder")
-            file = (partial / LOCK).open("a")
+            lock = _lock(partial, wait=wait, tell=tell)
         except FileNotFoundError:
-            continue  # Removed by another process in between.
-        with file:
-            lock = _lock(file, partial, wait=wait, tell=tell)
-            # Whoever held it before may have renamed or removed the folder; then this lock guards nothing.
-            if not _is_at(file.fileno(), partial / LOCK):
-                lock.release()
-                continue
+            continue  # Another process has removed the folder in between.
+        with lock:
+            if not lock.is_in_place():
+                continue  # The process that held it before has renamed or removed the folder.
             try:
                 yield
             finally:
-                lock.release()
                 if partial.is_dir() and os.listdir(partial) == [LOCK]:
                     # Another process may be opening the lock right now: then the folder stays, for it.
                     shutil.rmtree(partial, ignore_errors=True)
             return
 
 
-def _lock(file: IO[str], partial: Path, *, wait: bool, tell: Callable[[str], None]) -> FolderLock:
+def _lock(partial: Path, *, wait: bool, tell: Callable[[str], None]) -> FileLock:
     is_told = False
     while True:
         try:
-            # Beside the folder, which is renamed as a whole when it is finished.
-            return FolderLock(file, partial.with_name(f"{partial.name}.owner"))
+            # The owner file lies beside the folder, which is renamed as a whole when it is complete.
+            return FileLock(partial / LOCK, owner=partial.with_name(f"{partial.name}.owner"))
         except HeldError:
             if not wait:
                 raise UserError(f"{partial}: another process is writing there; wait for it, or choose another folder") from None
@@ -82,14 +77,6 @@ def _lock(file: IO[str], partial: Path, *, wait: bool, tell: Callable[[str], Non
             tell(f"waiting for another process that is writing {partial}")
             is_told = True
         time.sleep(SECONDS_BETWEEN_TRIES)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file still has that name."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 @dataclass(frozen=True)
