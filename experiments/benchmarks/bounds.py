@@ -1,11 +1,10 @@
-"""What a device can do, measured, and the least time that an iteration takes on it."""
+"""Measure what a device can do, and compute the least time of one iteration from it."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +13,20 @@ from pggan_jax.distributed import devices
 from pggan_jax.networks.cost import least_step_flops
 
 
-def bound_seconds(shapes: Mapping[str, Mapping[str, Sequence[int]]], batch_size: int, rates: Mapping[str, float]) -> float:
-    """The least time of one iteration: its arithmetic at the matrix rate, or its parameters' way through memory if longer.
+def bound_seconds(shapes: Mapping[str, Mapping[str, Sequence[int]]], *, batch_size: int, rates: Mapping[str, float]) -> float:
+    """Compute the least time of one iteration on a device.
 
-    Parameters are read once, then Adam and the moving average read and write: 7 floats per weight of the generator, 5 of the
-    critic.
+    This is the time of its arithmetic at the matrix rate, or the time to move its parameters through memory if that is longer.
+    The parameters are read once; Adam and the EMA then read and write them. That makes 7 floats per weight of the generator and
+    5 per weight of the discriminator.
+
+    Args:
+        shapes: of the parameters, by network ("generator", "discriminator") and path.
+        batch_size: images per iteration.
+        rates: what `device_rates` returns.
+
+    Returns:
+        Seconds.
     """
     floats = {"generator": 7, "discriminator": 5}
     traffic = sum(4 * floats[network] * math.prod(shape) for network, tree in shapes.items() for shape in tree.values())
@@ -27,10 +35,15 @@ def bound_seconds(shapes: Mapping[str, Mapping[str, Sequence[int]]], batch_size:
 
 
 def device_rates(dtype: str) -> dict[str, float]:
-    """What all devices together reach: arithmetic of a large matrix product, and copying of memory (read and written)."""
+    """Measure the rates of all devices together.
+
+    Returns:
+        flops_per_second: of a large matrix product in `dtype`.
+        bytes_per_second: of copying memory; bytes read and bytes written both count.
+    """
     is_cpu = devices.backend() == "cpu"
     size, words, repeats = (2048, 2**25, 3) if is_cpu else (8192, 2**28, 20)
-    # Random numbers: matrices of equal ones multiply faster on some GPUs than real ones do.
+    # Random numbers, because some GPUs multiply matrices of equal numbers faster.
     matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(lambda x: x @ x)
     memory = jnp.ones(words, jnp.float32)
@@ -42,8 +55,8 @@ def device_rates(dtype: str) -> dict[str, float]:
     }
 
 
-def _best_seconds(function: Any, argument: jax.Array, repeats: int) -> float:
-    """Seconds of one call: the best of several bursts."""
+def _best_seconds(function: Callable[[jax.Array], jax.Array], argument: jax.Array, repeats: int) -> float:
+    """Return the seconds of one call, from the best of six bursts of `repeats` calls."""
     best = math.inf
     for _ in range(6):
         start = time.perf_counter()

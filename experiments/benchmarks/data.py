@@ -1,4 +1,4 @@
-"""Does the loader keep ahead of training, and how near is it to copying memory?
+"""Compare the speed of the data loader with that of training and of copying memory.
 
     python experiments/benchmarks/data.py
     python experiments/benchmarks/data.py --resolution=1024 --train_up_to=0
@@ -6,15 +6,15 @@
 
 Measures images per second at each resolution, on random images in memory maps on disk:
 
-- train: the compiled step of the experiment's networks, with data that already lie on the device (up to --train_up_to);
-- loader: what feed and prefetcher deliver onto the device if nobody trains, streamed;
-- gather: `level[rows]` alone, a plain NumPy gather of the same batches from the same memory map;
+- train: the compiled step with the networks of the experiment; its batch is already on the device (up to --train_up_to);
+- loader: the batches that the input feed and the prefetcher put on the device, streamed, without training;
+- gather: `level[rows]`, a NumPy gather of the same batches from the same memory map.
 
-and the two ratios with their aims: the loader at least 20 times as fast as training, and at least 0.8 times as fast as the
-plain gather. The gather's is judged where a call has at least --judge_mb: smaller ones are copied within microseconds, and the
-ratio, then in brackets, compares one line of NumPy with the 0.1 to 0.4 ms that a call costs whatever its size. Everything is
-measured in turns and the best turn of each counts, as other programs only ever slow one down. Takes two minutes on 2 CPU
-cores, most of it compilation. Exit status 1 if an aim is missed.
+Goals: the loader is at least 20 times as fast as training and at least 0.8 times as fast as the gather. The second goal applies
+when a step chunk has at least --judge_mb. Smaller chunks are copied within microseconds, while each chunk costs 0.1 to 0.4 ms
+whatever its size; their ratio is printed in brackets. The three take turns and the best turn of each counts, because other
+programs only make a turn slower. The benchmark takes two minutes on 2 CPU cores, most of it compilation. The exit status is 1
+if a goal is missed.
 """
 
 from __future__ import annotations
@@ -46,36 +46,36 @@ from pggan_jax.schedule import Schedule
 from pggan_jax.training.train_state import create_train_state
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("config", "experiments/digits.py", "whose networks and batch sizes")
-flags.DEFINE_integer("resolution", 64, "the largest resolution; 4, 8, ... up to it are measured", lower_bound=4)
-flags.DEFINE_integer("train_up_to", 64, "the largest resolution at which training is measured; 0 measures the loader alone")
-flags.DEFINE_integer("channels", 3, "of the images", lower_bound=1)
-flags.DEFINE_integer("images", 20000, "at each resolution, fewer where they would exceed --level_mb", lower_bound=1)
-flags.DEFINE_float("level_mb", 500.0, "the largest memory map", lower_bound=1)
-flags.DEFINE_integer("steps_per_call", 0, "as run.steps_per_call; 16 is what a GPU or TPU gets", lower_bound=0)
-flags.DEFINE_float("judge_mb", 10.0, "calls from this size on are judged against the plain gather", lower_bound=0)
-flags.DEFINE_float("seconds", 1.0, "of each turn", lower_bound=0.01)
-flags.DEFINE_integer("turns", 3, "of which the best counts", lower_bound=1)
+flags.DEFINE_string("config", "experiments/digits.py", "experiment file with the networks and batch sizes")
+flags.DEFINE_integer("resolution", 64, "largest resolution; 4, 8, ... up to it are measured", lower_bound=4)
+flags.DEFINE_integer("train_up_to", 64, "largest resolution at which training is measured; 0: none")
+flags.DEFINE_integer("channels", 3, "channels of the images", lower_bound=1)
+flags.DEFINE_integer("images", 20000, "images at each resolution; fewer if they would exceed --level_mb", lower_bound=1)
+flags.DEFINE_float("level_mb", 500.0, "size limit of a memory map", lower_bound=1)
+flags.DEFINE_integer("steps_per_call", 0, "as run.steps_per_call; the default on a GPU or TPU is 16", lower_bound=0)
+flags.DEFINE_float("judge_mb", 10.0, "smallest step chunk to which the goal for the gather applies", lower_bound=0)
+flags.DEFINE_float("seconds", 1.0, "seconds of each turn", lower_bound=0.01)
+flags.DEFINE_integer("turns", 3, "turns, of which the best counts", lower_bound=1)
 flags.DEFINE_bool("json", False, "print the numbers as JSON instead of a table")
 
-AIM_TRAIN = 20.0
-AIM_GATHER = 0.8
+GOAL_TRAIN = 20.0
+GOAL_GATHER = 0.8
 CLASSES = tuple("0123456789")
 
 
 def rate(work: Iterator[int], seconds: float) -> float:
-    """Images per second of an iterator that yields how many images each of its steps made."""
-    next(work)  # what only the first step costs
+    """Return the images per second of an iterator that yields the images of each step."""
+    next(work)  # the first step includes one-time costs
     images, start = 0, time.perf_counter()
-    for made in work:
-        images += made
-        if (passed := time.perf_counter() - start) > seconds:
-            return images / passed
-    raise ValueError("the work ended too soon")
+    for count in work:
+        images += count
+        if (elapsed := time.perf_counter() - start) > seconds:
+            return images / elapsed
+    raise ValueError(f"the iterator ended before {seconds} s")
 
 
 def random_level(folder: Path, resolution: int) -> np.ndarray:
-    """A memory map of random images."""
+    """Write random images to a file and return its memory map."""
     bytes_per_image = resolution**2 * FLAGS.channels
     count = max(1, min(FLAGS.images, int(FLAGS.level_mb * 1e6) // bytes_per_image))
     path = folder / f"{resolution}.npy"
@@ -83,12 +83,15 @@ def random_level(folder: Path, resolution: int) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 
-class Bench:
-    """One resolution of a run on random images, with the three kinds of work to be measured."""
+class LoaderBenchmark:
+    """The three kinds of work to measure, at one resolution of a run on random images.
+
+    Each method that measures returns an endless iterator that yields the number of images of each of its steps.
+    """
 
     def __init__(self, config: Config, resolution: int, level: np.ndarray):
         self.config, self.resolution, self.level = config, resolution, level
-        # The 4x4 level tells the number of channels; nothing else of it is used.
+        # Only the number of channels of the 4x4 level is used.
         levels = {4: level[:, :4, :4], resolution: level}
         classes = np.arange(len(level), dtype=np.int32) % len(CLASSES)
         self.loader = Loader(Pyramid(levels, classes, CLASSES), seed=config.run.seed, use_labels=config.data.labels)
@@ -97,24 +100,24 @@ class Bench:
         self.feed = InputFeed(config, self.schedule, self.loader, steps_per_call=self.steps_per_call)
 
     def chunks(self) -> Iterator[StepChunk]:
-        """The step chunks of the resolution's stable phase."""
+        """Return the step chunks of the stable phase at this resolution."""
         (stage,) = (one for one in self.schedule.stages if one.resolution == self.resolution and not one.fading)
         return plan_chunks(self.schedule, start=stage.start, steps_per_call=self.steps_per_call)
 
-    def call_bytes(self) -> int:
-        """Of all images of a chunk."""
+    def chunk_bytes(self) -> int:
+        """Return the bytes of all images of a step chunk."""
         chunk = next(self.chunks())
         return (chunk.end - chunk.start) * self.level[0].nbytes
 
     def loading(self) -> Iterator[int]:
-        """Batches put on the device by feed and prefetcher."""
+        """Put batches on the device with input feed and prefetcher."""
         with Prefetcher(self.feed, self.chunks()) as prefetched:
             for chunk, batch, _ in prefetched:
                 batch.images.block_until_ready()
                 yield chunk.end - chunk.start
 
     def gathering(self) -> Iterator[int]:
-        """Batches copied out of the memory map by NumPy, rows known before."""
+        """Copy batches out of the memory map with NumPy, at rows that are computed beforehand."""
         chunk = next(self.chunks())
         size = chunk.end - chunk.start
         rows = [self.loader.rows(np.arange(start, start + size)) for start in range(0, 256 * size, size)]
@@ -124,7 +127,7 @@ class Bench:
             yield size
 
     def training(self) -> Iterator[int]:
-        """Steps, always on the same batch."""
+        """Run train steps on one batch."""
         program = build_program(self.config, self.resolution, self.loader)
         state = devices.replicate(create_train_state(self.config.optimizer, program.networks, self.config.run.seed))
         class_table = devices.replicate(self.loader.class_table())
@@ -136,7 +139,7 @@ class Bench:
 
 
 def best_rates(works: Mapping[str, Callable[[], Iterator[int]]], *, seconds: float, turns: int) -> dict[str, float]:
-    """Images per second of each work: the best of several turns."""
+    """Return the images per second of each kind of work, from the best of several turns."""
     running = {name: work() for name, work in works.items()}
     best = dict.fromkeys(works, 0.0)
     for _ in range(turns):
@@ -147,8 +150,8 @@ def best_rates(works: Mapping[str, Callable[[], Iterator[int]]], *, seconds: flo
     return best
 
 
-def endless(config: Config, largest: int) -> Config:
-    """The experiment up to another resolution, with phases and ticks that do not end while they are measured."""
+def benchmark_config(config: Config, largest: int) -> Config:
+    """Set the resolution, and phases and ticks that are longer than the measurement."""
     changes = {
         "data.resolution": largest,
         "data.labels": True,
@@ -165,13 +168,13 @@ def endless(config: Config, largest: int) -> Config:
 
 
 def measure_loading(config: Config) -> list[dict[str, float | None]]:
-    """Rates and ratios at 4x4, 8x8, ... up to --resolution, one row each."""
-    config = endless(config, FLAGS.resolution)
+    """Measure rates and ratios at 4x4, 8x8, ... up to --resolution; one row for each."""
+    config = benchmark_config(config, FLAGS.resolution)
     rows = []
     resolutions = Schedule(config.schedule, config.data.resolution).resolutions
     for resolution in tqdm(resolutions, desc="loader", unit="resolution", disable=None):
         with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(config, resolution, random_level(Path(folder), resolution))
+            bench = LoaderBenchmark(config, resolution, random_level(Path(folder), resolution))
             works = {"loader": bench.loading, "gather": bench.gathering}
             if resolution <= FLAGS.train_up_to:
                 works["train"] = bench.training
@@ -180,7 +183,7 @@ def measure_loading(config: Config) -> list[dict[str, float | None]]:
         rows.append(
             {
                 "resolution": resolution,
-                "call_mb": bench.call_bytes() / 1e6,
+                "call_mb": bench.chunk_bytes() / 1e6,
                 "train": train,
                 "loader": rates["loader"],
                 "gather": rates["gather"],
@@ -192,40 +195,40 @@ def measure_loading(config: Config) -> list[dict[str, float | None]]:
 
 
 def table(rows: list[dict[str, float | None]]) -> str:
-    """The rows for reading; ratios below their aims are marked."""
+    """Format the rows as a table; ratios without a goal are in brackets."""
     lines = [f"{'':>10}  {'call':>9}  {'train':>9}  {'loader':>9}  {'gather':>9}  {'loader/train':>12}  {'loader/gather':>13}"]
     lines.append(
-        f"{'':>10}  {'MB':>9}" + 3 * f"  {'images/s':>9}" + f"  {f'aim {AIM_TRAIN:g}':>12}  {f'aim {AIM_GATHER:g}':>13}"
+        f"{'':>10}  {'MB':>9}" + 3 * f"  {'images/s':>9}" + f"  {f'goal {GOAL_TRAIN:g}':>12}  {f'goal {GOAL_GATHER:g}':>13}"
     )
     for row in rows:
         name = f"{row['resolution']}x{row['resolution']}"
         train = f"{row['train']:9,.0f}" if row["train"] else f"{'-':>9}"
-        ahead = f"{row['loader_per_train']:.1f}" if row["train"] else "-"
-        near = f"{row['loader_per_gather']:.2f}" if is_judged(row) else f"({row['loader_per_gather']:.3f})"
+        per_train = f"{row['loader_per_train']:.1f}" if row["train"] else "-"
+        per_gather = f"{row['loader_per_gather']:.2f}" if is_judged(row) else f"({row['loader_per_gather']:.3f})"
         rates = f"{train}  {row['loader']:9,.0f}  {row['gather']:9,.0f}"
-        lines.append(f"{name:>10}  {row['call_mb']:9.3f}  {rates}  {ahead:>12}  {near:>13}")
+        lines.append(f"{name:>10}  {row['call_mb']:9.3f}  {rates}  {per_train:>12}  {per_gather:>13}")
     return "\n".join(lines)
 
 
 def is_judged(row: Mapping[str, float | None]) -> bool:
-    """Whether a call is so large that copying is most of the work."""
+    """Return whether the goal for the gather applies: copying is most of the work of the chunk."""
     return row["call_mb"] >= FLAGS.judge_mb
 
 
 def misses(rows: list[dict[str, float | None]]) -> list[str]:
-    """The aims that were not met, in words."""
+    """Describe the goals that were missed."""
     found = []
     for row in rows:
         name = f"{row['resolution']}x{row['resolution']}"
-        if row["train"] and row["loader_per_train"] < AIM_TRAIN:
+        if row["train"] and row["loader_per_train"] < GOAL_TRAIN:
             found.append(f"{name}: the loader is {row['loader_per_train']:.1f} times as fast as training")
-        if is_judged(row) and row["loader_per_gather"] < AIM_GATHER:
-            found.append(f"{name}: the loader is {row['loader_per_gather']:.2f} times as fast as the plain gather")
+        if is_judged(row) and row["loader_per_gather"] < GOAL_GATHER:
+            found.append(f"{name}: the loader is {row['loader_per_gather']:.2f} times as fast as the gather")
     return found
 
 
 def main(argv: list[str]) -> int:
-    """Print the numbers; 0 if all aims are met."""
+    """Print the numbers; return 0 if all goals are met."""
     del argv
     logging.set_verbosity(logging.ERROR)
     try:
@@ -240,7 +243,7 @@ def main(argv: list[str]) -> int:
     else:
         print(f"{devices.describe_devices()}; {FLAGS.channels} channels, batches of {FLAGS.config}")
         print(table(rows))
-        print("aims met" if not missed else "aims missed: " + "; ".join(missed))
+        print("goals met" if not missed else "goals missed: " + "; ".join(missed))
     return 1 if missed else 0
 
 

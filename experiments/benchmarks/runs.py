@@ -1,4 +1,4 @@
-"""What a run costs around its steps: ticks, starts, checkpoints, dealing to several devices, loading."""
+"""Measure the costs of a run besides its steps: ticks, start, checkpoints, sharding."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _LAUNCH = (sys.executable, str(ROOT / "launch.py"))
 
 
 class FailedError(Exception):
-    """A command that is measured has failed; the message is its last line."""
+    """A measured command failed; the message is the last line of its stderr."""
 
 
-def _run(command: Sequence[str], *, also_fine: int = 0, **env: str) -> str:
-    """What a command printed.
+def _run(command: Sequence[str], *, accepted_status: int = 0, **env: str) -> str:
+    """Run a command and return what it printed.
 
     Raises:
-        FailedError: its status is neither 0 nor `also_fine`.
+        FailedError: the exit status is neither 0 nor `accepted_status`.
     """
     done = subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, also_fine):
+    if done.returncode not in (0, accepted_status):
         raise FailedError(_last_line(done.stderr, done.returncode))
     return done.stdout
 
@@ -47,11 +47,12 @@ def _last_line(text: str, status: int) -> str:
     return (text.strip().splitlines() or [f"exit status {status}"])[-1]
 
 
-def cost_of_a_tick(config: str, *, quick: bool) -> list[dict[str, Any]]:
-    """Medians per resolution of a short run with a picture, a checkpoint and a line of numbers after every tick.
+def tick_overhead(config: str, *, quick: bool) -> list[dict[str, Any]]:
+    """Measure the median times of the ticks of a short run, one row per resolution.
 
-    The first tick of a resolution is left out, as it compiles. Checkpoints are finished in the background, so what they take
-    from the steps after them shows in `images_per_second` alone.
+    Every tick writes an image grid, a checkpoint and a line of `stats.jsonl`. The first tick of a resolution is left out,
+    because it includes compilation. Checkpoints are completed in the background; what this takes from the following steps shows
+    only in `images_per_second`.
     """
     with tempfile.TemporaryDirectory() as folder:
         total = 25 if quick else 60
@@ -66,7 +67,7 @@ def cost_of_a_tick(config: str, *, quick: bool) -> list[dict[str, Any]]:
         median = {
             name: statistics.median(tick[name] for tick in warm) for name in warm[0] if name.endswith(("_seconds", "_tick"))
         }
-        apart = median["snapshot_seconds"] + median["save_seconds"]
+        overhead = median["snapshot_seconds"] + median["save_seconds"]
         rows.append(
             {
                 "resolution": resolution,
@@ -75,45 +76,50 @@ def cost_of_a_tick(config: str, *, quick: bool) -> list[dict[str, Any]]:
                 "snapshot_seconds": median["snapshot_seconds"],
                 "save_seconds": median["save_seconds"],
                 "wait_seconds": median["wait_seconds"],
-                "overhead": apart / median["seconds_per_tick"],
+                "overhead": overhead / median["seconds_per_tick"],
                 "images_per_second": statistics.median(tick["images_per_second"] for tick in warm),
             }
         )
     return rows
 
 
-def starts() -> list[dict[str, Any]]:
-    """Two starts of the smoke run in fresh workdirs, the first with an empty cache: seconds since the command was given."""
+def start_times() -> list[dict[str, Any]]:
+    """Start the smoke run twice, with an empty and with a filled compilation cache.
+
+    Returns:
+        Two rows of seconds since the start of the command: to the first image grid, the first compilation, the end of the first
+        tick, and the exit.
+    """
     with tempfile.TemporaryDirectory() as folder:
         cache = f"{folder}/cache"
         return [{"start": name, **_start(f"{folder}/{name}", cache)} for name in ("cold", "warm")]
 
 
 def _start(workdir: str, cache: str) -> dict[str, float]:
-    # A tick of a handful of steps: its end is the first step's, but for some hundredths of a second.
+    # The tick has only a few steps, so it ends some hundredths of a second after the first step.
     short = ("--set", "schedule.total_kimg=1", "--set", "schedule.stable_kimg=2")
     env = os.environ | {"PGGAN_JAX_CACHE": cache, "XDG_CACHE_HOME": cache}
     command = [*_LAUNCH, "--config=experiments/smoke.py", f"--workdir={workdir}", *short]
-    picture, numbers, log = (Path(workdir) / name for name in ("fakes000000.png", "stats.jsonl", "log.txt"))
+    grid, stats, log = (Path(workdir) / name for name in ("fakes000000.png", "stats.jsonl", "log.txt"))
     seen: dict[str, float] = {}
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while process.poll() is None:
-        passed = time.perf_counter() - start
-        if "picture_seconds" not in seen and picture.exists():
-            seen["picture_seconds"] = passed
+        elapsed = time.perf_counter() - start
+        if "picture_seconds" not in seen and grid.exists():
+            seen["picture_seconds"] = elapsed
         if "compiling_seconds" not in seen and log.exists() and "compiling" in log.read_text(encoding="utf-8"):
-            seen["compiling_seconds"] = passed
-        if "first_tick_seconds" not in seen and numbers.exists() and numbers.stat().st_size:
-            seen["first_tick_seconds"] = passed
+            seen["compiling_seconds"] = elapsed
+        if "first_tick_seconds" not in seen and stats.exists() and stats.stat().st_size:
+            seen["first_tick_seconds"] = elapsed
         time.sleep(0.02)
     if process.returncode:
         raise FailedError(_last_line(process.stderr.read(), process.returncode))
     return seen | {"exit_seconds": time.perf_counter() - start}
 
 
-def checkpoint_seconds(config: Config, *, turns: int = 3) -> list[dict[str, Any]]:
-    """Medians over a few checkpoints of the networks at the config's full resolution."""
+def checkpoint_times(config: Config, *, turns: int = 3) -> list[dict[str, Any]]:
+    """Measure the median seconds to save and restore a checkpoint at full resolution."""
     resolution = config.data.resolution
     networks = build_networks(config, resolution, channels=3, label_size=0)
     state = devices.replicate(create_train_state(config.optimizer, networks, config.run.seed))
@@ -121,7 +127,7 @@ def checkpoint_seconds(config: Config, *, turns: int = 3) -> list[dict[str, Any]
     folder = tempfile.mkdtemp()
     checkpoints = Checkpoints(Path(folder), keep_last=1)
     try:
-        for turn in range(turns + 1):  # the first one warms up
+        for turn in range(turns + 1):  # the first turn is a warm-up
             start = time.perf_counter()
             failures = checkpoints.save(state, CheckpointMetadata(turn + 1, resolution, 1.0, channels=3, label_size=0))
             passed = [time.perf_counter() - start]
@@ -142,11 +148,11 @@ def checkpoint_seconds(config: Config, *, turns: int = 3) -> list[dict[str, Any]
     return [{"resolution": resolution, "state_mb": size, **medians}]
 
 
-def scaling(config: Config, *, quick: bool) -> list[dict[str, Any]]:
-    """Images per second with virtual CPU devices, each number of them in a process of its own."""
+def device_scaling(config: Config, *, quick: bool) -> list[dict[str, Any]]:
+    """Measure the images per second on 1, 2 and 4 virtual CPU devices, in separate processes."""
     rows = []
     for device_count in (1, 2, 4):
-        # XLA waits for ever if it has fewer threads than devices that wait for each other.
+        # XLA hangs if it has fewer threads than devices that wait for each other.
         env = {"JAX_PLATFORMS": "cpu", "NPROC": "16", "XLA_FLAGS": f"--xla_force_host_platform_device_count={device_count}"}
         generator, schedule = config.generator, config.schedule
         with tempfile.TemporaryDirectory() as folder:
@@ -169,8 +175,8 @@ def scaling(config: Config, *, quick: bool) -> list[dict[str, Any]]:
     return [{**row, "efficiency": row["images_per_second"] / rows[0]["images_per_second"]} for row in rows]
 
 
-def loading(*, quick: bool) -> list[dict[str, Any]]:
-    """What `data.py` says; a missed aim of its own is no failure here."""
+def loader_rates(*, quick: bool) -> list[dict[str, Any]]:
+    """Run `data.py` and return its rows; its exit status 1, a missed goal, is not an error here."""
     brief = ("--resolution=16", "--train_up_to=16", "--turns=1") if quick else ()
-    printed = _run([sys.executable, "experiments/benchmarks/data.py", "--json", *brief], also_fine=1)
+    printed = _run([sys.executable, "experiments/benchmarks/data.py", "--json", *brief], accepted_status=1)
     return json.loads(printed)["loader"]

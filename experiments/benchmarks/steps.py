@@ -1,4 +1,4 @@
-"""Train steps side by side: this program's and PyTorch's, in turns, and how far both are from what the device can do."""
+"""Measure the train steps of this project and of PyTorch in turns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from absl import logging
 from flax.traverse_util import flatten_dict
 
 from experiments.benchmarks.bounds import bound_seconds
-from experiments.benchmarks.machine_load import Neighbours
+from experiments.benchmarks.machine_load import LoadMeter
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, ScheduleConfig
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.pyramid import Pyramid
@@ -36,14 +36,14 @@ _KIMG = 20_000.0
 
 @dataclass(frozen=True)
 class Turns:
-    """How long everything is measured: `count` turns of `seconds` each."""
+    """Length of a measurement: `count` turns of `seconds` each."""
 
     count: int
     seconds: float
 
 
 def step_config(resolution: int, batch_size: int, *, fmap_base: int, fmap_max: int, dtype: str) -> Config:
-    """The official networks and loss at one resolution, with default formulations."""
+    """Build a config with the official networks and the default loss, for one resolution."""
     features = {"fmap_base": fmap_base, "fmap_max": fmap_max, "dtype": dtype}
     return Config(
         data=DataConfig(source="synthetic", resolution=resolution),
@@ -54,7 +54,7 @@ def step_config(resolution: int, batch_size: int, *, fmap_base: int, fmap_max: i
 
 
 def step_settings(config: Config, resolution: int, *, alpha: float) -> dict[str, Any]:
-    """The config as the PyTorch step wants it. At alpha = 1 it leaves out the path that fades, as a PyTorch user would."""
+    """Convert a config to the settings of the PyTorch step; at alpha = 1 it does not fade."""
     ratio = config.data.resolution / resolution if config.loss.gradient_norm == "full_resolution" else 1.0
     return {
         "resolution": resolution,
@@ -77,12 +77,13 @@ def step_settings(config: Config, resolution: int, *, alpha: float) -> dict[str,
 
 
 class OurStep:
-    """This program's step on random images, as a run would call it.
+    """The train step of this project on random images, called as in a run.
 
     Attributes:
         steps_per_call: iterations in one call.
-        flops: of one iteration, as the compiler counts them before it optimises; None where it cannot tell, as on a GPU.
-        shapes: of the parameters, by network and path.
+        flops: arithmetic of one iteration, as the compiler counts it before optimisation; None where it has no count (GPU).
+        shapes: shapes of the parameters, by network and path.
+        first_seconds: seconds of the first two calls, compilation included.
     """
 
     def __init__(self, config: Config, resolution: int, *, alpha: float):
@@ -119,7 +120,7 @@ class OurStep:
         jax.block_until_ready(sums)
 
     def measure(self, seconds: float) -> list[float]:
-        """Milliseconds per iteration of each call."""
+        """Call the step for `seconds`; return the milliseconds per iteration of each call."""
         milliseconds, end = [], time.perf_counter() + seconds
         while not milliseconds or time.perf_counter() < end:
             start = time.perf_counter()
@@ -131,11 +132,21 @@ class OurStep:
 class TorchWorker:
     """The PyTorch step in a process of its own.
 
+    Args:
+        python: path of a Python that has PyTorch.
+        settings: what `step_settings` returns.
+        shapes: shapes of the parameters, by network and path.
+        burst: iterations between two synchronisations.
+        form: one of `TORCH_FORMS`.
+
     Attributes:
-        ready: what the worker told about itself after its first steps.
+        ready: version, device, threads and seconds of the worker, after its first two steps.
+
+    Raises:
+        RuntimeError: the worker exited; the message is the last line of its stderr.
     """
 
-    def __init__(self, python: str, settings: Mapping[str, Any], shapes: Mapping[str, Any], *, burst: int, form: str):
+    def __init__(self, python: str, settings: Mapping[str, Any], *, shapes: Mapping[str, Any], burst: int, form: str):
         self._process = subprocess.Popen(
             [python, str(_WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -145,28 +156,28 @@ class TorchWorker:
 
     @property
     def process_id(self) -> int:
-        """Of the worker."""
+        """Process id of the worker."""
         return self._process.pid
 
     def _ask(self, **question: Any) -> dict[str, Any]:
-        """Raises RuntimeError if the worker has died."""
+        """Send one line of JSON and return the answer; raise RuntimeError if the worker exited."""
         try:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has said why
+            pass  # its stderr has the reason
         answer = self._process.stdout.readline()
         if not answer:
-            *_, last = self._process.stderr.read().strip().splitlines() or ["it ended without a word"]
+            *_, last = self._process.stderr.read().strip().splitlines() or ["the worker exited without a message"]
             raise RuntimeError(last)
         return json.loads(answer)
 
     def measure(self, seconds: float) -> list[float]:
-        """Milliseconds per iteration of each burst of iterations."""
+        """Run the step for `seconds`; return the milliseconds per iteration of each burst."""
         return self._ask(seconds=seconds, burst=self._burst)["ms"]
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the worker."""
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.stderr.close()
@@ -174,7 +185,7 @@ class TorchWorker:
 
 
 def torch_version(python: str) -> str:
-    """Of that Python's PyTorch; empty if it has none."""
+    """Return the version of PyTorch in that Python; empty if it has none."""
     try:
         asked = subprocess.run(
             [python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False
@@ -193,42 +204,42 @@ def measure_steps(
     turns: Turns,
     rates: Mapping[str, float],
 ) -> Iterator[dict[str, Any]]:
-    """One row per resolution that fits.
+    """Yield one row per resolution that fits into the memory of the device.
 
     Args:
-        configs: by resolution.
+        configs: configs by resolution.
         alpha: weight of the newest layers.
-        forms: of `TORCH_FORMS`; the fastest one counts.
-        torch_python: whose PyTorch.
-        turns: how long.
-        rates: as `device_rates`.
+        forms: a selection of `TORCH_FORMS`; the fastest one counts.
+        torch_python: path of a Python that has PyTorch.
+        turns: length of the measurement.
+        rates: what `device_rates` returns.
     """
     for resolution, config in configs.items():
         try:
-            with _contestants(config, resolution, alpha=alpha, forms=forms, torch_python=torch_python) as (steps, notes):
+            with _warm_steps(config, resolution, alpha=alpha, forms=forms, torch_python=torch_python) as (steps, notes):
                 times: dict[str, list[float]] = {name: [] for name in steps}
-                neighbours = Neighbours([step.process_id for name, step in steps.items() if name != "ours"])
+                meter = LoadMeter([step.process_id for name, step in steps.items() if name != "ours"])
                 for _ in range(turns.count):
                     for name, step in steps.items():
                         times[name] += step.measure(turns.seconds)
-                others = {"cores_busy_with_other_programs": neighbours.cores()}
+                others = {"cores_busy_with_other_programs": meter.cores()}
                 yield _row(config, resolution, steps["ours"], times, notes, rates) | others
         except jax.errors.JaxRuntimeError as error:
-            logging.error("%dx%d does not fit: %s", resolution, resolution, str(error).splitlines()[0])
+            logging.error("%dx%d does not fit into memory: %s", resolution, resolution, str(error).splitlines()[0])
 
 
 @contextmanager
-def _contestants(
+def _warm_steps(
     config: Config, resolution: int, *, alpha: float, forms: Sequence[str], torch_python: str
 ) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
-    """Steps by name, warm, and why a form of PyTorch's is not among them."""
+    """Yield compiled steps by name, and by name of a PyTorch form that failed the reason."""
     with ExitStack() as held:
         ours = OurStep(config, resolution, alpha=alpha)
         steps, notes = {"ours": ours}, {}
         settings = step_settings(config, resolution, alpha=alpha)
         for form in forms:
             try:
-                worker = TorchWorker(torch_python, settings, ours.shapes, burst=ours.steps_per_call, form=form)
+                worker = TorchWorker(torch_python, settings, shapes=ours.shapes, burst=ours.steps_per_call, form=form)
             except RuntimeError as error:
                 notes[form] = str(error)
                 continue
@@ -249,7 +260,7 @@ def _row(
     ours_ms = medians.pop("ours")
     best = min(medians, key=medians.get, default=None)
     batch_size = config.schedule.batch_size_for(resolution)
-    bound = bound_seconds(ours.shapes, batch_size, rates)
+    bound = bound_seconds(ours.shapes, batch_size=batch_size, rates=rates)
     return {
         "resolution": resolution,
         "batch_size": batch_size,

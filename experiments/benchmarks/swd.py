@@ -1,11 +1,12 @@
-"""How fast and how large is SWD, beside a straightforward implementation in NumPy?
+"""Compare speed and memory of this project's SWD with a direct implementation in NumPy.
 
     python experiments/benchmarks/swd.py --images=16384 --resolution=128
 
-Both compute the metric of two sets of random textures, which are made beforehand, each in a process of its own, one after the
-other. The straightforward one does what the specification says in so many words: pyramids and patches batch by batch, all
-descriptors of all levels in memory, projection and sorting of whole arrays. Prints seconds, peak memory and the two results.
-With 16,384 images of 128x128 the straightforward one needs more than 10 GB.
+Both compute the metric of the same two sets of random textures, one after the other, each in a process of its own. The direct
+implementation follows the specification (spec 5.1) word by word: pyramids and patches batch by batch, all descriptors of all
+levels in memory, projection and sorting of whole arrays. With 16,384 images of 128x128 it needs more than 10 GB.
+
+Prints the seconds, the peak memory and the values of both.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("images", 2048, "images in each set", lower_bound=64)
-flags.DEFINE_integer("resolution", 128, "their side", lower_bound=16)
-flags.DEFINE_enum("only", None, ["ours", "numpy"], "run one of the two in this process")
-flags.DEFINE_string("textures", None, "folder with the images, made beforehand; goes with --only")
+flags.DEFINE_integer("resolution", 128, "side of the images in pixels", lower_bound=16)
+flags.DEFINE_enum("only", None, ["ours", "numpy"], "run one of the two in this process (internal)")
+flags.DEFINE_string("textures", None, "folder with the images, for --only (internal)")
 
 _BATCH = 64
 _BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 
 
 def make_textures(folder: Path) -> None:
-    """Two sets of uint8 images, smooth noise with some grain, as `0.raw` and `1.raw`."""
+    """Write two sets of uint8 images, smooth noise with some grain, as `0.raw` and `1.raw`."""
     side = FLAGS.resolution
     for seed in range(2):
         random = np.random.default_rng(seed)
@@ -49,7 +50,7 @@ def make_textures(folder: Path) -> None:
 
 
 def textures(seed: int) -> Iterator[np.ndarray]:
-    """Batches of one set. Read from the file, so that they count as nobody's memory."""
+    """Read one set in batches, uint8 `[batch, side, side, 3]`, so that it takes little memory."""
     side = FLAGS.resolution
     with open(Path(FLAGS.textures, f"{seed}.raw"), "rb") as file:
         while data := file.read(_BATCH * side * side * 3):
@@ -57,7 +58,7 @@ def textures(seed: int) -> Iterator[np.ndarray]:
 
 
 def ours(count: int, side: int) -> dict[str, float]:
-    """This project's."""
+    """Compute SWD with this project."""
     from pggan_jax.evaluation.metrics.swd import PatchCollector, swd
 
     collectors = []
@@ -69,8 +70,8 @@ def ours(count: int, side: int) -> dict[str, float]:
     return dict(swd(*collectors, seed=0).values)
 
 
-def straightforward(side: int) -> dict[str, float]:
-    """As one would write it down."""
+def direct(side: int) -> dict[str, float]:
+    """Compute SWD as the specification describes it, on whole arrays."""
     random = np.random.RandomState(0)
     described = []
     for seed in range(2):
@@ -89,7 +90,7 @@ def straightforward(side: int) -> dict[str, float]:
 
 
 def describe(images: np.ndarray, random: np.random.RandomState) -> list[np.ndarray]:
-    """Patches of each level of a batch, float32 `[images * 128, 3, 7, 7]`."""
+    """Extract 128 patches per image and level, float32 `[images * 128, 3, 7, 7]` per level."""
     levels, finer = [], images.astype(np.float32)
     while finer.shape[1] > 16:
         coarser = blur(finer)[:, ::2, ::2]
@@ -106,21 +107,21 @@ def describe(images: np.ndarray, random: np.random.RandomState) -> list[np.ndarr
 
 
 def blur(images: np.ndarray) -> np.ndarray:
-    """5x5 binomial filter with mirrored borders."""
+    """Apply the 5x5 binomial filter with mirrored borders."""
     for axis in (1, 2):
         images = ndimage.convolve1d(images, _BINOMIAL, axis=axis, mode="mirror")
     return images
 
 
 def normalize(patches: np.ndarray) -> np.ndarray:
-    """Mean 0 and deviation 1 of each colour, flattened."""
+    """Scale each colour to mean 0 and standard deviation 1 and flatten the patches."""
     patches -= patches.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
     patches /= np.sqrt(np.square(patches).mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64))
     return patches.reshape(len(patches), -1)
 
 
 def measure(which: str, folder: Path) -> dict[str, object]:
-    """Run one of the two in a process of its own."""
+    """Run one of the two implementations in a process of its own."""
     words = [f"--only={which}", f"--images={FLAGS.images}", f"--resolution={FLAGS.resolution}", f"--textures={folder}"]
     done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -129,11 +130,11 @@ def measure(which: str, folder: Path) -> dict[str, object]:
 
 
 def main(argv: list[str]) -> None:
-    """Print a table, or the numbers of one."""
+    """Print the comparison, or with --only the numbers of one implementation as JSON."""
     del argv
     if FLAGS.only:
         began = time.perf_counter()
-        values = ours(FLAGS.images, FLAGS.resolution) if FLAGS.only == "ours" else straightforward(FLAGS.resolution)
+        values = ours(FLAGS.images, FLAGS.resolution) if FLAGS.only == "ours" else direct(FLAGS.resolution)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps({"seconds": time.perf_counter() - began, "bytes": peak, "values": values}))
         return
@@ -145,7 +146,7 @@ def main(argv: list[str]) -> None:
         values = ", ".join(f"{name} {value:.3f}" for name, value in one["values"].items())
         print(f"{which:>6}: {one['seconds']:7.1f} s  {one['bytes'] / 1e9:5.1f} GB  {values}")
     ratios = [found["numpy"][name] / found["ours"][name] for name in ("seconds", "bytes")]
-    print(f"ours is {ratios[0]:.1f} times as fast, in a share of {1 / ratios[1]:.2f} of the memory")
+    print(f"ours is {ratios[0]:.1f} times as fast and uses {1 / ratios[1]:.2f} of the memory")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Numbers for reading."""
+"""Format measurements as tables."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _HEADS = (
 
 
 def table_head(rates: Mapping[str, float]) -> str:
-    """What stands above the rows."""
+    """Format the head of the table of steps: rates of the device and names of the columns."""
     measured = f"{rates['flops_per_second'] / 1e9:,.0f} GFLOP/s in matrix products, {rates['bytes_per_second'] / 1e9:,.0f} GB/s"
     return f"measured: {measured}\n" + "  ".join(f"{head:>11}" for head in _HEADS)
 
 
 def table_line(row: Mapping[str, Any]) -> str:
-    """One row for reading."""
+    """Format one row of the table of steps."""
     cells = (
         f"{row['resolution']}x{row['resolution']}",
         f"{row['batch_size']}",
@@ -43,7 +43,7 @@ def table_line(row: Mapping[str, Any]) -> str:
 
 
 def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of any section for reading."""
+    """Format the rows of any other section; the columns are the keys of the first row."""
     heads = list(rows[0]) if rows else []
     cells = [[_format(row.get(head)) for head in heads] for row in rows]
     widths = [max(len(one) for one in column) for column in zip(heads, *cells, strict=True)]

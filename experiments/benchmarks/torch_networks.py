@@ -1,6 +1,7 @@
-"""The two networks in plain PyTorch, by this program's parameter names; for `torch_step.py`.
+"""Generator and discriminator in PyTorch, with the parameter paths of this project.
 
-Written as a PyTorch user would, channels-last. `tests/experiments/test_benchmark.py` proves that they are the same networks.
+For `torch_step.py`. Written as a PyTorch user would write them, channels-last. `tests/experiments/test_benchmark.py` checks
+that they are the same networks.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ _GAINS = {"block_4x4/dense": math.sqrt(2.0) / 4, "block_4x4/dense1": 1.0}
 
 @dataclass(frozen=True)
 class Settings:
-    """Numbers of a step; the names are those of the program's settings.
+    """Settings of a step, named as the settings of this project where both have them.
 
     Attributes:
-        fading: whether the previous resolution is blended in. Without it that path is left out.
+        fading: whether the previous resolution is blended in; without it there is no fade-in path.
         alpha: weight of the newest layers.
-        resolution_ratio: what the penalty's norms are divided by.
+        resolution_ratio: divisor of the norms in the gradient penalty (spec 3.4).
         dtype: "float32", or "bfloat16" for autocast.
-        is_compiled: let `torch.compile` have everything but Adam and the moving average.
+        is_compiled: compile everything but Adam and the EMA with `torch.compile`.
     """
 
     resolution: int
@@ -50,7 +51,7 @@ class Settings:
 
 
 def to_torch(kernel_or_bias: np.ndarray, device: str) -> torch.Tensor:
-    """A leaf of the program's tree: `[k, k, in, out]` becomes `[out, in, k, k]`, `[in, out]` becomes `[out, in]`."""
+    """Convert a Flax leaf: `[k, k, in, out]` to `[out, in, k, k]`, `[in, out]` to `[out, in]`."""
     leaf = torch.from_numpy(np.array(kernel_or_bias, np.float32))
     if leaf.ndim == 4:
         return leaf.permute(3, 2, 0, 1).contiguous().to(device, memory_format=torch.channels_last)
@@ -58,19 +59,19 @@ def to_torch(kernel_or_bias: np.ndarray, device: str) -> torch.Tensor:
 
 
 def to_numpy(leaf: torch.Tensor) -> np.ndarray:
-    """The inverse of `to_torch`."""
+    """Convert a tensor back; the inverse of `to_torch`."""
     order = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[leaf.ndim]
     return np.ascontiguousarray(leaf.detach().float().cpu().permute(order).numpy())
 
 
 class Networks:
-    """Both networks at one resolution as functions of their parameters, by the program's paths."""
+    """Both networks at one resolution, as functions of parameters by path."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
 
     def generate(self, params: Parameters, latents: torch.Tensor) -> torch.Tensor:
-        """Latents `[batch, latent_size]` to images `[batch, channels, resolution, resolution]`."""
+        """Map latents `[batch, latent_size]` to images `[batch, channels, resolution, resolution]`."""
         x = F.linear(self._pixel_norm(latents), _weight(params, "block_4x4/dense"))
         bias = params["block_4x4/dense/bias"]
         x = x.view(-1, 4, 4, len(bias)).permute(0, 3, 1, 2) + bias.view(1, -1, 1, 1)
@@ -90,8 +91,11 @@ class Networks:
             images = old + (images - old) * self._settings.alpha
         return images
 
-    def judge(self, params: Parameters, images: torch.Tensor, parts: int = 1) -> torch.Tensor:
-        """Images to scores `[batch]`; `parts` batches may come in one, each with stddev groups of its own."""
+    def discriminate(self, params: Parameters, images: torch.Tensor, *, batches: int = 1) -> torch.Tensor:
+        """Map images to scores `[batch]`.
+
+        `images` may be a concatenation of several `batches`; no stddev group crosses them.
+        """
         resolution = self._settings.resolution
         x = _convolve(params, f"from_rgb_{resolution}x{resolution}", images)
         while resolution > 4:
@@ -104,7 +108,7 @@ class Networks:
                 old = _convolve(params, f"from_rgb_{half}x{half}", F.avg_pool2d(images, 2))
                 x = old + (x - old) * self._settings.alpha
             resolution //= 2
-        x = torch.cat([x, self._stddev(x, parts).to(x.dtype)], dim=1)
+        x = torch.cat([x, self._stddev(x, batches).to(x.dtype)], dim=1)
         x = _convolve(params, "block_4x4/conv", x).permute(0, 2, 3, 1).flatten(1)
         x = F.leaky_relu(F.linear(x, _weight(params, "block_4x4/dense0"), params["block_4x4/dense0/bias"]), 0.2)
         return F.linear(x, _weight(params, "block_4x4/dense1"), params["block_4x4/dense1/bias"])[:, 0].float()
@@ -113,10 +117,10 @@ class Networks:
         mean_square = x.float().square().mean(1, keepdim=True)
         return x * torch.rsqrt(mean_square + self._settings.pixelnorm_epsilon).to(x.dtype)
 
-    def _stddev(self, x: torch.Tensor, parts: int) -> torch.Tensor:
+    def _stddev(self, x: torch.Tensor, batches: int) -> torch.Tensor:
         batch, channels, height, width = x.shape
-        size = min(self._settings.group_size, batch // parts)
-        groups = x.float().reshape(parts, size, -1, channels, height, width)
+        size = min(self._settings.group_size, batch // batches)
+        groups = x.float().reshape(batches, size, -1, channels, height, width)
         variance = (groups - groups.mean(1, keepdim=True)).square().mean(1)
         statistic = (variance + STDDEV_EPSILON).sqrt().mean((2, 3, 4))
         return statistic.repeat(1, size).view(-1, 1, 1, 1).expand(-1, 1, height, width)
@@ -129,7 +133,7 @@ def _weight(params: Parameters, layer: str) -> torch.Tensor:
 
 
 def _convolve(params: Parameters, layer: str, x: torch.Tensor) -> torch.Tensor:
-    """Convolution with bias and leaky ReLU."""
+    """Apply a convolution, its bias and leaky ReLU."""
     weight = _weight(params, layer)
     return F.leaky_relu(F.conv2d(x, weight, params[f"{layer}/bias"], padding=weight.shape[-1] // 2), 0.2)
 

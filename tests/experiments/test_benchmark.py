@@ -1,4 +1,4 @@
-"""The benchmark compares like with like: its PyTorch step is this program's step. And it says what it measured."""
+"""Test the benchmark of the train step: its PyTorch step equals the step of this project, and its report is complete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LEARNING_RATE, DECAY = 1e-2, 0.9
 
 
 def config_of() -> Config:
-    """Feature maps that differ by layer; an epsilon that matters, as Adam's first steps else are mere signs."""
+    """Small networks whose layers differ in width; a large epsilon, because Adam's first steps are otherwise only signs."""
     return Config(
         data=DataConfig(source="synthetic", resolution=2 * RESOLUTION),
         generator=GeneratorConfig(fmap_base=64, fmap_max=12),
@@ -57,7 +57,7 @@ def networks():
 
 @pytest.fixture(scope="module")
 def first_state(networks):
-    """Biases start at 0; here they do not, so that they are compared as well."""
+    """A state with random biases instead of zeros, so that the comparison covers the biases."""
     state = jax.device_get(create_train_state(config_of().optimizer, networks, 5))
     random = np.random.default_rng(1)
     shake = lambda tree: jax.tree.map(lambda leaf: leaf + 0.3 * random.standard_normal(leaf.shape, np.float32), tree)  # noqa: E731
@@ -66,7 +66,7 @@ def first_state(networks):
 
 
 def train_ours(networks, state, images, alpha):
-    """Losses of every step `[steps, 2]`, and the last state."""
+    """Return the losses of every step `[steps, 2]` and the last state."""
     call = devices.map_over_devices(make_train_call(config_of(), networks), devices=jax.local_devices()[:1])
     one = np.ones(1, np.float32)
     controls = Controls(alpha * one, LEARNING_RATE * one, DECAY * one, np.uint32(SEED))
@@ -81,16 +81,16 @@ def train_ours(networks, state, images, alpha):
 
 
 def train_torch(state, images, alpha, latent_size, **changes):
-    """The same with the PyTorch step, fed with the numbers that this program draws; the three networks as flat dicts."""
+    """Train the PyTorch step with the noise of this project; return the losses and the three networks as flat dicts."""
     import torch
     from torch_networks import Settings, to_numpy, to_torch
     from torch_step import Step
 
-    torch.set_num_threads(1)  # on a busy machine more threads wait for each other
+    torch.set_num_threads(1)  # more threads are slower on a busy machine
     settings = step_settings(config_of(), RESOLUTION, alpha=alpha)
     settings |= {"learning_rate": LEARNING_RATE, "ema_decay": DECAY, **changes}
     flat = lambda tree: {path: to_torch(leaf, "cpu") for path, leaf in flatten_dict(tree, sep="/").items()}  # noqa: E731
-    step = Step(Settings(**settings), flat(state.generator), flat(state.discriminator))
+    step = Step(Settings(**settings), generator=flat(state.generator), discriminator=flat(state.discriminator))
     losses = []
     for number, of_step in enumerate(images):
         places = np.arange(SAMPLES, dtype=np.uint32)
@@ -104,8 +104,8 @@ def train_torch(state, images, alpha, latent_size, **changes):
 
 @needs_torch
 @pytest.mark.parametrize("alpha", [0.3, 1.0])
-def test_the_pytorch_step_is_this_programs_step(networks, first_state, images, alpha):
-    """In float32, fading in and (with the fading path left out) stable: losses and all parameters, two steps long."""
+def test_pytorch_step_equals_our_step(networks, first_state, images, alpha):
+    """Losses and all parameters agree over two steps in float32, during a fade and in the stable phase."""
     losses, state = train_ours(networks, first_state, images, alpha)
     theirs, trees = train_torch(first_state, images, alpha, networks.latent_size)
     np.testing.assert_allclose(theirs, losses, rtol=1e-4, atol=1e-4)
@@ -115,10 +115,10 @@ def test_the_pytorch_step_is_this_programs_step(networks, first_state, images, a
         for path, leaf in ours.items():
             np.testing.assert_allclose(tree[path], leaf, rtol=0, atol=1e-4, err_msg=path)
     moved = [np.abs(new - old).max() for new, old in zip(jax.tree.leaves(state), jax.tree.leaves(first_state), strict=True)]
-    assert max(moved) > 1e-3, "nothing to compare"
+    assert max(moved) > 1e-3, "the parameters did not change"
 
 
-def test_the_settings_are_those_of_the_program():
+def test_settings_of_the_pytorch_step_follow_the_config():
     settings = step_settings(config_of(), RESOLUTION, alpha=0.3)
     assert settings["fading"]
     assert settings["resolution_ratio"] == 2.0
@@ -141,8 +141,8 @@ def run(tmp_path, *flags):
 
 
 @pytest.mark.slow
-def test_our_step_alone(tmp_path):
-    """Without PyTorch there is one line that says how to get it."""
+def test_step_without_pytorch(tmp_path):
+    """Without PyTorch one line says how to install it."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
@@ -164,11 +164,11 @@ def test_our_step_alone(tmp_path):
         ("--resolutions=4,abc", "must be some of 4,8,16,32,64,128,256,512,1024"),
         ("--resolutions=5", "must be some of 4,8,16,32,64,128,256,512,1024"),
         ("--sections=", "must be some of step,tick,start,checkpoint,scaling,data"),
-        ("--torch_python=/no/python", "is no program; name a Python that has PyTorch"),
-        (f"--results={__file__}", "is a file; name a folder"),
+        ("--torch_python=/no/python", "is not a program"),
+        (f"--results={__file__}", "is a file; pass a folder"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_measured(tmp_path, flag, words):
+def test_wrong_flags_are_refused_before_the_measurement(tmp_path, flag, words):
     done = launch(tmp_path, flag)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -177,18 +177,18 @@ def test_mistakes_are_told_before_anything_is_measured(tmp_path, flag, words):
     assert done.stdout == ""
 
 
-def test_what_fails_takes_no_earlier_results_place(tmp_path):
+def test_a_failed_section_keeps_the_earlier_result(tmp_path):
     earlier = tmp_path / "brief.json"
-    earlier.write_text("of an earlier time")
+    earlier.write_text("earlier result")
     done = launch(tmp_path, "--sections=tick", "--run_config=missing.py")
     assert done.returncode == 1
     assert "missing.py: no such file" in done.stderr
     assert "nothing was measured or written" in done.stdout
-    assert earlier.read_text() == "of an earlier time"
+    assert earlier.read_text() == "earlier result"
 
 
 @needs_torch
-def test_both_side_by_side(tmp_path):
+def test_step_with_pytorch(tmp_path):
     _, result = run(tmp_path, "--sections=step", "--resolutions=4", "--forms=eager")
     (row,) = result["step"]
     assert row["ratio"] == pytest.approx(row["torch_ms"] / row["ours_ms"])
