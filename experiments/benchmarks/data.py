@@ -196,7 +196,7 @@ def measure_loading(config: Config) -> list[dict[str, float | None]]:
 
 def table(rows: list[dict[str, float | None]]) -> str:
     """Format the rows as a table; ratios without a goal are in brackets."""
-    lines = [f"{'':>10}  {'call':>9}  {'train':>9}  {'loader':>9}  {'gather':>9}  {'loader/train':>12}  {'loader/gather':>13}"]
+    lines = [f"{'':>10}  {'chunk':>9}  {'train':>9}  {'loader':>9}  {'gather':>9}  {'loader/train':>12}  {'loader/gather':>13}"]
     lines.append(
         f"{'':>10}  {'MB':>9}" + 3 * f"  {'images/s':>9}" + f"  {f'goal {GOAL_TRAIN:g}':>12}  {f'goal {GOAL_GATHER:g}':>13}"
     )
