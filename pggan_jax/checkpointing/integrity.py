@@ -1,4 +1,4 @@
-"""One digest per checkpoint, over all leaves of the state and over the metadata: any change of what is restored is found."""
+"""One digest per checkpoint, over all leaves of its state and over its metadata."""
 
 from __future__ import annotations
 
@@ -39,7 +39,12 @@ def state_digest(state: Any, removed: Mapping[str, Any] | None = None) -> str:
 
 
 def checkpoint_digest(leaves: str, document: Mapping[str, Any]) -> str:
-    """sha256 over the digest of the leaves and the JSON of metadata, without the digest that is in it."""
+    """sha256 over state and metadata.
+
+    Args:
+        leaves: `state_digest` of the state.
+        document: the JSON of metadata; its own `digest` is left out.
+    """
     return _sha256([leaves, {name: value for name, value in document.items() if name != "digest"}])
 
 

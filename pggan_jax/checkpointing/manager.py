@@ -74,16 +74,16 @@ class Checkpoints:
             self._note_found(images_seen)
 
     def _note_found(self, images_seen: int) -> None:
-        """Take note of a checkpoint that is in the folder. A damaged one is reported when it is restored."""
+        """Note a checkpoint in the folder; a damaged one is reported when it is restored."""
         if metadata := read_metadata(self.directory / str(images_seen)):
             self._retention.note(metadata)
 
     def best(self) -> int | None:
-        """Images seen of the best checkpoint by the metric that they are kept by; None if none was measured."""
+        """Images seen of the best checkpoint by `best_by`; None if none was measured."""
         return self._retention.best(self.all_images_seen())
 
     def _open(self) -> None:
-        """Open the folder; if it is open, close it first, and forget the checkpoints that were removed."""
+        """Open the folder, or open it again and forget the checkpoints that were removed."""
         if hasattr(self, "_manager"):
             # `finish` has reported a failed save, which may fail once more here.
             with suppress(Exception):
@@ -107,19 +107,26 @@ class Checkpoints:
 
     @property
     def _mark(self) -> Path:
-        """A file that is there once a checkpoint was finished; earlier versions wrote checksums into it."""
+        """A file that exists once a checkpoint was finished; its content means nothing."""
         return self.directory / ".finished"
 
     def are_lost(self, *, has_begun: bool) -> bool:
-        """Whether checkpoints were removed: none is here, though one was finished once, or the folder of a begun run is gone.
+        """Whether all checkpoints of a run were removed.
 
         A run that was killed before its first checkpoint was finished has lost none and may begin again.
+
+        Args:
+            has_begun: whether the run has left traces of training; then it has lost its checkpoints if the folder is gone.
         """
         are_lost = not self.all_images_seen() and (self._mark.exists() or (has_begun and not self._had_folder))
         return bool(processes.first_text("lost" if are_lost else ""))
 
     def save(self, state: TrainState, metadata: CheckpointMetadata) -> list[str]:
-        """Start saving; returns as soon as the state may be donated. Replaces nothing: each number is saved once.
+        """Start saving, and return as soon as the state may be donated.
+
+        Args:
+            state: on the devices.
+            metadata: of a number of images that has no checkpoint yet.
 
         Returns:
             One line for each save that has failed since the last call, because the disk is full, for example. The
@@ -187,7 +194,7 @@ class Checkpoints:
     def _check_folder(self) -> None:
         """Refuse before Orbax makes another folder in its place, perhaps on another disk."""
         if not self.directory.is_dir():
-            raise UserError(f"{self.directory}: has vanished during the run; bring it back, and the same command continues")
+            raise UserError(f"{self.directory}: is gone; bring it back, and the same command continues")
         if not os.access(self.directory, os.W_OK):
             raise UserError(f"{self.directory}: can no longer be written; fix that, and the same command continues")
 
@@ -207,13 +214,13 @@ class Checkpoints:
             UserError: the checkpoint is damaged, or belongs to networks of another shape.
         """
         folder = self.directory / str(images_seen)
-        saved = _on_every_process(folder, lambda: read_description(self._manager, folder, abstract_state))
+        saved = _on_every_process(folder, lambda: read_description(self._manager, folder, abstract_state=abstract_state))
         state = _on_every_process(folder, lambda: read_state(self._manager, saved))
         self._retention.note(saved.metadata)
         return state, saved.metadata
 
     def set_aside(self, images_seen: int) -> Path:
-        """Move a checkpoint to `damaged_checkpoints/`, where it may still be of use; returns its new place."""
+        """Move a checkpoint to `damaged_checkpoints/` beside the folder; return its new path."""
         folder = self.directory / str(images_seen)
         place = self.directory.parent / "damaged_checkpoints" / str(images_seen)
 
@@ -260,7 +267,13 @@ class Checkpoints:
 
 
 def _on_every_process(checkpoint: Path, read: Callable[[], Result]) -> Result:
-    """The result of reading on every process; what one of them cannot read, none uses: they continue from the same place."""
+    """Call `read` on every process; where it fails on one, fail on all of them.
+
+    So all processes continue from the same checkpoint.
+
+    Raises:
+        UserError: it has failed.
+    """
     result, problem = None, ""
     try:
         result = read()

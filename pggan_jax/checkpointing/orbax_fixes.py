@@ -1,4 +1,4 @@
-"""Two changes to the behaviour of Orbax and TensorStore: no leak of memory at each save, no tracebacks of their threads.
+"""Changes to Orbax and TensorStore: no memory leak, no tracebacks of their threads.
 
 TensorStore 0.1.86 never frees the strings that `KvStore.Spec(...).to_json()` returns. Orbax calls that for each leaf of a state
 and each save, for a folder on a disk, of which the result is known beforehand. For a large state that is 48 kB a save.
@@ -32,7 +32,10 @@ class _Spec:
 
 @cache
 def prevent_leak() -> bool:
-    """Change the one function of Orbax, if this version has it and TensorStore resolves folders to themselves."""
+    """Replace Orbax's function that leaks; return whether it was replaced.
+
+    It is not if this version of Orbax does not have it, or if TensorStore does not resolve a folder to itself.
+    """
     try:
         from orbax.checkpoint._src.serialization import tensorstore_utils
 
@@ -51,9 +54,10 @@ def prevent_leak() -> bool:
 
 @cache
 def silence_threads() -> None:
-    """Drop the reports of TensorStore's threads to an event loop that Orbax has closed, as after reading damaged files.
+    """Drop what TensorStore's threads report to an event loop that Orbax has closed.
 
-    They come at any time after the error itself has been raised, so the filter stays for the rest of the process.
+    They do so after damaged files were read, at any time after the error itself was raised: the filter stays for the rest of
+    the process.
     """
     report = sys.unraisablehook
 

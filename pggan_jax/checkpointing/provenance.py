@@ -1,4 +1,4 @@
-"""What a run was trained on and with: recorded in its checkpoints, compared when it is resumed.
+"""What a run was trained on and with: recorded in checkpoints, compared at a resume.
 
 `data.npz` in the workdir holds the record of the data that the run was last started with, and a checksum of each image. It
 shows how many images differ, and that a change was accepted although no checkpoint records it yet.
@@ -49,7 +49,9 @@ def recorded_fields(config: Config, loader: Loader) -> dict[str, Any]:
 def check_data(
     metadata: CheckpointMetadata | None, loader: Loader, *, stored: Path, source: str, is_accepted: bool
 ) -> list[str]:
-    """Compare the data with those of the checkpoint that a run continues from. Every process must call it.
+    """Compare the data with those of the checkpoint that a run continues from.
+
+    Every process must call it.
 
     Classes with the recorded names in another order are numbered as recorded.
 
@@ -102,12 +104,15 @@ def store_data(paths: Workdir, loader: Loader) -> None:
 
 
 def describe_changes(metadata: CheckpointMetadata | None, config: Config, *, is_announced: bool) -> list[str]:
-    """Lines for the log about versions, devices and settings that differ from those of a checkpoint.
+    """Describe versions, devices and settings that differ from those of a checkpoint.
 
     Args:
         metadata: of the checkpoint that the run continues from; None for a new run.
         config: its settings now.
-        is_announced: whether a change of settings is reported anyhow.
+        is_announced: whether a change of settings is reported elsewhere.
+
+    Returns:
+        Lines for the log.
     """
     if metadata is None or not metadata.arithmetic:
         return []
@@ -127,7 +132,7 @@ def describe_changes(metadata: CheckpointMetadata | None, config: Config, *, is_
 
 
 def accepts_data_change(changes: Sequence[str]) -> bool:
-    """Whether accepted changes of settings change the images by themselves, such as another crop of the same source.
+    """Whether accepted changes of settings imply other images of the same source.
 
     Args:
         changes: as `config_io.difference` gives them.
@@ -137,14 +142,14 @@ def accepts_data_change(changes: Sequence[str]) -> bool:
 
 
 def class_order_note(theirs: CheckpointMetadata, loader: Loader) -> list[str]:
-    """A line for the log of a run that starts from another run's weights if the classes have other names there."""
+    """A line for the log if the classes of the run that a new one starts from have other names."""
     record = theirs.data_record
     problem = class_difference(record.class_names, loader.class_names) if record else ""
     return [f"WARNING: the other run's classes have other names: {problem}"] if problem else []
 
 
 def _keep_class_order(loader: Loader, records: Sequence[DataRecord]) -> list[str]:
-    """Classes keep the order that was recorded; where none was, that of the version which made the checkpoint."""
+    """Number the classes as recorded, or else as the checkpoint's version did; return log lines."""
     names = records[0].class_names if records else loader.former_class_names
     if not names or not loader.use_class_order(names):
         return []

@@ -35,7 +35,7 @@ class SavedCheckpoint:
 
 
 def read_description(
-    manager: ocp.CheckpointManager, checkpoint: Path, abstract_state: Callable[[CheckpointMetadata], TrainState]
+    manager: ocp.CheckpointManager, checkpoint: Path, *, abstract_state: Callable[[CheckpointMetadata], TrainState]
 ) -> SavedCheckpoint:
     """Read the metadata and the shapes of the saved state.
 

@@ -79,9 +79,9 @@ def restore_or_create(
 
 
 def roll_back(config: Config, loader: Loader, *, checkpoints: Checkpoints, rollbacks: int) -> StartingPoint:
-    """Restore the newest checkpoint outside a streak of skipped steps; create a new state if there is no checkpoint at all.
+    """Restore the newest checkpoint outside a streak of skipped steps, and set newer ones aside.
 
-    What is newer is set aside.
+    If there is no checkpoint at all, create a new state.
 
     Args:
         config, loader, checkpoints: as for `restore_or_create`.
@@ -107,7 +107,11 @@ def roll_back(config: Config, loader: Loader, *, checkpoints: Checkpoints, rollb
 def _newest(
     config: Config, checkpoints: Checkpoints, *, is_rollback: bool = False
 ) -> tuple[StartingPoint | None, dict[int, str]]:
-    """The newest intact checkpoint, if `is_rollback` outside a streak; and why newer ones are passed over, by images seen."""
+    """Restore the newest intact checkpoint, if `is_rollback` outside a streak of skipped steps.
+
+    Returns:
+        The checkpoint, or None; and by images seen the reasons why newer ones were passed over.
+    """
     passed_over: dict[int, str] = {}
     for images_seen in reversed(checkpoints.all_images_seen()):
         try:
@@ -134,7 +138,7 @@ def _create(config: Config, loader: Loader) -> StartingPoint:
 
 
 def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) -> StartingPoint:
-    """Replace what another run has under the same name: parameters and moving average.
+    """Take parameters and moving average from another run, where it has leaves of the same path.
 
     Moments and counters start at 0: they belong to the course of the other run.
     """
@@ -163,7 +167,11 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
 
 
 def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:
-    """The other run, and a line for the log if it was in the middle of a fade, which the new run does not continue."""
+    """Load the other run; and describe its fade, which the new run does not continue.
+
+    Returns:
+        The other run; lines for the log.
+    """
     folder, _, kimg = config.run.init_from.partition("@")
     try:
         their_config, checkpoints = open_checkpoints(user_path(folder, named="run.init_from = "))
@@ -190,10 +198,10 @@ def _describe_start(source: TrainedModel, of_generator: GrowthReport, of_discrim
 
 
 def _check_continues(config: Config, metadata: CheckpointMetadata, checkpoints: Checkpoints) -> None:
-    """After a change of settings, the schedule must pass through the point that the run has reached.
+    """Refuse a schedule that does not pass through the point that the run has reached.
 
     Raises:
-        UserError: it does not.
+        UserError: the settings were changed to such a schedule.
     """
     images_seen, schedule = metadata.images_seen, Schedule(config.schedule, config.data.resolution)
     stage = schedule.stage_at(images_seen)

@@ -1,4 +1,4 @@
-"""Which checkpoints are kept, however few of the newest are: the rollback target and the best by a metric."""
+"""Retention of the rollback target and of the best checkpoint, beside the newest ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pggan_jax.metric_kinds import METRIC_KINDS
 
 
 class Retention(preservation_policy.PreservationPolicy):
-    """Keeps the newest rollback target, and the best checkpoint of the largest resolution that was measured.
+    """Keep the newest rollback target, and the best checkpoint at the largest resolution.
 
     Args:
         best_by: name of a metric in `METRIC_KINDS`; empty keeps no best one.
@@ -23,7 +23,7 @@ class Retention(preservation_policy.PreservationPolicy):
         self._ranks: dict[int, tuple[int, float]] = {}
 
     def note(self, metadata: CheckpointMetadata) -> None:
-        """Take note of a checkpoint that is being saved or was found in the folder."""
+        """Note a checkpoint that is being saved or was found in the folder."""
         images_seen, score = metadata.images_seen, metadata.scores.get(self._best_by)
         self.forget(images_seen)
         if metadata.is_rollback_target:
@@ -33,7 +33,7 @@ class Retention(preservation_policy.PreservationPolicy):
             self._ranks[images_seen] = metadata.resolution, sign * score
 
     def forget(self, images_seen: int) -> None:
-        """A checkpoint is gone, or could not be saved."""
+        """Forget a checkpoint that is gone or could not be saved."""
         self._rollback_targets.discard(images_seen)
         self._ranks.pop(images_seen, None)
 
@@ -42,7 +42,7 @@ class Retention(preservation_policy.PreservationPolicy):
         return self._rollback_targets | self._ranks.keys()
 
     def best(self, checkpoints: Sequence[int]) -> int | None:
-        """The best of those; None if none was measured. Of equals the newest."""
+        """The best of some checkpoints, of equal ones the newest; None if none was measured."""
         measured = [one for one in checkpoints if one in self._ranks]
         return max(measured, key=lambda one: (self._ranks[one], one), default=None)
 

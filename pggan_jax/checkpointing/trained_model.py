@@ -29,7 +29,7 @@ _RECENT_SECONDS = 60.0
 
 
 class CheckpointRemovedError(UserError):
-    """A checkpoint was removed between listing and reading it, as a run does with its older ones while it trains."""
+    """A checkpoint was removed before it was read, as a run does while it trains."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,22 @@ class TrainedModel:
         """The generator, ready to make images with `state.generator_ema` or `state.generator`."""
         return Sampler(self.networks.generator)
 
-    def images(self, latents: np.ndarray, labels: np.ndarray, params: Mapping[str, Any] | None = None) -> np.ndarray:
-        """uint8 images `[count, r, r, c]` for latents `[count, latent_size]` and labels `[count, label_size]`.
+    def images(self, latents: np.ndarray, labels: np.ndarray, *, params: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Generate images.
 
-        `params` defaults to the generator's moving average.
+        Args:
+            latents: `[count, latent_size]`.
+            labels: one-hot `[count, label_size]`.
+            params: of the generator; by default its moving average.
+
+        Returns:
+            uint8 `[count, height, width, channels]`.
         """
         return self.sampler()(params or self.state.generator_ema, latents, labels, self.metadata.alpha)
 
 
 def open_checkpoints(workdir: Path) -> tuple[Config, Checkpoints]:
-    """Configuration and checkpoints of the run in `workdir`, for reading.
+    """Open the run in `workdir` for reading; return its configuration and checkpoints.
 
     Raises:
         UserError: there is no run, or it has no checkpoint yet.
@@ -99,14 +105,14 @@ def load_trained_model(workdir: Path, checkpoint: str = "latest") -> TrainedMode
         UserError: no run, no such checkpoint, or a damaged one.
     """
     if checkpoint == "all":
-        raise UserError("--checkpoint=all: one checkpoint is wanted here; give latest, best, or the kimg of one")
+        raise UserError("--checkpoint=all: this command takes one checkpoint; give latest, best, or the kimg of one")
     config, checkpoints = open_checkpoints(workdir)
     with closing(checkpoints):
         return read_chosen(config, checkpoints, checkpoint=checkpoint)
 
 
 def read_chosen(config: Config, checkpoints: Checkpoints, *, checkpoint: str) -> TrainedModel:
-    """Restore the one checkpoint that a user means. While the run trains, "latest" and "best" may change.
+    """Restore the one checkpoint that a user names; while the run trains, "latest" may change.
 
     Raises:
         UserError: there is none of that name, or it is damaged.
@@ -123,7 +129,7 @@ def read_chosen(config: Config, checkpoints: Checkpoints, *, checkpoint: str) ->
 
 
 def read_all(config: Config, checkpoints: Checkpoints, *, on_skip: Callable[[int, UserError], None]) -> Iterator[TrainedModel]:
-    """Restore all checkpoints, oldest first, then those that have appeared meanwhile.
+    """Restore all checkpoints, oldest first, then those that were written meanwhile.
 
     Args:
         config: of the run.
@@ -197,7 +203,7 @@ def _is_being_removed(folder: Path) -> bool:
 
 
 def choose_checkpoints(checkpoint: str, checkpoints: Checkpoints) -> list[int]:
-    """Images seen of those that a user means.
+    """Images seen of the checkpoints that a user names.
 
     Args:
         checkpoint: "latest"; "all"; "best", by the metric that the run kept its best checkpoint by; or the kimg of one.
@@ -208,7 +214,7 @@ def choose_checkpoints(checkpoint: str, checkpoints: Checkpoints) -> list[int]:
     """
     found = checkpoints.all_images_seen()
     if not found:
-        raise UserError(f"{checkpoints.directory}: holds no checkpoint any more; look at the run's log.txt")
+        raise UserError(f"{checkpoints.directory}: has no checkpoint any more; read the run's log.txt")
     if checkpoint in ("latest", "all"):
         return found if checkpoint == "all" else found[-1:]
     if checkpoint == "best":

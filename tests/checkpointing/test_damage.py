@@ -1,4 +1,4 @@
-"""A run whose newest checkpoints are damaged: they are named and set aside, and it ends as if nothing had happened."""
+"""A run whose newest checkpoints are damaged: they are named and set aside, and it ends like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DAMAGES = [*COMMON, *(pytest.param(damage, marks=pytest.mark.slow) for damage in
 
 class TestDamagedNewest:
     @pytest.mark.parametrize("damage", DAMAGES)
-    def test_the_run_ends_like_an_undisturbed_one(self, finished, tmp_path, damage, capfd):
+    def test_the_run_ends_like_an_undamaged_one(self, finished, tmp_path, damage, capfd):
         workdir = copy_of(finished, tmp_path)
         newest = workdir / "checkpoints" / str(TOTAL)
         damage(newest)
@@ -97,9 +97,9 @@ class TestDamagedOlder:
         assert "WARNING" not in (workdir / "log.txt").read_text()
 
 
-class TestNoneIsGood:
+class TestNoneIsIntact:
     @pytest.mark.parametrize("damage", [flip_bytes, zero_bytes])
-    def test_says_so_moves_nothing_and_never_starts_over(self, finished, tmp_path, damage):
+    def test_is_one_line_moves_nothing_and_never_starts_over(self, finished, tmp_path, damage):
         workdir = copy_of(finished, tmp_path)
         for images_seen in (FIRST_TICK, TOTAL):
             damage(workdir / "checkpoints" / str(images_seen))
@@ -116,6 +116,6 @@ class TestNoneIsGood:
 
 
 def test_the_largest_file_holds_most_of_a_checkpoint(finished):
-    """Else `truncate` would damage nothing of weight."""
+    """So `truncate` removes most of the state."""
     folder = finished / "checkpoints" / str(TOTAL)
     assert largest_file(folder / "state").stat().st_size > 10_000

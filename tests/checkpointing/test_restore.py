@@ -1,4 +1,4 @@
-"""Where a run begins: after a kill at the worst moment, on other devices, from another run's weights, past its old end."""
+"""Where a run starts: after a kill, on other devices, from another run's weights, beyond its former end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class TestKilledBetweenStatisticsAndCheckpoint:
-    """The statistics are written first: then a kill between the two neither loses nor doubles a line."""
+    """The statistics are written first: a kill between the two neither loses nor doubles a line."""
 
     @pytest.mark.parametrize("lines", [1, 2])
     def test_at_the_end_of_a_tick(self, finished, tmp_path, lines):
@@ -131,8 +131,8 @@ class TestOtherDevices:
 @pytest.mark.parametrize(
     "changes", [{"schedule__total_kimg": 1.0}, {"schedule__stable_kimg": 0.16, "schedule__fade_kimg": 0.16}]
 )
-def test_a_schedule_that_ends_before_the_run_s_place_is_named(finished, tmp_path, changes):
-    """Nothing is touched: the settings that led here stay stored."""
+def test_a_schedule_that_ends_too_early_is_refused(finished, tmp_path, changes):
+    """Nothing is changed: the former settings stay stored."""
     workdir = copy_of(finished, tmp_path)
     before = digest(workdir), (workdir / "config.json").read_bytes()
     with pytest.raises(UserError) as caught:
@@ -145,7 +145,7 @@ def test_a_schedule_that_ends_before_the_run_s_place_is_named(finished, tmp_path
 
 
 def begin(folder, config):
-    """The beginning of a run in an empty or a used folder."""
+    """The starting point of a run in an empty or a used folder."""
     checkpoints = Checkpoints(folder / "checkpoints")
     try:
         return restore_or_create(config, small_loader(config.data, config.run.seed), checkpoints=checkpoints, has_begun=False)
@@ -235,7 +235,7 @@ class TestWarmStart:
 
 
 class TestExtended:
-    """A finished run goes on exactly from its weights."""
+    """A finished run continues from its last state."""
 
     @pytest.mark.parametrize("changes", [{"schedule__total_kimg": 3.0}, {"data__resolution": 16}])
     def test_begins_with_its_last_state(self, finished, tmp_path, changes):

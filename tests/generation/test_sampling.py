@@ -168,7 +168,7 @@ class TestTrained:
         images = trained.images(latents_for_seeds(range(8), trained.networks.latent_size), np.zeros((8, 0)))
         wanted = read_png(workdir / "fakes000001.png").astype(int)
         assert np.abs(make_grid(images, 4)[..., 0] - wanted).max() <= 1
-        raw = trained.images(latents_for_seeds(range(8), 8), np.zeros((8, 0)), trained.state.generator)
+        raw = trained.images(latents_for_seeds(range(8), 8), np.zeros((8, 0)), params=trained.state.generator)
         assert raw.shape == images.shape
 
     def test_in_mid_fade_grid_and_samples_show_the_run_s_alpha(self, tmp_path):

@@ -144,7 +144,7 @@ class TestFolder:
         with calling_before({MID_FADE: lambda _: shutil.rmtree(workdir)}), pytest.raises(UserError) as caught:
             run_small(workdir, small_config())
         message = str(caught.value)
-        assert message.startswith(f"{workdir}/checkpoints: has vanished during the run; ")
+        assert message.startswith(f"{workdir}/checkpoints: is gone; ")
         assert "\n" not in message
         assert not workdir.exists(), "no half of a run is made in its place"
 
@@ -152,7 +152,7 @@ class TestFolder:
         with (
             fail_to_save(FIRST_TICK),
             mock.patch.object(manager.os, "access", return_value=False),
-            pytest.raises(UserError, match="checkpoints: can no longer be written; mend that, and the same command continues"),
+            pytest.raises(UserError, match="checkpoints: can no longer be written; fix that, and the same command continues"),
         ):
             run_small(tmp_path, small_config())
 

@@ -88,7 +88,7 @@ class TestRemovedMeanwhile:
         before_reading(monkeypatch, lambda seen: shutil.rmtree(workdir / "checkpoints" / str(seen)))
         status, _, err = launch("evaluate", f"--workdir={workdir}", *JUDGE)
         assert status == 2
-        assert err.splitlines()[-1].startswith(f"error: {workdir}/checkpoints: holds no checkpoint any more")
+        assert err.splitlines()[-1].startswith(f"error: {workdir}/checkpoints: has no checkpoint any more")
 
     def test_of_a_run_that_is_faster_the_newest_is_judged(self, launch, finished, tmp_path, monkeypatch):
         workdir, reads = copy_of(finished, tmp_path), []
