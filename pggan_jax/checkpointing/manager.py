@@ -39,7 +39,7 @@ class Checkpoints:
         keep_last: how many of the newest to keep; None keeps all. The newest rollback target is kept besides.
         keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
         best_by: besides, keep the best by this metric; empty for none.
-        recorded: called at each save; gives fields of `CheckpointMetadata` that are the same in all checkpoints of a process.
+        recorded: called at each save; gives fields of `CheckpointMetadata` that are equal in all checkpoints of a process.
         read_only: open an existing folder without changing it.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pggan_jax.checkpointing.manager import Checkpoints
@@ -98,7 +99,7 @@ def train(
             keep_last=config.run.keep_last,
             keep_every_kimg=config.run.keep_every_kimg,
             best_by=config.eval.best_by,
-            recorded=lambda: recorded_fields(config, loader),
+            recorded=cache(lambda: recorded_fields(config, loader)),
         )
         held.enter_context(closing(checkpoints))
         has_begun = paths.stats.exists()
