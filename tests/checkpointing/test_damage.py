@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from pggan_jax.errors import UserError
+from tests.helpers.command_line import environment
 from tests.helpers.damage import (
+    data_files,
     empty,
     flip_bytes,
     garble_metadata,
@@ -31,6 +36,7 @@ from tests.helpers.runs import (
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
+ROOT = Path(__file__).parents[2]
 
 
 COMMON = [flip_bytes, truncate, garble_metadata]
@@ -75,6 +81,17 @@ class TestDamagedNewest:
             assert run_small(workdir, small_config())
         assert {path.name for path in (workdir / "damaged_checkpoints").iterdir()} == {f"{TOTAL}", f"{TOTAL}_"}
         assert digest(workdir) == digest(finished)
+
+
+def test_a_process_prints_one_line_and_no_traceback_of_a_thread(labelled, tmp_path):
+    workdir = copy_of(labelled, tmp_path)
+    for file in data_files(workdir / "checkpoints" / "160"):
+        file.write_bytes(file.read_bytes()[:100])
+    command = [sys.executable, "launch.py", "inspect", f"--workdir={workdir}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {workdir}/checkpoints/160: cannot be restored (")
 
 
 class TestSavedAgain:
