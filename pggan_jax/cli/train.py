@@ -3,8 +3,8 @@
 Train a network from 4x4 up, or continue: the same command in the same --workdir goes on where the run stopped, also in the
 middle of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C or SIGTERM stops at once.
 
-The workdir gets config.json, log.txt, stats.jsonl (one object per tick), reals.png, fakesKKKKKK.png (one grid per tick, named
-by kimg) and checkpoints/.
+The workdir gets config.json, log.txt, events.jsonl (growth, saves, warnings ...), stats.jsonl (one object per tick), reals.png,
+fakesKKKKKK.png (one grid per tick, named by kimg) and checkpoints/.
 """
 
 from __future__ import annotations

@@ -111,10 +111,10 @@ def train(
             try:
                 store_data(paths, loader)
             except OSError as error:
-                run.log(f"WARNING: going on without {paths.data.name}: {error.filename or paths.data}: {error.strerror}")
+                run.log.warning(f"going on without {paths.data.name}: {error.filename or paths.data}: {error.strerror}")
         if changes:
             store_config(paths, config)
-            run.log("configuration changed: " + "; ".join(changes))
+            run.log.event("config_change", "configuration changed: " + "; ".join(changes), changes=changes)
         # Inside, too: when another process has died, nothing that is held here can be closed.
         with processes.leaving_the_dead(paths.log):
             return run.to_the_end(should_stop)

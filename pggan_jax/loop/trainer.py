@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from pggan_jax.run_logs.compile_counter import CompileCounter
 from pggan_jax.run_logs.eta import EtaEstimator
 from pggan_jax.run_logs.jsonl import MetricLogs, StatsLog
 from pggan_jax.run_logs.phase_timer import PhaseTimer
+from pggan_jax.run_logs.run_log import RunLog
 from pggan_jax.run_logs.tensorboard import Board
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.schedule import Schedule
@@ -61,7 +62,7 @@ class Run:
         self.last_record: dict[str, Any] = {}
         self.snapshots = Snapshots(config, loader, paths)
         with ExitStack() as held:
-            self.log = held.enter_context(closing(console.Log(paths.log if self.is_main else None)))
+            self.log = held.enter_context(closing(RunLog(paths if self.is_main else None)))
             self.counter = held.enter_context(closing(CompileCounter()))
             self.parts = ChosenParts(
                 config, lambda with_parts, resolution: build_program(with_parts, resolution, loader), self.log
@@ -70,7 +71,7 @@ class Run:
                 self.schedule,
                 build=self.parts.program,
                 compile_ahead=self._compile_ahead,
-                warn=lambda problem: self.log(f"WARNING: {problem}"),
+                warn=self.log.warning,
             )
             caller = StepRunner(compiler, timer=self.timer, counter=self.counter, log=self.log)
             self.caller = held.enter_context(closing(caller))
@@ -99,8 +100,8 @@ class Run:
             UserError: the run had given up here; the message is its report.
         """
         metadata = beginning.metadata
-        for line in beginning.lines:
-            self.log(line)
+        self.log.images_seen = metadata.images_seen
+        self.log.lines(beginning.lines)
         rollbacks, report = self.rollback_count.at(metadata.images_seen)
         if rollbacks > self.config.run.max_rollbacks:
             raise UserError(report)
@@ -112,8 +113,8 @@ class Run:
         self.meter, self.caller.gap = TickMeter(metadata), GrowthGap()
         self.stats.begin_at(self.start, metadata.unwritten)
         if missing := self.stats.missing(self.schedule.ticks, self.start):
-            self.log(f"WARNING: {self.paths.stats}: the lines of {missing:,} finished ticks are missing; they are lost")
-        with self._going_on_without("dropping earlier measurements that will be made again"):
+            self.log.warning(f"{self.paths.stats}: the lines of {missing:,} finished ticks are missing; they are lost")
+        with self.log.warning_on_os_error("dropping earlier measurements that will be made again"):
             self.measured.begin_at(self.start, metadata.unwritten)
         noise_seed = seed_after(self.config.run.seed, self.rollbacks)
         self.feed = InputFeed(
@@ -124,9 +125,10 @@ class Run:
         """Chunk after chunk until the run is complete (True) or should stop (False), going back when it diverges."""
         total = self.schedule.total_images
         if self.start >= total:
-            self.log(
+            self.log.event(
+                "complete",
                 f"the run is complete at kimg {self.start / 1000:.1f}; to train on, "
-                "give --set schedule.total_kimg=N with a larger N, and --allow_config_change"
+                "give --set schedule.total_kimg=N with a larger N, and --allow_config_change",
             )
             return True
         self._announce()
@@ -161,6 +163,7 @@ class Run:
                 self._check_divergence()
                 bar.update(chunk.end - chunk.start, stage=chunk.stage.name, eta_seconds=self._eta_seconds(chunk.end))
                 is_stopping = vote(should_stop()) and chunk.end < total
+                self.log.images_seen = chunk.end
                 if chunk.end == chunk.tick.end:
                     self._finish_tick(chunk, save=is_stopping)
                 elif is_stopping:
@@ -168,9 +171,10 @@ class Run:
                 if is_stopping:
                     self.checkpoints.require_saved()
                     self._write_rest()
-                    self.log(f"stopped and saved at kimg {chunk.end / 1000:.1f}; the same command continues")
+                    self.log.event("stop", f"stopped and saved at kimg {chunk.end / 1000:.1f}; the same command continues")
                     return False
         self._write_rest()
+        self.log.event("complete", f"the run is complete at kimg {total / 1000:.1f}")
         return True
 
     def _write_rest(self) -> None:
@@ -196,23 +200,27 @@ class Run:
             )
             self._note_rollbacks(self.rollbacks + 1, max(self.checkpoints.all_images_seen(), default=0), report)
             raise UserError(report)
-        self.log(f"WARNING: the run has diverged: {report}")
+        self.log.event("divergence", f"WARNING: the run has diverged: {report}", rollbacks=self.rollbacks)
         rollbacks = self.rollbacks + 1
         beginning = roll_back(self.config, self.loader, checkpoints=self.checkpoints, rollbacks=rollbacks)
         self._note_rollbacks(rollbacks, beginning.metadata.images_seen, report)
         self._begin_at(beginning)
-        self.log(f"rollback {self.rollbacks} of {self.config.run.max_rollbacks}: going on from there with other noise")
+        of_all = f"rollback {self.rollbacks} of {self.config.run.max_rollbacks}"
+        self.log.event("rollback", f"{of_all}: going on from there with other noise", rollbacks=self.rollbacks)
 
     def _note_rollbacks(self, rollbacks: int, images_seen: int, report: str) -> None:
         if self.is_main:
-            with self._going_on_without("a note of its rollbacks"):
+            with self.log.warning_on_os_error("a note of its rollbacks"):
                 self.rollback_count.note(rollbacks, images_seen, report)
 
     def _announce(self) -> None:
         labels = f", {self.loader.label_size} classes" if self.loader.label_size else ""
-        self.log(
+        self.log.event(
+            "resume" if self.start else "start",
             f"{len(self.loader):,} images, {self.loader.channels} channel(s){labels}; {devices.describe_devices()}; "
-            f"kimg {self.start / 1000:.1f} of {self.schedule.total_images / 1000:.1f}; writing to {self.paths.path}"
+            f"kimg {self.start / 1000:.1f} of {self.schedule.total_images / 1000:.1f}; writing to {self.paths.path}",
+            resolution=self.caller.program.networks.resolution,
+            rollbacks=self.rollbacks,
         )
         if self.loader.warning:
             self.log(f"{self.config.data.source}: {self.loader.warning}")
@@ -232,10 +240,10 @@ class Run:
         with self.timer.phase("evaluate"):
             judgement = self.judge(self.caller.program, devices.first_device(self.state.generator_ema), self._alpha(chunk))
         if judgement.problem:
-            self.log(f"WARNING: going on without measuring at kimg {chunk.end / 1000:.1f}: {judgement.problem}")
+            self.log.warning(f"going on without measuring at kimg {chunk.end / 1000:.1f}: {judgement.problem}")
         # Before the checkpoint, as the line of stats.jsonl.
         for record in judgement.records(chunk.end):
-            with self._going_on_without(f"its line in metric-{record['metric']}.jsonl, which follows with the next"):
+            with self.log.warning_on_os_error(f"its line in metric-{record['metric']}.jsonl, which follows with the next"):
                 self.measured.append(record)
         return judgement.scores
 
@@ -250,7 +258,12 @@ class Run:
                 self.state, self.config.optimizer, self.caller.program.networks, self.config.run.seed
             )
             self.state = devices.replicate(state)
-            self.log(f"growing to {stage.resolution}x{stage.resolution}: G {of_generator}; D {of_discriminator}")
+            self.log.images_seen = chunk.start
+            self.log.event(
+                "growth",
+                f"growing to {stage.resolution}x{stage.resolution}: G {of_generator}; D {of_discriminator}",
+                resolution=stage.resolution,
+            )
         if is_new and self.config.optimizer.on_new_phase == "reset":
             self.state = devices.replicate(reset_moments(self.state))
 
@@ -280,18 +293,11 @@ class Run:
                 unwritten=self.stats.unwritten + self.measured.unwritten,
             )
             self._warn_unsaved(self.checkpoints.save(self.state, metadata))
-
-    @contextmanager
-    def _going_on_without(self, what: str) -> Iterator[None]:
-        """A full disk is no reason to stop training."""
-        try:
-            yield
-        except OSError as error:
-            self.log(f"WARNING: going on without {what}: {error.filename or self.paths.path}: {error.strerror}")
+        self.log.event("save", "", resolution=chunk.stage.resolution, scores=dict(scores or {}))
 
     def _warn_unsaved(self, failures: list[str]) -> None:
         for failure in failures:
-            self.log(f"WARNING: {failure}; training goes on, and the next checkpoint is tried as usual")
+            self.log.warning(f"{failure}; training goes on, and the next checkpoint is tried as usual")
 
     def _finish_tick(self, chunk: StepChunk, *, save: bool) -> None:
         """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
@@ -300,7 +306,7 @@ class Run:
         metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
         self._check_divergence()
         if self.is_main:
-            with self.timer.phase("snapshot"), self._going_on_without("its picture"):
+            with self.timer.phase("snapshot"), self.log.warning_on_os_error("its picture"):
                 self._draw(self._alpha(chunk), chunk.end)
         scores = self._judge(chunk)
         lap = self.timer.end_tick()
@@ -323,10 +329,10 @@ class Run:
         }
         self.last_record = record
         # Before the checkpoint: whatever is killed in between is dropped and told again, and nothing is told twice or never.
-        with self._going_on_without("its line in stats.jsonl, which follows with the next"):
+        with self.log.warning_on_os_error("its line in stats.jsonl, which follows with the next"):
             self.stats.append(record)
         if self.board:
-            with self._going_on_without("TensorBoard"):
+            with self.log.warning_on_os_error("TensorBoard"):
                 self.board.write(record)
         self.log(console.status_line(record))
         is_due = (chunk.tick.index + 1) % self.config.run.checkpoint_ticks == 0

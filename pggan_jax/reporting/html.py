@@ -1,4 +1,4 @@
-"""The page: everything in one file, so that it opens anywhere, without a server or a network."""
+"""The report of a run as one HTML file that needs no server and no network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pggan_jax.run_logs.jsonl import missing_ticks
 from pggan_jax.schedule import Schedule
 
 _CURVES = (
-    ("Losses", (("loss_g", "generator"), ("loss_d", "critic"))),
-    ("Critic scores", (("real_score", "reals"), ("fake_score", "fakes"))),
+    ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),
+    ("Discriminator scores", (("real_score", "reals"), ("fake_score", "fakes"))),
     ("Gradient penalty", (("gradient_penalty", "penalty"),)),
     ("Speed, images/s", (("images_per_second", "images/s"),)),
     ("Alpha, weight of the newest layers", (("alpha", "alpha"),)),
@@ -31,36 +31,39 @@ _PHASES = (
     ("wait", "waiting for data"),
     ("compile", "compiling"),
     ("grow", "growing"),
-    ("snapshot", "pictures"),
+    ("snapshot", "sample grids"),
     ("evaluate", "metrics"),
     ("save", "saving"),
 )
 _WHILE_TRAINING = (
-    "Headline values from stats.jsonl, of the moving average, as the settings eval.* and run.seed have asked for them. They "
-    "compare with those of evaluate only where image counts, seed and data are the same."
+    "Headline values from stats.jsonl, of the moving average, measured as the settings eval.* and run.seed say. They compare "
+    "with those of evaluate only where image counts, seed and data are the same."
 )
 _BY_EVALUATE = (
-    "Values from metric-NAME.jsonl, one curve for all that compare. A dashed curve is what reals give against other reals, a "
-    "strip is one standard error either way."
+    "Values from metric-NAME.jsonl, one curve for all that can be compared. A dashed curve is the floor: reals against other "
+    "reals. A strip is one standard error either way."
 )
-_WIDEST_PICTURE = 1280
+_EARLIER_EVENTS = "Earlier versions wrote no events.jsonl: what happened before these events is in log.txt."
+_NO_EVENTS = "No events.jsonl: the run is of an earlier version. The last lines of log.txt:"
+_WIDEST_IMAGE = 1280
 _EVENTS_SHOWN = 200
+_EVENTS_LEFT_OUT = ("save",)
 
 _STYLE = Path(__file__).with_name("style.css")
 
 
 def render(run: RunRecord) -> str:
-    """The whole page as HTML."""
+    """Return the whole page as HTML."""
     schedule = Schedule(run.config.schedule, run.config.data.resolution)
     bands = [Band(s.start / 1000, s.end / 1000, f"{s.resolution}x{s.resolution}", s.fading) for s in schedule.stages]
     sections = [
         _header(run, schedule),
-        _pictures(run, schedule),
+        _sample_grids(run, schedule),
         _metrics_while_training(run, bands),
         _metrics_by_evaluate(run, bands),
         _training(run, bands),
         _timeline(run, schedule),
-        _events(run.events),
+        _events(run),
         _settings(run.config),
     ]
     title = escape(f"{run.folder.name}: pggan_jax")
@@ -91,40 +94,37 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
         facts.append((f"{last.get('skipped_steps', 0):,.0f}", "skipped updates"))
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
     about = f"{config.data.source}, {size}x{size}, {config.loss.name}, seed {config.run.seed}"
-    empty = "" if run.ticks else "<p>No tick has ended yet: there are no curves of the training.</p>"
+    empty = "" if run.ticks else "<p>No tick is finished yet: there are no curves of the training.</p>"
     lost = missing_ticks(schedule.ticks, run.ticks, min(round(1000 * run.kimg_reached), schedule.total_images))
     if lost:
-        empty += (
-            f"<p>stats.jsonl lacks the lines of {lost:,} of the ticks that have ended: curves, times and counts leave them "
-            "out.</p>"
-        )
+        empty += f"<p>stats.jsonl lacks the lines of {lost:,} finished ticks: curves, times and counts leave them out.</p>"
     return f'<h1>{escape(run.folder.name)}</h1><p class="soft">{escape(about)}</p><div class="facts">{cells}</div>{empty}'
 
 
-def _pictures(run: RunRecord, schedule: Schedule) -> str:
+def _sample_grids(run: RunRecord, schedule: Schedule) -> str:
     shown = []
     reals = run.folder / "reals.png"
     if reals.is_file():
         shown.append(("Reals", reals))
     newest = max(run.fakes, default=None)
     ends = {int(tick["kimg"]): int(tick["resolution"]) for tick in run.ticks if tick.get("resolution") in schedule.resolutions}
-    # Pictures are named by whole kimg: their tick knows best whether that is this side of a new resolution or the other.
+    # Grids are named by whole kimg; their tick says at which resolution they were drawn.
     last_at = {ends.get(images // 1000, schedule.stage_at(images).resolution): images for images in sorted(run.fakes)}
     for resolution, images in sorted(last_at.items(), reverse=True):
         name = f"{resolution}x{resolution}, kimg {images / 1000:g}" + (", newest" if images == newest else "")
         shown.append((name, run.fakes[images]))
     cards = [_card(name, f'<img alt="{escape(name)}" src="{source}">') for name, path in shown if (source := _data_uri(path))]
-    return f'<h2>Samples</h2><div class="pictures">{"".join(cards)}</div>' if cards else ""
+    return f'<h2>Samples</h2><div class="images">{"".join(cards)}</div>' if cards else ""
 
 
 def _data_uri(path: Path) -> str:
-    """A PNG, cut to its upper left part if it is large: grids repeat, and pixels stay pixels."""
+    """Return a PNG as a data URI; a large grid is cut to its upper left part, as pixels are not to be scaled."""
     try:
         with path.open("rb") as file, open_encoded(file) as image:
-            cut = image.crop((0, 0, min(image.width, _WIDEST_PICTURE), min(image.height, _WIDEST_PICTURE * 9 // 16)))
+            cut = image.crop((0, 0, min(image.width, _WIDEST_IMAGE), min(image.height, _WIDEST_IMAGE * 9 // 16)))
             buffer = io.BytesIO()
             cut.save(buffer, format="PNG", optimize=True)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # SyntaxError is Pillow's word for a broken PNG
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow raises SyntaxError for a damaged PNG
         return ""
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
@@ -148,17 +148,17 @@ def _metrics_by_evaluate(run: RunRecord, bands: Sequence[Band]) -> str:
 
 
 def _short(name: str, word: str) -> str:
-    """The beginning of a digest tells as much as all of it."""
+    """Return the beginning of a digest."""
     return word[:12] if name == "weights" else word
 
 
 def _of_group(group: MetricGroup, value: str) -> list[Series]:
-    """A curve with its uncertainty, and the floor as a dashed one."""
-    there = [one for one in group.records if value in one.values]
-    errors = [one.uncertainty.get(value, 0.0) for one in there]
+    """Return a curve with its uncertainty, and the floor as a dashed curve."""
+    measured = [one for one in group.records if value in one.values]
+    errors = [one.uncertainty.get(value, 0.0) for one in measured]
     return [
-        Series("fakes", [(one.kimg, one.values[value]) for one in there], errors if any(errors) else ()),
-        Series("reals against reals", [(one.kimg, one.floor[value]) for one in there if value in one.floor], is_dashed=True),
+        Series("fakes", [(one.kimg, one.values[value]) for one in measured], errors if any(errors) else ()),
+        Series("reals against reals", [(one.kimg, one.floor[value]) for one in measured if value in one.floor], is_dashed=True),
     ]
 
 
@@ -168,23 +168,23 @@ def _of_ticks(run: RunRecord, field: str, name: str) -> Series:
 
 def _training(run: RunRecord, bands: Sequence[Band]) -> str:
     cards = [_chart(title, [_of_ticks(run, field, name) for field, name in fields], bands, run) for title, fields in _CURVES]
-    return _charts("Training", "Bands are resolutions; the warm ones are fade-ins. Point at a curve for its values.", cards)
+    return _charts("Training", "Bands are resolutions; the yellow ones are fades. Point at a curve for its values.", cards)
 
 
 def _charts(heading: str, note: str, cards: Sequence[str]) -> str:
-    """A section, unless there is nothing in it."""
+    """Return a section; nothing if it has no charts."""
     body = "".join(cards)
     return f'<h2>{heading}</h2><p class="soft">{note}</p><div class="charts">{body}</div>' if body else ""
 
 
 def _chart(title: str, series: Sequence[Series], bands: Sequence[Band], run: RunRecord, conditions: str = "") -> str:
-    """A card with a chart; `conditions` tell it from others of the same title."""
+    """Return a card with a chart; `conditions` distinguish it from others of the same title."""
     drawn = [one for one in series if one.points]
     if not drawn:
         return ""
     about = f'<p class="soft conditions">{escape(conditions)}</p>' if conditions else ""
     name = f"{title}; {conditions}" if conditions else title
-    return _card(title, about + (legend(drawn) if len(drawn) > 1 else "") + chart(name, drawn, bands, run.kimg_drawn))
+    return _card(title, about + (legend(drawn) if len(drawn) > 1 else "") + chart(name, drawn, bands=bands, end=run.kimg_drawn))
 
 
 def _card(title: str, content: str) -> str:
@@ -212,9 +212,21 @@ def _total(ticks: Sequence[dict[str, Any]], field: str) -> float:
     return sum(tick.get(field, 0.0) for tick in ticks)
 
 
-def _events(events: Sequence[str]) -> str:
-    shown = "\n".join(events[-_EVENTS_SHOWN:])
-    return f'<h2>Events</h2><div class="card"><pre>{escape(shown)}</pre></div>' if events else ""
+def _events(run: RunRecord) -> str:
+    lines, note = [_event_line(event) for event in run.events if event["event"] not in _EVENTS_LEFT_OUT], ""
+    if not run.events:
+        lines, note = run.log_lines, _NO_EVENTS
+    elif run.events[0]["event"] != "start":
+        note = _EARLIER_EVENTS
+    shown = escape("\n".join(lines[-_EVENTS_SHOWN:]))
+    about = f'<p class="soft">{note}</p>' if note else ""
+    return f'<h2>Events</h2><div class="card">{about}<pre>{shown}</pre></div>' if lines else ""
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    kimg = event.get("kimg")
+    where = f"kimg {kimg:g}" if isinstance(kimg, int | float) else "kimg ?"
+    return f"{event.get('time', '')}  {where}  {event['event']}: {event.get('message', '')}"
 
 
 def _settings(config: Config) -> str:

@@ -1,6 +1,6 @@
-"""Reads what a run has left in its folder, whatever state that is in: missing files and broken lines are passed over.
+"""Read what a run has left in its workdir, whatever state that is in: missing files and damaged lines are skipped.
 
-This is the one place where numbers are checked: whatever a `RunRecord` holds as a number can be drawn.
+Numbers are checked here and nowhere else: every number in a `RunRecord` can be drawn.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pggan_jax.config import Config
+from pggan_jax.run_logs.jsonl import WHILE_TRAINING
+from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.system.json_files import json_objects
 
-_EVENTS = ("WARNING", "rollback", "growing to", "configuration changed", "continuing at", "stopped and saved", "starting from")
 # Sums and differences of such numbers are still finite.
 _LARGEST = 1e100
 _MOST_DIGITS = 10
@@ -23,13 +24,13 @@ _CONDITIONS = ("network", "data", "seed", "resize", "weights")
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `evaluate` has found at one checkpoint.
+    """A line that `evaluate` wrote about one checkpoint.
 
     Attributes:
         kimg: of the checkpoint.
         values: by name.
         uncertainty: of the values that have one.
-        floor: values of reals against other reals, where there are any.
+        floor: values of reals against other reals, where they were measured.
     """
 
     kimg: float
@@ -40,12 +41,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class MetricGroup:
-    """Measurements that compare with each other: of one metric, label and conditions.
+    """Measurements that can be compared: of one metric, label and conditions.
 
     Attributes:
         label: the metric with its number of images, such as swd64.
-        conditions: what else the values depend on, by name; without what the records do not tell.
-        records: in order of kimg; of equal ones the newest.
+        conditions: what else the values depend on, by name, where it is recorded.
+        records: in order of kimg; of several at one kimg, the newest line.
     """
 
     label: str
@@ -55,16 +56,17 @@ class MetricGroup:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run tells of itself.
+    """What the files of a run say.
 
     Attributes:
         folder: the workdir.
         config: its settings.
         ticks: the numbers in the lines of stats.jsonl, in order; each has at least its kimg.
         metrics: lines of metric-NAME.jsonl that belong to a checkpoint.
-        fakes: picture grids by images seen.
-        events: what happened on the way, from log.txt.
-        images_saved: where the newest checkpoint is; 0 without any.
+        fakes: sample grids by images seen.
+        events: objects of events.jsonl, in order; runs of earlier versions have none, or not the first ones.
+        log_lines: lines of log.txt, read only if there are no events.
+        images_saved: images seen of the newest checkpoint; 0 without any.
     """
 
     folder: Path
@@ -72,28 +74,38 @@ class RunRecord:
     ticks: list[dict[str, float]]
     metrics: list[MetricGroup]
     fakes: dict[int, Path]
-    events: list[str]
+    events: list[dict[str, Any]]
+    log_lines: list[str]
     images_saved: int = 0
 
     @property
     def kimg_reached(self) -> float:
-        """Where training is: lines may have been lost since."""
+        """How far the run has come, by checkpoints and stats.jsonl, whose last lines may be lost."""
         return max([self.images_saved / 1000, *(tick["kimg"] for tick in self.ticks)])
 
     @property
     def kimg_drawn(self) -> float:
-        """Where the last thing is that has a place in the run; measurements may lie beyond the last tick that is told of."""
+        """Right end of the charts: measurements may lie beyond the last tick in stats.jsonl."""
         return max([self.kimg_reached, *(one.kimg for group in self.metrics for one in group.records)])
 
 
 def gather(folder: Path, config: Config) -> RunRecord:
-    """Read everything that is there."""
-    ticks = [numbers for line in json_objects(_lines(folder / "stats.jsonl")) if _has_place(numbers := _numbers(line))]
-    metrics = [group for path in sorted(folder.glob("metric-*.jsonl")) for group in _groups(path)]
-    pictures = {path.stem.removeprefix("fakes"): path for path in folder.glob("fakes*.png") if path.is_file()}
-    fakes = {1000 * int(number): path for number, path in sorted(pictures.items()) if number.isdecimal()}
-    events = [line for line in _lines(folder / "log.txt") if line.startswith(_EVENTS)]
-    return RunRecord(folder, config, ticks, metrics, fakes, events, _images_saved(folder / "checkpoints"))
+    """Read everything that a report shows."""
+    workdir = Workdir(folder)
+    ticks = [numbers for line in json_objects(_lines(workdir.stats)) if _has_kimg(numbers := _numbers(line))]
+    metrics = [group for path in sorted(folder.glob(workdir.metric("*").name)) for group in _groups(path)]
+    grids = {path.stem.removeprefix("fakes"): path for path in folder.glob("fakes*.png") if path.is_file()}
+    events = [event for event in json_objects(_lines(workdir.events)) if _word(event.get("event"))]
+    return RunRecord(
+        folder,
+        config,
+        ticks=ticks,
+        metrics=metrics,
+        fakes={1000 * int(number): path for number, path in sorted(grids.items()) if number.isdecimal()},
+        events=events,
+        log_lines=[] if events else _lines(workdir.log),
+        images_saved=_images_saved(workdir.checkpoints),
+    )
 
 
 def _images_saved(checkpoints: Path) -> int:
@@ -105,8 +117,8 @@ def _groups(path: Path) -> Iterator[MetricGroup]:
     by_group: dict[tuple[str, ...], dict[float, Measurement]] = {}
     for line in json_objects(_lines(path)):
         where = _numbers(line)
-        if not _has_place(where) or not isinstance(line.get("values"), dict) or line.get("while") == "training":
-            # What was measured while training is drawn from stats.jsonl.
+        is_of_the_run = line.get("while") == WHILE_TRAINING["while"]  # drawn from stats.jsonl
+        if not _has_kimg(where) or not isinstance(line.get("values"), dict) or is_of_the_run:
             continue
         key = (_word(line.get("label")) or path.stem.removeprefix("metric-"), *(_word(line.get(name)) for name in _CONDITIONS))
         groups = (_numbers(line.get(name)) for name in ("values", "uncertainty", "floor"))
@@ -117,7 +129,7 @@ def _groups(path: Path) -> Iterator[MetricGroup]:
 
 
 def _numbers(record: Any) -> dict[str, float]:
-    """What can be drawn of a record; nothing of what is none."""
+    """Return the values of a record that can be drawn; nothing if it is no object."""
     return {name: value for name, value in record.items() if _is_number(value)} if isinstance(record, dict) else {}
 
 
@@ -125,18 +137,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
-def _has_place(numbers: dict[str, float]) -> bool:
+def _has_kimg(numbers: dict[str, float]) -> bool:
     return numbers.get("kimg", -1) >= 0
 
 
 def _word(value: Any) -> str:
-    """A name or a count as text; nothing for what is neither."""
+    """Return a name or a number as text; nothing for other values."""
     return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _lines(path: Path) -> list[str]:
     with suppress(OSError):
-        # A pipe would be waited for.
+        # Reading a pipe would block.
         if path.is_file():
             return path.read_text(encoding="utf-8", errors="replace").splitlines()
     return []

@@ -1,6 +1,6 @@
-"""Line charts as SVG that follow the page's colours: curves over kimg with a band per resolution behind them.
+"""Line charts as SVG: curves over kimg, with a band per resolution behind them.
 
-Own drawing, as what the page needs of it is little: colours that change with the reader's scheme, and values under the pointer.
+Drawn here, not by a plotting library: the page needs colours that follow the reader's scheme, and values under the pointer.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ WIDTH, HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 20, 26, 34
 _TICKS = 5
 _MOST_DOTS = 60
-# Finer than this, floats have no room for steps between them.
+# In a smaller range, floats have no values for the steps.
 _LEAST_RANGE, _LEAST_NUMBER = 1e-9, 1e-100
 
 
 @dataclass(frozen=True)
 class Band:
-    """A stretch of the run, in kimg."""
+    """A phase of the run, from `start` to `end` in kimg."""
 
     start: float
     end: float
@@ -36,7 +36,7 @@ class Series:
         name: for the legend.
         points: (kimg, value), in order.
         errors: half the height of the strip around the curve at each point; empty for none.
-        is_dashed: for what a curve is compared with.
+        is_dashed: for the floor of another curve.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Series:
     is_dashed: bool = False
 
 
-def nice_ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
-    """Round numbers that cover low..high, about `count` of them."""
+def nice_ticks(low: float, high: float, *, count: int = _TICKS) -> list[float]:
+    """Return round numbers that cover low..high, about `count` of them."""
     largest = max(abs(low), abs(high))
     if high - low <= max(_LEAST_RANGE * largest, _LEAST_NUMBER):
         around = largest / 2 if largest > _LEAST_NUMBER else 0.5
@@ -58,8 +58,8 @@ def nice_ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def chart(title: str, series: Sequence[Series], bands: Sequence[Band], end: float) -> str:
-    """An SVG element.
+def chart(title: str, series: Sequence[Series], *, bands: Sequence[Band], end: float) -> str:
+    """Return a chart as an SVG element.
 
     Args:
         title: what is drawn, with its unit.
@@ -92,7 +92,7 @@ def chart(title: str, series: Sequence[Series], bands: Sequence[Band], end: floa
 
 
 def legend(series: Sequence[Series]) -> str:
-    """Names and colours of the curves."""
+    """Return the names and colours of the curves as HTML."""
     shown = [one for one in series if one.points]
     dashed = {True: " dashed", False: ""}
     items = [
@@ -110,7 +110,7 @@ def _band(band: Band, left: float, right: float) -> str:
     rectangle = (
         f'<rect class="{kind}" x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{HEIGHT - _TOP - _BOTTOM}"/>'
     )
-    # A label needs room; the fade before it says the same.
+    # No label where it does not fit, and none for a fade: the stable phase after it has the same.
     if band.is_fade or right - left < 7 * len(band.label):
         return rectangle
     middle = (left + right) / 2
@@ -126,7 +126,7 @@ def _curve(one: Series, number: int, x, y) -> list[str]:
         parts.append(f'<polygon class="strip c{number}" points="{_points([*upper, *reversed(lower)])}"/>')
     dashed = " dashed" if one.is_dashed else ""
     parts.append(f'<polyline class="curve c{number}{dashed}" points="{_points(places)}"/>')
-    # A measurement that stands alone has no line to be seen by.
+    # A single measurement has no line and needs a larger dot.
     size = 4 if len(places) == 1 else 2.5 if len(places) <= _MOST_DOTS else 1.2
     for (left, top), (kimg, value) in zip(places, one.points, strict=True):
         words = escape(f"{one.name}: {value:.5g} at kimg {kimg:g}")

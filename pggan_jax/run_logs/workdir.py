@@ -33,6 +33,11 @@ class Workdir:
         return self.path / "log.txt"
 
     @property
+    def events(self) -> Path:
+        """What happened besides the ticks, one JSON object per event."""
+        return self.path / "events.jsonl"
+
+    @property
     def stats(self) -> Path:
         """One JSON object per tick."""
         return self.path / "stats.jsonl"
@@ -119,9 +124,11 @@ def claim_workdir(path: Path, config: Config, *, allow_config_change: bool = Fal
         except UserError:
             has_begun = workdir.stats.exists() or workdir.reals.exists()
             if is_new and not has_begun:
-                for remove in (workdir.checkpoints.rmdir, workdir.log.unlink, workdir.data.unlink, workdir.config.unlink):
+                with suppress(OSError):
+                    workdir.checkpoints.rmdir()
+                for left_over in (workdir.log, workdir.events, workdir.data, workdir.config):
                     with suppress(OSError):
-                        remove()
+                        left_over.unlink()
             raise
 
 
@@ -151,7 +158,8 @@ def _lock(workdir: Workdir) -> Iterator[None]:
 
 def _refuse_other_kinds_of_files(workdir: Workdir) -> None:
     """Refuse pipes, for which a run would wait, and folders and sockets, which would stop it after it has begun."""
-    files = (workdir.lock, workdir.log, workdir.stats, workdir.data, workdir.rollbacks, workdir.grid, workdir.reals)
+    logs = workdir.log, workdir.events, workdir.stats
+    files = (workdir.lock, *logs, workdir.data, workdir.rollbacks, workdir.grid, workdir.reals)
     for path in files:
         if path.exists() and not path.is_file() and not path.is_char_device():
             raise UserError(f"{path}: is a folder, a pipe or a socket; remove it, as the run writes a file of this name")

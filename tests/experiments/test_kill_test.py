@@ -1,6 +1,6 @@
-"""The short form of experiments/kill_test.py: two kills of a real process, and the script's own eyes on what is left.
+"""experiments/kill_test.py: two kills of a real process, and what the script compares.
 
-The long form is the script itself: python experiments/kill_test.py --kills=50
+The whole test is the script itself: python experiments/kill_test.py --kills=50
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def kill_test():
 
 @pytest.mark.slow
 class TestShortForm:
-    def test_killed_twice_it_ends_like_a_run_that_never_was(self, kill_test, finished, tmp_path):
+    def test_a_run_killed_twice_ends_like_an_undisturbed_one(self, kill_test, finished, tmp_path):
         """Once while the first checkpoint is being made, once after a continuation; by SIGKILL, then by Ctrl-C twice."""
         workdir = tmp_path / "run"
         command = [sys.executable, "launch.py", *small_flags(), f"--workdir={workdir}"]
@@ -55,11 +55,11 @@ class TestShortForm:
         assert kill_test.differences(finished, workdir) == []
 
 
-class TestEyes:
-    def test_see_no_difference_in_the_same(self, kill_test, finished, tmp_path):
+class TestComparison:
+    def test_equal_runs(self, kill_test, finished, tmp_path):
         assert kill_test.differences(finished, copy_of(finished, tmp_path)) == []
 
-    def test_see_what_is_different(self, kill_test, finished, tmp_path):
+    def test_different_files(self, kill_test, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)
         (workdir / "stats.jsonl").write_text("".join((finished / "stats.jsonl").read_text().splitlines(keepends=True)[:1]))
         (workdir / "reals.png").unlink()
@@ -67,23 +67,31 @@ class TestEyes:
         assert [one.split()[0] for one in kill_test.differences(finished, workdir)] == [
             "checkpoints",
             "stats.jsonl",
-            "pictures",
+            "images",
         ]
 
     @pytest.mark.slow
-    def test_see_another_seed(self, kill_test, finished, tmp_path):
+    def test_another_seed(self, kill_test, finished, tmp_path):
         assert run_small(tmp_path, small_config(run__seed=3))
         assert len(stats(tmp_path)) == len(stats(finished))
         assert [one.split()[0] for one in kill_test.differences(finished, tmp_path)] == [
             "checkpoints",
             "stats.jsonl",
-            "pictures",
+            "images",
         ]
 
-    def test_see_where_it_went_on(self, kill_test):
-        assert kill_test.continuation("growing to 8x8\n") == "the start"
-        told = "continuing at kimg 1.0, resolution 8\nx\ncontinuing at kimg 2.0, resolution 8\n"
-        assert kill_test.continuation(told) == "kimg 2.0, resolution 8"
+    def test_where_a_process_continued(self, kill_test):
+        assert kill_test.continued_at([{"event": "growth", "kimg": 1.0}]) == "the start"
+        events = [{"event": "resume", "kimg": 1.0}, {"event": "save", "kimg": 1.5}, {"event": "resume", "kimg": 2.0}]
+        assert kill_test.continued_at(events) == "kimg 2"
+
+    def test_events_of_a_run(self, kill_test, finished, tmp_path):
+        assert kill_test.events_of(tmp_path) == []
+        workdir = copy_of(finished, tmp_path)
+        with (workdir / "events.jsonl").open("a") as file:
+            file.write('{"event": "resu')
+        names = [event["event"] for event in kill_test.events_of(workdir)]
+        assert names == ["start", "growth", "save", "save", "complete"]
 
     @pytest.mark.parametrize(
         ("kind", "status", "expected"),
@@ -100,18 +108,18 @@ class TestEyes:
             ("SIGINT twice", "hung", False),
         ],
     )
-    def test_see_an_end_that_the_signal_does_not_explain(self, kill_test, kind, status, expected):
+    def test_exit_statuses_that_a_signal_explains(self, kill_test, kind, status, expected):
         assert kill_test.Kill(kind, 1.0, status, "the start").is_as_expected == expected
 
-    def test_see_that_a_process_hangs(self, kill_test):
+    def test_a_process_that_hangs(self, kill_test):
         with mock.patch.object(kill_test, "_TIMEOUT", 0.1), subprocess.Popen(["sleep", "60"]) as process:
             assert kill_test.wait(process) == kill_test.HUNG
             assert process.returncode == -signal.SIGKILL
 
     def test_the_table_counts_every_kill(self, kill_test, capsys):
         kills = [kill_test.Kill("SIGKILL", 1.0, -9, "the start"), kill_test.Kill("SIGTERM", 2.0, 75, "kimg 1.0")] * 3
-        kill_test.print_table(kills, 2, [])
+        kill_test.print_table(kills, 2, problems=[])
         out = capsys.readouterr().out
         assert "| SIGKILL | 3 | 0 | 0 | 3 |" in out
         assert "| SIGTERM | 3 | 3 | 0 | 0 |" in out
-        assert "6 kills in 2 runs, continued at 2 places; not as it should be: nothing" in out
+        assert "6 kills in 2 runs, continued at 2 places; problems: none" in out

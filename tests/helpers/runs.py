@@ -133,6 +133,12 @@ def stats(workdir):
     return [json.loads(line) for line in (workdir / "stats.jsonl").read_text().splitlines()]
 
 
+def events(workdir, *names):
+    """The events of a run, in order; only those of the given names, if any."""
+    found = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
+    return [event for event in found if not names or event["event"] in names]
+
+
 def lasting(records):
     """What two runs of the same settings must agree on."""
     return [{key: value for key, value in record.items() if key not in VOLATILE_FIELDS} for record in records]

@@ -214,11 +214,14 @@ class TestPhases:
         assert not np.array_equal(other["block_8x8"]["conv0"]["kernel"], generator["block_8x8"]["conv0"]["kernel"])
 
 
+LOGS = {"log.txt", "events.jsonl", "stats.jsonl"}
+
+
 class TestFolder:
     def test_has_everything(self, finished):
         names = {path.name for path in finished.iterdir()}
-        pictures = {"reals.png", "fakes000000.png", "fakes000001.png"}
-        assert names == pictures | {"config.json", "data.npz", "grid.json", "lock", "log.txt", "stats.jsonl", "checkpoints"}
+        images = {"reals.png", "fakes000000.png", "fakes000001.png"}
+        assert names == images | {"config.json", "data.npz", "grid.json", "lock", "checkpoints"} | LOGS
         assert (finished / "config.json").read_text() == to_json(small_config())
 
     def test_stats_have_every_field(self, finished):

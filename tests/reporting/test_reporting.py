@@ -1,4 +1,4 @@
-"""The page about a run: whole, self-contained, true to the numbers, and safe whatever the files hold."""
+"""The report: one HTML file with the right numbers, and safe whatever the files of the run hold."""
 
 from __future__ import annotations
 
@@ -143,12 +143,13 @@ class TestPage:
     def test_nothing_is_run_that_files_hold(self, launch, tmp_path, tmp_path_factory):
         evil = "<script>alert(1)</script>"
         workdir = copy_of(finished_run(tmp_path_factory.getbasetemp()), tmp_path, name="<img src=x>")
-        (workdir / "log.txt").write_text(f"WARNING {evil}\n")
+        with (workdir / "events.jsonl").open("a") as file:
+            file.write(json.dumps({"event": "warning", "kimg": 1.0, "message": evil}) + "\n")
         record = {"label": evil, "kimg": 1.0, "values": {evil: 1.0}}
         (workdir / "metric-swd.jsonl").write_text(json.dumps(record) + "\n")
         page = report(launch, workdir)
         assert "script" not in page.tags
-        assert f"WARNING {evil}" in page.text
+        assert f"kimg 1  warning: {evil}" in page.text
         assert "<img src=x>" in page.text
 
     def test_whatever_is_missing_or_broken(self, launch, workdir):
@@ -158,11 +159,11 @@ class TestPage:
         (workdir / "metric-odd.jsonl").write_text('3\n{"kimg": 1}\n{"kimg": 1, "values": {"a": null}}\n')
         page = report(launch, workdir)
         assert page.tags.count("img") == 2
-        for name in ("stats.jsonl", "log.txt", "reals.png"):
+        for name in ("stats.jsonl", "events.jsonl", "log.txt", "reals.png"):
             (workdir / name).unlink()
         for picture in workdir.glob("fakes*.png"):
             picture.unlink()
-        assert "No tick has ended yet" in report(launch, workdir).text
+        assert "No tick is finished yet" in report(launch, workdir).text
 
     def test_refusals(self, launch, workdir, tmp_path):
         assert "holds no run" in one_line_error(launch("report", f"--workdir={tmp_path}"))
@@ -243,7 +244,7 @@ class TestCurves:
         ("low", "high"), [(10000.25, 10001.5), (0.0001, 0.00013), (0.1, 0.7), (-2.5, 2.5), (0, 12_000), (0, 20_000)]
     )
     def test_labels_tell_ticks_apart_and_are_not_cut(self, low, high):
-        drawn = chart("x", [Series("a", [(0, low), (high, high)])], [], high)
+        drawn = chart("x", [Series("a", [(0, low), (high, high)])], bands=[], end=high)
         places = re.findall(r'<text class="tick" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([-\d.e]+)</text>', drawn)
         left = [text for *_, anchor, text in places if anchor == "end"]
         assert len(set(left)) == len(left) >= 2
@@ -254,7 +255,7 @@ class TestCurves:
 
     def test_bands_lie_where_their_kimg_are(self):
         bands = [Band(0, 5, "4x4", False), Band(5, 10, "8x8", True), Band(10, 20, "8x8", False)]
-        drawn = chart("x", [Series("a", [(0, 1), (20, 2)])], bands, 20)
+        drawn = chart("x", [Series("a", [(0, 1), (20, 2)])], bands=bands, end=20)
         rectangles = re.findall(r'<rect class="(\w+)" x="([\d.]+)" y="\d+" width="([\d.]+)"', drawn)
         assert [kind for kind, *_ in rectangles] == ["stable", "fade", "stable"]
         widths = [float(width) for *_, width in rectangles]
@@ -364,6 +365,38 @@ def facts_of(folder, config):
     return {name: value for value, name in re.findall(r"<div><b>([^<]*)</b><span>([^<]*)</span></div>", text)}
 
 
+def event(name, kimg, message="", **fields):
+    return {"event": name, "time": "2026-01-01T00:00:00Z", "kimg": kimg, "message": message, **fields}
+
+
+class TestEvents:
+    def test_are_listed_in_order_without_saves(self, tmp_path):
+        events = event("start", 0.0, "8 images"), event("save", 1.0, "saved"), event("growth", 1.5, "growing to 8x8")
+        write_lines(tmp_path / "events.jsonl", *events)
+        text = Page(render(gather(tmp_path, small_config()))).text
+        assert "2026-01-01T00:00:00Z  kimg 0  start: 8 images\n2026-01-01T00:00:00Z  kimg 1.5  growth: growing to 8x8" in text
+        assert "earlier version" not in text.lower()
+        assert "saved" not in text
+
+    def test_of_an_earlier_version_are_the_lines_of_its_log(self, tmp_path):
+        (tmp_path / "log.txt").write_text("growing to 8x8\n")
+        text = Page(render(gather(tmp_path, small_config()))).text
+        assert "No events.jsonl" in text
+        assert "growing to 8x8" in text
+        write_lines(tmp_path / "events.jsonl", event("resume", 1.0, "continued by a later version"))
+        text = Page(render(gather(tmp_path, small_config()))).text
+        assert "is in log.txt" in text
+        assert "growing to 8x8" not in text
+
+    @pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: value[:20])
+    def test_odd_values(self, tmp_path, value):
+        for field in ("event", "time", "kimg", "message"):
+            write_lines(tmp_path / "events.jsonl", event("start", 0.0), event("growth", 1.5, "growing to 8x8"))
+            with (tmp_path / "events.jsonl").open("a") as file:
+                file.write(line_with(event("stop", 2.0, "stopped"), field, value))
+            assert "growth: growing to 8x8" in Page(render(gather(tmp_path, small_config()))).text
+
+
 class TestFacts:
     CONFIG = small_config(schedule__total_kimg=8.0)
 
@@ -414,7 +447,7 @@ class TestFacts:
         ticks = ticks_of(self.CONFIG)
         write_lines(tmp_path / "stats.jsonl", *(tick for tick in ticks if tick["tick"] - 1 not in lost))
         (tmp_path / "checkpoints" / str(ticks[-1]["images_seen"])).mkdir(parents=True)
-        assert f"lacks the lines of {len(lost)} of the ticks" in render(gather(tmp_path, self.CONFIG))
+        assert f"lacks the lines of {len(lost)} finished ticks" in render(gather(tmp_path, self.CONFIG))
         assert facts_of(tmp_path, self.CONFIG)["state"] == "complete"
 
 
@@ -422,7 +455,7 @@ class TestDamage:
     def test_metrics_without_ticks(self, tmp_path):
         write_lines(tmp_path / "metric-swd.jsonl", measured(984.0, 7), measured(492.0, 7))
         text = render(gather(tmp_path, small_config()))
-        assert "No tick has ended yet" in text
+        assert "No tick is finished yet" in text
         assert_drawn_inside(text)
 
     def test_metric_beyond_the_last_tick(self, tmp_path):
@@ -458,4 +491,4 @@ class TestDamage:
         deep, long = "[" * 100_000, f'{{"kimg": {"1" * 5000}}}'
         for name in ("stats.jsonl", "metric-swd.jsonl"):
             (tmp_path / name).write_bytes(f"{deep}\n{long}\n\0\n".encode() + b"\xff\n")
-        assert "No tick has ended yet" in render(gather(tmp_path, small_config()))
+        assert "No tick is finished yet" in render(gather(tmp_path, small_config()))

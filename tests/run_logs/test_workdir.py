@@ -198,7 +198,7 @@ class TestInUse:
             run_small(tmp_path, small_config())
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
-    @pytest.mark.parametrize("name", ["lock", "log.txt", "stats.jsonl", "data.npz", "rollbacks.json"])
+    @pytest.mark.parametrize("name", ["lock", "log.txt", "events.jsonl", "stats.jsonl", "data.npz", "rollbacks.json"])
     def test_a_pipe_or_folder_in_the_place_of_a_file_is_refused(self, tmp_path, name):
         (tmp_path / "config.json").write_text(to_json(small_config()))
         os.mkfifo(tmp_path / name)
