@@ -107,6 +107,19 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True)
+class StddevGroups:
+    """How samples are grouped for minibatch stddev (spec 1.7).
+
+    Attributes:
+        form: "strided" (sample n is in group n mod M), "contiguous" (neighbours), "whole_batch" or "none".
+        size: samples in a group; a smaller batch is one group.
+    """
+
+    form: str
+    size: int
+
+
+@dataclass(frozen=True)
 class DiscriminatorConfig:
     """Options of the discriminator, or critic (spec 1.8)."""
 
@@ -128,6 +141,11 @@ class DiscriminatorConfig:
         "convolve and average in one strided convolution, before the activation: another function than separate (spec 1.5)",
     )
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
+
+    @property
+    def stddev_groups(self) -> StddevGroups:
+        """The groups of minibatch stddev."""
+        return StddevGroups(self.minibatch_stddev, self.mbstd_group_size)
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class LoaderBenchmark:
     def loading(self) -> Iterator[int]:
         """Put batches on the device with input feed and prefetcher."""
         with Prefetcher(self.feed, self.chunks()) as prefetched:
-            for chunk, batch, _ in prefetched:
+            for chunk, (batch, *_) in prefetched:
                 batch.images.block_until_ready()
                 yield chunk.end - chunk.start
 
@@ -130,11 +130,10 @@ class LoaderBenchmark:
         """Run train steps on one batch."""
         program = build_program(self.config, self.resolution, self.loader)
         state = devices.replicate(create_train_state(self.config.optimizer, program.networks, self.config.run.seed))
-        class_table = devices.replicate(self.loader.class_table())
-        chunk, batch, controls = self.feed(next(self.chunks()))
+        chunk, inputs = self.feed(next(self.chunks()))
         while True:
-            state, sums = program.train_call(state, batch, class_table, controls, np.int32(chunk.steps))
-            jax.block_until_ready(sums)
+            state, totals = program.multi_step(state, *inputs)
+            jax.block_until_ready(totals)
             yield chunk.end - chunk.start
 
 

@@ -96,8 +96,8 @@ class OurStep:
         self.steps_per_call = effective_steps_per_call(config)
         feed = InputFeed(config, schedule, loader, steps_per_call=self.steps_per_call)
         (stage,) = (one for one in schedule.stages if one.resolution == resolution and not one.fading)
-        chunk, batch, controls = feed(next(plan_chunks(schedule, start=stage.start, steps_per_call=self.steps_per_call)))
-        controls = controls._replace(alpha=np.full_like(controls.alpha, alpha))
+        chunk = next(plan_chunks(schedule, start=stage.start, steps_per_call=self.steps_per_call))
+        _, (batch, points, *rest) = feed(chunk)
         program = build_program(config, resolution, loader)
         state = create_train_state(config.optimizer, program.networks, config.run.seed)
         self.shapes = {
@@ -105,9 +105,9 @@ class OurStep:
             for name, tree in (("generator", state.generator), ("discriminator", state.discriminator))
         }
         self._state = devices.replicate(state)
-        self._shared = batch, devices.replicate(loader.class_table()), controls, np.int32(chunk.steps)
-        self._train_call = program.train_call
-        lowered = self._train_call.lower(self._state, *self._shared)
+        self._inputs = batch, points._replace(alpha=np.full_like(points.alpha, alpha)), *rest
+        self._multi_step = program.multi_step
+        lowered = self._multi_step.lower(self._state, *self._inputs)
         counted = (lowered.cost_analysis() or {}).get("flops")
         self.flops = counted and counted * devices.device_count()
         start = time.perf_counter()
@@ -116,8 +116,8 @@ class OurStep:
         self.first_seconds = time.perf_counter() - start
 
     def _call(self) -> None:
-        self._state, sums = self._train_call(self._state, *self._shared)
-        jax.block_until_ready(sums)
+        self._state, totals = self._multi_step(self._state, *self._inputs)
+        jax.block_until_ready(totals)
 
     def measure(self, seconds: float) -> list[float]:
         """Call the step for `seconds`; return the milliseconds per iteration of each call."""

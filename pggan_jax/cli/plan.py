@@ -74,7 +74,7 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
                     f"{resolution}x{resolution}",
                     f"{images / 1000:.1f}",
                     f"{sum(stage.steps for stage in stages):,}",
-                    _share(stages[0].batch_size // devices.device_count(), cost.parts),
+                    _share(stages[0].batch_size // devices.device_count(), cost.microbatches),
                     f"{cost.generator_parameters:,}",
                     f"{cost.discriminator_parameters:,}",
                     f"{cost.flops_per_image / 1e9:.3g}",

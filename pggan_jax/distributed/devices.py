@@ -5,6 +5,7 @@ The state has no device axis: it is the same on every device, and checkpoints ar
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -16,8 +17,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from pggan_jax.config import Config
-from pggan_jax.distributed.batch_sharding import deal
+from pggan_jax.config import StddevGroups
+from pggan_jax.distributed.batch_sharding import shard_batch
 from pggan_jax.system.machine import available_memory
 
 AXIS = "devices"
@@ -70,11 +71,17 @@ def _memory_statistic(name: str) -> int:
     return int((jax.local_devices()[0].memory_stats() or {}).get(name, 0))
 
 
-def map_over_devices(function: Callable[..., Any], *, devices: Sequence[jax.Device] | None = None) -> Any:
-    """Run `function(state, batch, *shared)` on every device, or on those given: the batch is split along its first axis,
-    everything else is the same everywhere. The state is donated."""
-    in_axes = (None, 0, *[None] * (function.__code__.co_argcount - 2))
-    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0, devices=devices)
+def map_over_devices(function: Callable[..., Any], *, devices: Sequence[jax.Device] | None = None, donate: bool = True) -> Any:
+    """Compile `function(state, batch, *shared)` to run on every device.
+
+    Args:
+        function: per-device function. The batch is split along its first axis, everything else is the same on every device.
+        devices: some of the local devices instead of all.
+        donate: reuse the memory of the state for the results; the caller must not use it again.
+    """
+    in_axes = (None, 0, *[None] * (len(inspect.signature(function).parameters) - 2))
+    donated = (0,) if donate else ()
+    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=donated, devices=devices)
 
 
 def mean_over_devices(tree: Any) -> Any:
@@ -168,10 +175,8 @@ def global_arrays(tree: Any) -> Any:
     return jax.tree.map(fully_replicated_host_local_array_to_global_array, tree)
 
 
-def local_places(config: Config, batch_size: int) -> np.ndarray:
-    """This host's rows of `deal`: `[local devices, samples per device]`."""
-    devices = jax.device_count()
-    discriminator = config.discriminator
-    dealt = deal(batch_size, form=discriminator.minibatch_stddev, group_size=discriminator.mbstd_group_size, devices=devices)
+def local_sample_index(batch_size: int, groups: StddevGroups) -> np.ndarray:
+    """This host's rows of `shard_batch` over all devices: `[local devices, samples per device]`."""
+    sample_index = shard_batch(batch_size, groups, devices=jax.device_count())
     first = jax.process_index() * jax.local_device_count()
-    return dealt[first : first + jax.local_device_count()]
+    return sample_index[first : first + jax.local_device_count()]

@@ -19,11 +19,13 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices, processes
 from pggan_jax.errors import first_line
 from pggan_jax.loop.compiled_step import Program
-from pggan_jax.loop.input_feed import StepChunk, abstract_batch_and_controls
+from pggan_jax.loop.input_feed import StepChunk, abstract_batch_and_schedule_points
 from pggan_jax.networks.build import Networks
 from pggan_jax.run_logs.compile_counter import CompileCounter
 from pggan_jax.run_logs.phase_timer import PhaseTimer
 from pggan_jax.schedule import Schedule, Stage
+from pggan_jax.training.multi_step import StepTotals
+from pggan_jax.training.step_inputs import SharedInputs
 from pggan_jax.training.train_state import TrainState, abstract_train_state
 
 
@@ -36,13 +38,16 @@ def abstract_arguments(config: Config, networks: Networks, *, loader: Loader, st
         loader: gives the classes.
         steps: iterations per call.
     """
-    batch, controls = abstract_batch_and_controls(config, networks, steps)
+    batch, schedule_points = abstract_batch_and_schedule_points(config, networks, steps)
     return (
         devices.as_placed(abstract_train_state(config.optimizer, networks), devices.replicate),
         devices.as_placed(batch, devices.split),
-        devices.as_placed(jax.eval_shape(loader.class_table), devices.replicate),
-        # From the host at every call, so without a sharding.
-        controls,
+        # What comes from the host at every call has no sharding.
+        schedule_points,
+        SharedInputs(
+            noise_seed=jax.ShapeDtypeStruct((), np.uint32),
+            class_table=devices.as_placed(jax.eval_shape(loader.class_table), devices.replicate),
+        ),
         jax.ShapeDtypeStruct((), np.int32),
     )
 
@@ -57,7 +62,7 @@ def compile_program(program: Program, arguments: tuple, *, counter: CompileCount
         with_sampler: whether this host draws sample grids.
     """
     with counter.watch():
-        program.train_call.lower(*arguments).compile()
+        program.multi_step.lower(*arguments).compile()
     if with_sampler:
         state: TrainState = arguments[0]
         params = devices.as_placed(state.generator_ema, devices.first_device)
@@ -214,30 +219,31 @@ class StepRunner:
 
     def __call__(
         self, chunk: StepChunk, describe_data: Callable[[int], str], state: TrainState, *arguments: Any
-    ) -> tuple[TrainState, jax.Array]:
+    ) -> tuple[TrainState, StepTotals]:
         """Run the steps of a chunk.
 
         Args:
             chunk: which steps.
             describe_data: says where the data of a resolution are, for the log.
-            state, arguments: of the train call. The state is donated: it cannot be used any more.
+            state, arguments: of `multi_step`. The state is donated: it cannot be used any more.
 
         Returns:
-            The new state, and the metrics, which may not be ready yet.
+            The new state, and the totals of the steps, which may not be ready yet.
         """
         if self._started is self.program:
             with self._counter.watch():
-                return self.program.train_call(state, *arguments)
+                return self.program.multi_step(state, *arguments)
         resolution = chunk.stage.resolution
         size = f"{resolution}x{resolution}"
         self._log(f"data {size}: {describe_data(resolution)}")
         with self._timer.phase("compile"):
             if not self._compiler.wait(self.program):
                 share = chunk.stage.batch_size // devices.device_count()
-                in_parts = "" if self.program.parts == 1 else f" in {self.program.parts} parts"
-                self._log(f"compiling the {size} step: {share} images per device{in_parts}")
+                count = self.program.microbatches
+                in_microbatches = "" if count == 1 else f" in {count} microbatches"
+                self._log(f"compiling the {size} step: {share} images per device{in_microbatches}")
             with self._counter.watch():
-                results = self.program.train_call(state, *arguments)
+                results = self.program.multi_step(state, *arguments)
         self._started = self.program
         gap = self.gap.stop()
         if gap is not None:

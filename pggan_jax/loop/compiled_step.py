@@ -10,26 +10,35 @@ from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices
 from pggan_jax.generation.sampling import Sampler
-from pggan_jax.loop.step_cost import choose_parts
+from pggan_jax.loop.step_cost import choose_microbatches, with_microbatches
 from pggan_jax.networks.build import Networks
+from pggan_jax.training.multi_step import make_multi_step
 from pggan_jax.training.train_state import networks_for
-from pggan_jax.training.train_step import make_train_call
 
 
 @dataclass(frozen=True)
 class Program:
-    """The modules, the mapped train call, the parts that a device works through its share of a batch in, and the compiled
-    generator."""
+    """What belongs to one resolution.
 
+    Attributes:
+        config: the run's settings, with the number of microbatches set.
+        networks: the modules.
+        multi_step: the mapped `run_steps`.
+        microbatches: that a device splits its samples of a batch into.
+        sampler: the compiled generator.
+    """
+
+    config: Config
     networks: Networks
-    train_call: jax.stages.Wrapped
-    parts: int
+    multi_step: jax.stages.Wrapped
+    microbatches: int
     sampler: Sampler
 
 
 def build_program(config: Config, resolution: int, loader: Loader) -> Program:
     """Modules and functions for `resolution`; unless memory may be short, nothing is compiled before it is called."""
     networks = networks_for(config, resolution, loader)
-    parts = choose_parts(config, networks)
-    train_call = devices.map_over_devices(make_train_call(config, networks, parts=parts))
-    return Program(networks, train_call, parts, Sampler(networks.generator))
+    microbatches = choose_microbatches(config, networks)
+    config = with_microbatches(config, resolution, microbatches)
+    multi_step = devices.map_over_devices(make_multi_step(config, networks))
+    return Program(config, networks, multi_step, microbatches, Sampler(networks.generator))

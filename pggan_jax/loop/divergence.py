@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from pggan_jax.config import Config
 from pggan_jax.loop.tick_metrics import Trouble
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.json_files import is_count, read_json_object
-from pggan_jax.training.train_state import TrainState
 
 # The golden ratio in 32 bits: multiples of it are spread evenly, so no rollback meets the noise of a neighbouring seed.
 _SPREAD = 0x9E3779B9
@@ -37,35 +34,23 @@ def seed_after(seed: int, rollbacks: int) -> int:
     return (seed + rollbacks * _SPREAD) % 2**32
 
 
-def describe_divergence(config: Config, state: TrainState, trouble: Trouble, alpha: float, last: Mapping[str, Any]) -> str:
+def describe_divergence(config: Config, trouble: Trouble, cause: str, *, alpha: float, last: Mapping[str, Any]) -> str:
     """In one line: how many iterations, what was not finite, where the run stood, and its last statistics.
 
     Args:
         config: of the run.
-        state: of the resolution where it happened; only the names of its leaves are looked at.
         trouble: with its call.
+        cause: what `first_nonfinite_gradient` found; empty if the trouble was over.
         alpha: weight of the newest layers in that call.
         last: the last line of stats.jsonl; may be empty.
     """
-    culprits = [
-        f"{name}/{_leaf_path(tree, number)}"
-        for name, tree, number in (
-            ("discriminator", state.discriminator, trouble.leaf_discriminator),
-            ("generator", state.generator, trouble.leaf_generator),
-        )
-        if number >= 0
-    ]
+    cause = cause or "nothing, when the step was repeated"
     told = ", ".join(f"{name} {last[name]:.4g}" for name in _TOLD if last.get(name) is not None) or "none yet"
     return (
         f"{trouble.iterations} iterations in a row had no finite update (run.patience = {config.run.patience}); "
-        f"first not finite: {' and '.join(culprits)}; at kimg {trouble.where.end / 1000:.1f}, {trouble.where.stage.name}, "
+        f"first not finite: {cause}; at kimg {trouble.where.end / 1000:.1f}, {trouble.where.stage.name}, "
         f"alpha {alpha:.3f}; last statistics: {told}; a lower schedule.learning_rate helps most often"
     )
-
-
-def _leaf_path(tree: Any, number: int) -> str:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return "/".join(str(key.key) for key in leaves[number][0]) if number < len(leaves) else "loss"
 
 
 class RollbackCount:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pggan_jax.config import Config
 from pggan_jax.distributed import devices
-from pggan_jax.distributed.batch_sharding import parts_as_set
+from pggan_jax.distributed.batch_sharding import microbatches_as_set
 from pggan_jax.errors import ConfigError
 from pggan_jax.loop.compiled_step import Program
 
@@ -38,7 +38,7 @@ class ChosenParts:
     def program(self, resolution: int) -> Program:
         """The program of a resolution, in the parts that are set, or were chosen before, or fit now."""
         device_count = devices.device_count()
-        if parts_as_set(self._config, resolution, devices=device_count):
+        if microbatches_as_set(self._config, resolution, devices=device_count):
             return self._build(self._config, resolution)
         share = self._config.schedule.batch_size_for(resolution) // device_count
         stored_share, at_once = self._chosen.get(str(resolution), (0, 0))
@@ -47,14 +47,14 @@ class ChosenParts:
             microbatch_at = {**config.run.microbatch_at, resolution: at_once}
             as_before = replace(config, run=replace(config.run, microbatch_at=microbatch_at))
             try:
-                parts_as_set(as_before, resolution, devices=device_count)
+                microbatches_as_set(as_before, resolution, devices=device_count)
                 config, origin = as_before, "was chosen when the run first came here"
             except ConfigError:  # the groups of minibatch stddev have changed
                 pass
         program = self._build(config, resolution)
-        at_once = share // program.parts
+        at_once = share // program.microbatches
         self._chosen[str(resolution)] = share, at_once
-        if program.parts > 1:
+        if program.microbatches > 1:
             self._log(
                 f"{resolution}x{resolution}: {at_once} of {share} images at once, as {origin}; kept for the rest of the run "
                 f"(--set run.microbatch_at={resolution}:{at_once} chooses the same)"

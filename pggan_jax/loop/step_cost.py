@@ -1,10 +1,9 @@
-"""What a stage will cost: the compiler's own figures for the train step, and the speed of a few real steps; and in how many
-parts a batch must be worked through to fit into memory."""
+"""What a stage will cost by the compiler's figures and a few real steps; and how many microbatches fit into memory."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -13,13 +12,14 @@ from flax.traverse_util import flatten_dict
 
 from pggan_jax.config import Config
 from pggan_jax.distributed import devices
-from pggan_jax.distributed.batch_sharding import parts_as_set, possible_parts
-from pggan_jax.loop.input_feed import abstract_batch_and_controls, effective_steps_per_call
+from pggan_jax.distributed.batch_sharding import microbatch_counts, microbatches_as_set
+from pggan_jax.loop.input_feed import abstract_batch_and_schedule_points, effective_steps_per_call
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.networks.cost import least_step_flops, step_bytes_per_image
 from pggan_jax.schedule import Stage
+from pggan_jax.training.multi_step import make_multi_step
+from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from pggan_jax.training.train_state import abstract_train_state, create_train_state
-from pggan_jax.training.train_step import Batch, Controls, make_train_call
 
 MEMORY_SHARE = 0.9
 """Of a device's memory may be planned with."""
@@ -32,7 +32,7 @@ class StepCost:
 
     Attributes:
         generator_parameters, discriminator_parameters: numbers of weights and biases, the faded-out path's included.
-        parts: that a device works through its share of a batch in.
+        microbatches: that a device splits its samples of a batch into.
         flops_per_image: of one iteration over its images, as the compiler counts them; on a GPU the least that it takes, as the
             compiler counts no convolution there.
         peak_bytes: memory per device the compiled step needs, arguments included.
@@ -42,7 +42,7 @@ class StepCost:
 
     generator_parameters: int
     discriminator_parameters: int
-    parts: int
+    microbatches: int
     flops_per_image: float
     peak_bytes: int
     compile_seconds: float
@@ -59,9 +59,9 @@ def measure_step(config: Config, stage: Stage, *, channels: int, label_size: int
         seconds: how long to measure after the first step; 0 leaves the speed out and runs nothing.
     """
     networks = build_networks(config, stage.resolution, channels=channels, label_size=label_size, axis_name=devices.AXIS)
-    parts = choose_parts(config, networks)
+    microbatches = choose_microbatches(config, networks)
     start = time.perf_counter()
-    mapped, compiled = compile_step(config, networks, parts)
+    mapped, compiled = compile_step(config, networks, microbatches)
     compile_seconds = time.perf_counter() - start
     speed = None
     if seconds:
@@ -73,13 +73,13 @@ def measure_step(config: Config, stage: Stage, *, channels: int, label_size: int
             {"generator": _shapes(state.generator), "discriminator": _shapes(state.discriminator)}
         )
     else:
-        # The compiler counts the body of a loop once: right for a loop over steps, but not for one over parts.
-        in_loop = 1 if devices.backend() == "cpu" else parts
+        # The compiler counts the body of a loop once: right for a loop over steps, but not for one over microbatches.
+        in_loop = 1 if devices.backend() == "cpu" else microbatches
         flops_per_image = compiled.cost_analysis()["flops"] * in_loop * devices.device_count() / stage.images_per_step
     return StepCost(
         generator_parameters=_count(state.generator),
         discriminator_parameters=_count(state.discriminator),
-        parts=parts,
+        microbatches=microbatches,
         flops_per_image=flops_per_image,
         peak_bytes=peak_bytes(compiled),
         compile_seconds=compile_seconds,
@@ -87,35 +87,38 @@ def measure_step(config: Config, stage: Stage, *, channels: int, label_size: int
     )
 
 
-def choose_parts(config: Config, networks: Networks) -> int:
-    """The parts that a device works through its share of a batch in: as set, or the fewest that should fit into its memory.
+def choose_microbatches(config: Config, networks: Networks) -> int:
+    """Choose into how many microbatches a device splits its samples: as set, or the fewest that should fit into its memory.
 
     The step is compiled to see how much memory it takes, but only where the size of its activations says that it may be much.
-    If not even the most parts fit they are taken nevertheless: predictions err, and the run may yet hold.
+    If not even the most microbatches fit they are used nevertheless: predictions err, and the run may yet hold.
     """
-    as_set = parts_as_set(config, networks.resolution, devices=devices.device_count())
+    as_set = microbatches_as_set(config, networks.resolution, devices=devices.device_count())
     if as_set:
         return as_set
     limit = MEMORY_SHARE * devices.memory_limit_bytes()
-    batch_size = config.schedule.batch_size_for(networks.resolution)
-    share = batch_size // devices.device_count()
-    if not limit or share * step_bytes_per_image(config, networks.resolution) < _CLEARLY_FITS * limit:
+    samples = config.schedule.batch_size_for(networks.resolution) // devices.device_count()
+    if not limit or samples * step_bytes_per_image(config, networks.resolution) < _CLEARLY_FITS * limit:
         return 1
-    stddev: dict[str, Any] = {
-        "form": config.discriminator.minibatch_stddev,
-        "group_size": config.discriminator.mbstd_group_size,
-    }
-    *fewer, most = possible_parts(batch_size, **stddev, devices=devices.device_count())
-    for parts in fewer:
-        _, compiled = compile_step(config, networks, parts)
+    *fewer, most = microbatch_counts(samples, config.discriminator.stddev_groups)
+    for count in fewer:
+        _, compiled = compile_step(config, networks, count)
         if peak_bytes(compiled) <= limit:
-            return parts
+            return count
     return most
 
 
-def compile_step(config: Config, networks: Networks, parts: int) -> tuple[Any, Any]:
-    """The mapped train call, and the same compiled."""
-    mapped = devices.map_over_devices(make_train_call(config, networks, parts=parts))
+def with_microbatches(config: Config, resolution: int, count: int) -> Config:
+    """The settings with `run.microbatch_at` such that each device splits its samples into `count` microbatches."""
+    samples = config.schedule.batch_size_for(resolution) // devices.device_count()
+    microbatch_at = {**config.run.microbatch_at, resolution: samples // count}
+    return replace(config, run=replace(config.run, microbatch_at=microbatch_at))
+
+
+def compile_step(config: Config, networks: Networks, microbatches: int) -> tuple[Any, Any]:
+    """The mapped `multi_step`, and the same compiled."""
+    config = with_microbatches(config, networks.resolution, microbatches)
+    mapped = devices.map_over_devices(make_multi_step(config, networks))
     state = abstract_train_state(config.optimizer, networks)
     return mapped, mapped.lower(state, *step_arguments(config, networks)).compile()
 
@@ -129,31 +132,32 @@ def peak_bytes(compiled: Any) -> int:
 
 
 def step_arguments(config: Config, networks: Networks) -> tuple:
-    """Batch, class table, controls and step count of one call on noise."""
+    """The arguments of `multi_step` after the state, for one call on noise."""
     steps = effective_steps_per_call(config)
-    shapes, _ = abstract_batch_and_controls(config, networks, steps)
-    places = devices.local_places(config, config.schedule.batch_size_for(networks.resolution))
+    shapes, _ = abstract_batch_and_schedule_points(config, networks, steps)
+    batch_size = config.schedule.batch_size_for(networks.resolution)
+    sample_index = devices.local_sample_index(batch_size, config.discriminator.stddev_groups)
     label_size = networks.generator.label_size
     classes = np.arange(max(label_size, 1), dtype=np.int32)
     random = np.random.default_rng(0)
     batch = Batch(
         images=random.integers(0, 256, shapes.images.shape, shapes.images.dtype),
-        labels=np.eye(len(classes), label_size, dtype=np.float32)[random.integers(len(classes), size=shapes.places.shape)],
-        places=np.broadcast_to(places[:, None, None, :], shapes.places.shape).astype(np.uint32),
+        labels=np.eye(len(classes), label_size, dtype=np.float32)[random.integers(len(classes), size=shapes.labels.shape[:-1])],
+        sample_index=np.broadcast_to(sample_index[:, None, None, :], shapes.sample_index.shape).astype(np.uint32),
     )
     one = np.ones(steps, np.float32)
-    controls = Controls(alpha=one, learning_rate=1e-3 * one, ema_decay=0.999 * one, noise_seed=np.uint32(0))
-    return devices.split(batch), devices.replicate(classes), controls, np.int32(steps)
+    schedule_points = TracedSchedulePoint(alpha=one, learning_rate=1e-3 * one, ema_decay=0.999 * one)
+    return devices.split(batch), schedule_points, SharedInputs(np.uint32(0), devices.replicate(classes)), np.int32(steps)
 
 
 def _images_per_second(mapped, state, shared, stage: Stage, seconds: float) -> float:
-    state, sums = mapped(state, *shared)
-    jax.block_until_ready(sums)
+    state, totals = mapped(state, *shared)
+    jax.block_until_ready(totals)
     *_, steps_per_call = shared
     start, calls = time.perf_counter(), 0
     while calls < 2 or time.perf_counter() - start < seconds:
-        state, sums = mapped(state, *shared)
-        jax.block_until_ready(sums)
+        state, totals = mapped(state, *shared)
+        jax.block_until_ready(totals)
         calls += 1
     return calls * int(steps_per_call) * stage.images_per_step / (time.perf_counter() - start)
 

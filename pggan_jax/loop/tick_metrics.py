@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.loop.input_feed import StepChunk
-from pggan_jax.training.train_step import METRICS
+from pggan_jax.training.multi_step import StepTotals
 
 CALLS_IN_FLIGHT = 2
 
@@ -20,13 +20,10 @@ class Trouble(NamedTuple):
 
     Attributes:
         iterations: how many.
-        leaf_discriminator, leaf_generator: what was not finite then, as `guarded_update` numbers it; -1 for nothing.
         chunk: the chunk in which there were so many; None where there were none.
     """
 
     iterations: int
-    leaf_discriminator: int = -1
-    leaf_generator: int = -1
     chunk: StepChunk | None = None
 
     @property
@@ -49,24 +46,24 @@ class TickMeter:
     """
 
     def __init__(self, metadata: CheckpointMetadata):
-        self._sums = np.array([metadata.tick_sums.get(name, 0.0) for name in METRICS])
-        self._in_flight: deque[tuple[StepChunk, jax.Array]] = deque()
+        self._sums = dict(metadata.tick_sums)
+        self._in_flight: deque[tuple[StepChunk, StepTotals]] = deque()
         self._skipped_before = metadata.tick_skipped
         self.skipped_in_a_row = metadata.skipped_in_a_row
         self.worst = Trouble(0)
         self.steps, self._left_out = metadata.tick_steps, metadata.tick_left_out
         self.images_in_process = 0
 
-    def add(self, chunk: StepChunk, numbers: jax.Array) -> None:
+    def add(self, chunk: StepChunk, totals: StepTotals) -> None:
         """Take note of a call, and wait for the call before the last: the host then runs just ahead of the devices.
 
         Args:
-            call: which.
-            numbers: what it returned: `METRICS` and `TROUBLE`; need not be ready.
+            chunk: which steps.
+            totals: what they returned; need not be ready.
         """
         self.steps += chunk.steps
         self.images_in_process += chunk.end - chunk.start
-        self._in_flight.append((chunk, numbers))
+        self._in_flight.append((chunk, totals))
         self._collect(leave=CALLS_IN_FLIGHT)
 
     def settle(self) -> None:
@@ -75,19 +72,19 @@ class TickMeter:
 
     def _collect(self, *, leave: int) -> None:
         while len(self._in_flight) > leave:
-            chunk, numbers = self._in_flight.popleft()
-            *sums, in_a_row, longest, of_discriminator, of_generator, left_out = np.asarray(numbers, np.float64)
-            self._left_out += int(left_out)
-            self._sums = self._sums + sums
-            self.skipped_in_a_row = int(in_a_row)
-            if longest > self.worst.iterations:
-                self.worst = Trouble(int(longest), int(of_discriminator), int(of_generator), chunk)
+            chunk, on_devices = self._in_flight.popleft()
+            totals: StepTotals = jax.device_get(on_devices)
+            self._left_out += int(totals.skipped_steps)
+            self._sums = {name: self._sums.get(name, 0.0) + float(total) for name, total in totals.sums.items()}
+            self.skipped_in_a_row = int(totals.skipped_in_a_row)
+            if totals.longest_row > self.worst.iterations:
+                self.worst = Trouble(int(totals.longest_row), chunk)
 
     def unfinished(self) -> dict[str, Any]:
         """The tick so far, as fields of `CheckpointMetadata`. Waits for the devices."""
         self.settle()
         return {
-            "tick_sums": dict(zip(METRICS, self._sums.tolist(), strict=True)),
+            "tick_sums": self._sums,
             "tick_steps": self.steps,
             "tick_left_out": self._left_out,
             "tick_skipped": self._skipped_before,
@@ -106,13 +103,13 @@ class TickMeter:
         """
         self.settle()
         counted = self.steps - self._left_out
-        means = dict(zip(METRICS, (self._sums / (counted or np.nan)).tolist(), strict=True))
+        means = {name: total / counted if counted else math.nan for name, total in self._sums.items()}
         record = {
             "steps": self.steps,
             **means,
             "skipped_steps": skipped,
             "skipped_steps_in_tick": skipped - self._skipped_before,
         }
-        self._sums, self._skipped_before = np.zeros(len(METRICS)), skipped
+        self._sums, self._skipped_before = {}, skipped
         self.steps, self._left_out, self.images_in_process = 0, 0, 0
         return record

@@ -7,8 +7,6 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.checkpointing.restore import StartingPoint, roll_back
@@ -36,6 +34,7 @@ from pggan_jax.run_logs.run_log import RunLog
 from pggan_jax.run_logs.tensorboard import Board
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.schedule import Schedule
+from pggan_jax.training.diagnosis import first_nonfinite_gradient
 from pggan_jax.training.train_state import grow_train_state, reset_moments
 
 STOP_DELAY = 2
@@ -55,7 +54,6 @@ class Run:
         self.timer = PhaseTimer()
         self.eta = EtaEstimator({r: relative_cost(config, r) for r in self.schedule.resolutions})
         self.rollback_count = RollbackCount(paths.rollbacks)
-        self.class_table = devices.replicate(loader.class_table())
         self.stats = StatsLog(paths.stats if self.is_main else None)
         self.measured = MetricLogs(paths.path if self.is_main else None)
         self.steps_per_call = effective_steps_per_call(config)
@@ -150,14 +148,13 @@ class Run:
         total = self.schedule.total_images
         chunks = plan_chunks(self.schedule, start=self.start, steps_per_call=self.steps_per_call)
         with Prefetcher(self.feed, chunks) as prefetched:
-            for chunk, batch, controls in self.timer.iterate("wait", prefetched):
+            for chunk, inputs in self.timer.iterate("wait", prefetched):
                 with self.timer.phase("grow"):
                     self._enter_stage(chunk)
-                arguments = self.state, batch, self.class_table, controls, np.int32(chunk.steps)
-                self.state, numbers = self.caller(chunk, self.feed.describe_data, *arguments)
-                self.meter.add(chunk, numbers)
+                self.state, totals = self.caller(chunk, self.feed.describe_data, self.state, *inputs)
+                self.meter.add(chunk, totals)
                 if self._grows_after(chunk):
-                    # Before leaves are numbered anew; and the gap begins when the step is done.
+                    # A divergence is reported with the networks that it happened to; and the gap begins when the step is done.
                     self.meter.settle()
                     self.caller.gap.start()
                 self._check_divergence()
@@ -192,7 +189,9 @@ class Run:
         Raises:
             UserError: it has been done often enough; the message is the report.
         """
-        report = describe_divergence(self.config, self.state, trouble, self._alpha(trouble.where), self.last_record)
+        program, (_, inputs) = self.caller.program, self.feed(trouble.where)
+        cause = first_nonfinite_gradient(self.state, *inputs[:3], config=program.config, networks=program.networks)
+        report = describe_divergence(self.config, trouble, cause, alpha=self._alpha(trouble.where), last=self.last_record)
         if self.rollbacks >= self.config.run.max_rollbacks:
             report = (
                 f"the run has diverged and stopped after {self.rollbacks} rollbacks: {report}; to go on, change settings with "

@@ -52,7 +52,7 @@ class DiscriminatorHead(nn.Module):
         config = self.config
         options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         if config.minibatch_stddev != "none":
-            x = minibatch_stddev(x, form=config.minibatch_stddev, group_size=config.mbstd_group_size, axis_name=self.axis_name)
+            x = minibatch_stddev(x, config.stddev_groups, axis_name=self.axis_name)
         x = perturb(x, noise, 8)
         x = leaky_relu(add_bias(Equalized(discriminator_features(config, 4), name="conv", **options)(x)))
         # The paper's 4x4 convolution: noise belongs to its input channels, so it comes before the positions are flattened.

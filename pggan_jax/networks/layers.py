@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pggan_jax.config import StddevGroups
 from pggan_jax.networks import resample
 
 HE_GAIN = math.sqrt(2.0)
@@ -103,16 +104,14 @@ def pixel_norm(x: jax.Array, epsilon: float) -> jax.Array:
     return (values * lax.rsqrt(mean_square + epsilon)).astype(x.dtype)
 
 
-def minibatch_stddev(x: jax.Array, *, form: str, group_size: int, axis_name: str | None = None) -> jax.Array:
-    """Append one channel that tells how much the samples of a group differ (spec 1.7).
+def minibatch_stddev(x: jax.Array, groups: StddevGroups, *, axis_name: str | None = None) -> jax.Array:
+    """Append one channel with the standard deviation over the samples of a group (spec 1.7).
 
     Args:
         x: activations `[batch, h, w, c]`, the samples of this device.
-        form: "strided" (sample n is in group n mod M), "contiguous" (neighbours, with the unbiased variance), or
-            "whole_batch" (one group over all devices).
-        group_size: samples in a group; a batch that is not larger is one group.
-        axis_name: the device axis, if the batch is spread over one. Groups must then have been dealt to devices whole, unless
-            one group spans the batch.
+        groups: which samples form a group; "contiguous" takes the unbiased variance, "whole_batch" all devices together.
+        axis_name: the device axis, if the batch is spread over one. Each group must then lie on one device, unless one group
+            spans the batch.
 
     Returns:
         `[batch, h, w, c + 1]`; the new channel is last and constant over each image.
@@ -122,15 +121,15 @@ def minibatch_stddev(x: jax.Array, *, form: str, group_size: int, axis_name: str
     """
     batch, height, width, channels = x.shape
     devices = lax.axis_size(axis_name) if axis_name else 1
-    size = min(group_size, batch * devices)
+    size = min(groups.size, batch * devices)
     values = x.astype(jnp.float32)
-    unbiased = form == "contiguous"
-    if form == "whole_batch" or size == batch * devices:
+    unbiased = groups.form == "contiguous"
+    if groups.form == "whole_batch" or size == batch * devices:
         statistic = _stddev_over_all_devices(values, unbiased, axis_name)
         per_sample = jnp.broadcast_to(statistic, (batch,))
     elif batch % size:
         raise ValueError(f"{batch} samples on a device cannot be divided into minibatch-stddev groups of {size}")
-    elif form == "strided":
+    elif groups.form == "strided":
         grouped = values.reshape(size, batch // size, height, width, channels)
         per_sample = jnp.tile(_mean_stddev(grouped, 0, unbiased), size)
     else:

@@ -1,60 +1,86 @@
-"""A device's share of a batch worked through in parts, so that the activations of one part at a time are in memory.
+"""Gradients of a batch, accumulated over microbatches and averaged over devices.
 
-What is taken of the parts are means, so the result is that of the whole share up to rounding. It knows no devices.
+Only the activations of one microbatch at a time are in memory. Losses and metrics are means over samples, so the result is that
+of the whole batch up to rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from pggan_jax.distributed import devices
+
 Samples = TypeVar("Samples")
 Means = TypeVar("Means")
+LossFunction = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
-def mean_over_parts(function: Callable[[Samples], Means], samples: Samples, parts: np.ndarray, *, unroll: bool) -> Means:
-    """The mean of `function` over parts of the samples.
+def accumulate_gradients(
+    loss_fn: LossFunction, params: Any, samples: tuple[Any, ...], microbatches: np.ndarray
+) -> tuple[tuple[jax.Array, dict[str, jax.Array]], Any]:
+    """`jax.value_and_grad(loss_fn, has_aux=True)` over a batch that is spread over microbatches and devices.
 
     Args:
-        function: from a part of the samples to means over that part, float32 all of them.
-        samples: arrays whose first axis is the samples of this device.
-        parts: positions of each part's samples, `[parts, samples per part]`.
-        unroll: write the parts out, one behind the other, instead of in a loop, inside which XLA:CPU convolutions lose their
-            fast path.
+        loss_fn: `loss_fn(params, *samples) -> (loss, metrics)`; both are means over the samples that it is given.
+        params: what to differentiate in.
+        samples: further arguments of `loss_fn`, trees of arrays `[samples of this device, ...]`.
+        microbatches: sample indices of each microbatch, `[microbatches, samples per microbatch]`.
+
+    Returns:
+        `((loss, metrics), gradients)`, the same on every device.
     """
-    if len(parts) == 1:
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    # Inside a loop XLA:CPU convolutions lose their fast path.
+    unroll = devices.backend() == "cpu"
+    means = mean_over_microbatches(lambda own: value_and_grad(params, *own), samples, microbatches, unroll=unroll)
+    return devices.mean_over_devices(means)
+
+
+def mean_over_microbatches(
+    function: Callable[[Samples], Means], samples: Samples, microbatches: np.ndarray, *, unroll: bool
+) -> Means:
+    """Mean of `function` over microbatches.
+
+    Args:
+        function: from the samples of a microbatch to means over them, float32 all of them.
+        samples: arrays whose first axis is the samples of this device.
+        microbatches: sample indices of each microbatch, `[microbatches, samples per microbatch]`.
+        unroll: write the microbatches out one behind the other instead of in a loop.
+    """
+    if len(microbatches) == 1:
         return function(samples)
-    pieces = jax.tree.map(lambda leaf: leaf[parts], samples)
-    # One trace for all parts.
+    stacked = jax.tree.map(lambda leaf: leaf[microbatches], samples)
+    # One trace for all microbatches.
     function = jax.jit(function)
 
-    def add(sums: Means, piece: Samples) -> tuple[Means, None]:
-        return jax.tree.map(jnp.add, sums, function(piece)), None
+    def add(sums: Means, own: Samples) -> tuple[Means, None]:
+        return jax.tree.map(jnp.add, sums, function(own)), None
 
     if unroll:
-        sums = function(_piece(pieces, 0))
-        for number in range(1, len(parts)):
-            sums, _ = add(sums, _after(sums, _piece(pieces, number)))
+        sums = function(_microbatch(stacked, 0))
+        for number in range(1, len(microbatches)):
+            sums, _ = add(sums, _ordered_after(sums, _microbatch(stacked, number)))
     else:
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, _piece(pieces, 0)))
-        sums, _ = lax.scan(add, zeros, pieces)
-    return jax.tree.map(lambda leaf: leaf / len(parts), sums)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, _microbatch(stacked, 0)))
+        sums, _ = lax.scan(add, zeros, stacked)
+    return jax.tree.map(lambda leaf: leaf / len(microbatches), sums)
 
 
-def _piece(pieces: Samples, number: int) -> Samples:
-    return jax.tree.map(lambda leaf: leaf[number], pieces)
+def _microbatch(stacked: Samples, number: int) -> Samples:
+    return jax.tree.map(lambda leaf: leaf[number], stacked)
 
 
-def _after(sums: Means, piece: Samples) -> Samples:
-    """The piece unchanged, but to be had only when the sums are there.
+def _ordered_after(sums: Means, samples: Samples) -> Samples:
+    """The samples unchanged, but dependent on the sums, so that XLA computes these first.
 
-    Otherwise XLA:CPU orders the parts as it likes and keeps the activations of all of them: it drops `optimization_barrier`
-    before that. That no hyperbolic tangent exceeds 2 is beyond it.
+    Otherwise XLA:CPU orders the microbatches as it likes and keeps the activations of all of them: it drops
+    `optimization_barrier` before that. It cannot see that no hyperbolic tangent exceeds 2.
     """
     probe = sum(leaf.ravel()[0] for leaf in jax.tree.leaves(sums))
     never = jnp.tanh(probe) > 2.0
@@ -62,4 +88,4 @@ def _after(sums: Means, piece: Samples) -> Samples:
     def bind(leaf: jax.Array) -> jax.Array:
         return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf + never.astype(leaf.dtype)
 
-    return jax.tree.map(bind, piece)
+    return jax.tree.map(bind, samples)

@@ -1,4 +1,4 @@
-"""Adam as the authors' framework computes it, and a guard against what is not a number (spec 2.7, 2.8)."""
+"""Adam as the authors' framework computes it, and updates that are skipped if they are not finite (spec 2.7, 2.8)."""
 
 from __future__ import annotations
 
@@ -45,40 +45,42 @@ def official_adam(config: OptimizerConfig) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def guarded_update(
+def update_if_finite(
     optimizer: optax.GradientTransformation,
     params: Any,
     moments: AdamMoments,
     gradients: Any,
-    learning_rate: jax.Array,
     *,
     loss: jax.Array,
-) -> tuple[Any, AdamMoments, jax.Array]:
-    """One update, or none at all if it would leave anything that is not finite (spec 2.7).
+    learning_rate: jax.Array,
+) -> tuple[Any, AdamMoments, dict[str, jax.Array]]:
+    """Apply one update, or none at all if it would leave anything that is not finite (spec 2.7).
 
     Args:
         optimizer: `official_adam`.
-        params, moments: as they are.
+        params, moments: before the update.
         gradients: of `loss`; like it, the same on every device.
-        learning_rate: scalar.
         loss: scalar.
+        learning_rate: scalar.
 
     Returns:
-        New parameters, new moments, and, int32, the number of the first leaf whose gradient, new moment or new value is not
-        finite, the number of leaves if it is only the loss that is not, or -1.
+        New parameters, new moments, and for each leaf path, and for "loss", whether gradient, new moment and new value are
+        finite. The update was applied if all of them are.
     """
     direction, new_moments = optimizer.update(gradients, moments, params)
     new_params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
-    results = (gradients, new_moments.second, new_params)
-    by_leaf = [
-        jnp.isfinite(gradient).all() & jnp.isfinite(moment).all() & jnp.isfinite(param).all()
-        for gradient, moment, param in zip(*map(jax.tree.leaves, results), strict=True)
-    ]
-    are_finite = jnp.stack([*by_leaf, jnp.isfinite(loss)])
-    is_finite = are_finite.all()
-    keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), new, old)  # noqa: E731
-    return (
-        keep(new_params, params),
-        keep(new_moments, moments),
-        jnp.where(is_finite, -1, jnp.argmin(are_finite)).astype(jnp.int32),
-    )
+    leaves = zip(*map(jax.tree.leaves, (gradients, new_moments.second, new_params)), strict=True)
+    finite = {
+        path: jnp.isfinite(gradient).all() & jnp.isfinite(moment).all() & jnp.isfinite(param).all()
+        for path, (gradient, moment, param) in zip(leaf_paths(params), leaves, strict=True)
+    }
+    finite["loss"] = jnp.isfinite(loss)
+    all_finite = jnp.stack(list(finite.values())).all()
+    keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(all_finite, a, b), new, old)  # noqa: E731
+    return keep(new_params, params), keep(new_moments, moments), finite
+
+
+def leaf_paths(tree: Any) -> list[str]:
+    """Paths such as 'generator/block_4x4/conv/kernel', the same for dataclasses, named tuples and dicts."""
+    named = jax.tree_util.tree_leaves_with_path(tree)
+    return ["/".join(str(getattr(key, "name", getattr(key, "key", key))) for key in path) for path, _ in named]

@@ -1,4 +1,4 @@
-"""The state of a run as one plain pytree: parameters, moments, the generator's moving average, and counters.
+"""The state of a run as one pytree: parameters, moments, moving average of the generator, counters.
 
 Everything random and the order of the data follow from `(seed, step, images_seen)`, so this is all that resume needs.
 """
@@ -18,7 +18,7 @@ from pggan_jax.config import Config, OptimizerConfig
 from pggan_jax.distributed import devices
 from pggan_jax.networks.build import Networks, build_networks, initialize, parameter_shapes
 from pggan_jax.networks.growth import GrowthReport, transfer
-from pggan_jax.training.optimizer import AdamMoments, official_adam
+from pggan_jax.training.optimizer import AdamMoments, leaf_paths, official_adam, update_if_finite
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -26,15 +26,13 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
         step: iterations so far (int32).
-        images_seen: real images shown to the critic so far (int32).
+        images_seen: real images shown to the discriminator so far (int32).
         generator, discriminator: parameters.
-        generator_ema: moving average of the generator, the network that pictures are made with.
+        generator_ema: exponential moving average of the generator, the network that images are generated with.
         generator_moments, discriminator_moments: Adam's.
-        lsgan_average: running average that drives LSGAN's noise, 0 in other games.
-        skipped_generator, skipped_discriminator: updates left out because a gradient was not finite (int32).
-        bad_leaf_generator, bad_leaf_discriminator: number of the leaf that made the last such update be left out, the first
-            one in the order of the tree; -1 if there was none since the last iteration without (int32).
-        skipped_in_a_row: iterations up to this one in which an update was left out (int32).
+        lsgan_average: running average that controls LSGAN's noise, 0 for other losses.
+        skipped_generator, skipped_discriminator: updates skipped because they were not finite (int32).
+        skipped_in_a_row: iterations up to this one in which an update was skipped (int32).
     """
 
     step: jax.Array
@@ -47,22 +45,22 @@ class TrainState(flax.struct.PyTreeNode):
     lsgan_average: jax.Array
     skipped_generator: jax.Array
     skipped_discriminator: jax.Array
-    bad_leaf_generator: jax.Array
-    bad_leaf_discriminator: jax.Array
     skipped_in_a_row: jax.Array
+
+    @property
+    def skipped_updates(self) -> jax.Array:
+        """Updates of both networks that were skipped."""
+        return self.skipped_generator + self.skipped_discriminator
 
 
 def create_train_state(config: OptimizerConfig, networks: Networks, seed: int) -> TrainState:
     """The state before the first step, on the host: there zeros need no program for each shape they come in."""
     generator, discriminator = initialize(networks, seed)
     shapes = jax.eval_shape(partial(_with_parameters, config), generator, discriminator)
-    none = np.full((), -1, np.int32)
     return _zeros(shapes).replace(
         generator=generator,
         discriminator=discriminator,
         generator_ema=jax.tree.map(np.copy, generator),
-        bad_leaf_generator=none,
-        bad_leaf_discriminator=none.copy(),
     )
 
 
@@ -88,10 +86,41 @@ def _with_parameters(config: OptimizerConfig, generator: dict[str, Any], discrim
         lsgan_average=jnp.zeros((), jnp.float32),
         skipped_generator=jnp.zeros((), jnp.int32),
         skipped_discriminator=jnp.zeros((), jnp.int32),
-        bad_leaf_generator=jnp.full((), -1, jnp.int32),
-        bad_leaf_discriminator=jnp.full((), -1, jnp.int32),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
     )
+
+
+def apply_gradients_if_finite(
+    state: TrainState, network: str, gradients: Any, *, loss: jax.Array, learning_rate: jax.Array, config: OptimizerConfig
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Update one network, or count a skipped update if that would leave anything that is not finite (spec 2.7).
+
+    Args:
+        state: before the update.
+        network: "generator" or "discriminator".
+        gradients: of the network's parameters, the same on every device.
+        loss: scalar, the same on every device.
+        learning_rate: scalar.
+        config: of Adam.
+
+    Returns:
+        The new state, and which leaves were finite: see `update_if_finite`.
+    """
+    params, moments, finite = update_if_finite(
+        official_adam(config),
+        getattr(state, network),
+        getattr(state, f"{network}_moments"),
+        gradients,
+        loss=loss,
+        learning_rate=learning_rate,
+    )
+    is_skipped = ~jnp.stack(list(finite.values())).all()
+    changes = {
+        network: params,
+        f"{network}_moments": moments,
+        f"skipped_{network}": getattr(state, f"skipped_{network}") + is_skipped,
+    }
+    return state.replace(**changes), finite
 
 
 def grow_train_state(
@@ -138,5 +167,4 @@ def networks_for(config: Config, resolution: int, loader: Any) -> Networks:
 
 def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """Shapes by paths such as 'generator/block_4x4/conv/kernel', the same for dataclasses, named tuples and dicts."""
-    named = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join(str(getattr(key, "name", getattr(key, "key", key))) for key in path): leaf.shape for path, leaf in named}
+    return {path: leaf.shape for path, leaf in zip(leaf_paths(tree), jax.tree.leaves(tree), strict=True)}

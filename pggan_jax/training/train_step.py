@@ -1,78 +1,167 @@
-"""One iteration as one per-device function: critic update(s), the generator's moving average, generator update (spec 2.7).
+"""One iteration of progressive GAN training as a per-device function (spec 2.7, 3).
 
-Alpha, learning rate and the rest of `Controls` are traced, so a fade-in runs one program from its first step to its last.
-Everything random comes from (seed, step, sample's place in the global batch), whatever the number of devices.
+To change what is trained, edit a `loss_fn`. Every entry of the `metrics` that it returns appears in `stats.jsonl`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
 from pggan_jax.config import Config
-from pggan_jax.distributed import devices
-from pggan_jax.distributed.batch_sharding import deal
+from pggan_jax.distributed.batch_sharding import microbatch_indices
 from pggan_jax.networks.build import Networks
-from pggan_jax.networks.layers import InputNoise
 from pggan_jax.networks.resample import downscale, upscale
 from pggan_jax.training import losses
-from pggan_jax.training.microbatches import mean_over_parts
-from pggan_jax.training.optimizer import guarded_update, official_adam
-from pggan_jax.training.rng import Draws, draw_iteration
-from pggan_jax.training.train_state import TrainState
+from pggan_jax.training.microbatches import accumulate_gradients
+from pggan_jax.training.rng import NoiseBatch, sample_labels, sample_noise
+from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
+from pggan_jax.training.train_state import TrainState, apply_gradients_if_finite
 
-METRICS = ("loss_d", "real_score", "fake_score", "gradient_penalty", "loss_g")
-"""What a call returns, in this order: sums of means over the batch, over its iterations without a skipped update. Behind them
-`TROUBLE`."""
-TROUBLE = ("skipped_in_a_row", "longest", "leaf_discriminator", "leaf_generator", "left_out")
-"""Iterations in a row with a skipped update: so many at the end of the call, so many at most in it, and what was not finite
-when there were most: numbers of leaves, as `guarded_update` gives them. Last, iterations that the sums leave out."""
+Metrics = dict[str, jax.Array]
+"""Scalars by the name that they have in `stats.jsonl`."""
 
 
-MeanOverParts = Callable[[Callable[[Any], Any], Any], Any]
-"""`mean_over_parts` with the parts given: function and samples to the function's mean."""
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    schedule_point: TracedSchedulePoint,
+    shared: SharedInputs,
+    *,
+    config: Config,
+    networks: Networks,
+) -> tuple[TrainState, Metrics]:
+    """One iteration: n_critic discriminator steps, each followed by the EMA update, then one generator step (spec 2.7).
 
+    Args:
+        state: before the step.
+        batch: real images, `[n_critic, samples, ...]`.
+        schedule_point: alpha, learning rate and EMA decay.
+        shared: noise seed and class table.
+        config: the run's settings.
+        networks: of the current resolution.
 
-Placed = Any
-"""A `jax.Array` inside the step and on devices, a `np.ndarray` on the host, or, to compile ahead, a `jax.ShapeDtypeStruct`."""
-
-
-class Batch(NamedTuple):
-    """One device's share of the data. Leading axes: `[steps, critic_steps, samples]`.
-
-    Attributes:
-        images: uint8 `[..., r, r, c]`.
-        labels: one-hot float32 `[..., label_size]`.
-        places: each sample's index in the global batch, uint32.
+    Returns:
+        The new state, and metrics averaged over the discriminator steps.
     """
+    n_critic = config.schedule.critic_steps
+    sizes = {"updates": n_critic + 1, "latent_size": networks.latent_size}
+    *noises, generator_noise = sample_noise(shared.noise_seed, state.step, batch.sample_index[0], **sizes)
+    skipped_before = state.skipped_updates
+    metrics = []
+    for number, noise in enumerate(noises):
+        own_batch = jax.tree.map(lambda leaf: leaf[number], batch)  # noqa: B023
+        state, own_metrics, _ = discriminator_step(state, own_batch, noise, schedule_point, config=config, networks=networks)
+        state = update_ema(state, schedule_point.ema_decay)
+        metrics.append(own_metrics)
+    mean_metrics = jax.tree.map(lambda *values: sum(values) / n_critic, *metrics)
+    labels = sample_labels(generator_noise.uniforms[:, 0], shared.class_table, networks.generator.label_size)
+    state, generator_metrics, _ = generator_step(
+        state, labels, generator_noise, schedule_point, config=config, networks=networks
+    )
+    state = state.replace(
+        step=state.step + 1,
+        images_seen=state.images_seen + n_critic * config.schedule.batch_size_for(networks.resolution),
+        skipped_in_a_row=jnp.where(state.skipped_updates > skipped_before, state.skipped_in_a_row + 1, 0),
+    )
+    return state, mean_metrics | generator_metrics
 
-    images: Placed
-    labels: Placed
-    places: Placed
 
+def discriminator_step(
+    state: TrainState,
+    batch: Batch,
+    noise: NoiseBatch,
+    schedule_point: TracedSchedulePoint,
+    *,
+    config: Config,
+    networks: Networks,
+) -> tuple[TrainState, Metrics, Metrics]:
+    """One discriminator update (spec 3.3-3.6).
 
-class Controls(NamedTuple):
-    """What the schedule says, traced.
-
-    Attributes:
-        alpha, learning_rate, ema_decay: float32 `[steps]`.
-        noise_seed: uint32.
+    Returns:
+        The new state, metrics, and which leaves were finite: see `update_if_finite`.
     """
+    alpha = schedule_point.alpha
 
-    alpha: Placed
-    learning_rate: Placed
-    ema_decay: Placed
-    noise_seed: Placed
+    def loss_fn(params, batch, noise):
+        mixing, coin = noise.uniforms[:, 0], noise.uniforms[:, 1]
+        fakes = networks.generator.apply({"params": state.generator}, noise.latents, batch.labels, alpha)
+        reals = prepare_reals(
+            batch.images,
+            flip=coin < 0.5 if config.data.mirror else None,
+            alpha=alpha if networks.resolution > config.schedule.start_resolution else None,
+        )
+        discriminator = partial(_apply_discriminator, networks, params, alpha)
+        input_noise = partial(losses.discriminator_noise, config.loss, state.lsgan_average, noise.keys)
+        real_scores, real_logits = discriminator(reals, input_noise(pass_number=0))
+        fake_scores, fake_logits = discriminator(fakes, input_noise(pass_number=1))
+        ratio = config.data.resolution / networks.resolution
+        penalty = losses.gradient_penalty(config.loss, discriminator, reals, fakes, mixing, resolution_ratio=ratio)
+        loss = losses.discriminator_loss(config.loss, real_scores, fake_scores, penalty)
+        classification = losses.classification_loss(real_logits, batch.labels)
+        classification += losses.classification_loss(fake_logits, batch.labels)
+        loss += config.loss.label_weight * classification
+        metrics = {
+            "loss_d": loss,
+            "real_score": real_scores.mean(),
+            "fake_score": fake_scores.mean(),
+            "gradient_penalty": penalty,
+        }
+        return loss, metrics
+
+    microbatches = _microbatches(config, networks, noise)
+    (loss, metrics), grads = accumulate_gradients(loss_fn, state.discriminator, (batch, noise), microbatches)
+    update = {"loss": loss, "learning_rate": schedule_point.learning_rate, "config": config.optimizer}
+    new_state, finite = apply_gradients_if_finite(state, "discriminator", grads, **update)
+    if config.loss.name == "lsgan":
+        is_skipped = new_state.skipped_updates > state.skipped_updates
+        average = losses.update_lsgan_average(state.lsgan_average, loss)
+        new_state = new_state.replace(lsgan_average=jnp.where(is_skipped, state.lsgan_average, average))
+    return new_state, metrics, finite
 
 
-def prepare_reals(images: jax.Array, flip: jax.Array | None, alpha: jax.Array | None) -> jax.Array:
-    """Real images as the critic sees them (spec 3.1).
+def generator_step(
+    state: TrainState,
+    labels: jax.Array,
+    noise: NoiseBatch,
+    schedule_point: TracedSchedulePoint,
+    *,
+    config: Config,
+    networks: Networks,
+) -> tuple[TrainState, Metrics, Metrics]:
+    """One generator update with latents and labels of its own (spec 3.2).
+
+    Returns:
+        As `discriminator_step`.
+    """
+    alpha = schedule_point.alpha
+
+    def loss_fn(params, labels, noise):
+        input_noise = losses.discriminator_noise(config.loss, state.lsgan_average, noise.keys, pass_number=0)
+        fakes = networks.generator.apply({"params": params}, noise.latents, labels, alpha)
+        scores, logits = _apply_discriminator(networks, state.discriminator, alpha, fakes, input_noise)
+        loss = losses.generator_loss(config.loss, scores)
+        loss += config.loss.label_weight * losses.classification_loss(logits, labels)
+        return loss, {"loss_g": loss}
+
+    microbatches = _microbatches(config, networks, noise)
+    (loss, metrics), grads = accumulate_gradients(loss_fn, state.generator, (labels, noise), microbatches)
+    update = {"loss": loss, "learning_rate": schedule_point.learning_rate, "config": config.optimizer}
+    new_state, finite = apply_gradients_if_finite(state, "generator", grads, **update)
+    return new_state, metrics, finite
+
+
+def update_ema(state: TrainState, decay: jax.Array) -> TrainState:
+    """Move the generator's exponential moving average towards the generator."""
+    ema = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.generator_ema, state.generator)
+    return state.replace(generator_ema=ema)
+
+
+def prepare_reals(images: jax.Array, *, flip: jax.Array | None, alpha: jax.Array | None) -> jax.Array:
+    """Real images as the discriminator sees them (spec 3.1).
 
     Args:
         images: uint8 `[batch, r, r, c]`.
@@ -90,195 +179,11 @@ def prepare_reals(images: jax.Array, flip: jax.Array | None, alpha: jax.Array | 
     return reals
 
 
-def make_train_call(config: Config, networks: Networks, *, parts: int = 1) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """The per-device function `call(state, batch, class_table, controls, count) -> (state, metric sums)`.
-
-    `class_table` int32 `[rows]` holds the classes the generator draws from; `count` says how many of the batch's steps
-    are real, so that a short last call needs no second program. The metric sums are float32, as `METRICS` says.
-
-    Args:
-        config: the run's settings.
-        networks: of one resolution.
-        parts: how many a device works through its share of a batch in; one of `dealing.possible_parts`.
-    """
-    one_iteration = partial(_iteration, config, networks, parts)
-
-    def call(
-        state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls, count: jax.Array
-    ) -> tuple[TrainState, jax.Array]:
-        def body(
-            index: jax.Array | int, carry: tuple[TrainState, jax.Array, jax.Array, jax.Array]
-        ) -> tuple[TrainState, jax.Array, jax.Array, jax.Array]:
-            state, sums, worst, left_out = carry
-            step_batch = jax.tree.map(lambda leaf: leaf[index], batch)
-            alpha, learning_rate, ema_decay = (leaf[index] for leaf in controls[:-1])
-            step_controls = Controls(alpha, learning_rate, ema_decay, controls.noise_seed)
-            state, metrics = one_iteration(state, step_batch, class_table, step_controls)
-            trouble = jnp.stack([state.skipped_in_a_row, state.bad_leaf_discriminator, state.bad_leaf_generator])
-            was_skipped = state.skipped_in_a_row > 0
-            sums += jnp.where(was_skipped, 0.0, metrics)
-            return state, sums, jnp.where(trouble[0] > worst[0], trouble, worst), left_out + was_skipped
-
-        none = jnp.zeros((), jnp.int32)
-        start = state, jnp.zeros(len(METRICS), jnp.float32), jnp.array([0, -1, -1], jnp.int32), none
-        # No loop where it cannot help: inside one, XLA:CPU convolutions lose their fast path.
-        state, sums, worst, left_out = body(0, start) if batch.places.shape[0] == 1 else lax.fori_loop(0, count, body, start)
-        trouble = jnp.stack([state.skipped_in_a_row, *worst, left_out])
-        return state, jnp.concatenate([sums, trouble.astype(jnp.float32)])
-
-    return call
+def _apply_discriminator(networks, params, alpha, images, noise=None):
+    return networks.discriminator.apply({"params": params}, images, alpha, noise)
 
 
-def _iteration(
-    config: Config, networks: Networks, parts: int, state: TrainState, batch: Batch, class_table: jax.Array, controls: Controls
-) -> tuple[TrainState, jax.Array]:
-    stddev: dict[str, Any] = {
-        "form": config.discriminator.minibatch_stddev,
-        "group_size": config.discriminator.mbstd_group_size,
-    }
-    # The samples of a part are to the network as a batch of their own, as a device's are.
-    positions = deal(batch.places.shape[-1], **stddev, devices=parts)
-    mean = partial(mean_over_parts, parts=positions, unroll=devices.backend() == "cpu")
-    *critic_draws, generator_draws = draw_iteration(
-        controls.noise_seed,
-        state.step,
-        batch.places[0],
-        updates=config.schedule.critic_steps + 1,
-        latent_size=networks.latent_size,
-    )
-    skipped_before = state.skipped_discriminator + state.skipped_generator
-    critic_metrics = jnp.zeros(len(METRICS) - 1, jnp.float32)
-    for repeat, draws in enumerate(critic_draws):
-        images, labels = batch.images[repeat], batch.labels[repeat]
-        state, terms = _update_critic(config, networks, mean, state, images, labels, draws, controls)
-        critic_metrics += jnp.stack(terms)
-    state, generator_loss = _update_generator(config, networks, mean, state, class_table, generator_draws, controls)
-    metrics = jnp.append(critic_metrics / config.schedule.critic_steps, generator_loss)
-    was_skipped = state.skipped_discriminator + state.skipped_generator > skipped_before
-    # What went wrong once and passed must not be told as the cause of what goes wrong later.
-    state = state.replace(
-        step=state.step + 1,
-        skipped_in_a_row=jnp.where(was_skipped, state.skipped_in_a_row + 1, 0),
-        bad_leaf_discriminator=jnp.where(was_skipped, state.bad_leaf_discriminator, -1),
-        bad_leaf_generator=jnp.where(was_skipped, state.bad_leaf_generator, -1),
-    )
-    return state, devices.mean_over_devices(metrics)
-
-
-def _update_critic(
-    config: Config,
-    networks: Networks,
-    mean: MeanOverParts,
-    state: TrainState,
-    images: jax.Array,
-    labels: jax.Array,
-    draws: Draws,
-    controls: Controls,
-) -> tuple[TrainState, losses.CriticTerms]:
-    """One critic update, then the generator's moving average, as the official code orders them."""
-    has_fade = networks.resolution > config.schedule.start_resolution
-
-    def gradients_and_terms(samples: tuple[jax.Array, jax.Array, Draws]) -> tuple[Any, losses.CriticTerms]:
-        images, labels, draws = samples
-        mixing, coin = draws.uniforms[:, 0], draws.uniforms[:, 1]
-        fakes = networks.generator.apply({"params": state.generator}, draws.latents, labels, controls.alpha)
-        flip = coin < 0.5 if config.data.mirror else None
-        reals = prepare_reals(images, flip, controls.alpha if has_fade else None)
-
-        def loss(params):
-            passes = itertools.count()
-            terms = losses.critic_loss(
-                config.loss,
-                lambda x: networks.discriminator.apply(
-                    {"params": params}, x, controls.alpha, _critic_noise(config, state, draws.keys, next(passes))
-                ),
-                reals,
-                fakes,
-                labels,
-                mixing,
-                resolution_ratio=config.data.resolution / networks.resolution,
-            )
-            return terms.loss, terms
-
-        return jax.grad(loss, has_aux=True)(state.discriminator)
-
-    gradients, terms = mean(gradients_and_terms, (images, labels, draws))
-    gradients, mean_loss = devices.mean_over_devices((gradients, terms.loss))
-    params, moments, bad_leaf = guarded_update(
-        official_adam(config.optimizer),
-        state.discriminator,
-        state.discriminator_moments,
-        gradients,
-        controls.learning_rate,
-        loss=mean_loss,
-    )
-    ema = jax.tree.map(
-        lambda average, new: controls.ema_decay * average + (1.0 - controls.ema_decay) * new,
-        state.generator_ema,
-        state.generator,
-    )
-    average = state.lsgan_average
-    if config.loss.name == "lsgan":
-        average = jnp.where(bad_leaf < 0, losses.update_lsgan_average(average, mean_loss), average)
-    state = state.replace(
-        images_seen=state.images_seen + config.schedule.batch_size_for(networks.resolution),
-        discriminator=params,
-        discriminator_moments=moments,
-        generator_ema=ema,
-        lsgan_average=average,
-        skipped_discriminator=state.skipped_discriminator + (bad_leaf >= 0),
-        bad_leaf_discriminator=jnp.where(bad_leaf >= 0, bad_leaf, state.bad_leaf_discriminator),
-    )
-    return state, terms
-
-
-def _update_generator(
-    config: Config,
-    networks: Networks,
-    mean: MeanOverParts,
-    state: TrainState,
-    class_table: jax.Array,
-    draws: Draws,
-    controls: Controls,
-) -> tuple[TrainState, jax.Array]:
-    """One generator update with latents and labels of its own."""
-
-    def value_and_gradients(draws: Draws) -> tuple[jax.Array, Any]:
-        rows = (draws.uniforms[:, 0] * class_table.shape[0]).astype(jnp.int32)
-        # A uniform number may round up to 1.
-        classes = class_table[jnp.minimum(rows, class_table.shape[0] - 1)]
-        labels = jax.nn.one_hot(classes, networks.generator.label_size, dtype=jnp.float32)
-        noise = _critic_noise(config, state, draws.keys, 0)
-
-        def loss(params):
-            fakes = networks.generator.apply({"params": params}, draws.latents, labels, controls.alpha)
-            scores, logits = networks.discriminator.apply({"params": state.discriminator}, fakes, controls.alpha, noise)
-            return losses.generator_loss(config.loss, scores, logits, labels)
-
-        return jax.value_and_grad(loss)(state.generator)
-
-    value, gradients = mean(value_and_gradients, draws)
-    gradients, mean_loss = devices.mean_over_devices((gradients, value))
-    params, moments, bad_leaf = guarded_update(
-        official_adam(config.optimizer),
-        state.generator,
-        state.generator_moments,
-        gradients,
-        controls.learning_rate,
-        loss=mean_loss,
-    )
-    state = state.replace(
-        generator=params,
-        generator_moments=moments,
-        skipped_generator=state.skipped_generator + (bad_leaf >= 0),
-        bad_leaf_generator=jnp.where(bad_leaf >= 0, bad_leaf, state.bad_leaf_generator),
-    )
-    return state, value
-
-
-def _critic_noise(config: Config, state: TrainState, keys: jax.Array, pass_number: int) -> InputNoise | None:
-    """LSGAN's noise for one of the critic's passes in an update: reals and fakes are perturbed independently."""
-    if config.loss.name != "lsgan":
-        return None
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, pass_number)
-    return InputNoise(losses.lsgan_noise_strength(state.lsgan_average), keys)
+def _microbatches(config: Config, networks: Networks, noise: NoiseBatch) -> np.ndarray:
+    """Sample indices of the microbatches that this device works on one after another."""
+    most = config.run.microbatch_for(networks.resolution)
+    return microbatch_indices(len(noise.latents), most, config.discriminator.stddev_groups)

@@ -1,4 +1,4 @@
-"""Dealing a batch to devices, and the promise behind it: any number of devices trains the same network."""
+"""Splitting a batch over devices: any number of devices trains the same network."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import jax
 import numpy as np
 import pytest
 
+from pggan_jax.config import StddevGroups
 from pggan_jax.config_io import replace_setting
 from pggan_jax.distributed import devices, processes
 from pggan_jax.distributed import devices as placement
-from pggan_jax.distributed.batch_sharding import check_batches, deal, near_batch_sizes
+from pggan_jax.distributed.batch_sharding import check_batches, near_batch_sizes, shard_batch
 from pggan_jax.errors import UserError
 from pggan_jax.networks.build import build_networks
+from pggan_jax.training.multi_step import make_multi_step
+from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from pggan_jax.training.train_state import create_train_state
-from pggan_jax.training.train_step import Batch, Controls, make_train_call
 from tests.helpers.runs import small_config, small_loader
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -26,58 +28,57 @@ def strided_groups(count, size):
     return {frozenset(range(first, count, count // size)) for first in range(count // size)}
 
 
-class TestDeal:
+class TestShardBatch:
     @pytest.mark.parametrize("form", ["strided", "contiguous", "whole_batch", "none"])
     @pytest.mark.parametrize("devices", [1, 2, 4, 8])
-    def test_every_place_exactly_once(self, form, devices):
-        dealt = deal(32, form=form, group_size=4, devices=devices)
-        assert dealt.shape == (devices, 32 // devices)
-        assert sorted(dealt.ravel()) == list(range(32))
+    def test_every_sample_exactly_once(self, form, devices):
+        sample_index = shard_batch(32, StddevGroups(form, 4), devices=devices)
+        assert sample_index.shape == (devices, 32 // devices)
+        assert sorted(sample_index.ravel()) == list(range(32))
 
     @pytest.mark.parametrize("devices", [1, 2, 4, 8])
     @pytest.mark.parametrize("size", [2, 4])
     def test_strided_groups_stay_whole(self, devices, size):
         """Strided grouping of each device's own samples, as the network does it, gives the global groups."""
-        dealt = deal(32, form="strided", group_size=size, devices=devices)
         found = set()
-        for places in dealt:
-            groups = len(places) // size
-            found |= {frozenset(places[group::groups]) for group in range(groups)}
+        for samples in shard_batch(32, StddevGroups("strided", size), devices=devices):
+            groups = len(samples) // size
+            found |= {frozenset(samples[group::groups]) for group in range(groups)}
         assert found == strided_groups(32, size)
 
     @pytest.mark.parametrize(("batch", "devices"), [(8, 1), (8, 2), (16, 1), (16, 2), (16, 4)])
     def test_the_official_groups(self, reference, batch, devices):
         wanted = {frozenset(group) for group in reference["golden_misc"][f"mbstd_groups_N{batch}_group4"]}
         found = set()
-        for places in deal(batch, form="strided", group_size=4, devices=devices):
-            groups = len(places) // 4
-            found |= {frozenset(places[group::groups]) for group in range(groups)}
+        for samples in shard_batch(batch, StddevGroups("strided", 4), devices=devices):
+            groups = len(samples) // 4
+            found |= {frozenset(samples[group::groups]) for group in range(groups)}
         assert found == wanted
 
     @pytest.mark.parametrize("devices", [1, 2])
     def test_contiguous_groups_stay_whole(self, reference, devices):
         wanted = reference["golden_misc"]["pytorch_GAN_zoo_mbstd_groups_N8"]
-        dealt = deal(8, form="contiguous", group_size=4, devices=devices)
-        assert dealt.reshape(-1, 4).tolist() == wanted
+        sample_index = shard_batch(8, StddevGroups("contiguous", 4), devices=devices)
+        assert sample_index.reshape(-1, 4).tolist() == wanted
 
     def test_strided_is_no_mere_reshape(self):
-        assert deal(8, form="strided", group_size=4, devices=2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
+        assert shard_batch(8, StddevGroups("strided", 4), devices=2).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
     @pytest.mark.parametrize("form", ["strided", "contiguous"])
     def test_one_group_may_span_devices(self, form):
-        assert deal(4, form=form, group_size=4, devices=4).tolist() == [[0], [1], [2], [3]]
+        assert shard_batch(4, StddevGroups(form, 4), devices=4).tolist() == [[0], [1], [2], [3]]
 
     @pytest.mark.parametrize(
         ("batch", "form", "size", "devices", "words"),
         [
-            (6, "none", 4, 4, "6 images cannot be shared by 4 devices"),
-            (8, "strided", 4, 4, "2 minibatch-stddev groups of 4 cannot be shared by 4 devices"),
-            (24, "contiguous", 4, 4, "6 minibatch-stddev groups of 4 cannot be shared by 4 devices"),
+            (6, "none", 4, 4, "6 images cannot be split over 4 devices"),
+            (8, "strided", 4, 4, "2 minibatch-stddev groups of 4 cannot be split over 4 devices"),
+            (24, "contiguous", 4, 4, "6 minibatch-stddev groups of 4 cannot be split over 4 devices"),
         ],
     )
     def test_refuses(self, batch, form, size, devices, words):
         with pytest.raises(ValueError, match=words):
-            deal(batch, form=form, group_size=size, devices=devices)
+            shard_batch(batch, StddevGroups(form, size), devices=devices)
 
 
 class TestCheckBatches:
@@ -99,19 +100,19 @@ class TestCheckBatches:
     @pytest.mark.parametrize("batch_size", [1, 4, 8, 16, 24, 100])
     def test_what_it_proposes_works(self, form, devices, batch_size):
         """Both the other batch sizes and the other numbers of devices; nothing nearer does."""
-        stddev = {"form": form, "group_size": 4}
-        for size in near_batch_sizes(batch_size, **stddev, devices=devices):
+        groups = StddevGroups(form, 4)
+        for size in near_batch_sizes(batch_size, groups, devices=devices):
             assert size != batch_size
-            deal(size, **stddev, devices=devices)
+            shard_batch(size, groups, devices=devices)
         config = small_config(discriminator__minibatch_stddev=form, schedule__batch_size_at={4: batch_size})
         try:
             check_batches(replace_setting(config, "data.resolution", 4), devices=devices)
         except UserError as error:
             sizes, counts = re.search(r"set it to ([\d or]+), or use ([\d, ]+) devices", str(error)).groups()
             for size in map(int, sizes.split(" or ")):
-                deal(size, **stddev, devices=devices)
+                shard_batch(size, groups, devices=devices)
             for count in map(int, counts.split(", ")):
-                deal(batch_size, **stddev, devices=count)
+                shard_batch(batch_size, groups, devices=count)
                 assert count < devices
 
     @pytest.mark.parametrize(
@@ -130,32 +131,30 @@ class TestCheckBatches:
         assert len(str(caught.value)) <= 300
 
 
-class TestPlaces:
-    def test_this_process_has_all_of_them(self):
-        config = small_config()
-        wanted = deal(16, form="strided", group_size=4, devices=jax.device_count())
-        assert np.array_equal(devices.local_places(config, 16), wanted)
+def test_one_process_has_all_samples():
+    groups = StddevGroups("strided", 4)
+    wanted = shard_batch(16, groups, devices=jax.device_count())
+    assert np.array_equal(devices.local_sample_index(16, groups), wanted)
 
 
 def train(config, *, devices, steps, alpha):
-    """The state as NumPy and the metric sums after some steps at 8x8, from the same start on some of the devices."""
+    """The state as NumPy and the metrics of some steps at 8x8, from the same start on some of the devices."""
     loader = small_loader(config.data, config.run.seed)
     networks = build_networks(config, 8, channels=1, label_size=loader.label_size, axis_name=placement.AXIS)
     chosen = jax.local_devices()[:devices]
-    mapped = placement.map_over_devices(make_train_call(config, networks), devices=chosen)
+    mapped = placement.map_over_devices(make_multi_step(config, networks), devices=chosen)
     state = jax.device_get(create_train_state(config.optimizer, networks, 5))
-    stddev = config.discriminator
-    dealt = deal(16, form=stddev.minibatch_stddev, group_size=stddev.mbstd_group_size, devices=devices)
-    places = dealt[:, None, None, :]
+    sample_index = shard_batch(16, config.discriminator.stddev_groups, devices=devices)[:, None, None, :]
     one = np.ones(1, np.float32)
-    sums = []
+    shared = SharedInputs(np.uint32(3), loader.class_table())
+    metrics = []
     for step in range(steps):
-        images, labels = loader.gather(8, 16 * step + places)
-        controls = Controls(alpha[step] * one, 1e-3 * one, 0.9 * one, np.uint32(3))
-        batch = Batch(images, labels, places.astype(np.uint32))
-        state, metrics = mapped(state, batch, loader.class_table(), controls, np.int32(1))
-        sums.append(np.asarray(metrics))
-    return jax.device_get(state), np.array(sums)
+        images, labels = loader.gather(8, 16 * step + sample_index)
+        point = TracedSchedulePoint(alpha[step] * one, 1e-3 * one, 0.9 * one)
+        batch = Batch(images, labels, sample_index.astype(np.uint32))
+        state, totals = mapped(state, batch, point, shared, np.int32(1))
+        metrics.append(jax.device_get(totals.sums))
+    return jax.device_get(state), metrics
 
 
 FADE = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -169,7 +168,7 @@ class TestAnyNumberOfDevices:
         config = small_config(discriminator__minibatch_stddev=form, data__mirror=True, data__labels=True)
         one, one_metrics = train(config, devices=1, steps=5, alpha=FADE)
         four, four_metrics = train(config, devices=4, steps=5, alpha=FADE)
-        np.testing.assert_allclose(one_metrics, four_metrics, rtol=1e-4, atol=1e-4)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), one_metrics, four_metrics)
         for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(one)[0], jax.tree.leaves(four), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=jax.tree_util.keystr(path))
         assert int(one.images_seen) == int(four.images_seen) == 80

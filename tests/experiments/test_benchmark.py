@@ -19,9 +19,10 @@ from experiments.benchmarks.steps import step_settings
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, OptimizerConfig, ScheduleConfig
 from pggan_jax.distributed import devices
 from pggan_jax.networks.build import build_networks
-from pggan_jax.training.rng import draw_iteration
+from pggan_jax.training.multi_step import make_multi_step
+from pggan_jax.training.rng import sample_noise
+from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from pggan_jax.training.train_state import create_train_state
-from pggan_jax.training.train_step import METRICS, Batch, Controls, make_train_call
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "experiments" / "benchmarks"))  # torch_step.py runs in a Python that has no JAX
@@ -67,16 +68,16 @@ def first_state(networks):
 
 def train_ours(networks, state, images, alpha):
     """Return the losses of every step `[steps, 2]` and the last state."""
-    call = devices.map_over_devices(make_train_call(config_of(), networks), devices=jax.local_devices()[:1])
+    multi_step = devices.map_over_devices(make_multi_step(config_of(), networks), devices=jax.local_devices()[:1])
     one = np.ones(1, np.float32)
-    controls = Controls(alpha * one, LEARNING_RATE * one, DECAY * one, np.uint32(SEED))
+    points = TracedSchedulePoint(alpha * one, LEARNING_RATE * one, DECAY * one)
+    shared = SharedInputs(np.uint32(SEED), np.zeros(1, np.int32))
     state, losses = jax.tree.map(np.array, state), []
     for of_step in images:
-        places = np.arange(SAMPLES, dtype=np.uint32)[None, None, None]
-        batch = Batch(of_step[None, None, None], np.zeros((1, 1, 1, SAMPLES, 0), np.float32), places)
-        state, sums = call(state, batch, np.zeros(1, np.int32), controls, np.int32(1))
-        named = dict(zip(METRICS, np.asarray(sums), strict=False))
-        losses.append([named["loss_d"], named["loss_g"]])
+        sample_index = np.arange(SAMPLES, dtype=np.uint32)[None, None, None]
+        batch = Batch(of_step[None, None, None], np.zeros((1, 1, 1, SAMPLES, 0), np.float32), sample_index)
+        state, totals = multi_step(state, batch, points, shared, np.int32(1))
+        losses.append([float(totals.sums["loss_d"]), float(totals.sums["loss_g"])])
     return np.array(losses), jax.device_get(state)
 
 
@@ -93,8 +94,8 @@ def train_torch(state, images, alpha, latent_size, **changes):
     step = Step(Settings(**settings), generator=flat(state.generator), discriminator=flat(state.discriminator))
     losses = []
     for number, of_step in enumerate(images):
-        places = np.arange(SAMPLES, dtype=np.uint32)
-        draws = draw_iteration(np.uint32(SEED), np.int32(number), places, updates=2, latent_size=latent_size)
+        sample_index = np.arange(SAMPLES, dtype=np.uint32)
+        draws = sample_noise(np.uint32(SEED), np.int32(number), sample_index, updates=2, latent_size=latent_size)
         latents = [torch.from_numpy(np.array(update.latents)) for update in draws]
         mixing = torch.from_numpy(np.array(draws[0].uniforms[:, 0]))
         losses.append([float(loss) for loss in step(torch.from_numpy(of_step), tuple(latents), mixing)])

@@ -86,8 +86,8 @@ class TestAbstractArguments:
         state = devices.replicate(create_train_state(config.optimizer, networks, 0))
         stage = next(stage for stage in schedule.stages if stage.resolution == 8)
         chunks = plan_chunks(schedule, start=stage.start, steps_per_call=steps)
-        chunk, batch, controls = InputFeed(config, schedule, loader, steps_per_call=steps)(next(chunks))
-        real = state, batch, devices.replicate(loader.class_table()), controls, np.int32(chunk.steps)
+        _, inputs = InputFeed(config, schedule, loader, steps_per_call=steps)(next(chunks))
+        real = state, *inputs
         abstract = abstract_arguments(config, networks, loader=loader, steps=steps)
         assert jax.tree.structure(real) == jax.tree.structure(abstract)
         kind = lambda leaf: (leaf.shape, leaf.dtype, getattr(leaf, "sharding", None))  # noqa: E731

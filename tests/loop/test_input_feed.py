@@ -94,7 +94,7 @@ class TestWhereTheDataLie:
         feed, loader = make_feed(config, 2)
         stays = {level: loader.level(level).nbytes <= size * 1e6 for level in (4, 8)}
         for chunk in plan_chunks(feed._schedule, start=BOUNDARY - 96, steps_per_call=2):
-            _, batch, _ = feed(chunk)
+            _, (batch, *_) = feed(chunk)
             resolution = chunk.stage.resolution
             rows = loader.rows(positions_of(config, chunk))
             np.testing.assert_array_equal(np.asarray(batch.images)[:, : chunk.steps], loader.images(resolution, rows))
@@ -108,7 +108,7 @@ class TestWhereTheDataLie:
         kinds = []
         for size in (0.0, 1.0):
             feed, _ = make_feed(small_config(run__device_data_mb=size), 1)
-            _, batch, _ = feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))
+            _, (batch, *_) = feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))
             kinds.append([(leaf.shape, leaf.dtype, leaf.sharding, leaf.committed) for leaf in batch])
         assert kinds[0] == kinds[1]
 
@@ -117,9 +117,9 @@ class TestFeed:
     def test_a_step_shows_the_images_at_its_positions(self):
         feed, loader = make_feed(small_config(data__labels=True), 1)
         chunk = list(plan_chunks(feed._schedule, start=0, steps_per_call=1))[5]
-        _, batch, _ = feed(chunk)
+        _, (batch, *_) = feed(chunk)
         images, labels = loader.gather(4, np.arange(80, 96))
-        order = np.asarray(batch.places).ravel()
+        order = np.asarray(batch.sample_index).ravel()
         assert sorted(order) == list(range(16))
         np.testing.assert_array_equal(np.asarray(batch.images).reshape(16, 4, 4, 1), images[order])
         np.testing.assert_array_equal(np.asarray(batch.labels).reshape(16, 10), labels[order])
@@ -129,10 +129,10 @@ class TestFeed:
     def test_critic_steps_take_batches_of_their_own(self):
         feed, loader = make_feed(small_config(schedule__critic_steps=3), 2)
         chunk = next(plan_chunks(feed._schedule, start=0, steps_per_call=2))
-        _, batch, _ = feed(chunk)
+        _, (batch, *_) = feed(chunk)
         assert chunk.end == 96
         shown = np.asarray(batch.images).transpose(1, 2, 0, 3, 4, 5, 6).reshape(6, 16, 4, 4, 1)
-        order = np.asarray(batch.places)[:, 0, 0].ravel()
+        order = np.asarray(batch.sample_index)[:, 0, 0].ravel()
         for update in range(6):
             images, _ = loader.gather(4, 16 * update + order)
             np.testing.assert_array_equal(shown[update], images)
@@ -141,30 +141,31 @@ class TestFeed:
         feed, _ = make_feed(small_config(), 4)
         chunks = list(plan_chunks(feed._schedule, start=0, steps_per_call=4))
         short = next(chunk for chunk in chunks if chunk.steps < 4)
-        shapes = [jax.tree.map(np.shape, feed(chunk)[1]) for chunk in (chunks[0], short)]
+        shapes = [jax.tree.map(np.shape, feed(chunk)[1][0]) for chunk in (chunks[0], short)]
         assert shapes[0] == shapes[1]
-        controls = feed(short)[2]
-        assert controls.alpha.shape == controls.learning_rate.shape == controls.ema_decay.shape == (4,)
-        assert (controls.alpha[short.steps - 1 :] == controls.alpha[short.steps - 1]).all()
+        _, points, _, count = feed(short)[1]
+        assert points.alpha.shape == points.learning_rate.shape == points.ema_decay.shape == (4,)
+        assert (points.alpha[short.steps - 1 :] == points.alpha[short.steps - 1]).all()
+        assert count == short.steps
 
-    def test_controls_follow_the_schedule(self):
+    def test_schedule_points_follow_the_schedule(self):
         config = small_config(schedule__rampup_kimg=1.0, run__seed=12)
         feed, _ = make_feed(config, 3)
         schedule = schedule_of(config)
         for chunk in plan_chunks(schedule, start=BOUNDARY, steps_per_call=3):
-            controls = feed(chunk)[2]
+            _, points, shared, _ = feed(chunk)[1]
             starts = [chunk.start + 16 * step for step in range(chunk.steps)]
             alphas = [schedule.at(start).alpha for start in starts]
             rates = [schedule.at(start).learning_rate for start in starts]
-            np.testing.assert_allclose(controls.alpha[: chunk.steps], alphas, rtol=1e-6)
-            np.testing.assert_allclose(controls.learning_rate[: chunk.steps], rates, rtol=1e-6)
-            assert controls.noise_seed == 12
-            assert {leaf.dtype.name for leaf in controls[:3]} == {"float32"}
+            np.testing.assert_allclose(points.alpha[: chunk.steps], alphas, rtol=1e-6)
+            np.testing.assert_allclose(points.learning_rate[: chunk.steps], rates, rtol=1e-6)
+            assert shared.noise_seed == 12
+            assert {leaf.dtype.name for leaf in points} == {"float32"}
 
     def test_average_decay(self):
         """By half-life: half is forgotten after so many images; else the plain number."""
         feed, _ = make_feed(small_config(optimizer__ema_half_life_kimg=0.16), 1)
-        decay = feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))[2].ema_decay
+        decay = feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))[1][1].ema_decay
         assert decay[0] ** 10 == pytest.approx(0.5)
         feed, _ = make_feed(small_config(optimizer__ema_half_life_kimg=0.0, optimizer__ema_decay=0.75), 1)
-        assert feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))[2].ema_decay[0] == 0.75
+        assert feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))[1][1].ema_decay[0] == 0.75

@@ -9,7 +9,7 @@ import pytest
 
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.distributed import devices
-from pggan_jax.distributed.batch_sharding import parts_as_set
+from pggan_jax.distributed.batch_sharding import microbatches_as_set
 from pggan_jax.loop import trainer as run_module
 from pggan_jax.loop.microbatch_choice import ChosenParts
 from tests.helpers.runs import run_small, small_config
@@ -21,7 +21,8 @@ def chosen_parts(fitting, log=None, **changes):
     """With memory for so many parts at least."""
 
     def build(config, resolution):
-        return SimpleNamespace(parts=parts_as_set(config, resolution, devices=devices.device_count()) or fitting)
+        as_set = microbatches_as_set(config, resolution, devices=devices.device_count())
+        return SimpleNamespace(microbatches=as_set or fitting)
 
     return ChosenParts(small_config(**changes), build, (log if log is not None else []).append)
 
@@ -33,10 +34,10 @@ class TestChoice:
 
     def test_is_kept_though_another_would_fit(self):
         first, log = chosen_parts(2), []
-        assert first.program(8).parts == 2
+        assert first.program(8).microbatches == 2
         later = chosen_parts(1, log)
         later.take_over(first.record())
-        assert later.program(8).parts == 2
+        assert later.program(8).microbatches == 2
         assert log == [
             "8x8: 8 of 16 images at once, as was chosen when the run first came here; kept for the rest of the run "
             "(--set run.microbatch_at=8:8 chooses the same)"
@@ -48,20 +49,20 @@ class TestChoice:
         first.program(4)
         later = chosen_parts(4, log)
         later.take_over(first.record())
-        assert later.program(4).parts == 1
+        assert later.program(4).microbatches == 1
         assert log == []
 
     def test_a_setting_goes_before_it(self):
         parts = chosen_parts(1, run__microbatch=4)
         parts.take_over({"8": [16, 8]})
-        assert parts.program(8).parts == 4
+        assert parts.program(8).microbatches == 4
         assert parts.record() == {"8": [16, 8]}
 
     @pytest.mark.parametrize("stored", [{"8": [32, 8]}, {"4": [16, 8]}, {}, {"8": [16, 3]}])
     def test_what_belongs_to_another_batch_or_fits_no_group_does_not_count(self, stored):
         parts = chosen_parts(1)
         parts.take_over(stored)
-        assert parts.program(8).parts == 1
+        assert parts.program(8).microbatches == 1
         assert parts.record()["8"] == [16, 16]
 
     def test_what_this_process_has_chosen_stays_after_a_rollback(self):
@@ -80,7 +81,7 @@ def test_a_run_stores_it_and_continues_with_it(tmp_path, monkeypatch):
     def note(config, resolution, loader):
         asked.append(config.run.microbatch_for(resolution))
         program = build(config, resolution, loader)
-        return program if asked[-1] else mock.Mock(wraps=program, **vars(program) | {"parts": fitting})
+        return program if asked[-1] else mock.Mock(wraps=program, **vars(program) | {"microbatches": fitting})
 
     monkeypatch.setattr("tests.helpers.runs._build_program", note)
     assert not run_small(tmp_path, config, shared=False, stop_at=32)

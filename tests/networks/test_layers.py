@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pggan_jax.distributed.devices import deal
+from pggan_jax.config import StddevGroups
+from pggan_jax.distributed.batch_sharding import shard_batch
 from pggan_jax.networks.layers import (
     Equalized,
     InputNoise,
@@ -152,7 +153,7 @@ def slow_stddev(x: np.ndarray, groups: list[list[int]], *, unbiased: bool) -> np
 
 def new_channel(x: np.ndarray, form: str, group_size: int = 4) -> np.ndarray:
     """The appended channel, one number per sample, after checking that the rest is left alone."""
-    y = np.asarray(minibatch_stddev(x, form=form, group_size=group_size))
+    y = np.asarray(minibatch_stddev(x, StddevGroups(form, group_size)))
     assert y.shape == (*x.shape[:3], x.shape[3] + 1)
     np.testing.assert_array_equal(y[..., :-1], x)
     assert (y[..., -1] == y[:, :1, :1, -1]).all(), "not constant over an image"
@@ -201,7 +202,7 @@ def test_stddev_of_a_single_sample(form, expected):
 @pytest.mark.parametrize(("form", "expected"), [("strided", 1e-4), ("whole_batch", 1e-4), ("contiguous", 0.0)])
 def test_stddev_of_a_single_sample_on_a_mapped_device(form, expected):
     x = normal(0, 1, 1, 4, 4, 3)
-    mapped = jax.pmap(functools.partial(minibatch_stddev, form=form, group_size=4, axis_name=AXIS), axis_name=AXIS)
+    mapped = jax.pmap(functools.partial(minibatch_stddev, groups=StddevGroups(form, 4), axis_name=AXIS), axis_name=AXIS)
     np.testing.assert_allclose(mapped(x)[0, ..., -1], np.full((1, 4, 4), expected), rtol=1e-5)
 
 
@@ -209,12 +210,12 @@ def test_stddev_of_a_single_sample_on_a_mapped_device(form, expected):
 @pytest.mark.parametrize("batch", [5, 6, 9])
 def test_a_batch_that_is_no_multiple_of_the_group_is_refused(form, batch):
     with pytest.raises(ValueError, match=rf"{batch} samples .* groups of 4"):
-        minibatch_stddev(normal(0, batch, 2, 2, 2), form=form, group_size=4)
+        minibatch_stddev(normal(0, batch, 2, 2, 2), StddevGroups(form, 4))
 
 
 def test_stddev_in_bfloat16_is_computed_in_float32():
     x = jnp.asarray(normal(0, 4, 2, 2, 8) * 0.01 + 100.0, jnp.bfloat16)
-    y = minibatch_stddev(x, form="strided", group_size=4)
+    y = minibatch_stddev(x, StddevGroups("strided", 4))
     expected = slow_stddev(np.asarray(x, np.float32), [[0, 1, 2, 3]], unbiased=False)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(y[:, 0, 0, -1], np.float32), expected, rtol=1e-2)
@@ -233,8 +234,9 @@ SPREADS = [
 def test_stddev_over_devices_equals_one_device(form, batch, group_size, devices):
     """Values, gradients of a sum of scores, and the gradient of the squared norm of those, as WGAN-GP takes it."""
     x, weights = normal(3, batch, 2, 2, 3), normal(4, 4)
-    places = deal(batch, form=form, group_size=group_size, devices=devices)
-    stddev = functools.partial(minibatch_stddev, form=form, group_size=group_size)
+    groups = StddevGroups(form, group_size)
+    sample_index = shard_batch(batch, groups, devices=devices)
+    stddev = functools.partial(minibatch_stddev, groups=groups)
 
     def scores(x, weights, axis_name):
         return jnp.tanh(stddev(x, axis_name=axis_name) @ weights).sum(axis=(1, 2))
@@ -249,17 +251,17 @@ def test_stddev_over_devices_equals_one_device(form, batch, group_size, devices)
 
     expected, expected_gradient, expected_second = quick_jit(functools.partial(everything, None))(x, weights)
     mapped = jax.pmap(functools.partial(everything, AXIS), axis_name=AXIS, in_axes=(0, None))
-    values, gradient, second = (np.asarray(leaf) for leaf in mapped(x[places], weights))
+    values, gradient, second = (np.asarray(leaf) for leaf in mapped(x[sample_index], weights))
     assert np.abs(expected_gradient).max() > 0.01
-    np.testing.assert_allclose(values, np.asarray(expected)[places], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(gradient, np.asarray(expected_gradient)[places], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(values, np.asarray(expected)[sample_index], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, np.asarray(expected_gradient)[sample_index], rtol=1e-4, atol=1e-5)
     for on_device in second:
         np.testing.assert_allclose(on_device, expected_second, rtol=1e-4, atol=1e-4)
 
 
 def test_a_group_split_over_devices_is_refused():
     x = normal(0, 4, 2, 2, 2, 3)
-    mapped = jax.pmap(functools.partial(minibatch_stddev, form="strided", group_size=4, axis_name=AXIS), axis_name=AXIS)
+    mapped = jax.pmap(functools.partial(minibatch_stddev, groups=StddevGroups("strided", 4), axis_name=AXIS), axis_name=AXIS)
     with pytest.raises(ValueError, match=r"2 samples on a device .* groups of 4"):
         mapped(x)
 

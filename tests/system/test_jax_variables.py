@@ -17,8 +17,8 @@ from pggan_jax.config_io import to_json
 from pggan_jax.evaluation.image_sets import generated
 from pggan_jax.evaluation.metrics.swd import _corners, _key
 from pggan_jax.system.jax_variables import own_jax_settings
-from pggan_jax.training.rng import draw_iteration
-from pggan_jax.training.train_step import Batch, Controls
+from pggan_jax.training.rng import sample_noise
+from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from tests.helpers.command_line import environment
 from tests.helpers.compiling import jax_settings
 from tests.helpers.runs import small_config
@@ -114,11 +114,11 @@ class TestTypes:
     def test_a_step_holds_no_array_of_64_bits(self, changes, resolution):
         with jax.enable_x64(True):
             trainer = Trainer(config_of(**changes), resolution)
-            one, places = np.ones(1, np.float32), np.arange(SAMPLES, dtype=np.uint32).reshape(1, 1, 1, SAMPLES)
-            batch = Batch(*trainer.loader.gather(resolution, places.astype(np.int64)), places)
-            controls = Controls(one, one, one, np.uint32(3))
-            arguments = trainer.start(), batch, trainer.loader.class_table(), controls, np.int32(1)
-            text = trainer.call.lower(*arguments).as_text()
+            one, sample_index = np.ones(1, np.float32), np.arange(SAMPLES, dtype=np.uint32).reshape(1, 1, 1, SAMPLES)
+            batch = Batch(*trainer.loader.gather(resolution, sample_index.astype(np.int64)), sample_index)
+            points, shared = TracedSchedulePoint(one, one, one), SharedInputs(np.uint32(3), trainer.loader.class_table())
+            arguments = trainer.start(), batch, points, shared, np.int32(1)
+            text = trainer.multi_step.lower(*arguments).as_text()
         assert "xf32>" in text
         # Constants of a single number aside, which are converted before they are used.
         assert re.findall(r"tensor<[^>]*xf64>", text) == []
@@ -127,8 +127,8 @@ class TestTypes:
         found = []
         for is_wide in (False, True):
             with jax.enable_x64(is_wide):
-                places = np.arange(4, dtype=np.uint32)
-                found.append(draw_iteration(np.uint32(1), np.int32(5), places, updates=2, latent_size=3))
+                sample_index = np.arange(4, dtype=np.uint32)
+                found.append(sample_noise(np.uint32(1), np.int32(5), sample_index, updates=2, latent_size=3))
         for plain, wide in zip(*found, strict=True):
             for one, other in ((plain.latents, wide.latents), (plain.uniforms, wide.uniforms)):
                 assert one.dtype == other.dtype

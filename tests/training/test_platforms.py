@@ -17,8 +17,9 @@ from jax.sharding import Mesh, PartitionSpec
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, RunConfig, ScheduleConfig
 from pggan_jax.distributed import devices
 from pggan_jax.networks.build import build_networks
+from pggan_jax.training.multi_step import make_multi_step
+from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from pggan_jax.training.train_state import abstract_train_state
-from pggan_jax.training.train_step import METRICS, TROUBLE, Batch, Controls, make_train_call
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 DEVICES, STEPS = 2, 2
@@ -47,18 +48,18 @@ def exported(resolution: int, dtype: str, labels: bool, *, platforms: tuple[str,
     config = config_of(resolution, dtype, labels=labels, fmap_max=fmap_max)
     label_size = 10 if labels else 0
     networks = build_networks(config, resolution, channels=3, label_size=label_size, axis_name=devices.AXIS)
-    call = make_train_call(config, networks)
+    multi_step = make_multi_step(config, networks)
     leading = DEVICES, STEPS, config.schedule.critic_steps, 16 // DEVICES
     batch = Batch(
         images=array(np.uint8, *leading, resolution, resolution, 3),
         labels=array(np.float32, *leading, label_size),
-        places=array(np.uint32, *leading),
+        sample_index=array(np.uint32, *leading),
     )
-    of_step = array(np.float32, STEPS)
-    shared = array(np.int32, 10), Controls(of_step, of_step, of_step, array(np.uint32)), array(np.int32)
+    points = TracedSchedulePoint(*3 * [array(np.float32, STEPS)])
+    shared = points, SharedInputs(array(np.uint32), array(np.int32, 10)), array(np.int32)
 
     def per_device(state, batch, *shared):
-        return call(state, jax.tree.map(lambda leaf: leaf[0], batch), *shared)
+        return multi_step(state, jax.tree.map(lambda leaf: leaf[0], batch), *shared)
 
     whole = PartitionSpec()
     mapped = jax.shard_map(
@@ -112,16 +113,19 @@ class Everywhere:
         _, text, _ = exported(*case, **options)
         assert lines_with(text, "custom_call") == []
 
-    def test_one_all_reduce_per_update_and_one_for_the_metrics(self, case, options):
+    def test_one_all_reduce_per_update(self, case, options):
+        """Of gradients, loss and metrics together."""
         _, text, _ = exported(*case, **options)
-        assert len(lines_with(text, "all_reduce")) == 3
+        assert len(lines_with(text, "all_reduce")) == 2
 
     def test_state_and_metrics_keep_their_types(self, case, options):
         step, _, state = exported(*case, **options)
-        leaves = jax.tree.leaves(state)
-        assert [out.dtype for out in step.out_avals] == [*(leaf.dtype for leaf in leaves), np.float32]
-        assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32), np.dtype(np.int32)}
-        assert step.out_avals[-1].shape == (len(METRICS) + len(TROUBLE),)
+        new_state, totals = jax.tree.unflatten(step.out_tree, step.out_avals)
+        dtypes = lambda tree: [leaf.dtype for leaf in jax.tree.leaves(tree)]  # noqa: E731
+        assert dtypes(new_state) == dtypes(state)
+        assert set(dtypes(state)) == {np.dtype(np.float32), np.dtype(np.int32)}
+        assert {leaf.shape for leaf in jax.tree.leaves(totals)} == {()}
+        assert (set(dtypes(totals.sums)), set(dtypes(totals[1:]))) == ({np.dtype(np.float32)}, {np.dtype(np.int32)})
 
     def test_convolutions_and_products_are_in_the_dtype_asked_for(self, case, options):
         _, text, _ = exported(*case, **options)

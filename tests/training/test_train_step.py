@@ -1,4 +1,4 @@
-"""One iteration: what it counts, what it skips, when the moving average moves, and every game that can be played."""
+"""One iteration: what it counts and skips, when the moving average moves, and every loss."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from pggan_jax.networks import layers, resample
 from pggan_jax.networks.resample import convolve, downscale
-from pggan_jax.training import losses, train_step
-from pggan_jax.training.rng import draw_iteration
-from pggan_jax.training.train_step import METRICS, prepare_reals
+from pggan_jax.training import losses
+from pggan_jax.training.rng import sample_noise
+from pggan_jax.training.train_step import prepare_reals
 from tests.helpers.train_steps import SAMPLES, Trainer, config_of
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -39,14 +39,16 @@ def broken(tree):
 class TestCounters:
     def test_one_iteration(self, trainer):
         before = trainer.start()
-        after, metrics = trainer(before)
+        after, totals = trainer(before)
         assert int(after.step) == 1
         assert int(after.images_seen) == SAMPLES
         assert int(after.discriminator_moments.count) == int(after.generator_moments.count) == 1
         assert int(after.skipped_generator) == int(after.skipped_discriminator) == 0
         assert not equal(before.generator, after.generator)
         assert not equal(before.discriminator, after.discriminator)
-        assert all(np.isfinite(value) for value in metrics.values())
+        assert sorted(totals.sums) == ["fake_score", "gradient_penalty", "loss_d", "loss_g", "real_score"]
+        assert all(np.isfinite(value) for value in totals.sums.values())
+        assert (totals.skipped_steps, totals.skipped_in_a_row, totals.longest_row) == (0, 0, 0)
 
     def test_several_critic_steps(self):
         trainer = Trainer(config_of(schedule__critic_steps=2))
@@ -59,17 +61,18 @@ class TestCounters:
     def test_a_padded_call_makes_only_the_steps_asked_for(self, trainer):
         """Three single steps, and a call of four of which three count, agree."""
         state = trainer.start()
-        total = np.zeros(len(METRICS))
+        singles = []
         for _ in range(3):
-            state, metrics = trainer(state)
-            total += [metrics[name] for name in METRICS]
-        together, sums = trainer(trainer.start(), steps=4, count=3)
+            state, totals = trainer(state)
+            singles.append(totals.sums)
+        together, totals = trainer(trainer.start(), steps=4, count=3)
         assert int(together.step) == 3
         assert int(together.images_seen) == 3 * SAMPLES
-        np.testing.assert_allclose([sums[name] for name in METRICS], total, rtol=1e-4, atol=1e-4)
+        for name, total in totals.sums.items():
+            np.testing.assert_allclose(total, sum(sums[name] for sums in singles), rtol=1e-4, atol=1e-4)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), state, together)
 
-    def test_every_step_draws_anew(self, trainer):
+    def test_every_step_samples_anew(self, trainer):
         """The same parameters in another step give other losses; without a learning rate nothing else changes."""
         state = trainer.start()
         first, one = trainer(state, learning_rate=0.0)
@@ -77,7 +80,7 @@ class TestCounters:
         _, other = trainer(first.replace(images_seen=state.images_seen), learning_rate=0.0)
         assert equal(first, again)
         assert one == same
-        assert other["fake_score"] != one["fake_score"]
+        assert other.sums["fake_score"] != one.sums["fake_score"]
         assert equal(state.generator, first.generator)
 
 
@@ -103,51 +106,46 @@ class TestMovingAverage:
 
 
 class TestNotFinite:
-    """Only the update of the network with the bad gradient is left out, and it is counted."""
+    """Only the update of the network with the bad gradient is skipped, and it is counted."""
 
-    def test_in_the_critics_loss(self):
-        critic_loss = losses.critic_loss
-
-        def bad(*arguments, **options):
-            terms = critic_loss(*arguments, **options)
-            return terms._replace(loss=terms.loss * jnp.nan)
-
-        with mock.patch.object(losses, "critic_loss", bad):
+    def test_in_the_discriminators_loss(self):
+        with mock.patch.object(losses, "discriminator_loss", lambda config, scores, *_: scores.mean() * jnp.nan):
             trainer = Trainer(config_of())
             before = trainer.start()
-            after, metrics = trainer(before)
+            after, totals = trainer(before)
         assert (int(after.skipped_discriminator), int(after.skipped_generator)) == (1, 0)
         assert equal(before.discriminator, after.discriminator)
         assert equal(before.discriminator_moments, after.discriminator_moments)
         assert not equal(before.generator, after.generator)
-        assert [metrics[name] for name in METRICS] == [0.0] * len(METRICS), "left out of the sums"
-        assert metrics["left_out"] == 1
+        assert not any(totals.sums.values()), "left out of the sums"
+        assert (totals.skipped_steps, totals.skipped_in_a_row, totals.longest_row) == (1, 1, 1)
         assert int(after.step) == 1
 
     def test_in_the_generators_loss(self):
         with mock.patch.object(losses, "generator_loss", lambda config, scores, *_: scores.mean() / 0.0 * 0.0):
             trainer = Trainer(config_of())
             before = trainer.start()
-            after, metrics = trainer(before)
+            after, totals = trainer(before)
         assert (int(after.skipped_discriminator), int(after.skipped_generator)) == (0, 1)
         assert equal(before.generator, after.generator)
         assert equal(before.generator_moments, after.generator_moments)
         assert not equal(before.discriminator, after.discriminator)
-        assert [metrics[name] for name in METRICS] == [0.0] * len(METRICS), "left out of the sums"
-        assert metrics["left_out"] == 1
+        assert not any(totals.sums.values()), "left out of the sums"
+        assert (totals.skipped_steps, totals.skipped_in_a_row, totals.longest_row) == (1, 1, 1)
 
     def test_everywhere_after_a_broken_parameter(self, trainer):
         before = trainer.start()
         before = before.replace(generator=broken(before.generator))
         middle, _ = trainer(before)
-        after, _ = trainer(middle)
+        after, totals = trainer(middle)
+        assert (totals.skipped_steps, totals.skipped_in_a_row, totals.longest_row) == (1, 2, 2)
         assert (int(after.skipped_discriminator), int(after.skipped_generator)) == (2, 2)
         assert equal(before.discriminator, after.discriminator)
         assert int(after.discriminator_moments.count) == 0
         assert int(after.step) == 2
 
     def test_one_bad_number_is_enough(self, trainer):
-        """A single leaf of the critic's gradient overflows; none of its leaves moves."""
+        """A single leaf of the discriminator's gradient overflows; none of its leaves moves."""
         before = trainer.start()
         leaves, structure = jax.tree.flatten(before.discriminator)
         leaves[-1] = np.full_like(leaves[-1], 1e38)
@@ -157,7 +155,7 @@ class TestNotFinite:
         assert equal(before.discriminator, after.discriminator)
 
 
-class TestGames:
+class TestLosses:
     @pytest.mark.parametrize(
         "changes",
         [
@@ -173,13 +171,13 @@ class TestGames:
         state = trainer.start()
         for _ in range(2):
             before = state
-            state, metrics = trainer(state, alpha=0.5)
-            assert all(np.isfinite(value) for value in metrics.values())
+            state, totals = trainer(state, alpha=0.5)
+            assert all(np.isfinite(value) for value in totals.sums.values())
             assert not equal(before.generator, state.generator)
             assert not equal(before.discriminator, state.discriminator)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
         assert int(state.skipped_generator) == int(state.skipped_discriminator) == 0
-        assert (metrics["gradient_penalty"] > 0) == (changes["loss__name"] != "lsgan")
+        assert (totals.sums["gradient_penalty"] > 0) == (changes["loss__name"] != "lsgan")
         assert (state.lsgan_average > 0) == (changes["loss__name"] == "lsgan")
 
 
@@ -193,8 +191,8 @@ class TestFormulations:
     def assert_equal(self, first, second):
         """Adam's direction is a sign on the first step, so parameters would hide the gradients' size and show their noise."""
         (one, one_metrics), (two, two_metrics) = first, second
-        for name in METRICS:
-            np.testing.assert_allclose(one_metrics[name], two_metrics[name], rtol=1e-4, atol=1e-5, err_msg=name)
+        for name, value in one_metrics.sums.items():
+            np.testing.assert_allclose(value, two_metrics.sums[name], rtol=1e-4, atol=1e-5, err_msg=name)
         for moments in ("generator_moments", "discriminator_moments"):
             for a, b in zip(*(jax.tree.leaves(getattr(state, moments).second) for state in (one, two)), strict=True):
                 np.testing.assert_allclose(np.sqrt(a), np.sqrt(b), rtol=1e-3, atol=1e-4 * np.sqrt(b.max()))
@@ -203,7 +201,7 @@ class TestFormulations:
         separate = self.step(config_of(generator__fused_scale=False))
         self.assert_equal(self.step(config_of(generator__fused_scale=True)), separate)
 
-    def test_a_fused_critic_is_its_definition(self):
+    def test_a_fused_discriminator_is_its_definition(self):
         """Convolve, average, and only then bias and activation; in the plain operations and their own derivatives."""
         fused = self.step(config_of())
         plain_down = lambda x, kernel: downscale(convolve(x, kernel))  # noqa: E731
@@ -216,15 +214,15 @@ class TestFormulations:
             self.assert_equal(on_cpu, self.step(config_of()))
 
     def test_the_comparison_can_fail(self):
-        """A separate critic is another function (spec 1.5)."""
+        """A separate discriminator is another function (spec 1.5)."""
         with pytest.raises(AssertionError):
             self.assert_equal(self.step(config_of()), self.step(config_of(discriminator__fused_scale=False)))
 
 
-class TestCriticNoise:
+class TestDiscriminatorNoise:
     def noise(self, pass_number, **changes):
-        state = Trainer(config_of(**changes), resolution=4).start()
-        return train_step._critic_noise(config_of(**changes), state, jax.random.split(jax.random.key(0), 3), pass_number)
+        keys = jax.random.split(jax.random.key(0), 3)
+        return losses.discriminator_noise(config_of(**changes).loss, 0.9, keys, pass_number=pass_number)
 
     def test_every_pass_and_sample_has_its_own(self):
         keys = [jax.random.key_data(self.noise(number, loss__name="lsgan").keys) for number in range(2)]
@@ -238,45 +236,46 @@ class TestReals:
     IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 2), dtype=np.uint8)
 
     def test_range(self):
-        reals = np.asarray(prepare_reals(jnp.asarray([[[[0], [255]]]], jnp.uint8), None, None))
+        reals = np.asarray(prepare_reals(jnp.asarray([[[[0], [255]]]], jnp.uint8), flip=None, alpha=None))
         assert reals.tolist() == [[[[-1.0], [1.0]]]]
 
     def test_mirror_only_the_chosen(self):
         flip = np.array([True, False, True])
-        reals = np.asarray(prepare_reals(self.IMAGES, flip, None))
-        plain = np.asarray(prepare_reals(self.IMAGES, None, None))
+        reals = np.asarray(prepare_reals(self.IMAGES, flip=flip, alpha=None))
+        plain = np.asarray(prepare_reals(self.IMAGES, flip=None, alpha=None))
         np.testing.assert_array_equal(reals[0], plain[0, :, ::-1])
         np.testing.assert_array_equal(reals[1], plain[1])
         np.testing.assert_array_equal(reals[2], plain[2, :, ::-1])
 
     def test_fade(self):
-        plain = np.asarray(prepare_reals(self.IMAGES, None, None))
+        plain = np.asarray(prepare_reals(self.IMAGES, flip=None, alpha=None))
         blocks = plain.reshape(3, 4, 2, 4, 2, 2).mean(axis=(2, 4)).repeat(2, axis=1).repeat(2, axis=2)
         for alpha in (0.0, 0.3, 1.0):
-            faded = np.asarray(prepare_reals(self.IMAGES, None, np.float32(alpha)))
+            faded = np.asarray(prepare_reals(self.IMAGES, flip=None, alpha=np.float32(alpha)))
             np.testing.assert_allclose(faded, alpha * plain + (1 - alpha) * blocks, atol=1e-6)
 
 
-class TestDraws:
-    def draw(self, places, step=4, update=0, seed=1):
-        places = np.asarray(places, np.uint32)
-        return draw_iteration(np.uint32(seed), np.int32(train_step), places, updates=2, latent_size=5)[update]
+class TestNoise:
+    def sample(self, sample_index, step=4, update=0, seed=1):
+        sample_index = np.asarray(sample_index, np.uint32)
+        return sample_noise(np.uint32(seed), np.int32(step), sample_index, updates=2, latent_size=5)[update]
 
-    def test_a_sample_is_the_same_in_any_company(self):
-        together, alone = self.draw(range(8)), self.draw([6])
+    def test_depends_on_the_sample_index_alone(self):
+        together, alone = self.sample(range(8)), self.sample([6])
         np.testing.assert_array_equal(together.latents[6], alone.latents[0])
         np.testing.assert_array_equal(together.uniforms[6], alone.uniforms[0])
 
     def test_steps_streams_seeds_and_samples_differ(self):
-        draws = [self.draw(range(4)), self.draw(range(4), step=5), self.draw(range(4), update=1), self.draw(range(4), seed=2)]
-        latents = np.concatenate([np.asarray(one.latents) for one in draws])
+        first = range(4)
+        noises = [self.sample(first), self.sample(first, step=5), self.sample(first, update=1), self.sample(first, seed=2)]
+        latents = np.concatenate([np.asarray(noise.latents) for noise in noises])
         assert len(np.unique(latents.round(6), axis=0)) == len(latents)
 
     def test_distributions(self):
-        drawn = self.draw(range(4000))
-        assert abs(np.mean(drawn.latents)) < 0.02
-        assert abs(np.std(drawn.latents) - 1) < 0.02
-        uniforms = np.asarray(drawn.uniforms)
+        noise = self.sample(range(4000))
+        assert abs(np.mean(noise.latents)) < 0.02
+        assert abs(np.std(noise.latents) - 1) < 0.02
+        uniforms = np.asarray(noise.uniforms)
         assert uniforms.min() >= 0
         assert uniforms.max() <= 1
         np.testing.assert_allclose(np.quantile(uniforms, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)

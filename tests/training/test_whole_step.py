@@ -29,9 +29,9 @@ from pggan_jax.distributed import devices
 from pggan_jax.loop.input_feed import InputFeed, plan_chunks
 from pggan_jax.networks.build import build_networks
 from pggan_jax.schedule import Schedule
-from pggan_jax.training.rng import draw_iteration
+from pggan_jax.training.multi_step import make_multi_step
+from pggan_jax.training.rng import sample_noise
 from pggan_jax.training.train_state import create_train_state
-from pggan_jax.training.train_step import METRICS, make_train_call
 from tests.helpers import plain_step
 from tests.helpers.plain_step import Plain, Player, Settings
 
@@ -111,12 +111,10 @@ def by_the_program(loss: str):
     loader = Loader(data(), seed=SEED, use_labels=True)
     schedule = Schedule(config.schedule, config.data.resolution)
     chunk = next(plan_chunks(schedule, start=STABLE + IN_FADE, steps_per_call=1))
-    _, batch, controls = InputFeed(config, schedule, loader, steps_per_call=1)(chunk)
-    train_call = devices.map_over_devices(make_train_call(config, networks))
-    table = devices.replicate(loader.class_table())
-    state = devices.replicate(jax.tree.map(np.array, state))
-    state, sums = train_call(state, batch, table, controls, np.int32(1))
-    return jax.device_get(state), dict(zip(METRICS, np.asarray(sums), strict=False))
+    _, inputs = InputFeed(config, schedule, loader, steps_per_call=1)(chunk)
+    multi_step = devices.map_over_devices(make_multi_step(config, networks))
+    state, totals = jax.device_get(multi_step(devices.replicate(jax.tree.map(np.array, state)), *inputs))
+    return state, totals.sums
 
 
 @functools.cache
@@ -143,9 +141,9 @@ def by_the_specification(loss: str):
     )
     start = STABLE + IN_FADE
     reals = [images_at(start), images_at(start + BATCH)]
-    places = np.arange(BATCH, dtype=np.uint32)
-    draws = draw_iteration(np.uint32(SEED), np.int32(STEP), places, updates=3, latent_size=networks.latent_size)
-    return plain_step.iterate(settings, plain, reals, draws, data().classes)
+    sample_index = np.arange(BATCH, dtype=np.uint32)
+    noise = sample_noise(np.uint32(SEED), np.int32(STEP), sample_index, updates=3, latent_size=networks.latent_size)
+    return plain_step.iterate(settings, plain, reals, noise, data().classes)
 
 
 def flat(tree):
