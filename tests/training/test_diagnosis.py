@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pggan_jax.distributed import devices
-from pggan_jax.loop.input_feed import Feed, plan_calls
+from pggan_jax.loop.input_feed import InputFeed, plan_chunks
 from pggan_jax.networks.build import build_networks
 from pggan_jax.schedule import Schedule
 from pggan_jax.training import losses
@@ -26,8 +26,8 @@ def diagnose(change=lambda state: state):
     schedule, loader = Schedule(config.schedule, config.data.resolution), small_loader(config.data, config.run.seed)
     networks = build_networks(config, 4, channels=1, label_size=0, axis_name=devices.AXIS)
     state = devices.replicate(change(create_train_state(config.optimizer, networks, 5)))
-    call = next(plan_calls(schedule, start=0, steps_per_call=1))
-    _, inputs = Feed(config, schedule, loader, steps_per_call=1)(call)
+    chunk = next(plan_chunks(schedule, start=0, steps_per_call=1))
+    _, inputs = InputFeed(config, schedule, loader, steps_per_call=1)(chunk)
     found = first_nonfinite_gradient(state, *inputs[:3], config=config, networks=networks)
     jax.block_until_ready(state)  # which was not donated
     return found
