@@ -55,8 +55,8 @@ def test_continues_to_the_same_end(old_run, whole_run):
     if state_digest(old.state) == state_digest(stopped.state):
         assert digest(old_run) == digest(workdir)
         assert lasting(stats(old_run)) == lasting(stats(workdir))
-    else:  # a processor with other instructions rounds otherwise, from the first step on
-        assert_states_close(load_trained_model(old_run).state, load_trained_model(workdir).state, 0.05)
+    else:  # another version, or a processor with other instructions, rounds otherwise from the first step on
+        assert_states_close(load_trained_model(old_run).state, load_trained_model(workdir).state, 0.2)
 
 
 def test_its_metadata_is_converted(old_run, whole_run):
