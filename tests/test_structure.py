@@ -36,7 +36,7 @@ ALL_ROOMS = set(MAY_IMPORT)
 DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
 ATTRIBUTE_PICKLERS = ("pandas.read_pickle", "torch.load", "numpy.lib.format.read_array")
-MAY_LOAD = {f"{PACKAGE}.config_io": {"run_path"}, f"{PACKAGE}.interop.torch_reader": {"pickle"}}
+MAY_LOAD = {f"{PACKAGE}.config_io": {"run_path"}, f"{PACKAGE}.interop.state_dict": {"pickle"}}
 """Experiment files are programs; the other reads pickles through an allow-list."""
 DEVICE_HOMES = {f"{PACKAGE}.distributed.devices", f"{PACKAGE}.distributed.processes"}
 
@@ -193,7 +193,7 @@ def unsafe_loading(tree: ast.AST, module: str) -> set[str]:
 
 def test_pickles_are_read_by_an_allow_list_alone():
     """The only thing that is taken of pickle is a class whose find_class is replaced."""
-    module = f"{PACKAGE}.interop.torch_reader"
+    module = f"{PACKAGE}.interop.state_dict"
     uses = {
         node.attr for node in ast.walk(TREES[module]) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle"
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -175,7 +176,7 @@ class _CheckpointJudge:
         """Print a table and write the records."""
         if not names:
             return
-        from pggan_jax.evaluation.image_sets import generated
+        from pggan_jax.evaluation.image_sets import generated_images
 
         values, position = self._values, trained.metadata
         _check_fits(trained, self._loader, self._data)
@@ -184,15 +185,13 @@ class _CheckpointJudge:
             evaluator = _evaluator(values, names, self._data, self._loader, self._held_out, resolution)
             self._tools[resolution] = evaluator, trained.sampler()
         evaluator, sampler = self._tools[resolution]
-        fakes = generated(
+        fakes = generated_images(
             sampler,
             trained.state.generator_ema if flag_value(values, "network") == "ema" else trained.state.generator,
-            latent_size=trained.networks.latent_size,
-            label_size=position.label_size,
             classes=evaluator.classes(),
             alpha=position.alpha,
             seed=flag_value(values, "seed"),
-            count=evaluator.most_fakes,
+            count=evaluator.max_fakes,
         )
         where = {
             "kimg": position.images_seen / 1000,
@@ -239,7 +238,7 @@ def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out:
     held_out = open_held_out(flag_value(values, "held_out"), data, reals.channels)
     evaluator = _evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
-    fake_set = RealPool(fakes, resolution, flag_value(values, "seed")).draw(0, min(len(fakes), evaluator.most_fakes))
+    fake_set = RealPool(fakes, resolution, flag_value(values, "seed")).draw(0, min(len(fakes), evaluator.max_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
     tell_results(evaluator(fake_set), out, where, name="images")
 
@@ -254,23 +253,17 @@ def _evaluator(
 ) -> Evaluator:
     from pggan_jax.evaluation.evaluator import Evaluator
     from pggan_jax.evaluation.image_sets import RealPool
-    from pggan_jax.evaluation.registry import Tools
+    from pggan_jax.evaluation.inception.features import load_extractor
+    from pggan_jax.evaluation.metric import MetricContext
 
     seed = flag_value(values, "seed")
-    tools = Tools(
+    context = MetricContext(
         RealPool(loader, resolution, seed, mirror=data.mirror),
         data,
-        inception_weights=flag_value(values, "inception_weights"),
-        resize=flag_value(values, "resize"),
         held_out=held_out and RealPool(held_out[1], resolution, seed, name=held_out[0]),
+        load_extractor=partial(load_extractor, flag_value(values, "inception_weights"), flag_value(values, "resize")),
     )
-    return Evaluator(
-        names,
-        tools,
-        num_images=flag_value(values, "num_images"),
-        seed=seed,
-        with_floor=flag_value(values, "floor"),
-    )
+    return Evaluator(names, context, num_images=flag_value(values, "num_images"), with_floor=flag_value(values, "floor"))
 
 
 def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pggan_jax.cli.shared_flags import folder
 
 if TYPE_CHECKING:
-    from pggan_jax.evaluation.evaluator import Result
+    from pggan_jax.evaluation.metric_result import Evaluation
 
 
 def kimg_name(images_seen: int) -> str:
@@ -31,11 +31,11 @@ def writable(path: str, *sources: str) -> Path:
     return out
 
 
-def tell_results(results: list[Result], out: Path | None, where: dict[str, Any], *, name: str) -> None:
+def tell_results(evaluations: list[Evaluation], out: Path | None, where: dict[str, Any], *, name: str) -> None:
     """Print a table, and write records, pictures and lists.
 
     Args:
-        results: of all metrics.
+        evaluations: of all metrics.
         out: the folder; None writes nothing.
         where: what was judged, for the records.
         name: of pictures and lists, behind that of the metric.
@@ -44,16 +44,16 @@ def tell_results(results: list[Result], out: Path | None, where: dict[str, Any],
     from pggan_jax.images import write_png
     from pggan_jax.system.files import write_atomically
 
-    print(table(results))
+    print(table(evaluations))
     if out is None:
         print("nothing was written; to keep the numbers and images, give --out=DIR")
         return
-    written = [append_record(out, as_record(result, **where)) for result in results]
-    for result in results:
-        for picture, pixels in result.measured.pictures.items():
-            written.append(out / f"{picture}{name}.png")
+    written = [append_record(out, as_record(evaluation, **where)) for evaluation in evaluations]
+    for evaluation in evaluations:
+        for illustration, pixels in evaluation.result.images.items():
+            written.append(out / f"{illustration}{name}.png")
             write_png(written[-1], pixels, holds="several images")
-        for listing, entries in result.measured.lists.items():
+        for listing, entries in evaluation.result.lists.items():
             written.append(out / f"{listing}{name}.json")
             write_atomically(written[-1], (json.dumps(entries, indent=1) + "\n").encode())
     print(f"-> {', '.join(map(str, written))}")

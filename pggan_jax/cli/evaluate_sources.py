@@ -67,7 +67,7 @@ def refuse_idle_held_out(source: str | None, metrics: list[str]) -> None:
     Raises:
         UserError: no metric does.
     """
-    takers = [name for name, kind in METRIC_KINDS.items() if kind.takes_held_out]
+    takers = [name for name, kind in METRIC_KINDS.items() if kind.uses_held_out]
     # What is no metric at all has a message of its own.
     if source is not None and set(metrics) <= METRIC_KINDS.keys() - set(takers):
         raise UserError(
@@ -86,13 +86,13 @@ def open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[
     from dataclasses import replace
 
     from pggan_jax.data.open_loader import open_loader
-    from pggan_jax.evaluation.evaluator import FEWEST_IMAGES
+    from pggan_jax.evaluation.evaluator import MIN_IMAGES
 
     if source == data.source:
         raise UserError(f"--held_out={source}: these are the reals themselves; name images that were not trained on")
     wanted = replace(data, source=source, channels=channels, labels=False, max_images=0, shuffle_seed=-1)
     with told_of(f"--held_out={source}"):
         loader = open_loader(wanted, seed=0, tell=print)
-    if len(loader) < FEWEST_IMAGES:
-        raise UserError(f"--held_out={source}: has {len(loader)} images; {FEWEST_IMAGES} or more are needed")
+    if len(loader) < MIN_IMAGES:
+        raise UserError(f"--held_out={source}: has {len(loader)} images; {MIN_IMAGES} or more are needed")
     return source, loader

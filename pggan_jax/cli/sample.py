@@ -74,10 +74,8 @@ def run(values: flags.FlagValues) -> None:
     images = images_of_seeds(
         trained.sampler(),
         trained.state.generator_ema if flag_value(values, "network") == "ema" else trained.state.generator,
-        seeds,
+        seeds=seeds,
         classes=choose,
-        label_size=trained.metadata.label_size,
-        latent_size=trained.networks.latent_size,
         alpha=trained.metadata.alpha,
     )
     with tqdm(total=len(seeds), desc="sampling", unit="img", delay=2, disable=None) as bar:

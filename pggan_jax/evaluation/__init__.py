@@ -1,1 +1,1 @@
-"""How good a run is: one file per metric."""
+"""Evaluation of generated images: metrics, sets of images, records."""

@@ -1,19 +1,67 @@
-"""Images as rows of numbers, for what compares pixels directly."""
+"""Checks of image arrays, and images as rows of pixel values.
+
+Metrics take uint8 images; float images are refused, as their range is unknown.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pggan_jax.evaluation.checks import check_type
+from pggan_jax.errors import UserError
 
 LARGEST_SIDE = 32
 
 
-def box_shrunk(images: np.ndarray) -> np.ndarray:
-    """float32 `[count, numbers]` on 0..255 of uint8 `[count, side, side, channels]`; larger ones shrink to 32x32 first.
+def check_type(images: np.ndarray) -> None:
+    """Refuse images that are not uint8.
 
     Raises:
-        UserError: images of another type.
+        UserError: the images have another type.
+    """
+    if images.dtype != np.uint8:
+        raise UserError(f"images must be uint8 from 0 to 255, not {images.dtype}; convert them with images.to_uint8")
+
+
+def as_rgb(images: np.ndarray) -> np.ndarray:
+    """Repeat the channel of grey images.
+
+    Args:
+        images: uint8 `[batch, height, width, 1 or 3]`.
+
+    Returns:
+        uint8 `[batch, height, width, 3]`.
+
+    Raises:
+        UserError: the images have another type, shape or number of channels.
+    """
+    check_type(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise UserError(f"images must have the shape [batch, height, width, 1 or 3], not {list(images.shape)}")
+    return images if images.shape[-1] == 3 else np.broadcast_to(images, (*images.shape[:3], 3))
+
+
+def check_side(images: np.ndarray, resolution: int) -> None:
+    """Refuse images of another side than `resolution`.
+
+    Raises:
+        UserError: the images have another side.
+    """
+    if images.shape[1:3] != (resolution, resolution):
+        height, width = images.shape[1:3]
+        raise UserError(f"images must be {resolution}x{resolution}, not {height}x{width}")
+
+
+def pixel_rows(images: np.ndarray) -> np.ndarray:
+    """Flatten images to rows; larger ones are reduced to 32x32 by a box filter first.
+
+    Args:
+        images: uint8 `[count, side, side, channels]`.
+
+    Returns:
+        float32 `[count, pixels]` in 0..255.
+
+    Raises:
+        UserError: the images have another type.
     """
     check_type(images)
     count, side, _, channels = images.shape

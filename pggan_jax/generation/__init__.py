@@ -1,1 +1,1 @@
-"""Pictures out of a trained generator."""
+"""Images of a trained generator."""

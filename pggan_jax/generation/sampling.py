@@ -1,4 +1,4 @@
-"""Images from a generator: latents by seed, conversion to uint8. An image is named by its seed and its class."""
+"""Images of a generator by seed and class."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pggan_jax.images import to_uint8
 from pggan_jax.networks.generator import Generator, latent_size
 
 CHUNK_PIXELS = 2**20
-"""Pixels generated at once: large enough to keep a device busy, small enough for any memory."""
+"""Pixels generated at once: enough to keep a device busy, few enough for any memory."""
 _SMALL_BATCH = 16
-"""Images at once where the result must not depend on how many are asked for."""
+"""Images generated at once where an image must not depend on the number of others."""
 
 
 def latents_for_seeds(seeds: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
-    """One latent vector per seed, float32 `[len(seeds), size]`: the first row of `RandomState(seed).randn`."""
+    """Return one latent per seed, `RandomState(seed).randn(size)`: float32 `[seeds, size]`."""
     return np.stack([np.random.RandomState(seed).randn(size) for seed in seeds]).astype(np.float32)
 
 
 def one_hot(classes: Sequence[int] | np.ndarray, label_size: int) -> np.ndarray:
-    """Class numbers, modulo the number of classes, to float32 `[count, label_size]`; empty rows without classes."""
+    """Encode class numbers, modulo `label_size`, as one-hot float32 `[count, label_size]`."""
     if not label_size:
         return np.zeros((len(classes), 0), np.float32)
     return np.eye(label_size, dtype=np.float32)[np.asarray(classes, np.int64) % label_size]
@@ -37,33 +37,34 @@ class Sampler:
         generator: the module.
 
     Attributes:
-        resolution: side of its images.
+        resolution: side of the images.
+        latent_size: length of a latent vector.
+        label_size: number of classes, 0 without labels.
         chunk: images generated at once.
-        small_batch: the same for `by_seed`.
+        small_batch: images generated at once by `by_seed`.
     """
 
     def __init__(self, generator: Generator):
-        self._generator = generator
-        self.resolution = generator.resolution
+        self.resolution, self.label_size = generator.resolution, generator.label_size
+        self.latent_size = latent_size(generator.config)
         self.chunk = max(1, min(256, CHUNK_PIXELS // generator.resolution**2))
         self.small_batch = min(_SMALL_BATCH, self.chunk)
         self._apply = jax.jit(lambda params, *inputs: generator.apply({"params": params}, *inputs))
 
     def compile_for(self, params: Mapping[str, Any]) -> None:
-        """Compile what `by_seed` uses, before there are images.
+        """Compile the program of `by_seed`.
 
         Args:
-            params: shapes of the generator's parameters, with their place.
+            params: shapes of the generator's parameters, with their sharding.
         """
-        chunk = self.small_batch
-        shapes = (chunk, latent_size(self._generator.config)), (chunk, self._generator.label_size), ()
+        shapes = (self.small_batch, self.latent_size), (self.small_batch, self.label_size), ()
         self._apply.lower(params, *(jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes)).compile()
 
     def __call__(self, params: Mapping[str, Any], latents: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
-        """Generate images in chunks of one fixed size.
+        """Generate images in chunks of a fixed size.
 
         Args:
-            params: the generator's, usually its moving average.
+            params: the generator's parameters, usually the moving average.
             latents: `[count, latent_size]`.
             labels: one-hot `[count, label_size]`; width 0 without labels.
             alpha: weight of the newest layers.
@@ -71,49 +72,48 @@ class Sampler:
         Returns:
             uint8 images `[count, resolution, resolution, channels]`.
         """
-        batches = self._batches(params, latents, labels, alpha, chunk=min(self.chunk, len(latents)))
-        return np.concatenate(list(batches))[: len(latents)]
+        return self._generate(params, latents, labels, alpha, chunk=min(self.chunk, len(latents)))
 
-    def by_seed(self, params: Mapping[str, Any], latents: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
-        """The same in batches of one size: every image is the same to the bit, whatever others are made with it.
+    def by_seed(self, params: Mapping[str, Any], latents: np.ndarray, *, labels: np.ndarray, alpha: float) -> np.ndarray:
+        """Generate images in batches of one size.
+
+        An image is the same to the bit, whatever other images are generated with it.
 
         Args:
             params, latents, labels, alpha: as for a call.
         """
-        batches = self._batches(params, latents, labels, alpha, chunk=self.small_batch)
-        return np.concatenate(list(batches))[: len(latents)]
+        return self._generate(params, latents, labels, alpha, chunk=self.small_batch)
 
-    def _batches(
+    def _generate(
         self, params: Mapping[str, Any], latents: np.ndarray, labels: np.ndarray, alpha: float, *, chunk: int
-    ) -> Iterator[np.ndarray]:
+    ) -> np.ndarray:
+        images = []
         for start in range(0, len(latents), chunk):
             rows = np.arange(start, start + chunk).clip(max=len(latents) - 1)
-            yield to_uint8(self._apply(params, latents[rows], labels[rows], np.float32(alpha)))
+            images.append(to_uint8(self._apply(params, latents[rows], labels[rows], np.float32(alpha))))
+        return np.concatenate(images)[: len(latents)]
 
 
 def images_of_seeds(
     sampler: Sampler,
     params: Mapping[str, Any],
-    seeds: Iterable[int],
     *,
+    seeds: Iterable[int],
     classes: Callable[[Sequence[int]], np.ndarray],
-    label_size: int,
-    latent_size: int,
     alpha: float,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Seed, class and image of each seed, one after the other; no more than one batch is in memory.
+    """Yield the seed, class and image of each seed; at most one batch of images is in memory.
 
     Args:
         sampler: the generator at its resolution.
-        params: its weights, on the host or on devices.
-        seeds: in the order wanted.
-        classes: gives the classes of some seeds.
-        label_size: number of classes, 0 without labels.
-        latent_size: length of a latent vector.
+        params: its parameters, on the host or on devices.
+        seeds: of the latents, in any order.
+        classes: seeds to their classes.
         alpha: weight of the newest layers.
     """
     params, seeds = jax.device_put(params), iter(seeds)
     while batch := list(islice(seeds, sampler.small_batch)):
         numbers = classes(batch)
-        images = sampler.by_seed(params, latents_for_seeds(batch, latent_size), one_hot(numbers, label_size), alpha)
+        latents, labels = latents_for_seeds(batch, sampler.latent_size), one_hot(numbers, sampler.label_size)
+        images = sampler.by_seed(params, latents, labels=labels, alpha=alpha)
         yield from zip(batch, map(int, numbers), images, strict=True)

@@ -1,1 +1,1 @@
-"""Readers of foreign file formats: protocol buffers, PyTorch pickles, TFRecord framing."""
+"""Readers of foreign file formats: TensorFlow graphs, PyTorch pickles, TFRecord files."""

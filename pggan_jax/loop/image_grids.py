@@ -70,7 +70,7 @@ class Snapshots:
             images_seen: names the file.
         """
         self._describe()
-        images = sampler.by_seed(params, self._latents, self._labels, alpha)
+        images = sampler.by_seed(params, self._latents, labels=self._labels, alpha=alpha)
         factor = self._resolution // images.shape[1]
         grid = make_grid(nearest_upscale(images, factor), self._columns)
         write_png(self._workdir.fakes(images_seen), grid, holds="generated images")

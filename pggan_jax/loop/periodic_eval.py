@@ -14,11 +14,12 @@ from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import processes
 from pggan_jax.errors import UserError, first_line
-from pggan_jax.evaluation.evaluator import Evaluator, Result
-from pggan_jax.evaluation.image_sets import RealPool, generated
+from pggan_jax.evaluation.evaluator import Evaluator
+from pggan_jax.evaluation.image_sets import RealPool, generated_images
 from pggan_jax.evaluation.inception.features import FeatureExtractor
-from pggan_jax.evaluation.inception.weights import RANDOM, find_weights
-from pggan_jax.evaluation.registry import METRICS, Tools
+from pggan_jax.evaluation.inception.weights import find_weights
+from pggan_jax.evaluation.metric import MetricContext
+from pggan_jax.evaluation.metric_result import Evaluation
 from pggan_jax.evaluation.result_log import as_record
 from pggan_jax.loop.compiled_step import Program
 from pggan_jax.metric_kinds import METRIC_KINDS, public_name
@@ -38,7 +39,7 @@ class Judgement:
 
     scores: Mapping[str, float]
     problem: str = ""
-    results: list[Result] = field(default_factory=list)
+    results: list[Evaluation] = field(default_factory=list)
     where: Mapping[str, Any] = field(default_factory=dict)
 
     def records(self, images_seen: int) -> Iterator[dict[str, Any]]:
@@ -98,7 +99,7 @@ class Judge:
 
     def public_name(self, metric: str) -> str:
         """What a score may be called in public; known to the first process alone."""
-        has_random_features = self._extractor is not None and self._extractor.weights.source == RANDOM
+        has_random_features = self._extractor is not None and self._extractor.has_random_weights
         return public_name(metric, has_random_features=has_random_features)
 
     def _names(self, resolution: int) -> list[str]:
@@ -107,34 +108,32 @@ class Judge:
 
     def _new_evaluator(self, resolution: int) -> Evaluator:
         config, names = self._config, self._names(resolution)
-        if self._extractor is None and any("features" in METRICS[name].gathers for name in names):
+        if self._extractor is None and any(METRIC_KINDS[name].needs_inception for name in names):
             # One network for all resolutions; its file may vanish from now on.
             weights = find_weights(config.eval.inception_weights or None, named_by="eval.inception_weights=")
             self._extractor = FeatureExtractor(weights)
         pool = RealPool(self._loader, resolution, config.run.seed, mirror=config.data.mirror)
-        tools = Tools(
-            pool,
-            config.data,
-            show_progress=False,
-            with_uncertainty=False,
-            extractor=self._extractor,
+        context = MetricContext(
+            pool, config.data, load_extractor=self._loaded_extractor, show_progress=False, with_uncertainty=False
         )
-        return Evaluator(names, tools, num_images=config.eval.num_images, seed=config.run.seed, with_floor=False)
+        return Evaluator(names, context, num_images=config.eval.num_images, with_floor=False)
 
-    def _measure(self, program: Program, params: Mapping[str, Any], alpha: float) -> list[Result]:
+    def _loaded_extractor(self) -> FeatureExtractor:
+        assert self._extractor is not None, "loaded with the first evaluator that needs it"
+        return self._extractor
+
+    def _measure(self, program: Program, params: Mapping[str, Any], alpha: float) -> list[Evaluation]:
         networks, config = program.networks, self._config
         if self._evaluator is None or self._evaluator[0] != networks.resolution:
             self._evaluator = networks.resolution, self._new_evaluator(networks.resolution)
         evaluator = self._evaluator[1]
-        fakes = generated(
+        fakes = generated_images(
             program.sampler,
             params,
-            latent_size=networks.latent_size,
-            label_size=networks.generator.label_size,
             classes=evaluator.classes(),
             alpha=alpha,
             seed=config.run.seed,
-            count=evaluator.most_fakes,
+            count=evaluator.max_fakes,
         )
         return evaluator(fakes)
 

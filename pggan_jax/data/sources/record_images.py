@@ -22,7 +22,7 @@ from pggan_jax.data.sources.file_collection import MAX_FILE_BYTES
 from pggan_jax.data.sources.tfrecords import NoReadableImageError, TFRecordsSource, level_files
 from pggan_jax.errors import UserError
 from pggan_jax.image_files import FORMATS, HEAD_BYTES, recognise
-from pggan_jax.interop.tfrecord_format import DamagedRecordError, iterate_spans, parse_example, unframe
+from pggan_jax.interop.tfrecord import DamagedRecordError, iterate_spans, parse_example, unframe
 from pggan_jax.system.os_features import pread, read_only_flags
 from pggan_jax.system.paths import user_path
 

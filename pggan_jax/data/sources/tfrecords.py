@@ -17,7 +17,7 @@ import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.errors import UserError
-from pggan_jax.interop.tfrecord_format import DamagedRecordError, find_record_bytes, parse_example, unframe
+from pggan_jax.interop.tfrecord import DamagedRecordError, find_record_bytes, parse_example, unframe
 from pggan_jax.system.os_features import pread, read_only_flags
 from pggan_jax.system.paths import user_path
 

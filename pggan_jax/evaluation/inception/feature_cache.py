@@ -1,5 +1,7 @@
-"""What the network sees in reals is computed once: kept in the user's cache by the contents of the images, the weights and the
-resizing. Features are kept where metrics need them, moments where these are enough.
+"""Cache of the network's outputs for reals, in the user's cache folder.
+
+The key is a digest of the images, the weights and the way of resizing. Features are stored where metrics need them, and
+statistics where these are enough.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,114 +20,104 @@ from tqdm import tqdm
 
 from pggan_jax.data.cache import Cache
 from pggan_jax.evaluation.image_sets import ImageSet
-from pggan_jax.evaluation.inception.feature_stats import KEPT, PARTS, MomentCollector, Moments, Summary
-from pggan_jax.evaluation.inception.features import FeatureCollector, FeatureExtractor, Seen
+from pggan_jax.evaluation.inception.feature_stats import FeatureStats, FeatureStatsCollector, FeatureSummary
+from pggan_jax.evaluation.inception.features import FeatureCollector, FeatureExtractor, InceptionOutputs, OutputRequest
 from pggan_jax.system.files import atomic_file
 
 _BATCH = 256
 
 
 class CachedFeatures:
-    """Takes the place of a `FeatureCollector` for images that will be seen again.
+    """Replaces `FeatureCollector` for images that are evaluated again and again.
 
-    The first reading only tells what the images are. They are read once more if what is asked for is not known yet.
+    The first pass over the images computes their digest only. They are read a second time if the outputs are not in the cache.
 
     Args:
-        extractor: computes what is not known.
-        images: the set that will be handed in, from its first image on.
-        count: how many of it.
-        folder: where it is kept, `features` in a cache; made if absent.
-        keeps: "features", "summary" or both, as in `Seen`; the network is not asked where neither is.
-        parts, kept: of the summary, see `MomentCollector`.
+        extractor: the network.
+        images: the set whose images will be added, from the first on.
+        request: outputs to return, "features", "summary" or both; with none of them, the network is not used.
+        folder: `features` in a cache; created if absent.
     """
 
-    def __init__(
-        self,
-        extractor: FeatureExtractor,
-        images: ImageSet,
-        count: int,
-        folder: Path,
-        *,
-        keeps: Set[str],
-        parts: int = PARTS,
-        kept: int = KEPT,
-    ):
-        self._extractor, self._images, self._count, self._folder = extractor, images, count, folder
-        self._keeps, self._parts, self._kept = keeps, parts, kept
-        self._digest = hashlib.sha256(f"{extractor.fingerprint} {count} {images.resolution}".encode())
+    def __init__(self, extractor: FeatureExtractor, images: ImageSet, *, request: OutputRequest, folder: Path):
+        self._extractor, self._images, self._request, self._folder = extractor, images, request, folder
+        self._digest = hashlib.sha256(f"{extractor.fingerprint} {request.count} {images.resolution}".encode())
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Take uint8 images; they must come in order."""
+        """Add uint8 images, in order."""
         del first
         self._digest.update(np.ascontiguousarray(images).data)
 
-    def finish(self) -> Seen:
-        """What is asked for, known or computed."""
-        features = self._known_features() if "features" in self._keeps else None
-        seen = Seen(features, summary=self._known_summary(features) if "summary" in self._keeps else None)
-        return seen if all(getattr(seen, name) is not None for name in self._keeps) else self._compute()
+    def finish(self) -> InceptionOutputs:
+        """Return the requested outputs, from the cache or computed."""
+        wanted = self._request.outputs
+        features = self._load_features() if "features" in wanted else None
+        outputs = InceptionOutputs(features, summary=self._load_summary(features) if "summary" in wanted else None)
+        return outputs if all(getattr(outputs, name) is not None for name in wanted) else self._compute()
 
-    def _compute(self) -> Seen:
-        shared: dict[str, Any] = {"keeps": self._keeps, "parts": self._parts, "kept": self._kept}
-        collector = FeatureCollector(self._extractor, self._images.resolution, self._count, **shared)
-        for first, batch in self._images.batches(_BATCH, until=self._count):
+    def _compute(self) -> InceptionOutputs:
+        collector = FeatureCollector(self._extractor, self._images.resolution, request=self._request)
+        for first, batch in self._images.batches(_BATCH, until=self._request.count):
             collector.add(batch, first)
-        seen = collector.finish()
-        features = seen.features
-        if seen.summary is not None:
-            self._keep_moments(seen.summary)
-            features = seen.summary.features if features is None else features
+        outputs = collector.finish()
+        features = outputs.features
+        if outputs.summary is not None:
+            self._store_stats(outputs.summary)
+            features = outputs.summary.features if features is None else features
         if features is not None:
-            self._keep("", {"features": features})
-        return seen
+            self._store("", {"features": features})
+        return outputs
 
-    def _known_features(self) -> np.ndarray | None:
-        features = self._known("").get("features")
-        return features if features is not None and np.ndim(features) == 2 and len(features) == self._count else None
+    def _load_features(self) -> np.ndarray | None:
+        features = self._load("").get("features")
+        return features if features is not None and np.ndim(features) == 2 and len(features) == self._request.count else None
 
-    def _known_summary(self, features: np.ndarray | None) -> Summary | None:
-        """By the moments, or else by the features if they are known."""
-        if self._count > self._kept:
-            arrays = self._known(f"-moments{self._parts}")
+    def _load_summary(self, features: np.ndarray | None) -> FeatureSummary | None:
+        """Return the summary from stored statistics, or from stored features."""
+        request = self._request
+        if request.count > request.max_kept:
+            arrays = self._load(self._stats_suffix)
             with suppress(KeyError):
                 counts = arrays["counts"]
-                parts = [Moments(int(n), arrays[f"mean{i}"], arrays[f"scatter{i}"]) for i, n in enumerate(counts)]
-                return Summary(self._count, len(parts[0].mean), None, tuple(parts))
-        features = self._known_features() if features is None else features
+                groups = [FeatureStats(int(n), arrays[f"mean{i}"], arrays[f"scatter{i}"]) for i, n in enumerate(counts)]
+                return FeatureSummary(request.count, len(groups[0].mean), None, tuple(groups))
+        features = self._load_features() if features is None else features
         if features is None:
             return None
-        collector = MomentCollector(self._count, parts=self._parts, kept=self._kept)
+        collector = FeatureStatsCollector(request.count, groups=request.groups, max_kept=request.max_kept)
         collector.add(features, 0)
         summary = collector.finish()
-        self._keep_moments(summary)
+        self._store_stats(summary)
         return summary
 
-    def _keep_moments(self, summary: Summary) -> None:
+    def _store_stats(self, summary: FeatureSummary) -> None:
         if summary.features is None:
-            arrays = {f"mean{i}": part.mean for i, part in enumerate(summary.parts)}
-            arrays |= {f"scatter{i}": part.scatter for i, part in enumerate(summary.parts)}
-            counts = np.array([part.count for part in summary.parts])
-            self._keep(f"-moments{self._parts}", {"counts": counts, **arrays})
+            arrays = {f"mean{i}": group.mean for i, group in enumerate(summary.groups)}
+            arrays |= {f"scatter{i}": group.scatter for i, group in enumerate(summary.groups)}
+            counts = np.array([group.count for group in summary.groups])
+            self._store(self._stats_suffix, {"counts": counts, **arrays})
+
+    @property
+    def _stats_suffix(self) -> str:
+        return f"-moments{self._request.groups}"
 
     def _path(self, suffix: str) -> Path:
         return self._folder / f"{self._digest.hexdigest()}{suffix}.npz"
 
-    def _known(self, suffix: str) -> dict[str, np.ndarray]:
-        """Arrays by name; none where they are not there or damaged."""
-        # A lone array under the name of an archive is a TypeError.
+    def _load(self, suffix: str) -> dict[str, np.ndarray]:
+        """Return the arrays of a file by name; none if it is missing or damaged."""
+        # TypeError: the file holds a single array instead of an archive.
         problems = OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error
         with suppress(*problems), np.load(self._path(suffix), allow_pickle=False) as archive:
             arrays = dict(archive)
-            # Those that were used longest ago go first.
-            os.utime(self._path(suffix))
+            os.utime(self._path(suffix))  # the cache removes the least recently used files first
             return arrays
         return {}
 
-    def _keep(self, suffix: str, arrays: Mapping[str, np.ndarray]) -> None:
-        # A full disk is no reason to lose what was computed.
-        with suppress(OSError):
+    def _store(self, suffix: str, arrays: Mapping[str, np.ndarray]) -> None:
+        with suppress(OSError):  # a full disk must not lose what was computed
             self._folder.mkdir(parents=True, exist_ok=True)
-            # First the others, then this one, which alone may be larger than the limit.
+            # Trim before writing: the new file alone may be larger than the limit.
             Cache(self._folder.parent).trim("features", tqdm.write, room=sum(array.nbytes for array in arrays.values()))
             by_name: dict[str, Any] = dict(arrays)
             with atomic_file(self._path(suffix)) as file:

@@ -1,137 +1,181 @@
-"""Images to Inception features: resized, computed and padded on the device, read one batch behind, so that it never waits."""
+"""Inception features of images, read one batch late so that the device never waits."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Set
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
 from pggan_jax.errors import UserError
-from pggan_jax.evaluation.checks import as_rgb, check_side
-from pggan_jax.evaluation.inception.feature_stats import KEPT, PARTS, MomentCollector, Summary
+from pggan_jax.evaluation.inception.feature_stats import JACKKNIFE_GROUPS, MAX_KEPT, FeatureStatsCollector, FeatureSummary
 from pggan_jax.evaluation.inception.network import Inception
 from pggan_jax.evaluation.inception.resize import MODES, resize_for_inception
-from pggan_jax.evaluation.inception.weights import InceptionWeights
+from pggan_jax.evaluation.inception.weights import RANDOM, InceptionWeights, find_weights
+from pggan_jax.evaluation.pixels import as_rgb, check_side
 
 _IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the network made of a set of images; None for what was not asked for.
+class OutputRequest:
+    """The outputs of the network to keep of a set of images.
+
+    Attributes:
+        count: number of images.
+        outputs: names of attributes of `InceptionOutputs`.
+        groups, max_kept: of the summary, see `FeatureStatsCollector`.
+    """
+
+    count: int
+    outputs: frozenset[str]
+    groups: int = JACKKNIFE_GROUPS
+    max_kept: int = MAX_KEPT
+
+
+@dataclass(frozen=True)
+class InceptionOutputs:
+    """Outputs of the network for a set of images; None for outputs that were not requested.
 
     Attributes:
         features: float32 `[count, 2048]`.
-        scores: unbiased class scores, float32 `[count, 1008]`.
+        scores: class scores without bias, float32 `[count, 1008]`.
         summary: what the Frechet distance needs, in memory that does not grow with the number of images.
     """
 
     features: np.ndarray | None = None
     scores: np.ndarray | None = None
-    summary: Summary | None = None
+    summary: FeatureSummary | None = None
 
 
 class FeatureExtractor:
-    """The network, ready to be given images of any size.
+    """The compiled network for images of any size.
 
     Args:
         weights: its weights.
-        mode: how images are resized, one of `inception_resize.MODES`.
+        mode: way of resizing, one of `resize.MODES`.
         batch_size: images at once.
 
     Attributes:
-        fingerprint: weights and way of resizing; features of different ones do not compare.
+        fingerprint: of the weights and the way of resizing; features of different fingerprints do not compare.
 
     Raises:
-        UserError: an unknown mode.
+        UserError: the mode is unknown.
     """
 
     def __init__(self, weights: InceptionWeights, mode: str = "tf1", *, batch_size: int = 32):
         if mode not in MODES:
-            raise UserError(
-                f"--resize={mode}: is no way to resize images for the Inception network; there are {', '.join(MODES)}"
-            )
+            raise UserError(f"--resize={mode}: is not a way of resizing; choose from {', '.join(MODES)}")
         self.weights, self.mode, self.batch_size = weights, mode, batch_size
         self.fingerprint = f"{weights.source} {mode}"
         self._variables = jax.device_put(weights.variables)
         self._resize = jax.jit(resize_for_inception, static_argnums=1)
         self._network = jax.jit(Inception().apply)
 
+    @property
+    def has_random_weights(self) -> bool:
+        """Whether the network is untrained."""
+        return self.weights.source == RANDOM
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What values of metrics depend on, for records."""
+        return {"features": "Inception 2015-12-05, pool3", "weights": self.weights.source, "resize": self.mode}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings that belong to values computed with this network."""
+        if self.has_random_weights:
+            return ("features of a random network: for comparisons within one project only, not for publication",)
+        return (self.weights.warning,) if self.weights.warning else ()
+
     def start(self, images: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        """Begin with up to `batch_size` images; the result, padded to a whole batch, need not be ready."""
+        """Start the computation for up to `batch_size` images.
+
+        The outputs are padded to a whole batch, and may not be ready.
+        """
         padded = np.concatenate([images, np.repeat(images[-1:], self.batch_size - len(images), axis=0)])
         features, unbiased, _ = self._network(self._variables, self._resize(padded, self.mode))
         return features, unbiased
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features `[n, 2048]` and unbiased class scores `[n, 1008]`, float32, of uint8 images `[n, side, side, 1 or 3]`.
+        """Compute features and class scores.
+
+        Args:
+            images: uint8 `[n, side, side, 1 or 3]`.
+
+        Returns:
+            Features `[n, 2048]` and class scores without bias `[n, 1008]`, float32.
 
         Raises:
-            UserError: images of another type or shape.
+            UserError: the images have another type or shape.
         """
-        collector = FeatureCollector(self, images.shape[1], len(images), keeps={"features", "scores"})
+        request = OutputRequest(len(images), frozenset({"features", "scores"}))
+        collector = FeatureCollector(self, images.shape[1], request=request)
         collector.add(images, 0)
-        seen = collector.finish()
-        assert seen.features is not None, "asked for"
-        assert seen.scores is not None, "asked for"
-        return seen.features, seen.scores
+        outputs = collector.finish()
+        assert outputs.features is not None, "requested"
+        assert outputs.scores is not None, "requested"
+        return outputs.features, outputs.scores
+
+
+def load_extractor(path: str | None = None, resize: str = "tf1") -> FeatureExtractor:
+    """Load the network.
+
+    Args:
+        path: as for `find_weights`.
+        resize: one of `resize.MODES`.
+
+    Raises:
+        UserError: there are no weights, they cannot be used, or the way of resizing is unknown.
+    """
+    return FeatureExtractor(find_weights(path or None), resize)
 
 
 def feature_mean(weights: InceptionWeights) -> float:
-    """Mean of the features of one fixed image, by which two users see whether they have the same network."""
+    """Return the mean feature of a fixed image, by which two users can compare their weights."""
     features, _ = FeatureExtractor(weights, batch_size=1)(fixed_image())
     return float(features.mean(dtype=np.float64))
 
 
 def fixed_image() -> np.ndarray:
-    """uint8 `[1, 64, 64, 3]`, in whole numbers, so that it is the same on every machine."""
+    """Return an image computed in integers, the same on every machine; uint8 `[1, 64, 64, 3]`."""
     y, x, colour = np.ogrid[:64, :64, :3]
     return ((x * x // (4 + colour) + y * (3 + 2 * colour) + x * y // 8) % 256).astype(np.uint8)[None]
 
 
 class FeatureCollector:
-    """Shows a set of images to the network and keeps what is asked for.
+    """Applies the network to a set of images and keeps the requested outputs.
 
     Args:
         extractor: the network.
         resolution: side of the images.
-        count: how many will come, in order.
-        keeps: what is asked for, by the names that it has in `Seen`.
-        parts: of the summary, see `MomentCollector`.
-        kept: images whose features are kept for the summary, see there.
+        request: the outputs to keep.
     """
 
-    def __init__(
-        self,
-        extractor: FeatureExtractor,
-        resolution: int,
-        count: int,
-        *,
-        keeps: Set[str],
-        parts: int = PARTS,
-        kept: int = KEPT,
-    ):
-        self._extractor, self._resolution, self._count = extractor, resolution, count
-        # A summary of few images is their features: no need to keep these twice.
-        self._shares = keeps >= {"features", "summary"} and count <= kept
-        self._features = _Rows(count) if "features" in keeps else None
-        self._scores = _Rows(count) if "scores" in keeps else None
-        self._summary = MomentCollector(count, parts=parts, kept=kept) if "summary" in keeps and not self._shares else None
+    def __init__(self, extractor: FeatureExtractor, resolution: int, *, request: OutputRequest):
+        self._extractor, self._resolution, self._count = extractor, resolution, request.count
+        outputs = request.outputs
+        # The summary of a small set is its features; these are not kept twice.
+        self._is_summary_features = outputs >= {"features", "summary"} and request.count <= request.max_kept
+        self._features = _RowBuffer(request.count) if "features" in outputs else None
+        self._scores = _RowBuffer(request.count) if "scores" in outputs else None
+        self._summary: FeatureStatsCollector | None = None
+        if "summary" in outputs and not self._is_summary_features:
+            self._summary = FeatureStatsCollector(request.count, groups=request.groups, max_kept=request.max_kept)
         self._in_flight: deque[tuple[int, int, tuple[jax.Array, jax.Array]]] = deque()
         self._started = 0
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Take uint8 images `[batch, side, side, 1 or 3]` with the numbers first, first+1 ... and begin with them.
+        """Add uint8 images `[batch, side, side, 1 or 3]` with the numbers first, first+1 ...
 
         Raises:
-            UserError: images of another type or side.
-            ValueError: they do not come in order.
+            UserError: the images have another type or side.
+            ValueError: the images are out of order.
         """
         if first != self._started:
-            raise ValueError(f"image {first} came when image {self._started} should")
+            raise ValueError(f"images must be added in order: expected image {self._started}, not {first}")
         images, size = as_rgb(images), self._extractor.batch_size
         check_side(images, self._resolution)
         for start in range(0, len(images), size):
@@ -143,28 +187,28 @@ class FeatureCollector:
     def _read(self, *, leave: int) -> None:
         while len(self._in_flight) > leave:
             first, count, (features, scores) = self._in_flight.popleft()
-            for keeper, output in ((self._features, features), (self._scores, scores), (self._summary, features)):
-                if keeper is not None:
-                    keeper.add(np.asarray(output)[:count], first)
+            for buffer, output in ((self._features, features), (self._scores, scores), (self._summary, features)):
+                if buffer is not None:
+                    buffer.add(np.asarray(output)[:count], first)
 
-    def finish(self) -> Seen:
-        """What was to be kept, once all images have come.
+    def finish(self) -> InceptionOutputs:
+        """Return the requested outputs once all images have been added.
 
         Raises:
             UserError: images are missing.
         """
         self._read(leave=0)
         if self._started != self._count:
-            raise UserError(f"features were promised {self._count:,} images and were given {self._started:,}")
+            raise UserError(f"Inception features expect {self._count:,} images, and {self._started:,} were added")
         features = None if self._features is None else self._features.finish()
         scores = None if self._scores is None else self._scores.finish()
         summary = None if self._summary is None else self._summary.finish()
-        if self._shares and features is not None:
-            summary = Summary.of(features)
-        return Seen(features, scores, summary)
+        if self._is_summary_features and features is not None:
+            summary = FeatureSummary.of(features)
+        return InceptionOutputs(features, scores, summary)
 
 
-class _Rows:
+class _RowBuffer:
     """Keeps every row."""
 
     def __init__(self, count: int):

@@ -1,7 +1,7 @@
-"""The Inception network of 2015-12-05, by whose features FID and its kin are defined. Inference only.
+"""The Inception network of 2015-12-05, whose features define FID and KID. Inference only.
 
-Layer names are those of the public PyTorch ports of that network, so that their weights load by name. It is not the ImageNet
-network of torchvision: 1,008 classes, averages that leave padding out, a maximum in the last block (docs/metrics.md).
+Layer names are those of the public PyTorch ports, so that their weights load by name. It differs from the ImageNet network of
+torchvision: 1,008 classes, averages that exclude padding, a maximum in the last block (docs/metrics.md).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class ConvUnit(nn.Module):
-    """Convolution without bias, batch norm by stored statistics, ReLU.
+    """Convolution without bias, batch norm with stored statistics, ReLU.
 
     Attributes:
         features: output channels.
         kernel: (height, width).
         stride: in both directions.
-        is_padded: same size for stride 1; otherwise no padding at all.
+        is_padded: pad to the same size (for stride 1); otherwise no padding.
     """
 
     features: int
@@ -36,7 +36,7 @@ class ConvUnit(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """`[batch, height, width, channels]` to `[batch, ..., features]`."""
+        """Map `[batch, height, width, channels]` to `[batch, ..., features]`."""
         padding = [(size // 2, size // 2) for size in self.kernel] if self.is_padded else "VALID"
         strides = (self.stride, self.stride)
         images = nn.Conv(self.features, self.kernel, strides, padding, use_bias=False, precision=_HIGHEST, name="conv")(images)
@@ -44,7 +44,7 @@ class ConvUnit(nn.Module):
 
 
 def _average(images: jax.Array) -> jax.Array:
-    """3x3 mean of what lies inside the image: padding does not count."""
+    """Return the 3x3 mean over the pixels inside the image; padding is excluded."""
     return nn.avg_pool(images, (3, 3), padding="SAME", count_include_pad=False)
 
 
@@ -57,7 +57,7 @@ def _shrink(images: jax.Array) -> jax.Array:
 
 
 def _chain(images: jax.Array, prefix: str, units: Sequence[tuple[int, tuple[int, int]]], **last: Any) -> jax.Array:
-    """Units named prefix_1, prefix_2 ...; `last` goes to the last of them."""
+    """Apply units named prefix_1, prefix_2 ...; `last` are options of the last one."""
     for number, (features, kernel) in enumerate(units, 1):
         options = last if number == len(units) else {}
         images = ConvUnit(features, kernel, name=f"{prefix}_{number}", **options)(images)
@@ -65,13 +65,13 @@ def _chain(images: jax.Array, prefix: str, units: Sequence[tuple[int, tuple[int,
 
 
 class BlockA(nn.Module):
-    """35x35."""
+    """Block at 35x35."""
 
     pool_features: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, 35, 35, channels]` to 224 + pool_features channels."""
+        """Map `[batch, 35, 35, channels]` to 224 + pool_features channels."""
         branches = [
             ConvUnit(64, (1, 1), name="branch1x1")(x),
             _chain(x, "branch5x5", [(48, (1, 1)), (64, (5, 5))]),
@@ -82,11 +82,11 @@ class BlockA(nn.Module):
 
 
 class BlockB(nn.Module):
-    """35x35 to 17x17."""
+    """Block from 35x35 to 17x17."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, 35, 35, 288]` to `[batch, 17, 17, 768]`."""
+        """Map `[batch, 35, 35, 288]` to `[batch, 17, 17, 768]`."""
         halved: dict[str, Any] = {"stride": 2, "is_padded": False}
         branches = [
             ConvUnit(384, (3, 3), name="branch3x3", **halved)(x),
@@ -97,13 +97,13 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """17x17, with convolutions of one row or one column."""
+    """Block at 17x17, with 1x7 and 7x1 convolutions."""
 
     inner_features: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, 17, 17, 768]` to the same."""
+        """Map `[batch, 17, 17, 768]` to the same shape."""
         c, row, column = self.inner_features, (1, 7), (7, 1)
         branches = [
             ConvUnit(192, (1, 1), name="branch1x1")(x),
@@ -115,11 +115,11 @@ class BlockC(nn.Module):
 
 
 class BlockD(nn.Module):
-    """17x17 to 8x8."""
+    """Block from 17x17 to 8x8."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, 17, 17, 768]` to `[batch, 8, 8, 1280]`."""
+        """Map `[batch, 17, 17, 768]` to `[batch, 8, 8, 1280]`."""
         halved: dict[str, Any] = {"stride": 2, "is_padded": False}
         branches = [
             _chain(x, "branch3x3", [(192, (1, 1)), (320, (3, 3))], **halved),
@@ -130,13 +130,13 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8x8. The pool is an average in the first block of this kind and a maximum in the second."""
+    """Block at 8x8, with an average pool (first of its kind) or a maximum pool (second)."""
 
     takes_maximum: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, 8, 8, channels]` to `[batch, 8, 8, 2048]`."""
+        """Map `[batch, 8, 8, channels]` to `[batch, 8, 8, 2048]`."""
         narrow = ConvUnit(384, (1, 1), name="branch3x3_1")(x)
         double = _chain(x, "branch3x3dbl", [(448, (1, 1)), (384, (3, 3))])
         branches = [
@@ -151,14 +151,14 @@ class BlockE(nn.Module):
 
 
 class Inception(nn.Module):
-    """The whole network."""
+    """The whole network: images to features and class scores."""
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Features and class scores.
+        """Compute features and class scores.
 
         Args:
-            images: float32 `[batch, 299, 299, 3]`, about -1..1, as `inception_resize` gives them.
+            images: float32 `[batch, 299, 299, 3]`, about -1..1, as `resize_for_inception` gives them.
 
         Returns:
             Features `[batch, 2048]`, scores without and with bias `[batch, 1008]`; the Inception score takes those without.

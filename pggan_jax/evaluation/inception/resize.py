@@ -1,6 +1,6 @@
-"""uint8 images to the 299x299 floats that the Inception network takes, in the three ways in use. On the device.
+"""Resizing of images to the 299x299 input of the Inception network, in three ways.
 
-Numbers of different ways do not compare: which one was used is recorded beside every number.
+It runs on the device. Values of different ways do not compare; the way is recorded with every value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def resize_for_inception(images: jax.Array, mode: str) -> jax.Array:
-    """Resize and scale.
+    """Resize images and scale them to about -1..1.
 
     Args:
         images: uint8 `[batch, height, width, 3]`.
@@ -39,7 +39,7 @@ def resize_for_inception(images: jax.Array, mode: str) -> jax.Array:
 
 
 def _tf1_weights(size: int) -> np.ndarray:
-    """float32 `[299, size]`: what of each input pixel goes into each output pixel."""
+    """Return the weight of each input pixel in each output pixel, float32 `[299, size]`."""
     source = np.arange(SIDE, dtype=np.float32) * np.float32(size / SIDE)
     low = np.floor(source).astype(int)
     high = np.minimum(low + 1, size - 1)

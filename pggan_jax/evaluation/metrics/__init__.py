@@ -1,1 +1,1 @@
-"""One file per metric."""
+"""Metrics: each file defines `Metric` objects, which `evaluation/registry.py` collects."""

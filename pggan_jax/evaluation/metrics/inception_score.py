@@ -1,31 +1,49 @@
-"""Inception score (Salimans et al. 2016): sharp and varied classes score high. Says nothing far from ImageNet's classes."""
+"""Inception score (Salimans et al. 2016), for images of ImageNet's classes only."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pggan_jax.evaluation.metric_result import Measured
+from pggan_jax.evaluation.metric import Metric
+from pggan_jax.evaluation.metric_result import MetricResult
+from pggan_jax.metric_kinds import MetricKind
 
 SPLITS = 10
 
 
-def inception_score(scores: np.ndarray, splits: int = SPLITS) -> Measured:
-    """exp of the mean KL divergence of each image's classes from those of its split.
+def inception_score(scores: np.ndarray, splits: int = SPLITS) -> MetricResult:
+    """Compute exp of the mean KL divergence of class distributions from that of their split.
 
     Args:
         scores: class scores without bias `[count, classes]`, in the order of the images.
-        splits: parts of that order.
+        splits: number of consecutive splits.
 
     Returns:
-        `inception_score`: mean over the splits, and their standard deviation as its uncertainty, as everyone prints it.
+        `inception_score`: the mean over the splits; its uncertainty is the standard deviation over the splits, as is customary.
     """
     logits = scores.astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     values = []
-    for part in range(splits):
-        ours = log_p[part * len(log_p) // splits : (part + 1) * len(log_p) // splits]
-        p = np.exp(ours)
+    for split in range(splits):
+        own = log_p[split * len(log_p) // splits : (split + 1) * len(log_p) // splits]
+        p = np.exp(own)
         log_q = np.log(np.maximum(p.mean(axis=0), np.finfo(np.float64).tiny))
-        values.append(np.exp((p * (ours - log_q)).sum(axis=1).mean()))
-    return Measured({"inception_score": float(np.mean(values))}, {"inception_score": float(np.std(values))})
+        values.append(np.exp((p * (own - log_q)).sum(axis=1).mean()))
+    return MetricResult({"inception_score": float(np.mean(values))}, {"inception_score": float(np.std(values))})
+
+
+METRIC = Metric(
+    MetricKind(
+        "inception_score",
+        help="Inception score; for images like those of ImageNet only",
+        headline="inception_score",
+        default_images=50000,
+        larger_is_better=True,
+        needs_reals=False,
+        has_floor=False,
+        needs_inception=True,
+    ),
+    compute=lambda reals, fakes, context: inception_score(fakes["inception"].scores),
+    inception=frozenset({"scores"}),
+)

@@ -10,54 +10,54 @@ _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 def laplacian_pyramid(images: jax.Array, coarsest: int) -> list[jax.Array]:
-    """What each resolution adds to the next smaller one.
+    """Compute the Laplacian pyramid.
 
     Args:
         images: `[batch, side, side, channels]`, any range; computed in float32.
         coarsest: side of the last level, a power of two.
 
     Returns:
-        float32 levels with sides side, side/2 ... coarsest. Each is the image less what is left of it after shrinking and
-        enlarging; the last is the shrunk image itself.
+        float32 levels with sides side, side/2 ... coarsest. Each is the difference of the image and its copy reduced and
+        enlarged again; the last is the reduced image itself.
     """
     levels, finer = [], images
     while finer.shape[1] > coarsest:
         levels.append(detail(finer))
-        finer = shrink(finer)
+        finer = reduce_by_2(finer)
     return [*levels, jnp.asarray(finer, jnp.float32)]
 
 
 def level_of(images: jax.Array | np.ndarray, side: int) -> jax.Array:
-    """The level of that side of a pyramid which goes on to smaller ones, as `laplacian_pyramid` gives it."""
-    return detail(_shrunk(images, side))
+    """Return the level with side `side` of a pyramid that continues to smaller levels."""
+    return detail(_reduced(images, side))
 
 
 def last_level_of(images: jax.Array | np.ndarray, side: int) -> jax.Array:
-    """The last level of a pyramid that ends at that side."""
-    return jnp.asarray(_shrunk(images, side), jnp.float32)
+    """Return the last level of a pyramid that ends at side `side`."""
+    return jnp.asarray(_reduced(images, side), jnp.float32)
 
 
-def _shrunk(images: jax.Array | np.ndarray, side: int) -> jax.Array | np.ndarray:
+def _reduced(images: jax.Array | np.ndarray, side: int) -> jax.Array | np.ndarray:
     while images.shape[1] > side:
-        images = shrink(images)
+        images = reduce_by_2(images)
     return images
 
 
 @jax.jit
 def detail(images: jax.Array) -> jax.Array:
-    """What shrinking and enlarging takes away: `[batch, side, side, channels]` to float32 of the same shape."""
+    """Return images minus their reduced and enlarged copies, float32 of the same shape."""
     images = images.astype(jnp.float32)
-    return images - _enlarge(_shrink(images))
+    return images - _enlarge(_reduce(images))
 
 
 @jax.jit
-def shrink(images: jax.Array) -> jax.Array:
-    """Filtered and halved: `[batch, side, side, channels]` to float32 `[batch, side/2, side/2, channels]`."""
-    return _shrink(images.astype(jnp.float32))
+def reduce_by_2(images: jax.Array) -> jax.Array:
+    """Filter and halve images, to float32 `[batch, side/2, side/2, channels]`."""
+    return _reduce(images.astype(jnp.float32))
 
 
-def _shrink(images: jax.Array) -> jax.Array:
-    """5x5 binomial filter at every other pixel; the border is mirrored without repeating its pixels."""
+def _reduce(images: jax.Array) -> jax.Array:
+    """Apply the 5x5 binomial filter at every other pixel, with mirrored borders."""
     for axis in (1, 2):
         side = images.shape[axis]
         padded = jnp.pad(images, [(2, 2) if one == axis else (0, 0) for one in range(4)], mode="reflect")
@@ -67,10 +67,10 @@ def _shrink(images: jax.Array) -> jax.Array:
 
 
 def _enlarge(images: jax.Array) -> jax.Array:
-    """The same filter, times four, of the image spread out with zeros between its pixels, none of which is ever multiplied.
+    """Insert zeros between the pixels and apply the same filter, times four.
 
-    Even pixels see a pixel and its two neighbours, odd ones the two that they lie between. Mirrored on the finer grid, the
-    border repeats the last pixel of a row, but not the first.
+    The zeros are not multiplied: even output pixels depend on a pixel and its two neighbours, odd ones on the two adjacent
+    pixels. Mirrored on the finer grid, the border repeats the last pixel of a row, but not the first.
     """
     edge, near, middle = (2 * weight for weight in _BINOMIAL[:3])
     for axis in (1, 2):

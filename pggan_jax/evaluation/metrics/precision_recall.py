@@ -1,7 +1,6 @@
 """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-Are fakes where reals are, and reals where fakes are? A set's manifold is made of balls about its points, each as large as the
-distance to its k-th neighbour.
+The manifold of a set is the union of balls around its points; the radius of each is the distance to the k-th nearest neighbour.
 """
 
 from __future__ import annotations
@@ -10,32 +9,54 @@ import numpy as np
 
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.knn import count_within, nearest
-from pggan_jax.evaluation.metric_result import Measured
+from pggan_jax.evaluation.metric import Metric
+from pggan_jax.evaluation.metric_result import MetricResult
+from pggan_jax.metric_kinds import MetricKind
 
-NEIGHBORS_PR, NEIGHBORS_DC = 3, 5
+K_PRECISION_RECALL, K_DENSITY_COVERAGE = 3, 5
 
 
-def precision_recall(reals: np.ndarray, fakes: np.ndarray) -> Measured:
-    """`precision`: share of fakes inside some ball of the reals; `recall`: share of reals inside some ball of the fakes;
-    `density`: how many balls of the reals a fake lies in, over k; `coverage`: share of reals with a fake in their ball.
+def precision_recall(reals: np.ndarray, fakes: np.ndarray) -> MetricResult:
+    """Compare the manifolds of two sets of features.
 
-    k is 3 for the first two and 5 for the others. Uncertainties are those of a share of so many images.
+    Args:
+        reals, fakes: float32 `[count, size]`.
+
+    Returns:
+        `precision`: share of fakes inside a ball of the reals; `recall`: share of reals inside a ball of the fakes, both with
+        k = 3. `density`: mean number of balls of the reals that contain a fake, divided by k; `coverage`: share of reals whose
+        ball contains a fake, both with k = 5. Uncertainties are those of a mean over so many images.
 
     Raises:
-        UserError: too few images to have so many neighbours.
+        UserError: there are fewer than 6 images on a side.
     """
-    fewest = NEIGHBORS_DC + 1
+    fewest = K_DENSITY_COVERAGE + 1
     if min(len(reals), len(fakes)) < fewest:
-        raise UserError(f"precision_recall needs {fewest} images or more on each side, not {min(len(reals), len(fakes))}")
-    of_reals = nearest(reals, reals, NEIGHBORS_DC, own=np.arange(len(reals)))[0]
-    of_fakes = nearest(fakes, fakes, NEIGHBORS_PR, own=np.arange(len(fakes)))[0]
-    wide = of_reals[:, NEIGHBORS_DC - 1]
-    in_wide = count_within(fakes, reals, wide)
+        raise UserError(f"precision_recall needs at least {fewest} images on each side, not {min(len(reals), len(fakes))}")
+    of_reals = nearest(reals, reals, count=K_DENSITY_COVERAGE, own=np.arange(len(reals)))[0]
+    of_fakes = nearest(fakes, fakes, count=K_PRECISION_RECALL, own=np.arange(len(fakes)))[0]
+    wide = of_reals[:, K_DENSITY_COVERAGE - 1]
     shares: dict[str, np.ndarray] = {
-        "precision": count_within(fakes, reals, of_reals[:, NEIGHBORS_PR - 1]) > 0,
-        "recall": count_within(reals, fakes, of_fakes[:, NEIGHBORS_PR - 1]) > 0,
-        "density": in_wide / NEIGHBORS_DC,
-        "coverage": nearest(reals, fakes, 1)[0][:, 0] <= wide,
+        "precision": count_within(fakes, reals, radii=of_reals[:, K_PRECISION_RECALL - 1]) > 0,
+        "recall": count_within(reals, fakes, radii=of_fakes[:, K_PRECISION_RECALL - 1]) > 0,
+        "density": count_within(fakes, reals, radii=wide) / K_DENSITY_COVERAGE,
+        "coverage": nearest(reals, fakes, count=1)[0][:, 0] <= wide,
     }
     values = {name: float(np.mean(share)) for name, share in shares.items()}
-    return Measured(values, {name: float(np.std(share) / np.sqrt(len(share))) for name, share in shares.items()})
+    return MetricResult(values, {name: float(np.std(share) / np.sqrt(len(share))) for name, share in shares.items()})
+
+
+METRIC = Metric(
+    MetricKind(
+        "precision_recall",
+        help="precision and recall, density and coverage in Inception features",
+        headline="precision",
+        default_images=50000,
+        larger_is_better=True,
+        needs_equal_counts=True,
+        needs_inception=True,
+    ),
+    compute=lambda reals, fakes, context: precision_recall(reals["inception"].features, fakes["inception"].features),
+    inception=frozenset({"features"}),
+    details={"k_precision_recall": K_PRECISION_RECALL, "k_density_coverage": K_DENSITY_COVERAGE},
+)

@@ -1,8 +1,8 @@
-"""Sliced Wasserstein distance of patches on a Laplacian pyramid (spec 5.1, Karras et al. section 5).
+"""Sliced Wasserstein distance of patches (spec 5.1, Karras et al. 2018, section 5).
 
-Patches of all images are needed at once, normalised together. A set keeps the smaller of its images and its patches, and gives
-one level's patches at a time; projections are made for a few directions at a time. So 16,384 images of 128x128 take about
-5 GB for both sets where all descriptors would take 9.8 GB.
+The patches of all images are normalised together, so all of them are needed at once. To save memory, a collector keeps either
+the images or their patches, whichever is smaller, and gives the patches of one level at a time; projections are computed for a
+few directions at a time. 16,384 images of 128x128 take about 5 GB for both sets instead of 9.8 GB for all descriptors.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tqdm import tqdm
 
 from pggan_jax.errors import UserError
-from pggan_jax.evaluation.checks import as_rgb, check_side
-from pggan_jax.evaluation.metric_result import Measured
+from pggan_jax.evaluation.metric import Metric
+from pggan_jax.evaluation.metric_result import MetricResult
 from pggan_jax.evaluation.metrics.laplacian_pyramid import last_level_of, level_of
+from pggan_jax.evaluation.pixels import as_rgb, check_side
+from pggan_jax.metric_kinds import MetricKind
 
 PATCHES_PER_IMAGE = 128
-DIRECTIONS = 512
-"""4 repeats of 128 in the official code, whose mean is that of all 512."""
+DIRECTIONS = 512  # 4 repeats of 128 in the official code, whose mean is that of all 512
 SCALE = 1e3
 _BATCH = 64
 _DIRECTIONS_AT_ONCE = 64
@@ -36,43 +37,43 @@ class PatchCollector:
 
     Args:
         resolution: side of the images, a power of two.
-        count: how many images will come.
-        seed: of the patches' places: those of image i depend on the seed, the level and i alone.
+        count: number of images.
+        seed: of the corners of the patches: those of image i depend on the seed, the level and i only.
         patch: side of a patch.
         coarsest: side of the smallest level.
 
     Raises:
-        UserError: the images are too small.
+        UserError: the images are too small, or their side is not a power of two.
     """
 
-    def __init__(self, resolution: int, count: int, seed: int, *, patch: int = 7, coarsest: int = 16):
+    def __init__(self, resolution: int, count: int, *, seed: int, patch: int = 7, coarsest: int = 16):
         if resolution < coarsest or resolution & (resolution - 1):
             raise UserError(
-                f"swd needs images of 2^k x 2^k pixels, {coarsest}x{coarsest} or more, not {resolution}x{resolution}"
+                f"swd needs images of 2^k x 2^k pixels, at least {coarsest}x{coarsest}, not {resolution}x{resolution}"
             )
         self.sides = [resolution >> level for level in range((resolution // coarsest).bit_length())]
-        self.count, self._patch, self._key = count, patch, _key(seed)
+        self.count, self._patch, self._key = count, patch, random_key(seed)
         patch_bytes = len(self.sides) * PATCHES_PER_IMAGE * 3 * patch * patch * 4
         self._keeps_images = 3 * resolution**2 <= patch_bytes
         if self._keeps_images:
             self._images: np.ndarray | None = None
         else:
-            self._patches = {side: self._room() for side in self.sides}
-        self._seen = np.zeros(count, bool)
+            self._patches = {side: self._new_patches() for side in self.sides}
+        self._is_added = np.zeros(count, bool)
 
-    def _room(self) -> np.ndarray:
+    def _new_patches(self) -> np.ndarray:
         return np.empty((self.count, PATCHES_PER_IMAGE, 3, self._patch, self._patch), np.float32)
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Take uint8 images `[batch, side, side, 1 or 3]` with the numbers first, first+1 ...
+        """Add uint8 images `[batch, side, side, 1 or 3]` with the numbers first, first+1 ...
 
         Raises:
-            UserError: they are of another type or side.
+            UserError: the images have another type or side.
         """
         as_rgb(images)
         check_side(images, self.sides[0])
         numbers = slice(first, first + len(images))
-        self._seen[numbers] = True
+        self._is_added[numbers] = True
         if not self._keeps_images:
             for side in self.sides:
                 self._cut(images, first, side, self._patches[side][numbers])
@@ -82,90 +83,94 @@ class PatchCollector:
         self._images[numbers] = images
 
     def finish(self) -> PatchCollector:
-        """Itself, once all images have come.
+        """Return itself once all images have been added.
 
         Raises:
-            UserError: some are missing.
+            UserError: images are missing.
         """
-        if not self._seen.all():
-            raise UserError(f"swd was promised {self.count:,} images and was given {self._seen.sum():,}")
+        if not self._is_added.all():
+            raise UserError(f"swd expects {self.count:,} images, and {self._is_added.sum():,} were added")
         return self
 
     def normalized(self, side: int) -> np.ndarray:
-        """The patches of one level, float32 `[count * 128, 147]`: mean 0 and standard deviation 1 in each colour channel."""
+        """Return the patches of a level, normalised per channel, float32 `[count * 128, 147]`."""
         return _standardize(self._level(side).reshape(self.count * PATCHES_PER_IMAGE, -1))
 
     def _level(self, side: int) -> np.ndarray:
         if not self._keeps_images:
             return self._patches[side].copy()
-        patches = self._room()
+        patches = self._new_patches()
         for first in range(0, self.count, _BATCH):
             numbers = slice(first, first + _BATCH)
-            assert self._images is not None, "patches are cut once all images have come"
+            assert self._images is not None, "called after finish()"
             self._cut(self._images[numbers], first, side, patches[numbers])
         return patches
 
     def _cut(self, images: np.ndarray, first: int, side: int, out: np.ndarray) -> None:
-        """Patches of a few images at one level, into `out` `[batch, 128, 3, patch, patch]`."""
+        """Write the patches of images at one level into `out` `[batch, 128, 3, patch, patch]`."""
         for start in range(0, len(images), _BATCH):
             part = images[start : start + _BATCH]
             numbers = np.arange(first + start, first + start + _BATCH, dtype=np.uint32)
             padded = np.concatenate([part, np.repeat(part[-1:], _BATCH - len(part), axis=0)])
             level = np.asarray((last_level_of if side == self.sides[-1] else level_of)(padded, side))
-            corners = np.asarray(_corners(numbers, self._key, side, side - self._patch + 1))
+            corners = np.asarray(patch_corners(numbers, self._key, side=side, positions=side - self._patch + 1))
             windows = sliding_window_view(level, (self._patch, self._patch), axis=(1, 2))
             rows = np.arange(len(part))[:, None]
             cut = windows[rows, corners[: len(part), :, 0], corners[: len(part), :, 1]]
-            # A grey image has one channel here, which stands for three equal ones.
-            out[start : start + len(part)] = cut
+            out[start : start + len(part)] = cut  # the one channel of a grey image is broadcast to three
 
 
-def _key(seed: int) -> jax.Array:
-    """Of any seed from 0 on: JAX itself takes 32 bits of one, and inside a compiled function only 31."""
+def random_key(seed: int) -> jax.Array:
+    """Return a key for any seed >= 0.
+
+    JAX itself takes 32 bits of a seed, and only 31 inside a compiled function.
+    """
     high, low = divmod(seed, 2**32)
     key = jax.random.key(low, impl="threefry2x32")
     return jax.random.fold_in(key, high) if high else key
 
 
 @jax.jit
-def _corners(numbers: jax.Array, key: jax.Array, side: int, places: int) -> jax.Array:
-    """Upper left corners of each image's patches, int32 `[batch, 128, 2]`: every place where a patch fits is as likely."""
+def patch_corners(numbers: jax.Array, key: jax.Array, *, side: int, positions: int) -> jax.Array:
+    """Draw the corners of each image's patches, int32 `[batch, 128, 2]` in 0..positions-1."""
     key = jax.random.fold_in(key, side)
-    draw = lambda number: jax.random.randint(jax.random.fold_in(key, number), (PATCHES_PER_IMAGE, 2), 0, places, jnp.int32)  # noqa: E731
+    draw = lambda number: jax.random.randint(  # noqa: E731
+        jax.random.fold_in(key, number), (PATCHES_PER_IMAGE, 2), 0, positions, jnp.int32
+    )
     return jax.vmap(draw)(numbers)
 
 
 def _standardize(patches: np.ndarray) -> np.ndarray:
-    """Rows of three colours, float32 `[count, 3 * size]`, in place: mean 0 and standard deviation 1 of each colour."""
-    by_colour = patches.reshape(len(patches), 3, -1)
-    for colour in range(3):
-        ours = by_colour[:, colour]
-        mean = ours.mean(dtype=np.float64)
-        # Part by part: a float64 copy of everything would be twice as large.
-        variance = np.mean([np.square(part - mean, dtype=np.float64).mean() for part in _halves(ours)])
-        ours -= np.float32(mean)
-        ours *= np.float32(1 / np.sqrt(variance)) if variance > 0 else np.float32(0)
+    """Normalise each channel of rows `[count, 3 * size]` to mean 0 and deviation 1, in place."""
+    by_channel = patches.reshape(len(patches), 3, -1)
+    for channel in range(3):
+        own = by_channel[:, channel]
+        mean = own.mean(dtype=np.float64)
+        # Block by block: a float64 copy of everything would take twice the memory.
+        variance = np.mean([np.square(block - mean, dtype=np.float64).mean() for block in _equal_blocks(own)])
+        own -= np.float32(mean)
+        own *= np.float32(1 / np.sqrt(variance)) if variance > 0 else np.float32(0)
     return patches
 
 
-def _halves(values: np.ndarray) -> list[np.ndarray]:
-    """Parts of equal size, small enough for a float64 copy each."""
-    parts = max(1, len(values) // 2**14)
-    while len(values) % parts:
-        parts -= 1
-    return np.split(values, parts)
+def _equal_blocks(values: np.ndarray) -> list[np.ndarray]:
+    """Split into blocks of equal size, small enough for a float64 copy of each."""
+    blocks = max(1, len(values) // 2**14)
+    while len(values) % blocks:
+        blocks -= 1
+    return np.split(values, blocks)
 
 
-def random_directions(seed: int, side: int, size: int, count: int = DIRECTIONS) -> np.ndarray:
-    """Unit vectors for one level, float32 `[count, size]`."""
+def random_directions(seed: int, side: int, *, size: int, count: int = DIRECTIONS) -> np.ndarray:
+    """Draw unit vectors for the level with side `side`, float32 `[count, size]`."""
     normal = np.random.RandomState([seed, side]).standard_normal((count, size))
     return (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32)
 
 
 def sliced_distances(
-    first: np.ndarray, second: np.ndarray, directions: np.ndarray, advance: Callable[[], object] = lambda: None
+    first: np.ndarray, second: np.ndarray, *, directions: np.ndarray, advance: Callable[[], object] = lambda: None
 ) -> np.ndarray:
-    """Wasserstein-1 distance of two sets of points along each direction.
+    """Compute the Wasserstein-1 distance of two sets of points along each direction.
 
     Args:
         first, second: float32 `[points, size]`, equally many points.
@@ -174,9 +179,12 @@ def sliced_distances(
 
     Returns:
         float64 `[directions]`: mean absolute difference of the sorted projections.
+
+    Raises:
+        ValueError: the sets have different numbers of points.
     """
     if len(first) != len(second):
-        raise ValueError(f"sets of {len(first):,} and {len(second):,} points cannot be compared: they must be equally large")
+        raise ValueError(f"the sets have {len(first):,} and {len(second):,} points; the numbers must be equal")
     found = []
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(directions), _DIRECTIONS_AT_ONCE):
@@ -190,7 +198,7 @@ def sliced_distances(
 
 
 def _distances_on_host(first: np.ndarray, second: np.ndarray, directions: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
-    """NumPy sorts contiguous rows many times faster than XLA does on a CPU, and several threads at once."""
+    """Compute the distances with NumPy, which sorts many times faster than XLA on a CPU."""
     projected = [directions @ points.T for points in (first, second)]
 
     def distance(row: int) -> float:
@@ -205,38 +213,80 @@ def _distances_on_host(first: np.ndarray, second: np.ndarray, directions: np.nda
 @jax.jit
 def _distances_on_device(first: jax.Array, second: jax.Array, directions: jax.Array) -> jax.Array:
     project = partial(jnp.matmul, precision="highest")
-    ours, theirs = (jnp.sort(project(directions, points.T)) for points in (first, second))
-    return jnp.abs(ours - theirs).mean(axis=1)
+    sorted_first, sorted_second = (jnp.sort(project(directions, points.T)) for points in (first, second))
+    return jnp.abs(sorted_first - sorted_second).mean(axis=1)
 
 
 def _error_over_images(first: np.ndarray, second: np.ndarray, directions: np.ndarray) -> float:
-    """Standard error of the mean distance over images: half the deviation of the distances of quarters of both sets."""
+    """Return the standard error over images, from the distances of quarters of both sets."""
     images = len(first) // PATCHES_PER_IMAGE
     bounds = PATCHES_PER_IMAGE * (np.arange(_QUARTERS + 1) * images // _QUARTERS)
     size = np.diff(bounds).min()
     parts = [slice(start, start + size) for start in bounds[:-1]]
     quarters = [[_standardize(points[part].copy()) for points in (first, second)] for part in parts]
-    distances = [sliced_distances(ours, theirs, directions).mean() for ours, theirs in quarters]
+    distances = [sliced_distances(*pair, directions=directions).mean() for pair in quarters]
     return float(np.std(distances) / np.sqrt(_QUARTERS))
 
 
-def swd(reals: PatchCollector, fakes: PatchCollector, seed: int, show_progress: bool = False) -> Measured:
-    """The distance at each level, x1e3, by the level's side, and their `average`.
+def swd(reals: PatchCollector, fakes: PatchCollector, *, seed: int, show_progress: bool = False) -> MetricResult:
+    """Compute the distance at each level, times 1e3.
 
-    Uncertainties are standard errors over the random directions, and over images by quarters of both sets.
+    Args:
+        reals, fakes: patches of equally many images.
+        seed: of the directions.
+        show_progress: show a progress bar.
+
+    Returns:
+        The distances by the side of the level, and their mean `average`. Uncertainties are standard errors over the random
+        directions, and over images by quarters of both sets.
     """
     values, uncertainty = {}, {}
     total = len(reals.sides) * -(-DIRECTIONS // _DIRECTIONS_AT_ONCE)
     hidden = None if show_progress else True
     with tqdm(total=total, desc="comparing patches", delay=2, leave=False, disable=hidden) as bar:
         for side in reals.sides:
-            ours, theirs = reals.normalized(side), fakes.normalized(side)
-            directions = random_directions(seed, side, ours.shape[1])
-            distances = SCALE * sliced_distances(ours, theirs, directions, bar.update)
+            pair = reals.normalized(side), fakes.normalized(side)
+            directions = random_directions(seed, side, size=pair[0].shape[1])
+            distances = SCALE * sliced_distances(*pair, directions=directions, advance=bar.update)
             values[str(side)] = float(distances.mean())
             of_directions = distances.std() / np.sqrt(len(distances))
-            of_images = SCALE * _error_over_images(ours, theirs, directions[:_DIRECTIONS_OF_QUARTERS])
+            of_images = SCALE * _error_over_images(*pair, directions[:_DIRECTIONS_OF_QUARTERS])
             uncertainty[str(side)] = float(np.hypot(of_directions, of_images))
     average = float(np.mean(list(values.values())))
     error = float(np.sqrt(np.sum(np.square(list(uncertainty.values())))) / len(uncertainty))
-    return Measured({"average": average, **values}, {"average": error, **uncertainty})
+    return MetricResult({"average": average, **values}, {"average": error, **uncertainty})
+
+
+def _metric(kind: MetricKind, collect: Callable[[int, int, int], PatchCollector]) -> Metric:
+    return Metric(
+        kind,
+        compute=lambda reals, fakes, context: swd(
+            reals["patches"], fakes["patches"], seed=context.seed, show_progress=context.show_progress
+        ),
+        collect={"patches": collect},
+    )
+
+
+SWD = _metric(
+    MetricKind(
+        "swd",
+        help="sliced Wasserstein distance of patches on a Laplacian pyramid, x1e3",
+        headline="average",
+        default_images=16384,
+        minimum_resolution=16,
+        needs_equal_counts=True,
+        during_training=True,
+    ),
+    lambda resolution, count, seed: PatchCollector(resolution, count, seed=seed),
+)
+SWD_SMALL = _metric(
+    MetricKind(
+        "swd_small",
+        help="the same with 3x3 patches, for images of 4x4 and 8x8",
+        headline="average",
+        default_images=16384,
+        needs_equal_counts=True,
+        during_training=True,
+    ),
+    lambda resolution, count, seed: PatchCollector(resolution, count, seed=seed, patch=3, coarsest=min(resolution, 8)),
+)

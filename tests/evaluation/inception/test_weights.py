@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pggan_jax.interop.graphdef_reader import read_constants
+from pggan_jax.interop.torch_reader import read_state_dict
 
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.inception import weights as module
@@ -22,8 +24,6 @@ from pggan_jax.evaluation.inception.weights import (
     random_weights,
     write_npz,
 )
-from pggan_jax.interop.graphdef_reader import read_constants
-from pggan_jax.interop.torch_reader import read_state_dict
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -1,6 +1,7 @@
-"""Reads the tensors of a PyTorch state_dict file, in both containers, without PyTorch and without running what is in it.
+"""Reader of PyTorch state_dict files, in both containers, without PyTorch.
 
-A pickle can name any function; here only an ordered dictionary, the rebuilding of a tensor and the storage types may be named.
+No code from the file is run. A pickle can name any function; here only an ordered dictionary, the function that rebuilds a
+tensor and the storage types may be named.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ _FindStorage = Callable[[str, np.dtype, int], np.ndarray]
 
 
 class _Refused(Exception):
-    """What the file holds is not just tensors."""
+    """The file holds something else than tensors."""
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Knows nothing but tensors."""
+    """Unpickler that creates tensors only."""
 
     def __init__(self, file: BinaryIO, find_storage: _FindStorage):
         super().__init__(file)
         self._find_storage = find_storage
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle may name."""
+        """Return the object of an allowed name."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -55,7 +56,7 @@ class _TensorUnpickler(pickle.Unpickler):
         raise _Refused(f"it names {module}.{name}, which could run code")
 
     def persistent_load(self, saved: Any) -> Any:
-        """A storage: the elements that one or several tensors are views of."""
+        """Return a storage: the elements that one or several tensors are views of."""
         kind, dtype, key, _, count, *_ = saved
         if kind != "storage" or not isinstance(dtype, np.dtype):
             raise _Refused(f"it refers to a {kind}")
@@ -63,21 +64,22 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _rebuild(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
-    """A view of a storage; offset and strides in elements."""
+    """Return a copy of a view of a storage; offset and strides in elements."""
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if 0 in size:
         return np.zeros(size, storage.dtype)
     if offset < 0 or min(stride, default=0) < 0 or last >= len(storage):
-        raise _Refused("a tensor reaches beyond its elements")
+        raise _Refused("a tensor exceeds its storage")
     steps = [step * storage.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps).copy()
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """All tensors by name.
+    """Read all tensors by name.
 
     Raises:
-        UserError: not such a file, a TorchScript archive, or anything in it but tensors.
+        UserError: the file is of another kind, a TorchScript archive, or holds anything but tensors.
+        OSError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -87,9 +89,9 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     except _Refused as error:
         raise UserError(f"{path}: is refused: {error}") from None
     except Exception:
-        raise UserError(f"{path}: is not a PyTorch state_dict file, or damaged") from None
+        raise UserError(f"{path}: is not a PyTorch state_dict file, or is damaged") from None
     if not isinstance(tensors, dict) or not all(isinstance(value, np.ndarray) for value in tensors.values()):
-        raise UserError(f"{path}: holds something else than a state_dict of tensors by name")
+        raise UserError(f"{path}: does not hold a state_dict of tensors by name")
     return dict(tensors)
 
 
@@ -98,7 +100,7 @@ def _read_zip(file: BinaryIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
-            raise _Refused("it is a TorchScript program, which would have to be run")
+            raise _Refused("it is a TorchScript program, which cannot be read without running it")
         pickles = [name for name in names if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise _Refused("it is a zip archive without data.pkl")
@@ -113,22 +115,22 @@ def _read_zip(file: BinaryIO) -> Any:
 
 
 def _read_legacy(file: BinaryIO) -> Any:
-    """Five pickles, then the elements of each storage: their number and their bytes."""
+    """Read five pickles, then the number and the bytes of the elements of each storage."""
     file.seek(0)
 
     def no_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
-        raise _Refused("it has tensors where there should be none")
+        raise _Refused("it has tensors in its header")
 
     def load_plain() -> Any:
         return _TensorUnpickler(file, no_storage).load()
 
     if load_plain() != _MAGIC or load_plain() != _PROTOCOL:
-        raise _Refused("it does not begin as PyTorch's files do")
+        raise _Refused("its header is not that of a PyTorch file")
     load_plain()
     storages: dict[str, np.ndarray] = {}
 
     def find_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
-        # Filled below: the elements come behind the tensors.
+        # Filled below: the elements follow the tensors.
         return storages.setdefault(key, np.empty(count, dtype))
 
     start = file.tell()
@@ -139,6 +141,6 @@ def _read_legacy(file: BinaryIO) -> Any:
         if count != len(storage):
             raise _Refused(f"storage {key} has {count} elements, not {len(storage)}")
         storages[str(key)] = np.frombuffer(file.read(storage.nbytes), storage.dtype, count)
-    # Tensors are copies: once more, now that there is something to copy.
+    # Tensors are copies of the elements: unpickle again, now that the elements have been read.
     file.seek(start)
     return _TensorUnpickler(file, find_storage).load()

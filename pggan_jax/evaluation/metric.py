@@ -1,0 +1,142 @@
+"""Definition of a metric: its description, the data that it collects, its computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from pggan_jax.config import DataConfig
+from pggan_jax.evaluation.image_sets import RealPool
+from pggan_jax.evaluation.inception.features import FeatureExtractor, load_extractor
+from pggan_jax.evaluation.metric_result import MetricResult
+from pggan_jax.evaluation.pixels import pixel_rows
+from pggan_jax.metric_kinds import MetricKind
+
+Collected = Mapping[str, Any]
+"""Data of one set of images: by the names in `Metric.collect`; `inception`, see `Metric.inception`; `classes`, int32 `[count]`.
+
+For metrics that use held-out reals, the data of the reals has `held_out`: the same of the held-out reals, if there are any. If
+training flipped images, the data for metrics that use all reals has `flipped`: the same of all images, mirrored.
+"""
+
+
+class Collector(Protocol):
+    """Collects data of a set of images, batch by batch."""
+
+    def add(self, images: np.ndarray, first: int) -> None:
+        """Add uint8 images with the numbers first, first+1 ..."""
+
+    def finish(self) -> Any:
+        """Return the data once all images have been added."""
+
+
+CollectorFactory = Callable[[int, int, int], Collector]
+"""Makes a collector from the side of the images, their number, and a seed. Metrics that share a factory share its data."""
+
+
+class RowCollector:
+    """Collects the result of a function of each image.
+
+    Args:
+        function: uint8 images to an array with one row per image.
+        count: number of images; later ones are ignored.
+    """
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray], count: int):
+        self._function, self._count = function, count
+        self._rows: np.ndarray | None = None
+
+    def add(self, images: np.ndarray, first: int) -> None:
+        """Add uint8 images with the numbers first, first+1 ..."""
+        if first >= self._count:
+            return
+        rows = self._function(images[: self._count - first])
+        if self._rows is None:
+            self._rows = np.empty((self._count, *rows.shape[1:]), rows.dtype)
+        self._rows[first : first + len(rows)] = rows
+
+    def finish(self) -> np.ndarray:
+        """Return all rows.
+
+        Raises:
+            ValueError: no images were added.
+        """
+        if self._rows is None:
+            raise ValueError("no images were added")
+        return self._rows
+
+
+def collect_rows(function: Callable[[np.ndarray], np.ndarray], *, at_most: int | None = None) -> CollectorFactory:
+    """Return a factory of `RowCollector` for `function`, of the first `at_most` images."""
+    return lambda resolution, count, seed: RowCollector(function, count if at_most is None else min(count, at_most))
+
+
+collect_pixels = collect_rows(pixel_rows)
+
+
+@dataclass
+class MetricContext:
+    """What metrics need besides the images.
+
+    Attributes:
+        reals: the reals; their seed is the seed of everything random in the metrics.
+        data: the settings of the reals.
+        held_out: reals that were not trained on, if there are any.
+        load_extractor: loads the Inception network; called at most once, if a metric needs it.
+        show_progress: show progress bars.
+        with_uncertainty: also compute uncertainties that take long; otherwise only the headline values.
+    """
+
+    reals: RealPool
+    data: DataConfig
+    held_out: RealPool | None = None
+    load_extractor: Callable[[], FeatureExtractor] = load_extractor
+    show_progress: bool = True
+    with_uncertainty: bool = True
+    _kept: dict[str, Any] = field(default_factory=dict, init=False)
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random in the metrics."""
+        return self.reals.seed
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        """The Inception network."""
+        return self.load_extractor()
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """Return `make()`, computed the first time and kept for the next set of generated images."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric. Each file in `evaluation/metrics/` defines one or more; the registry finds them.
+
+    Attributes:
+        kind: its description, of literals only (see `metric_kinds.read_kinds`).
+        compute: data of the reals (empty if `kind.needs_reals` is false), data of the generated images, and the context to the
+            result.
+        collect: factories of the data that it needs of each set.
+        inception: outputs of the Inception network that it needs: "features", "scores", "summary" (see `InceptionOutputs`).
+        details: constants that are recorded beside its values.
+        check: raises `UserError` if the context lacks something that the metric needs.
+    """
+
+    kind: MetricKind
+    compute: Callable[[Collected, Collected, MetricContext], MetricResult]
+    collect: Mapping[str, CollectorFactory] = field(default_factory=dict)
+    inception: frozenset[str] = frozenset()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[[MetricContext], None] = lambda context: None
+
+    def __post_init__(self) -> None:
+        if bool(self.inception) != self.kind.needs_inception:
+            raise ValueError(f"metric {self.kind.name}: `inception` must be given if and only if kind.needs_inception is true")
