@@ -30,9 +30,9 @@ from pggan_jax.data.checking import collection_check as check_module
 from pggan_jax.data.preparation import prepare as prepare_module
 from pggan_jax.data.sources import open_source
 from pggan_jax.distributed import processes
-from pggan_jax.evaluation import evaluator, image_sets, registry
+from pggan_jax.evaluation import evaluator, image_sets
 from pggan_jax.evaluation.inception import features, weights
-from pggan_jax.evaluation.metric_result import Measured
+from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
 from pggan_jax.loop import periodic_eval, step_cost
 from pggan_jax.loop import train as train_module
@@ -134,17 +134,17 @@ def door(launch, places, monkeypatch):
         return step_cost.StepCost(1, 1, 1, 1e9, 2**20, 1.0, 100.0 if seconds else None)
 
     class Evaluator:
-        most_fakes = 4
+        max_fakes = 4
 
-        def __init__(self, names, tools, **options):
-            note(names=names, tools=tools, evaluator=options)
+        def __init__(self, names, context, **options):
+            note(names=names, context=context, evaluator=options)
 
         def classes(self):
             return np.zeros(1, np.int32)
 
         def __call__(self, fakes):
             note(images=fakes.read(0, min(4, fakes.count)), resolution=fakes.resolution)
-            return [evaluator.Result("swd", "swd", "swd", Measured({"swd": 1.0}), None, 4, 4, 0)]
+            return [Evaluation("swd", "swd", "swd", MetricResult({"swd": 1.0}), None, 4, 4, 0)]
 
     def spy(module, name, *kept, **changed):
         """Note some keyword arguments of a function, and change others."""
@@ -172,16 +172,16 @@ def door(launch, places, monkeypatch):
     monkeypatch.setattr(processes, "initialize_hosts", lambda *hosts, cluster: note(hosts=(*hosts, cluster)))
     monkeypatch.setattr(step_cost, "measure_step", measure_step)
     monkeypatch.setattr(evaluator, "Evaluator", Evaluator)
-    monkeypatch.setattr(registry, "find_weights", lambda path: note(weights=path) or "weights")
-    monkeypatch.setattr(registry, "FeatureExtractor", lambda weights, mode: note(resize=mode))
+    monkeypatch.setattr(features, "find_weights", lambda path: note(weights=path) or "weights")
+    monkeypatch.setattr(features, "FeatureExtractor", lambda weights, mode: note(resize=mode))
     monkeypatch.setattr(weights, "write_npz", lambda *_: SimpleNamespace(warning="", source="-", variables={}))
     monkeypatch.setattr(features, "feature_mean", lambda _: 0.0)
     spy(check_module, "check", "workers", workers=0)
     spy(prepare_module, "prepare", "workers", workers=0)
-    spy(image_sets, "generated", "seed", "alpha")
-    made_by = image_sets.generated
+    spy(image_sets, "generated_images", "seed", "alpha")
+    made_by = image_sets.generated_images
     monkeypatch.setattr(
-        image_sets, "generated", lambda sampler, params, **more: note(params=params) or made_by(sampler, params, **more)
+        image_sets, "generated_images", lambda sampler, params, **more: note(params=params) or made_by(sampler, params, **more)
     )
     spy(open_source, "open_source", "resolution")
     return run
@@ -408,7 +408,7 @@ CASES = {
     ("evaluate", "checkpoint"): Case(
         EVALUATE,
         ("", "--checkpoint=1.008"),
-        lambda seen: ("kimg 1.92," in seen.out, "kimg 1.008," in seen.out, round(seen.passed.generated_alpha, 6)),
+        lambda seen: ("kimg 1.92," in seen.out, "kimg 1.008," in seen.out, round(seen.passed.generated_images_alpha, 6)),
         ((True, False, 1.0), (False, True, round(ALPHA, 6))),
     ),
     ("evaluate", "network"): Case(
@@ -417,13 +417,13 @@ CASES = {
     ("evaluate", "data"): Case(
         EVALUATE,
         ("", "--data=synthetic:40"),
-        lambda seen: (seen.passed.tools._data.source, len(seen.passed.tools.pool)) if seen.status == 0 else seen.err[:30],
+        lambda seen: (seen.passed.context.data.source, len(seen.passed.context.reals)) if seen.status == 0 else seen.err[:30],
         (("digits", 1797), "error: --data=synthetic:40: ha"),
     ),
     ("evaluate", "held_out"): Case(
         f"{OF_IMAGES} --metrics=neighbors",
         ("", "--held_out=synthetic:30:7"),
-        lambda seen: seen.passed.tools.held_out and (seen.passed.tools.held_out.name, len(seen.passed.tools.held_out)),
+        lambda seen: seen.passed.context.held_out and (seen.passed.context.held_out.name, len(seen.passed.context.held_out)),
         (None, ("synthetic:30:7", 30)),
     ),
     ("evaluate", "images"): Case(
@@ -435,7 +435,7 @@ CASES = {
     ("evaluate", "resolution"): Case(
         OF_IMAGES,
         ("", "--resolution=8"),
-        lambda seen: (seen.passed.tools.pool.resolution, seen.passed.resolution),
+        lambda seen: (seen.passed.context.reals.resolution, seen.passed.resolution),
         ((16, 16), (8, 8)),
     ),
     ("evaluate", "inception_weights"): Case(
@@ -446,8 +446,8 @@ CASES = {
     ("evaluate", "seed"): Case(
         EVALUATE,
         ("--seed=0", "--seed=7"),
-        lambda seen: (seen.passed.evaluator["seed"], seen.passed.tools.pool.seed, seen.passed.generated_seed),
-        ((0, 0, 0), (7, 7, 7)),
+        lambda seen: (seen.passed.context.seed, seen.passed.generated_images_seed),
+        ((0, 0), (7, 7)),
     ),
     ("evaluate", "out"): Case(
         OF_IMAGES,
@@ -638,7 +638,7 @@ def same(first: Any, second: Any) -> bool:
 
 def extractor(seen: Seen) -> tuple[str | None, str]:
     """What the Inception network is made from."""
-    _ = seen.passed.tools.extractor
+    _ = seen.passed.context.extractor
     return seen.passed.weights, seen.passed.resize
 
 
@@ -672,7 +672,7 @@ def test_evaluation_mirrors_reals_where_training_did(door, places, mirror):
     settings["data"]["mirror"] = mirror
     path.write_text(json.dumps(settings))
     seen = door(["evaluate", "--workdir={tmp}/copy", "--out={tmp}/out"])
-    assert (seen.status, seen.passed.tools.pool.mirror) == (0, mirror)
+    assert (seen.status, seen.passed.context.reals.mirror) == (0, mirror)
     config = small_config(data__mirror=mirror, eval__metrics=("swd_small",))
     with mock.patch.object(periodic_eval, "Evaluator") as made:
         periodic_eval.Judge(config, small_loader(config.data, config.run.seed)).check()

@@ -1,6 +1,8 @@
-"""Negative controls: whatever is plainly bad must score far from the floor, and reals at it."""
+"""Negative controls: bad samples score far from the real-versus-real floor, reals close to it."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from pggan_jax.config import DataConfig
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.evaluation.evaluator import Evaluator
-from pggan_jax.evaluation.image_sets import ImageSet, RealPool, generated
-from pggan_jax.evaluation.registry import Tools
+from pggan_jax.evaluation.image_sets import ImageSet, RealPool, generated_images
+from pggan_jax.evaluation.inception.features import load_extractor
+from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.networks.build import build_networks, initialize
 from tests.helpers.runs import small_config
@@ -30,8 +33,8 @@ def fakes_of(images):
 def untrained_generator(count):
     """Samples of a generator at initialisation."""
     networks = build_networks(small_config(data__resolution=SIDE), SIDE, channels=1, label_size=0)
-    words = {"latent_size": networks.latent_size, "label_size": 0, "classes": np.zeros(1, np.int32), "alpha": 1.0}
-    return generated(Sampler(networks.generator), initialize(networks, 0)[0], **words, seed=0, count=count)
+    params, classes = initialize(networks, 0)[0], np.zeros(1, np.int32)
+    return generated_images(Sampler(networks.generator), params, classes=classes, alpha=1.0, seed=0, count=count)
 
 
 def controls(pool, count):
@@ -47,20 +50,22 @@ def controls(pool, count):
     }
 
 
-def scores(pool, metrics, count, **tools):
+def evaluations(pool, metrics, count, **options):
     """By control and metric; `reals` are other reals."""
-    evaluator = Evaluator(metrics, Tools(pool, DataConfig("digits", 16), show_progress=False, **tools), num_images=count)
+    evaluator = Evaluator(
+        metrics, MetricContext(pool, DataConfig("digits", 16), show_progress=False, **options), num_images=count
+    )
     sets = {"reals": fakes_of(pool.draw(len(pool) - count, count).read(0, count)), **controls(pool, count)}
     return {name: {result.metric: result for result in evaluator(images)} for name, images in sets.items()}
 
 
 def test_pixels_and_patches(pool):
-    found = scores(pool, ["swd", "ms_ssim"], 400)
+    found = evaluations(pool, ["swd", "ms_ssim"], 400)
     reals = found.pop("reals")
     assert reals["swd"].headline < 1.3 * reals["swd"].floor.values["average"]
     for name, results in found.items():
         assert results["swd"].headline > 5 * reals["swd"].headline, name
-    similarity = reals["ms_ssim"].measured.values["reals"]
+    similarity = reals["ms_ssim"].result.values["reals"]
     assert reals["ms_ssim"].headline == pytest.approx(similarity, abs=0.05)
     for name in ("constant", "one mode"):
         assert found[name]["ms_ssim"].headline == pytest.approx(1), "as alike as can be"
@@ -72,10 +77,10 @@ def test_values_do_not_depend_on_the_devices_they_are_computed_on(pool):
     def measure(device):
         with jax.default_device(jax.devices()[device]):
             names = ["swd", "ms_ssim", "neighbors"]
-            results = Evaluator(names, Tools(pool, DataConfig("digits", 16), show_progress=False), num_images=40)(
+            results = Evaluator(names, MetricContext(pool, DataConfig("digits", 16), show_progress=False), num_images=40)(
                 untrained_generator(40)
             )
-            return [dict(result.measured.values) for result in results]
+            return [dict(result.result.values) for result in results]
 
     assert jax.device_count() > 1
     assert measure(0) == measure(jax.device_count() - 1)
@@ -83,14 +88,14 @@ def test_values_do_not_depend_on_the_devices_they_are_computed_on(pool):
 
 @pytest.mark.slow
 def test_features(pool, tmp_path, monkeypatch):
-    """By the features of a random network, which tell plain faults apart."""
+    """Features of a random network distinguish these samples, too."""
     monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path))
-    found = scores(pool, ["fid", "kid", "precision_recall"], 120, inception_weights="random")
+    found = evaluations(pool, ["fid", "kid", "precision_recall"], 120, load_extractor=partial(load_extractor, "random"))
     reals = found.pop("reals")
     assert reals["fid"].headline < 1.5 * reals["fid"].floor.values["frd_random"]
-    assert abs(reals["kid"].headline) < 4 * reals["kid"].measured.uncertainty["kid_random"]
+    assert abs(reals["kid"].headline) < 4 * reals["kid"].result.uncertainty["kid_random"]
     assert reals["precision_recall"].headline > 0.6
     for name, results in found.items():
         assert results["fid"].headline > 5 * reals["fid"].headline, name
-        assert results["kid"].headline > 5 * results["kid"].measured.uncertainty["kid_random"], name
-        assert results["precision_recall"].measured.values["recall"] < 0.3, name
+        assert results["kid"].headline > 5 * results["kid"].result.uncertainty["kid_random"], name
+        assert results["precision_recall"].result.values["recall"] < 0.3, name

@@ -1,4 +1,4 @@
-"""Sets of images to be judged: reals in an order of their seed and mirrored by half, fakes of seed, classes and alpha."""
+"""Sets of images: the order and mirroring of reals by seed; generated images by seed, class and alpha."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.pyramid import Pyramid
-from pggan_jax.evaluation.image_sets import RealPool, generated
+from pggan_jax.evaluation.image_sets import RealPool, generated_images
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.networks.build import build_networks, initialize
 from tests.helpers.runs import small_config
@@ -70,8 +70,8 @@ def make():
     sampler = Sampler(networks.generator)
 
     def make(*, classes=(0, 1, 2), alpha=0.5, seed=1):
-        words = {"latent_size": networks.latent_size, "label_size": 10, "classes": np.array(classes), "alpha": alpha}
-        return generated(sampler, params, **words, seed=seed, count=30).read(0, 30).astype(int)
+        fakes = generated_images(sampler, params, classes=np.array(classes), alpha=alpha, seed=seed, count=30)
+        return fakes.read(0, 30).astype(int)
 
     return make
 

@@ -208,7 +208,7 @@ class TestStreaming:
 
     def test_no_more_than_a_batch_is_made_ahead(self):
         painter, counts = Painter(4), []
-        painter.small_batch = 16
+        painter.small_batch, painter.latent_size, painter.label_size = 16, 8, 0
 
         def endless():
             seed = 0
@@ -217,8 +217,7 @@ class TestStreaming:
                 yield seed
                 seed += 1
 
-        options = {"classes": lambda seeds: np.zeros(len(seeds), int), "label_size": 0, "latent_size": 8, "alpha": 1.0}
-        images = images_of_seeds(painter, {}, endless(), **options)
+        images = images_of_seeds(painter, {}, seeds=endless(), classes=lambda seeds: np.zeros(len(seeds), int), alpha=1.0)
         for number in range(40):
             seed, _, image = next(images)
             assert (seed, image[0, 0, 0]) == (number, number % 16)

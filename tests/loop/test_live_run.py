@@ -19,8 +19,9 @@ from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config import DataConfig
 from pggan_jax.data.open_loader import open_loader, open_singles
 from pggan_jax.errors import UserError
+from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import RealPool
-from pggan_jax.evaluation.registry import Tools
+from pggan_jax.evaluation.metric import MetricContext
 from tests.helpers.command_line import one_line_error
 from tests.helpers.damage import flip_bytes, zero_bytes
 from tests.helpers.runs import (
@@ -288,6 +289,6 @@ class TestModesByCommand:
         (tmp_path / "none").mkdir()
         shutil.copy(tmp_path / "eleven/0/0.png", tmp_path / "none")
         for name, count in (("eleven", "11"), ("none", "no")):
-            tools = Tools(RealPool(None, 32, 0), DataConfig(f"stacked:folder:{tmp_path / name}", 32))
+            context = MetricContext(RealPool(None, 32, 0), DataConfig(f"stacked:folder:{tmp_path / name}", 32))
             with pytest.raises(UserError, match=f"{tmp_path / name} has {count} classes; name a source"):
-                tools.check(("planes",))
+                Evaluator(["modes"], context)

@@ -21,7 +21,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import RealPool
 from pggan_jax.evaluation.inception.features import FeatureExtractor
-from pggan_jax.evaluation.registry import Tools
+from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.loop import periodic_eval
 from pggan_jax.run_logs import jsonl
 from tests.helpers.command_line import one_line_error
@@ -144,7 +144,7 @@ class TestWhileTraining:
             ({"eval__metrics": ("fid",)}, "this metric needs the Inception weights, which are not part of this program: get "),
             ({"eval__metrics": ("fid",)}, "give it by eval.inception_weights=PATH or the environment variable PGGAN_"),
             ({"eval__metrics": ("kid",), "eval__inception_weights": "none.pth"}, "eval.inception_weights=none.pth: cannot be"),
-            ({"data__source": "synthetic:12"}, "swd_small needs 16 images or more on each side, not 12"),
+            ({"data__source": "synthetic:12"}, "swd_small needs at least 16 images on each side, not 12"),
         ],
     )
     def test_what_cannot_be_measured_is_refused_before_anything_is_compiled(self, tmp_path, monkeypatch, changes, expected):
@@ -390,10 +390,10 @@ class TestEvaluate:
 
     def test_refusals(self, launch, finished, tmp_path):
         for words, expected in (
-            (("--metrics=swd",), "swd needs images of 16x16 or more, not 8x8; swd_small is the form for smaller ones"),
+            (("--metrics=swd",), "swd needs images of at least 16x16, not 8x8; use swd_small for smaller ones"),
             (("--metrics=swdd",), "'swdd' is not a metric; did you mean swd?"),
-            (("--metrics=",), "--metrics=: is empty; choose from swd, "),
-            (("--metrics=classes",), "classes is for runs that were trained on data with classes, with data.labels=true"),
+            (("--metrics=",), "--metrics=: is empty; choose from "),
+            (("--metrics=classes",), "classes needs a run trained on data with classes, with data.labels=true"),
             (("--metrics=fid",), "this metric needs the Inception weights, which are not part of this program"),
             (("--metrics=fid", "--inception_weights=none.pth"), "--inception_weights=none.pth: cannot be read (No such file"),
             (
@@ -442,11 +442,10 @@ class TestEvaluate:
         pool = RealPool(open_loader(DataConfig("digits", 16), seed=0, tell=print), 16, 0, mirror=True)
         plain = replace(pool, mirror=False).draw(0, 40)
         for copies in (plain, plain.flipped()):
-            (result,) = Evaluator(["neighbors"], Tools(pool, DataConfig("digits", 16), show_progress=False), num_images=40)(
-                copies
-            )
-            assert result.measured.values["fakes"] == 0
-            assert [one["training"][0] for one in result.measured.lists["neighbors"]] == list(range(16))
+            context = MetricContext(pool, DataConfig("digits", 16), show_progress=False)
+            (evaluation,) = Evaluator(["neighbors"], context, num_images=40)(copies)
+            assert evaluation.result.values["fakes"] == 0
+            assert [one["training"][0] for one in evaluation.result.lists["neighbors"]] == list(range(16))
 
     def test_reals_of_another_kind(self, launch, finished, tmp_path, monkeypatch):
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path))

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from pggan_jax.config_io import to_json
-from pggan_jax.evaluation.image_sets import generated
-from pggan_jax.evaluation.metrics.swd import _corners, _key
+from pggan_jax.evaluation.image_sets import generated_images
+from pggan_jax.evaluation.metrics.swd import patch_corners, random_key
 from pggan_jax.system.jax_variables import own_jax_settings
 from pggan_jax.training.rng import sample_noise
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
@@ -138,16 +138,17 @@ class TestTypes:
         class Echo:
             """Its images are its latents."""
 
-            chunk, resolution = 4, 2
+            chunk, resolution, latent_size, label_size = 4, 2, 3, 0
 
             def __call__(self, params, latents, labels, alpha):
                 return latents
 
         def draw():
-            sizes = {"latent_size": 3, "label_size": 0, "classes": np.zeros(8, np.int32)}
-            fakes = generated(Echo(), {}, **sizes, alpha=1.0, seed=2**31 + 5, count=8)
+            fakes = generated_images(Echo(), {}, classes=np.zeros(8, np.int32), alpha=1.0, seed=2**31 + 5, count=8)
             numbers = np.arange(4, dtype=np.uint32)
-            return next(images for _, images in fakes.batches(8, until=8)), np.asarray(_corners(numbers, _key(3), 8, 2))
+            return next(images for _, images in fakes.batches(8, until=8)), np.asarray(
+                patch_corners(numbers, random_key(3), side=8, positions=2)
+            )
 
         plain = draw()
         others = {"jax_default_prng_impl": "rbg", "jax_enable_x64": True}

@@ -1,4 +1,4 @@
-"""Moments that are gathered block by block are those of all features at once, in memory that does not grow."""
+"""Statistics accumulated block by block equal those of all features at once, in constant memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from pggan_jax.evaluation.inception.feature_stats import PARTS, MomentCollector, Moments, Summary, joined
+from pggan_jax.evaluation.inception.feature_stats import (
+    JACKKNIFE_GROUPS,
+    FeatureStats,
+    FeatureStatsCollector,
+    FeatureSummary,
+    merge_stats,
+)
 from pggan_jax.evaluation.metrics.fid import fid
 from tests.helpers.feature_samples import features
 
@@ -18,8 +24,8 @@ def rows(count, seed=0, size=SIZE, shift=3.0):
     return features(count, size, seed, 0.1, shift).astype(np.float32)
 
 
-def collected(data, *, batch=7, kept=16, parts=PARTS):
-    collector = MomentCollector(len(data), parts=parts, kept=kept)
+def collected(data, *, batch=7, kept=16, groups=JACKKNIFE_GROUPS):
+    collector = FeatureStatsCollector(len(data), groups=groups, max_kept=kept)
     for start in range(0, len(data), batch):
         collector.add(data[start : start + batch], start)
     return collector.finish()
@@ -37,19 +43,19 @@ class TestJoining:
     def test_is_exact(self):
         data = rows(300)
         cuts = [data[:1], data[1:4], data[4:150], data[150:]]
-        assert_close(joined([Moments.of(cut) for cut in cuts]), data)
+        assert_close(merge_stats([FeatureStats.of(cut) for cut in cuts]), data)
 
     def test_keeps_digits_where_means_are_far_from_zero(self):
         """Of 16 digits, plain squares about 0 would keep four."""
         data = features(300, SIZE, 1) + 1e6
-        assert_close(joined([Moments.of(cut) for cut in np.split(data, 6)]), data, rel=1e-9)
+        assert_close(merge_stats([FeatureStats.of(cut) for cut in np.split(data, 6)]), data, rel=1e-9)
 
     def test_all_but_one_part(self):
         data = rows(95)
         parts = collected(data).split()
-        for left_out in range(PARTS):
-            rest = joined(parts[:left_out] + parts[left_out + 1 :])
-            assert_close(rest, data[np.arange(95) % PARTS != left_out])
+        for left_out in range(JACKKNIFE_GROUPS):
+            rest = merge_stats(parts[:left_out] + parts[left_out + 1 :])
+            assert_close(rest, data[np.arange(95) % JACKKNIFE_GROUPS != left_out])
 
 
 class TestCollector:
@@ -61,13 +67,13 @@ class TestCollector:
         assert (summary.count, summary.size) == data.shape
         assert_close(summary.whole(), data)
         for part, moments in enumerate(summary.split()):
-            assert_close(moments, data[part::PARTS])
+            assert_close(moments, data[part::JACKKNIFE_GROUPS])
 
     def test_one_part_where_there_is_no_jackknife(self):
         data = rows(95)
-        summary = collected(data, parts=1)
+        summary = collected(data, groups=1)
         assert_close(summary.whole(), data)
-        with pytest.raises(ValueError, match="takes 10 parts, not 1"):
+        with pytest.raises(ValueError, match="needs 10 groups, not 1"):
             summary.split()
 
     @pytest.mark.parametrize("count", [16, 40])
@@ -75,20 +81,20 @@ class TestCollector:
         data = rows(count)
         summary = collected(data, kept=40)
         np.testing.assert_array_equal(summary.features, data)
-        assert summary.parts == ()
+        assert summary.groups == ()
         assert_close(summary.whole(), data)
 
     def test_batches_change_nothing_at_all(self):
         data = rows(203)
         first, *others = [collected(data, batch=batch) for batch in (1, 7, 16, 50, 203)]
         for other in others:
-            for ours, theirs in zip(first.parts, other.parts, strict=True):
+            for ours, theirs in zip(first.groups, other.groups, strict=True):
                 np.testing.assert_array_equal(ours.scatter, theirs.scatter)
                 np.testing.assert_array_equal(ours.mean, theirs.mean)
 
     def test_memory_does_not_grow(self):
         def peak(count):
-            collector, batch = MomentCollector(count, kept=256), rows(64, size=64)
+            collector, batch = FeatureStatsCollector(count, max_kept=256), rows(64, size=64)
             tracemalloc.start()
             for start in range(0, count, 64):
                 collector.add(batch, start)
@@ -102,11 +108,11 @@ class TestCollector:
         assert many < 16384 * 64 * 4 / 2, "less than half of the features"
 
     def test_order_and_number_are_what_was_said(self):
-        collector = MomentCollector(20, kept=8)
+        collector = FeatureStatsCollector(20, max_kept=8)
         collector.add(rows(5), 0)
-        with pytest.raises(ValueError, match="image 7 came when those of image 5 should"):
+        with pytest.raises(ValueError, match="expected image 5, not 7"):
             collector.add(rows(5), 7)
-        with pytest.raises(ValueError, match="5 images came of 20"):
+        with pytest.raises(ValueError, match="20 images, and those of 5 were added"):
             collector.finish()
 
 
@@ -118,11 +124,11 @@ class TestFrechetDistance:
     def test_agrees(self, count, size, is_streamed):
         """To rounding; with fewer images than features, where singular values of the features are another way, to 1e-6."""
         sets = [rows(count, seed, size, shift=seed / 3) for seed in (1, 2)]
-        plain = fid(*map(Summary.of, sets))
+        plain = fid(*map(FeatureSummary.of, sets))
         streamed = fid(
             *(
-                collected(data, parts=parts) if streams else Summary.of(data)
-                for data, streams, parts in zip(sets, is_streamed, (1, PARTS), strict=True)
+                collected(data, groups=groups) if streams else FeatureSummary.of(data)
+                for data, streams, groups in zip(sets, is_streamed, (1, JACKKNIFE_GROUPS), strict=True)
             )
         )
         rel = 1e-9 if count > size else 1e-6
@@ -132,5 +138,5 @@ class TestFrechetDistance:
 
     def test_of_float32_features_far_from_zero(self):
         sets = [rows(400, seed, 24, shift=100 + seed / 10) for seed in (1, 2)]
-        plain, streamed = fid(*map(Summary.of, sets)), fid(*map(collected, sets))
+        plain, streamed = fid(*map(FeatureSummary.of, sets)), fid(*map(collected, sets))
         assert streamed.values["fid"] == pytest.approx(plain.values["fid"], rel=1e-9)

@@ -1,4 +1,4 @@
-"""What is kept of the network's outputs, shared between metrics, and known again; a stand-in counts what it is shown."""
+"""Outputs of the network: what is kept, shared between metrics, and cached; a stand-in counts its images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pggan_jax.config import DataConfig
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool
 from pggan_jax.evaluation.inception import feature_stats
 from pggan_jax.evaluation.inception.feature_cache import CachedFeatures
-from pggan_jax.evaluation.inception.features import FeatureCollector
+from pggan_jax.evaluation.inception.features import FeatureCollector, OutputRequest
+from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metrics import kid
-from pggan_jax.evaluation.registry import Tools
 
 SIZE = 16
 
@@ -26,7 +27,8 @@ class StandIn:
 
     batch_size = 8
     fingerprint = "stand-in"
-    weights = SimpleNamespace(source="stand-in", warning="")
+    has_random_weights = False
+    details, notes = {}, ()
 
     def __init__(self):
         self.shown = 0
@@ -43,8 +45,9 @@ def image_set(count, seed=0):
     return ImageSet("images", count, 4, np.zeros(count, np.int32), lambda start, stop: pixels[start:stop])
 
 
-def seen_of(images, keeps, *, kept=16, batch=10, extractor=None, **options):
-    collector = FeatureCollector(extractor or StandIn(), 4, images.count, keeps=keeps, kept=kept, **options)
+def outputs_of(images, wanted, *, batch=10, extractor=None):
+    request = OutputRequest(images.count, frozenset(wanted), max_kept=16)
+    collector = FeatureCollector(extractor or StandIn(), 4, request=request)
     for first, part in images.batches(batch, until=images.count):
         collector.add(part, first)
     return collector.finish()
@@ -53,18 +56,18 @@ def seen_of(images, keeps, *, kept=16, batch=10, extractor=None, **options):
 class TestCollector:
     def test_keeps_what_is_asked_for_and_nothing_else(self):
         images, extractor = image_set(50), StandIn()
-        everything = seen_of(images, {"features", "scores", "summary"}, extractor=extractor)
+        everything = outputs_of(images, {"features", "scores", "summary"}, extractor=extractor)
         assert extractor.shown == 50, "once for all"
         assert (everything.features.shape, everything.scores.shape) == ((50, SIZE), (50, 5))
         assert everything.summary.features is None
-        scores = seen_of(images, {"scores"})
+        scores = outputs_of(images, {"scores"})
         assert scores.features is scores.summary is None
         np.testing.assert_array_equal(scores.scores, everything.scores)
 
     @pytest.mark.parametrize("count", [16, 50])
     def test_a_summary_is_the_same_alone_and_in_company(self, count):
-        alone = seen_of(image_set(count), {"summary"}).summary
-        together = seen_of(image_set(count), {"features", "scores", "summary"}, batch=7).summary
+        alone = outputs_of(image_set(count), {"summary"}).summary
+        together = outputs_of(image_set(count), {"features", "scores", "summary"}, batch=7).summary
         assert (alone.features is None) == (together.features is None) == (count > 16)
         for ours, theirs in zip(alone.split(), together.split(), strict=True):
             np.testing.assert_array_equal(ours.scatter, theirs.scatter)
@@ -72,7 +75,7 @@ class TestCollector:
     def test_memory_of_a_summary_does_not_grow(self):
         def peak(count):
             batch = image_set(64)
-            collector = FeatureCollector(StandIn(), 4, count, keeps={"summary"}, kept=64)
+            collector = FeatureCollector(StandIn(), 4, request=OutputRequest(count, frozenset({"summary"}), max_kept=64))
             tracemalloc.start()
             for start in range(0, count, 64):
                 collector.add(batch.read(0, 64), start)
@@ -86,22 +89,23 @@ class TestCollector:
         assert many < 8192 * SIZE * 4 / 2, "less than half of the features"
 
     def test_order_and_number_are_what_was_said(self):
-        collector = FeatureCollector(StandIn(), 4, 20, keeps={"features"})
+        collector = FeatureCollector(StandIn(), 4, request=OutputRequest(20, frozenset({"features"})))
         collector.add(image_set(5).read(0, 5), 0)
-        with pytest.raises(ValueError, match="image 7 came when image 5 should"):
+        with pytest.raises(ValueError, match="expected image 5, not 7"):
             collector.add(image_set(5).read(0, 5), 7)
-        with pytest.raises(UserError, match="promised 20 images and were given 5"):
+        with pytest.raises(UserError, match="expect 20 images, and 5 were added"):
             collector.finish()
 
 
 class TestCache:
     @pytest.fixture
     def ask(self, tmp_path):
-        """What is seen in some reals, and how many of them the network was shown for it."""
+        """The outputs for some reals, and the number of images that the network was applied to."""
 
-        def ask(keeps, *, count=50, seed=0, parts=10):
+        def ask(wanted, *, count=50, seed=0, groups=10):
             images, extractor = image_set(count, seed), StandIn()
-            cached = CachedFeatures(extractor, images, count, tmp_path / "cache", keeps=keeps, parts=parts, kept=16)
+            request = OutputRequest(count, frozenset(wanted), groups=groups, max_kept=16)
+            cached = CachedFeatures(extractor, images, request=request, folder=tmp_path / "cache")
             for first, part in images.batches(9, until=count):
                 cached.add(part, first)
             return cached.finish(), extractor.shown
@@ -116,11 +120,11 @@ class TestCache:
         assert (shown, self.kept(tmp_path)) == (50, ["-moments10.npz"])
         again, shown = ask({"summary"})
         assert shown == 0
-        for ours, theirs in zip(again.summary.parts, first.summary.parts, strict=True):
+        for ours, theirs in zip(again.summary.groups, first.summary.groups, strict=True):
             assert ours.count == theirs.count
             np.testing.assert_array_equal(ours.mean, theirs.mean)
             np.testing.assert_array_equal(ours.scatter, theirs.scatter)
-        assert ask({"summary"}, parts=1)[1] == 50, "without a jackknife they are others"
+        assert ask({"summary"}, groups=1)[1] == 50, "without a jackknife they are others"
 
     def test_features_that_are_known_give_the_moments(self, ask, tmp_path):
         features, shown = ask({"features"})
@@ -202,12 +206,11 @@ class TestEvaluator:
 
         def measure(*names, kept, cache):
             monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / cache / "data"))
-            monkeypatch.setattr(feature_stats, "KEPT", kept)
-            tools = Tools(Pool(SimpleNamespace(label_size=0), 4, 0), "memory", show_progress=False)
-            tools.extractor = StandIn()
-            tools.describe, tools.notes = (lambda gathers: {}), (lambda gathers: ())
-            (result,) = [one for one in Evaluator(names, tools, num_images=60)(image_set(60, 2)) if one.metric == "fid"]
-            return result, tools.extractor.shown
+            monkeypatch.setattr(feature_stats, "MAX_KEPT", kept)
+            extractor, pool = StandIn(), Pool(SimpleNamespace(label_size=0), 4, 0)
+            context = MetricContext(pool, DataConfig("memory", 4), load_extractor=lambda: extractor, show_progress=False)
+            (found,) = [one for one in Evaluator(names, context, num_images=60)(image_set(60, 2)) if one.metric == "fid"]
+            return found, extractor.shown
 
         return measure
 
@@ -217,15 +220,15 @@ class TestEvaluator:
         assert shown == 60 + 60 + 60, "fakes, reals, and the halves of these for the floor"
         for cache in ("alone", "together"):
             together, _ = measure("kid", "fid", "inception_score", "precision_recall", kept=kept, cache=cache)
-            assert together.measured == alone.measured
+            assert together.result == alone.result
             assert together.floor == alone.floor
         again, shown = measure("fid", kept=kept, cache="together")
         assert shown == 60
-        assert again.measured == alone.measured
+        assert again.result == alone.result
 
     def test_streaming_gives_what_features_give(self, measure):
         streamed, kept = (measure("fid", kept=kept, cache=f"kept{kept}")[0] for kept in (16, 2048))
-        for ours, theirs in ((streamed.measured, kept.measured), (streamed.floor, kept.floor)):
+        for ours, theirs in ((streamed.result, kept.result), (streamed.floor, kept.floor)):
             assert ours.values["fid"] == pytest.approx(theirs.values["fid"], rel=1e-9)
             assert ours.uncertainty["fid"] == pytest.approx(theirs.uncertainty["fid"], rel=1e-9)
 

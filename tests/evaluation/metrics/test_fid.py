@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from pggan_jax.evaluation.inception.feature_stats import Moments, Summary
+from pggan_jax.evaluation.inception.feature_stats import FeatureStats, FeatureSummary
 from pggan_jax.evaluation.metrics import fid as fid_module
 from pggan_jax.evaluation.metrics.fid import fid, frechet_distance
 from tests.helpers.feature_samples import features
 
 
 def frechet_distance_of_features(first, second):
-    return fid(Summary.of(first), Summary.of(second)).values["fid"]
+    return fid(FeatureSummary.of(first), FeatureSummary.of(second)).values["fid"]
 
 
 def by_scipy(first, second):
@@ -27,7 +27,7 @@ def by_scipy(first, second):
 
 @pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-4])
 def test_agrees_with_scipy(spread):
-    first, second = (Moments.of(features(400, 24, seed, spread, seed / 3)) for seed in (1, 2))
+    first, second = (FeatureStats.of(features(400, 24, seed, spread, seed / 3)) for seed in (1, 2))
     assert frechet_distance(first, second) == pytest.approx(by_scipy(first, second), rel=1e-6)
     plain = scipy.linalg.sqrtm(first.covariance @ second.covariance).real.trace()
     shift = first.mean - second.mean
@@ -40,7 +40,7 @@ def test_agrees_with_scipy(spread):
 def test_fewer_images_than_features(n, m):
     """Singular covariances; three ways to the same number."""
     first, second = features(n, 64, 1, 0.1), features(m, 64, 2, 0.1, 0.2)
-    moments = Moments.of(first), Moments.of(second)
+    moments = FeatureStats.of(first), FeatureStats.of(second)
     direct = frechet_distance_of_features(first, second)
     assert direct == pytest.approx(frechet_distance(*moments), rel=1e-6)
     assert direct == pytest.approx(by_scipy(*moments), rel=1e-6)
@@ -48,12 +48,12 @@ def test_fewer_images_than_features(n, m):
 
 def test_closed_forms():
     identity = np.eye(5)
-    zero = Moments(2, np.zeros(5), identity)
+    zero = FeatureStats(2, np.zeros(5), identity)
     assert frechet_distance(zero, zero) == 0
-    assert frechet_distance(zero, Moments(2, np.full(5, 2.0), identity)) == pytest.approx(20)
+    assert frechet_distance(zero, FeatureStats(2, np.full(5, 2.0), identity)) == pytest.approx(20)
     scales = np.array([1.0, 2, 3, 4, 5])
     expected = np.square(scales - 1).sum()
-    assert frechet_distance(zero, Moments(2, np.zeros(5), np.diag(scales**2))) == pytest.approx(expected)
+    assert frechet_distance(zero, FeatureStats(2, np.zeros(5), np.diag(scales**2))) == pytest.approx(expected)
 
 
 def test_symmetric_and_zero_for_the_same():
@@ -62,23 +62,23 @@ def test_symmetric_and_zero_for_the_same():
     assert frechet_distance_of_features(first, first) < 1e-9
 
 
-def test_fid_tells_its_uncertainty_and_its_bias():
+def test_uncertainty_and_note_about_the_bias():
     """The scatter over 400 draws is known to 1 / sqrt(2 * 399) = 3.5 %; three times that, and 4 % for the jackknife, which is
     exact for means alone."""
-    reals = Summary.of(features(400, 16, 1))
-    runs = [fid(reals, Summary.of(features(400, 16, seed, 0.7, 0.1))) for seed in range(2, 402)]
+    reals = FeatureSummary.of(features(400, 16, 1))
+    runs = [fid(reals, FeatureSummary.of(features(400, 16, seed, 0.7, 0.1))) for seed in range(2, 402)]
     spread = np.std([run.values["fid"] for run in runs], ddof=1)
     assert np.mean([run.uncertainty["fid"] for run in runs]) == pytest.approx(spread, rel=0.15)
     assert runs[0].notes == ()
-    assert "biased" in fid(Summary.of(features(30, 64, 1)), Summary.of(features(30, 64, 2))).notes[0]
+    assert "biased" in fid(FeatureSummary.of(features(30, 64, 1)), FeatureSummary.of(features(30, 64, 2))).notes[0]
 
 
 @pytest.mark.parametrize("count", [400, 12])
 def test_fid_alone_is_the_same_number(count, monkeypatch):
-    """By moments, and by features where there are fewer images than those; with one decomposition of the fakes."""
-    reals, fakes = (Summary.of(features(count, 16, seed)) for seed in (1, 2))
+    """Without uncertainty the value is the same, and one distance is computed; by statistics and by features."""
+    reals, fakes = (FeatureSummary.of(features(count, 16, seed)) for seed in (1, 2))
     both = fid(reals, fakes)
-    done, by = [], {400: "_by_moments", 12: "_by_features"}[count]
+    done, by = [], {400: "_distance_by_stats", 12: "_distance_by_features"}[count]
     measure = getattr(fid_module, by)
     monkeypatch.setattr(fid_module, by, lambda *sets: done.append(by) or measure(*sets))
     alone = fid(reals, fakes, with_uncertainty=False)

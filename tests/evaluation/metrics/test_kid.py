@@ -34,11 +34,11 @@ def test_equals_the_double_loop(n, m):
 
 def test_blocks_change_nothing(monkeypatch):
     first, second = features(50, 1), features(40, 2)
-    whole, measured = mmd(first, second), KernelDistance()(first, second, 0)
+    whole, measured = mmd(first, second), KernelDistance()(first, second, seed=0)
     monkeypatch.setattr(module, "_BLOCK", 7)
     assert mmd(first, second) == pytest.approx(whole, rel=1e-12)
-    assert KernelDistance()(first, second, 0).values == pytest.approx(measured.values, rel=1e-9)
-    assert KernelDistance()(first, second, 0).uncertainty == pytest.approx(measured.uncertainty, rel=1e-9)
+    assert KernelDistance()(first, second, seed=0).values == pytest.approx(measured.values, rel=1e-9)
+    assert KernelDistance()(first, second, seed=0).uncertainty == pytest.approx(measured.uncertainty, rel=1e-9)
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_the_published_protocol(count):
         a, b = (np.isin(np.arange(len(points)), random.choice(len(points), size, replace=False)) for points in (reals, fakes))
         draws.append((a @ own @ a + b @ theirs @ b) / (size * (size - 1)) - 2 * a @ cross @ b / size**2)
     # What else is asked for is measured in other tests, and takes long.
-    measured = KernelDistance(with_uncertainty=count == 60)(reals, fakes, 3)
+    measured = KernelDistance(with_uncertainty=count == 60)(reals, fakes, seed=3)
     assert measured.values["kid"] == pytest.approx(np.mean(draws), rel=1e-9)
     assert measured.values["spread"] == pytest.approx(np.std(draws), rel=1e-7)
 
@@ -101,23 +101,23 @@ class TestSubsets:
             # The larger take the subsets one by one when nothing else is wanted.
             reals, fakes = features(count, 1), features(count + 10, 2, 0.3)
             slow = slow_kid(reals, fakes, 3, subsets=10, most=12)
-            measured = KernelDistance()(reals, fakes, 3)
+            measured = KernelDistance()(reals, fakes, seed=3)
             assert {name: measured.values[name] for name in slow} == pytest.approx(slow, rel=1e-9)
             assert measured.values["full"] == pytest.approx(slow_mmd(reals, fakes), rel=1e-9)
-            brief = KernelDistance(with_uncertainty=False)(reals, fakes, 3)
+            brief = KernelDistance(with_uncertainty=False)(reals, fakes, seed=3)
             assert brief.values == pytest.approx(slow, rel=1e-9)
             assert brief.uncertainty == {}
 
     def test_tell_the_same_from_another(self):
         distance = KernelDistance()
         reals, near, far = features(300, 1), features(300, 2), features(300, 3, 1.0)
-        same, other = distance(reals, near, 0), distance(reals, far, 0)
-        assert distance(reals, near, 0).values == same.values
-        assert distance(reals, near, 1).values != same.values
+        same, other = distance(reals, near, seed=0), distance(reals, far, seed=0)
+        assert distance(reals, near, seed=0).values == same.values
+        assert distance(reals, near, seed=1).values != same.values
         assert abs(same.values["kid"]) < 0.1 * other.values["kid"]
         assert other.values["kid"] == pytest.approx(other.values["full"], rel=0.1)
         assert same.notes == ()
-        assert "subsets of 60" in distance(reals[:60], near, 0).notes[0]
+        assert "subsets of 60" in distance(reals[:60], near, seed=0).notes[0]
 
     def test_what_is_known_of_reals_is_of_these_reals(self, monkeypatch):
         reals, others, fakes = features(120, 1), features(120, 2), features(110, 3)
@@ -132,9 +132,9 @@ class TestSubsets:
             (others, fakes[:100], 1, 2),
         ):
             counted.clear()
-            found = distance(ours, theirs, seed)
+            found = distance(ours, theirs, seed=seed)
             assert len(counted) == expected
-            assert found == KernelDistance()(ours, theirs, seed)
+            assert found == KernelDistance()(ours, theirs, seed=seed)
 
     @pytest.mark.parametrize(
         ("count", "shift"), [(60, 0.0), (60, 0.5), *(pytest.param(300, shift, marks=pytest.mark.slow) for shift in (0.0, 0.5))]
@@ -146,7 +146,7 @@ class TestSubsets:
         all that a jackknife knows exactly: there it tells too much, never too little.
         """
         draws = [
-            KernelDistance()(features(count, 2 * number), features(count, 2 * number + 1, shift), number)
+            KernelDistance()(features(count, 2 * number), features(count, 2 * number + 1, shift), seed=number)
             for number in range(100)
         ]
         for name in ("kid", "full"):

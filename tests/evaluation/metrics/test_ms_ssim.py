@@ -83,7 +83,7 @@ def test_grey_equals_its_colour_copy():
 
 @pytest.mark.parametrize(
     ("resolution", "count", "words"),
-    [(8, 2, "16x16 or more"), (16, 3, "not an even number"), (16, 0, "not an even number")],
+    [(8, 2, "at least 16x16"), (16, 3, "must be even and above 0"), (16, 0, "must be even and above 0")],
 )
 def test_refusals(resolution, count, words):
     with pytest.raises(UserError, match=words):
@@ -94,8 +94,8 @@ def test_refusals(resolution, count, words):
     ("images", "words"),
     [
         (np.zeros((2, 16, 16, 3), np.float32), "must be uint8 from 0 to 255, not float32"),
-        (np.zeros((2, 32, 32, 3), np.uint8), "are 32x32, expected 16x16"),
-        (np.zeros((2, 16, 16, 2), np.uint8), "must be .batch, height, width, 1 or 3."),
+        (np.zeros((2, 32, 32, 3), np.uint8), "must be 16x16, not 32x32"),
+        (np.zeros((2, 16, 16, 2), np.uint8), "shape .batch, height, width, 1 or 3."),
     ],
 )
 def test_other_images_are_refused(images, words):
@@ -103,8 +103,8 @@ def test_other_images_are_refused(images, words):
         SimilarityCollector(16, 2).add(images, 0)
 
 
-def test_missing_images_are_told():
+def test_missing_images_are_refused():
     collector = SimilarityCollector(16, 4)
     collector.add(noise(2, 16), 0)
-    with pytest.raises(UserError, match="was promised 4 images and was given 2"):
+    with pytest.raises(UserError, match="expects 4 images, and 2 were added"):
         collector.finish()

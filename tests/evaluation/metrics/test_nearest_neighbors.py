@@ -7,7 +7,7 @@ import pytest
 
 from pggan_jax.data.sources.builtin import DigitsSource
 from pggan_jax.evaluation.knn import nearest
-from pggan_jax.evaluation.metrics.nearest_neighbors import Training, as_rows, neighbors
+from pggan_jax.evaluation.metrics.nearest_neighbors import ShownImages, TrainingImages, neighbors, scaled_pixel_rows
 
 SIDE = 16
 
@@ -36,22 +36,24 @@ def brute_force(points, others, *, is_same_set=False):
     return distances
 
 
-SPACES = pytest.mark.parametrize("rows_of", [as_rows, as_features])
+SPACES = pytest.mark.parametrize("rows_of", [scaled_pixel_rows, as_features])
 
 
 def compare(rows_of, training, fakes, held_out=None):
-    reals = Training([rows_of(training)], None if held_out is None else [rows_of(held_out)])
-    return neighbors(reals, [rows_of(fakes)], fakes[:4], lambda number: training[number], name="found")
+    reals = TrainingImages([rows_of(training)], None if held_out is None else [rows_of(held_out)])
+    return neighbors(reals, [rows_of(fakes)], shown=ShownImages("found", fakes[:4], lambda number: training[number]))
 
 
 class TestRows:
     def test_distance_is_that_of_pixels(self):
         images = noise(2, 3)
-        rows = as_rows(images)
+        rows = scaled_pixel_rows(images)
         expected = np.sqrt(np.square(images[0].astype(float) - images[1]).mean())
         assert np.linalg.norm(rows[0] - rows[1]) == pytest.approx(expected, rel=1e-5)
         large = np.repeat(np.repeat(images, 4, axis=1), 4, axis=2)
-        np.testing.assert_allclose(as_rows(large), as_rows(np.repeat(np.repeat(images, 2, axis=1), 2, axis=2)), atol=1e-4)
+        np.testing.assert_allclose(
+            scaled_pixel_rows(large), scaled_pixel_rows(np.repeat(np.repeat(images, 2, axis=1), 2, axis=2)), atol=1e-4
+        )
 
 
 class TestNeighbors:
@@ -70,21 +72,21 @@ class TestNeighbors:
         expected = {"ratio": alone.values["fakes"] / of_held_out, "held_out": of_held_out}
         assert found.values == pytest.approx({**alone.values, **expected}, rel=1e-5)
 
-        assert list(found.pictures) == ["found"]
-        picture = found.pictures["found"]
+        assert list(found.images) == ["found"]
+        picture = found.images["found"]
         for row in range(4):
             tiles = [fakes[row], *training[np.argsort(of_fakes[row])[:3]]]
             for tile, left in zip(tiles, (0, 18, 34, 50), strict=True):
                 np.testing.assert_array_equal(picture[row * 18 : row * 18 + SIDE, left : left + SIDE], tile)
 
     def test_picture(self, digits):
-        picture = compare(as_rows, digits[:100], digits[100:120]).pictures["found"]
+        picture = compare(scaled_pixel_rows, digits[:100], digits[100:120]).images["found"]
         assert picture.shape == (4 * (SIDE + 2), SIDE + 2 + 3 * SIDE + 2, 1)
         assert not picture[:, SIDE : SIDE + 2].any()
 
     @SPACES
     @pytest.mark.parametrize("has_held_out", [False, True])
-    def test_copies_are_told(self, digits, rows_of, has_held_out):
+    def test_copies_have_a_small_ratio(self, digits, rows_of, has_held_out):
         training, others, held_out = digits[:900], digits[900:1300], digits[1300:] if has_held_out else None
         grain = np.random.RandomState(0).randint(-3, 4, (50, SIDE, SIDE, 1))
         rough = np.clip(training[100:150].astype(int) + grain, 0, 255).astype(np.uint8)
@@ -106,7 +108,7 @@ class TestNeighbors:
         clean = compare(rows_of, training, fakes, digits[300:320])
         assert np.isfinite(list(some.values.values())).all()
         assert some.values["held_out"] == pytest.approx(clean.values["held_out"] * 20 / 30, rel=1e-5)
-        assert some.notes == ("10 of 30 held-out images are training images: the ratio is larger than it should be",)
+        assert some.notes == ("10 of 30 held-out images are training images: the ratio is too large",)
         assert clean.notes == ()
         for images in (fakes, training[:40]):
             same = compare(rows_of, training, images, training[20:60])
@@ -121,8 +123,9 @@ class TestNeighbors:
             return nearest(rows, *words, **more)
 
         monkeypatch.setattr("pggan_jax.evaluation.metrics.nearest_neighbors.nearest", counted)
-        reals = Training([as_rows(digits[:200])], [as_rows(digits[200:260])])
+        reals = TrainingImages([scaled_pixel_rows(digits[:200])], [scaled_pixel_rows(digits[200:260])])
         for first in (300, 330):
             fakes = digits[first : first + 30]
-            neighbors(reals, [as_rows(fakes)], fakes[:2], lambda number: digits[number], name="found")
+            shown = ShownImages("found", fakes[:2], lambda number: digits[number])
+            neighbors(reals, [scaled_pixel_rows(fakes)], shown=shown)
         assert sorted(calls) == [30, 30, 60, 200]

@@ -42,14 +42,14 @@ def pieces(request, monkeypatch):
 class TestNearest:
     def test_equals_brute_force(self):
         ours, others = points(30, 1), points(45, 2)
-        found, numbers = nearest(ours, others, 4)
+        found, numbers = nearest(ours, others, count=4)
         expected = slow_distances(ours, others)
         np.testing.assert_array_equal(numbers, np.argsort(expected, axis=1)[:, :4])
         np.testing.assert_allclose(found, np.sort(expected, axis=1)[:, :4], rtol=1e-5)
 
     def test_no_point_is_its_own_neighbour(self):
         ours = points(30, 1)
-        found, numbers = nearest(ours, ours, 2, own=np.arange(len(ours)))
+        found, numbers = nearest(ours, ours, count=2, own=np.arange(len(ours)))
         assert (numbers != np.arange(30)[:, None]).all()
         np.testing.assert_allclose(found, np.sort(slow_distances(ours, ours), axis=1)[:, 1:3], rtol=1e-4)
 
@@ -58,7 +58,7 @@ class TestNearest:
         lattice = np.stack(np.meshgrid(np.arange(6), np.arange(5)), -1).reshape(-1, 2).astype(np.float32)
         radii = np.full(30, 2.0)
         expected = (slow_distances(lattice, lattice) <= 2.0).sum(axis=1)
-        np.testing.assert_array_equal(count_within(lattice, lattice, radii), expected)
+        np.testing.assert_array_equal(count_within(lattice, lattice, radii=radii), expected)
 
 
 @pytest.mark.usefixtures("pieces")
@@ -94,5 +94,5 @@ class TestPrecisionRecall:
 
 
 def test_too_few_images():
-    with pytest.raises(UserError, match="needs 6 images or more on each side, not 5"):
+    with pytest.raises(UserError, match="needs at least 6 images on each side, not 5"):
         precision_recall(points(10, 1), points(5, 2))

@@ -9,7 +9,7 @@ from scipy import ndimage
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metrics import swd as module
 from pggan_jax.evaluation.metrics.laplacian_pyramid import laplacian_pyramid
-from pggan_jax.evaluation.metrics.swd import PatchCollector, random_directions, sliced_distances, swd
+from pggan_jax.evaluation.metrics.swd import PatchCollector, patch_corners, random_directions, random_key, sliced_distances, swd
 from tests.helpers import metric_reference
 
 
@@ -30,14 +30,14 @@ def textures(count, side, seed=0):
 
 
 def collect(images, seed=0, batch=None, **options):
-    collector = PatchCollector(images.shape[1], len(images), seed, **options)
+    collector = PatchCollector(images.shape[1], len(images), seed=seed, **options)
     for start in range(0, len(images), batch or len(images)):
         collector.add(images[start : start + (batch or len(images))], start)
     return collector.finish()
 
 
 def distance(reals, fakes, seeds=(0, 1), **options):
-    return swd(collect(reals, seeds[0], **options), collect(fakes, seeds[1], **options), 5).values
+    return swd(collect(reals, seeds[0], **options), collect(fakes, seeds[1], **options), seed=5).values
 
 
 class TestPyramid:
@@ -75,7 +75,7 @@ class TestPatches:
     def test_every_place_is_reached_and_none_outside(self):
         for side, patch in ((16, 7), (32, 7), (4, 3)):
             corners = np.asarray(
-                module._corners(np.arange(64, dtype=np.uint32), module._key(3), side, side - patch + 1)
+                patch_corners(np.arange(64, dtype=np.uint32), random_key(3), side=side, positions=side - patch + 1)
             ).reshape(-1, 2)
             assert corners.min(axis=0).tolist() == [0, 0]
             assert corners.max(axis=0).tolist() == [side - patch] * 2
@@ -95,7 +95,7 @@ class TestPatches:
         levels = [np.asarray(level) for level in laplacian_pyramid(images, 16)]
         collector = collect(images, seed=4)
         for side, level in zip((32, 16), levels, strict=True):
-            corners = np.asarray(module._corners(np.arange(3, dtype=np.uint32), module._key(4), side, side - 6))
+            corners = np.asarray(patch_corners(np.arange(3, dtype=np.uint32), random_key(4), side=side, positions=side - 6))
             patches = collector._level(side)
             for number in range(3):
                 for patch, (y, x) in zip(patches[number], corners[number], strict=True):
@@ -107,17 +107,17 @@ class TestPatches:
         expected = {side: collect(images)._level(side) for side in (32, 16)}
         for batch in (1, 33, 64):
             for keeps_images in (True, False):
-                collector = PatchCollector(32, len(images), 0)
+                collector = PatchCollector(32, len(images), seed=0)
                 collector._keeps_images = keeps_images
-                collector._images, collector._patches = None, {side: collector._room() for side in collector.sides}
+                collector._images, collector._patches = None, {side: collector._new_patches() for side in collector.sides}
                 for start in range(0, len(images), batch):
                     collector.add(images[start : start + batch], start)
                 for side in (32, 16):
                     np.testing.assert_array_equal(collector.finish()._level(side), expected[side])
 
     def test_are_kept_where_images_are_larger(self):
-        assert PatchCollector(256, 1, 0)._keeps_images
-        assert not PatchCollector(1024, 1, 0)._keeps_images
+        assert PatchCollector(256, 1, seed=0)._keeps_images
+        assert not PatchCollector(1024, 1, seed=0)._keeps_images
 
     def test_normalized_by_channel(self):
         images = textures(20, 32) // np.array([1, 2, 4], np.uint8)
@@ -139,41 +139,41 @@ class TestSlicedDistance:
         second = (1.5 * random.randn(1000, 147) + 0.2).astype(np.float32)
         blocks = [random.randn(147, 128) for _ in range(4)]
         directions = np.concatenate([block / np.linalg.norm(block, axis=0) for block in blocks], axis=1)
-        found = sliced_distances(first, second, directions.T.astype(np.float32)).mean()
+        found = sliced_distances(first, second, directions=directions.T.astype(np.float32)).mean()
         assert found == pytest.approx(reference["golden_metrics"]["sliced_wasserstein"]["value"], rel=1e-5)
 
     def test_equals_the_slow_reference(self):
         first, second = textures(1, 64)[0, :, :, 0].astype(np.float32), noise(1, 64)[0, :, :, 0].astype(np.float32)
-        directions = random_directions(1, 64, 64, count=40)
-        found = sliced_distances(first, second, directions)
+        directions = random_directions(1, 64, size=64, count=40)
+        found = sliced_distances(first, second, directions=directions)
         assert found.mean() == pytest.approx(metric_reference.sliced_distance(first, second, directions), rel=1e-5)
 
     def test_the_device_form_agrees(self):
         first, second = (np.random.RandomState(seed).randn(500, 147).astype(np.float32) * (seed + 1) for seed in range(2))
-        directions = random_directions(1, 64, 147, count=16)
+        directions = random_directions(1, 64, size=147, count=16)
         on_device = np.asarray(module._distances_on_device(first, second, directions))
-        np.testing.assert_allclose(on_device, sliced_distances(first, second, directions), rtol=1e-5)
+        np.testing.assert_allclose(on_device, sliced_distances(first, second, directions=directions), rtol=1e-5)
 
     def test_identical_sets_are_at_no_distance(self):
         points = np.random.RandomState(0).randn(300, 147).astype(np.float32)
         shuffled = points[np.random.RandomState(1).permutation(300)]
-        assert sliced_distances(points, shuffled, random_directions(0, 16, 147)).max() < 1e-6
+        assert sliced_distances(points, shuffled, directions=random_directions(0, 16, size=147)).max() < 1e-6
 
     def test_a_shift_is_its_projection(self):
         points = np.random.RandomState(0).randn(300, 147).astype(np.float32)
-        directions = random_directions(0, 16, 147)
-        found = sliced_distances(points, points + 2.0, directions)
+        directions = random_directions(0, 16, size=147)
+        found = sliced_distances(points, points + 2.0, directions=directions)
         np.testing.assert_allclose(found, 2 * np.abs(directions.sum(axis=1)), rtol=1e-4, atol=1e-5)
 
     def test_directions_are_unit_vectors_of_every_orientation(self):
-        directions = random_directions(0, 16, 147)
+        directions = random_directions(0, 16, size=147)
         np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, rtol=1e-5)
         assert np.abs(directions.mean(axis=0)).max() < 0.02
-        assert not np.array_equal(directions, random_directions(0, 32, 147))
+        assert not np.array_equal(directions, random_directions(0, 32, size=147))
 
     def test_sets_of_different_sizes_are_refused(self):
         with pytest.raises(ValueError, match="3 and 2 points"):
-            sliced_distances(np.zeros((3, 4), np.float32), np.zeros((2, 4), np.float32), np.ones((1, 4), np.float32))
+            sliced_distances(np.zeros((3, 4), np.float32), np.zeros((2, 4), np.float32), directions=np.ones((1, 4), np.float32))
 
 
 class TestSwd:
@@ -195,7 +195,7 @@ class TestSwd:
     def test_uncertainty_is_that_of_other_draws(self):
         """Of images, patches and directions alike."""
         sets = [(collect(textures(24, 16, 2 * draw), draw), collect(noise(24, 16, draw), 50 + draw)) for draw in range(10)]
-        runs = [swd(reals, fakes, seed) for seed, (reals, fakes) in enumerate(sets)]
+        runs = [swd(reals, fakes, seed=seed) for seed, (reals, fakes) in enumerate(sets)]
         spread = np.std([run.values["16"] for run in runs], ddof=1)
         told = np.sqrt(np.mean([run.uncertainty["16"] ** 2 for run in runs]))
         assert spread / 2 < told < 2 * spread
@@ -227,14 +227,14 @@ class TestSwd:
     @pytest.mark.parametrize("resolution", [8, 24, 100])
     def test_other_resolutions_are_refused(self, resolution):
         with pytest.raises(UserError, match=f"not {resolution}x{resolution}"):
-            PatchCollector(resolution, 4, 0)
+            PatchCollector(resolution, 4, seed=0)
 
-    def test_missing_images_are_told(self):
-        collector = PatchCollector(16, 4, 0)
+    def test_missing_images_are_refused(self):
+        collector = PatchCollector(16, 4, seed=0)
         collector.add(noise(3, 16), 0)
-        with pytest.raises(UserError, match="was promised 4 images and was given 3"):
+        with pytest.raises(UserError, match="expects 4 images, and 3 were added"):
             collector.finish()
 
     def test_floats_are_refused(self):
         with pytest.raises(UserError, match="must be uint8"):
-            PatchCollector(16, 4, 0).add(noise(4, 16) / 255.0, 0)
+            PatchCollector(16, 4, seed=0).add(noise(4, 16) / 255.0, 0)
