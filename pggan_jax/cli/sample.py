@@ -201,7 +201,7 @@ def _classes(
 
     if wanted is None:
         return lambda seeds: classes_of_seeds(seeds, present), name_of
-    number = find_class(wanted, names, label_size)
+    number = find_class(wanted, names, count=label_size)
     if number not in present:
         print(
             f"WARNING: --class={wanted[:40]}: class {number} had no images in training; its images mean nothing",

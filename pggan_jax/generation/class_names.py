@@ -1,4 +1,4 @@
-"""Classes as people name them: by name or by number, in flags and in file names."""
+"""Names and numbers of classes in flags and file names."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ _LONGEST_SHOWN = 40
 
 
 def classes_of_seeds(seeds: Sequence[int] | np.ndarray, present: Sequence[int] | np.ndarray) -> np.ndarray:
-    """The class that each seed shows where none is asked for, int64 `[len(seeds)]`.
-
-    Seed n shows class n modulo the number of classes; classes without images are passed over.
+    """Return the default class of each seed: seed n shows the present class n modulo their number.
 
     Args:
         seeds: 0 or more.
-        present: numbers of the classes that have images; empty without labels, which gives 0.
+        present: numbers of the classes that have images; empty without labels.
+
+    Returns:
+        int64 `[len(seeds)]`; all 0 without labels.
     """
     numbers = np.asarray(present if len(present) else [0], np.int64)
     return numbers[np.asarray(seeds, np.int64) % len(numbers)]
 
 
-def find_class(wanted: str, names: Sequence[str], count: int) -> int:
-    """The number of the class that `--class=WANTED` means.
+def find_class(wanted: str, names: Sequence[str], *, count: int) -> int:
+    """Return the number of the class that `--class=WANTED` means.
 
-    `name:X` is the class of the name X and `number:2` the one of that number. Without a prefix both are tried, and a text that
+    `name:X` means the class with the name X, `number:2` the one with that number. Without a prefix both are tried; a text that
     is the name of one class and the number of another is refused.
 
     Args:
         wanted: as the user wrote it.
-        names: of the classes; empty where a checkpoint does not record them.
-        count: of classes, 1 or more.
+        names: of the classes; empty if the checkpoint does not record them.
+        count: number of classes, 1 or more.
 
     Raises:
-        UserError: there is no such class, or several.
+        UserError: there is no such class, or there are several.
     """
     prefix, colon, rest = wanted.partition(":")
     by_name = [number for number, name in enumerate(names) if name == (rest if colon and prefix == "name" else wanted)]
@@ -50,21 +51,26 @@ def find_class(wanted: str, names: Sequence[str], count: int) -> int:
         number = _only(by_name, wanted, names, count) if prefix == "name" else _number(rest, count)
         if number is None:
             raise _refuse(wanted, f"{_shortened(rest)} is not a number from 0 to {count - 1}")
-        # A folder may be called so.
+        # The text with its prefix may be the name of another class.
         if wanted in names and names.index(wanted) != number:
             namesake = names.index(wanted)
-            raise _refuse(wanted, f"means class {number} and is the name of class {namesake}; write name:{wanted} for that one")
+            raise _refuse(
+                wanted, f"means class {number}, and class {namesake} has this name; write name:{wanted} for class {namesake}"
+            )
         return number
     number = _number(wanted, count)
     found = sorted({*by_name, *([] if number is None else [number])})
     if number is not None and by_name and by_name != [number]:
-        other = f"class {number} is {_shortened(names[number])}"
-        raise _refuse(wanted, f"is the name of class {by_name[0]}, and {other}; write name:{wanted} or number:{wanted}")
+        raise _refuse(
+            wanted,
+            f"is the name of class {by_name[0]} and the number of class {_shortened(names[number])}; "
+            f"write name:{wanted} or number:{wanted}",
+        )
     return _only(found, wanted, names, count)
 
 
 def file_part(number: int, names: Sequence[str]) -> str:
-    """What a file name says of a class, such as "class2_dog"; the name is left out where it is the number."""
+    """Return the part of a file name for a class, such as "class2_dog", or "class2" without name."""
     name = names[number] if number < len(names) else str(number)
     safe = _UNSAFE.sub("_", name).strip("._")
     safe = safe.encode()[:_LONGEST_PART_BYTES].decode(errors="ignore")
@@ -80,7 +86,7 @@ def _only(found: Sequence[int], wanted: str, names: Sequence[str], count: int) -
         return found[0]
     if found:
         numbers = ", ".join(f"number:{number}" for number in found[:_SHOWN])
-        raise _refuse(wanted, f"is the name of {len(found)} classes; choose one by {numbers}")
+        raise _refuse(wanted, f"is the name of {len(found)} classes; choose one of {numbers}")
     if _NUMBER.fullmatch(wanted):
         raise _refuse(wanted, f"must be from 0 to {count - 1}, or the name of a class")
     if not names:

@@ -1,4 +1,4 @@
-"""Pictures: latents by seed, chunks that leave no trace, and a run's grids that keep their layout."""
+"""Images of generators: latents by seed, chunks, sample grids of a run, class names."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def generator():
 
 class TestSampler:
     @pytest.mark.parametrize("chunk", [1, 3, 7, 64])
-    def test_chunks_leave_no_trace(self, generator, monkeypatch, chunk):
+    def test_chunk_size_does_not_change_images(self, generator, monkeypatch, chunk):
         module, params = generator
         latents = latents_for_seeds(range(7), 8)
         whole = Sampler(module)(params, latents, np.zeros((7, 0)), 1.0)
@@ -74,8 +74,8 @@ class TestSampler:
         assert np.abs(images.astype(int) - whole).max() <= 1
         assert len({image.tobytes() for image in images}) == 7
 
-    def test_shows_its_alpha(self):
-        """At 0 the enlarged picture of the resolution before, at 1 the new one, in between what lies in between."""
+    def test_blends_by_alpha(self):
+        """At 0 the enlarged image of the previous resolution, at 1 the new one, in between a blend."""
         networks = {side: build_networks(small_config(), side, channels=1, label_size=0) for side in (4, 8)}
         params, _ = initialize(networks[8], 3)
         older = {name: params[name] for name in ("block_4x4", "to_rgb_4x4")}
@@ -88,13 +88,13 @@ class TestSampler:
         assert inside.mean() > 0.2
         assert np.abs(middle - (0.75 * low + 0.25 * high))[inside].max() <= 1.5
 
-    def test_one_picture(self, generator):
+    def test_one_image(self, generator):
         module, params = generator
         assert Sampler(module)(params, latents_for_seeds(range(1), 8), np.zeros((1, 0)), 1.0).shape == (1, 4, 4, 1)
 
 
 class Painter:
-    """Stands in for a sampler: paints each picture with its number and remembers what it was asked."""
+    """A sampler whose image n has the value n; keeps its last arguments."""
 
     def __init__(self, resolution):
         self.resolution = resolution
@@ -162,7 +162,7 @@ class TestSnapshots:
 
 class TestTrained:
     def test_draws_what_the_run_drew(self, tmp_path_factory):
-        """The last picture of the run, made again from its checkpoint."""
+        """The last sample grid of the run, generated again from its checkpoint."""
         workdir = finished_run(tmp_path_factory.getbasetemp())
         trained = load_trained_model(workdir)
         images = trained.images(latents_for_seeds(range(8), trained.networks.latent_size), np.zeros((8, 0)))
@@ -172,7 +172,7 @@ class TestTrained:
         assert raw.shape == images.shape
 
     def test_in_mid_fade_grid_and_samples_show_the_run_s_alpha(self, tmp_path):
-        """Alpha as the last step before the picture had it."""
+        """With the alpha of the last step before the grid."""
         assert not run_small(tmp_path, small_config(), stop_at=FIRST_TICK)
         trained = load_trained_model(tmp_path)
         alpha = (FIRST_TICK - 16 - 480) / 960
@@ -192,7 +192,7 @@ class TestTrained:
 
 
 class Tracked(np.ndarray):
-    """An array of which the living ones can be counted."""
+    """An array class that counts its instances."""
 
     living = 0
 
@@ -204,9 +204,9 @@ class Tracked(np.ndarray):
 
 
 class TestStreaming:
-    """Memory does not grow with the number of seeds: what has been written is let go of."""
+    """Memory does not grow with the number of seeds: written images are released."""
 
-    def test_no_more_than_a_batch_is_made_ahead(self):
+    def test_at_most_one_batch_is_generated_ahead(self):
         painter, counts = Painter(4), []
         painter.small_batch, painter.latent_size, painter.label_size = 16, 8, 0
 
@@ -223,7 +223,7 @@ class TestStreaming:
             assert (seed, image[0, 0, 0]) == (number, number % 16)
             assert len(counts) <= number + 16
 
-    def test_written_images_are_let_go_of(self, tmp_path, monkeypatch):
+    def test_written_images_are_released(self, tmp_path, monkeypatch):
         most = []
 
         def write(path, image, *, holds):
@@ -235,7 +235,7 @@ class TestStreaming:
         first = write_images(images, tmp_path, keep=3)
         assert [int(image[0, 0, 0]) for image in first] == [0, 1, 2]
         assert len(most) == 250
-        # Those that are kept, and the one at hand.
+        # Those that are kept, and the current one.
         assert max(most) <= 5
 
 
@@ -258,14 +258,14 @@ class TestClassNames:
         ],
     )
     def test_name_or_number(self, wanted, number):
-        assert find_class(wanted, self.NAMES, len(self.NAMES)) == number
+        assert find_class(wanted, self.NAMES, count=len(self.NAMES)) == number
 
     @pytest.mark.parametrize(
         ("wanted", "words"),
         [
-            ("2", "is the name of class 0, and class 2 is 'b'; write name:2 or number:2"),
+            ("2", "is the name of class 0 and the number of class 'b'; write name:2 or number:2"),
             ("name:dog", "no class has this name; there are 2, a, b, c, c"),
-            ("c", "is the name of 2 classes; choose one by number:3, number:4"),
+            ("c", "is the name of 2 classes; choose one of number:3, number:4"),
             ("5", "must be from 0 to 4, or the name of a class"),
             ("number:a", "'a' is not a number from 0 to 4"),
             ("number:", "'' is not a number"),
@@ -275,26 +275,26 @@ class TestClassNames:
             ("number:" + "1" * 5000, "is not a number"),
         ],
     )
-    def test_what_is_unclear_is_refused(self, wanted, words):
+    def test_ambiguous_and_unknown_classes_are_refused(self, wanted, words):
         with pytest.raises(UserError) as caught:
-            find_class(wanted, ("2", "a", "b", "c", "c"), 5)
+            find_class(wanted, ("2", "a", "b", "c", "c"), count=5)
         message = str(caught.value)
         assert words in message
         assert message.startswith("--class=")
         assert len(message) <= 300
 
-    def test_without_names_numbers_alone(self):
-        assert find_class("4", (), 5) == 4
+    def test_without_names_only_numbers(self):
+        assert find_class("4", (), count=5) == 4
         with pytest.raises(UserError, match="does not record class names; give a number from 0 to 4"):
-            find_class("dog", (), 5)
+            find_class("dog", (), count=5)
 
     @pytest.mark.parametrize("wanted", ["name:1", "number:2"])
-    def test_a_class_that_is_called_like_a_prefixed_one(self, wanted):
+    def test_a_class_name_with_a_prefix(self, wanted):
         names = ("1", "number:2", "dog", "name:1")
-        with pytest.raises(UserError, match=f"and is the name of class .*write name:{wanted}"):
-            find_class(wanted, names, 4)
-        assert names[find_class(f"name:{wanted}", names, 4)] == wanted
-        assert find_class("number:0", names, 4) == 0
+        with pytest.raises(UserError, match=f"has this name; write name:{wanted}"):
+            find_class(wanted, names, count=4)
+        assert names[find_class(f"name:{wanted}", names, count=4)] == wanted
+        assert find_class("number:0", names, count=4) == 0
 
     def test_file_parts_are_safe_and_unique(self):
         names = ("cat", "../x", "a/b", "1 2", "4", "\u010de\u0161", "x" * 500, "")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import struct
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +18,8 @@ from pggan_jax.evaluation.inception.weights import (
     write_npz,
 )
 from pggan_jax.interop import inception_files
-from pggan_jax.interop.graphdef import read_constants
 from pggan_jax.interop.inception_files import graph_scopes
-from pggan_jax.interop.state_dict import read_state_dict
+from tests.helpers.frozen_graph import node
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -47,118 +42,13 @@ def assert_same_variables(first, second):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-class TestStateDict:
-    @pytest.mark.parametrize("container", ["zip", "legacy"])
-    def test_both_containers(self, container):
-        """Written by PyTorch: plain, a strided view of the same elements, half precision, a single number."""
-        found = read_state_dict(GOLDEN / f"state_dict_{container}.pth")
-        base = np.arange(24, dtype=np.float32).reshape(4, 6)
-        assert list(found) == ["plain", "strided", "half", "count"]
-        np.testing.assert_array_equal(found["plain"], base)
-        np.testing.assert_array_equal(found["strided"], base.T[1:4:2, ::2])
-        np.testing.assert_array_equal(found["half"], np.array([0.5, -2.0], np.float16))
-        assert found["half"].dtype == np.float16
-        assert found["count"].shape == ()
-        assert found["count"] == 7
-
-    @pytest.mark.parametrize("container", ["zip", "legacy"])
-    def test_nothing_in_a_file_is_run(self, tmp_path, container):
-        class Evil:
-            def __reduce__(self):
-                return os.system, (f"touch {tmp_path / 'ran'}",)
-
-        path = tmp_path / "evil.pth"
-        evil = pickle.dumps({"weight": Evil()}, protocol=2)
-        if container == "zip":
-            with zipfile.ZipFile(path, "w") as archive:
-                archive.writestr("evil/data.pkl", evil)
-        else:
-            path.write_bytes(b"".join(pickle.dumps(one, protocol=2) for one in (0x1950A86A20F9469CFC6C, 1001, {})) + evil)
-        assert "system, which could run code" in refusal(read_state_dict, path)
-        assert not (tmp_path / "ran").exists()
-
-    def test_a_torchscript_program(self, tmp_path):
-        path = tmp_path / "inception-2015-12-05.pt"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", b"")
-            archive.writestr("archive/code/__torch__.py", b"")
-        assert "TorchScript program" in refusal(read_state_dict, path)
-
-    @pytest.mark.parametrize("content", [b"", b"not a file", b"\x80\x02}q\x00.", pickle.dumps([1, 2])])
-    def test_other_bytes(self, tmp_path, content):
-        path = tmp_path / "odd.pth"
-        path.write_bytes(content)
-        assert str(path) in refusal(read_state_dict, path)
-
-    def test_truncated(self, tmp_path):
-        for container in ("zip", "legacy"):
-            path = tmp_path / "short.pth"
-            path.write_bytes((GOLDEN / f"state_dict_{container}.pth").read_bytes()[:-30])
-            assert str(path) in refusal(read_state_dict, path)
-
-    def test_a_tensor_beyond_its_storage(self, tmp_path):
-        path = tmp_path / "far.pth"
-        with zipfile.ZipFile(GOLDEN / "state_dict_zip.pth") as archive, zipfile.ZipFile(path, "w") as changed:
-            for name in archive.namelist():
-                content = archive.read(name)
-                changed.writestr(
-                    name, content.replace(b"K\x04K\x06\x86", b"K\x28K\x06\x86") if name.endswith("data.pkl") else content
-                )
-        assert "exceeds its storage" in refusal(read_state_dict, path)
-
+class TestFiles:
     def test_pytorch_agrees_now(self, tmp_path, tensors):
         torch = pytest.importorskip("torch", reason="PyTorch is not installed")
         for is_zip in (True, False):
             state = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
             torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=is_zip)
             assert_same_variables(load_weights(tmp_path / "w.pth").variables, module.to_variables(tensors))
-
-
-def varint(number):
-    parts = []
-    while True:
-        parts.append(number & 127 | (128 if number > 127 else 0))
-        number >>= 7
-        if not number:
-            return bytes(parts)
-
-
-def field(number, content):
-    if isinstance(content, int):
-        return varint(number << 3) + varint(content)
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def node(name, array, *, dtype=1, op=b"Const", packed=False):
-    shape = b"".join(field(2, field(1, size)) for size in array.shape)
-    content = array.astype("<f4").tobytes()
-    tensor = field(1, dtype) + field(2, shape) + (field(5, content) if packed else field(4, content))
-    return field(1, field(1, name.encode()) + field(2, op) + field(5, field(1, b"value") + field(2, field(8, tensor))))
-
-
-class TestGraph:
-    def test_constants(self, tmp_path):
-        path = tmp_path / "graph.pb"
-        array = np.arange(6, dtype=np.float32).reshape(2, 3)
-        nodes = node("a", array) + node("b", array, packed=True) + node("filled", np.float32([2.0]))
-        path.write_bytes(nodes + node("number", array, dtype=3) + node("not", array, op=b"Add"))
-        found = read_constants(path)
-        assert list(found) == ["a", "b", "filled"]
-        np.testing.assert_array_equal(found["a"], array)
-        np.testing.assert_array_equal(found["b"], array)
-
-    def test_one_value_stands_for_all(self, tmp_path):
-        shape = field(2, field(1, 4))
-        tensor = field(1, 1) + field(2, shape) + field(5, struct.pack("<f", 1.5))
-        body = field(1, b"x") + field(2, b"Const") + field(5, field(1, b"value") + field(2, field(8, tensor)))
-        (tmp_path / "graph.pb").write_bytes(field(1, body))
-        np.testing.assert_array_equal(read_constants(tmp_path / "graph.pb")["x"], np.full(4, 1.5, np.float32))
-
-    @pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x0a\x7fabc", b"hello world"])
-    def test_other_bytes(self, tmp_path, content):
-        path = tmp_path / "odd.pb"
-        path.write_bytes(content)
-        assert "is not a frozen TensorFlow graph" in refusal(read_constants, path)
 
     def test_scopes_name_every_unit_once(self):
         scopes = graph_scopes()
@@ -168,7 +58,7 @@ class TestGraph:
         assert scopes["mixed_10/tower_1/mixed/conv_1"] == "Mixed_7c.branch3x3dbl_3b"
         assert scopes["mixed_3/tower/conv_2"] == "Mixed_6a.branch3x3dbl_3"
 
-    def test_gives_what_the_state_dict_gives(self, tmp_path, tensors):
+    def test_a_graph_gives_what_the_state_dict_gives(self, tmp_path, tensors):
         names = {path: scope for scope, path in graph_scopes().items()}
         leaves = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
         nodes = [node("softmax/weights", tensors["fc.weight"].T), node("softmax/biases", tensors["fc.bias"])]
