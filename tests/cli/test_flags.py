@@ -676,4 +676,4 @@ def test_evaluation_mirrors_reals_where_training_did(door, places, mirror):
     config = small_config(data__mirror=mirror, eval__metrics=("swd_small",))
     with mock.patch.object(periodic_eval, "Evaluator") as made:
         periodic_eval.Judge(config, small_loader(config.data, config.run.seed)).check()
-    assert {call.args[1].pool.mirror for call in made.call_args_list} == {mirror}
+    assert {call.args[1].reals.mirror for call in made.call_args_list} == {mirror}
