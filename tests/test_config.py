@@ -121,7 +121,7 @@ BAD = {
     "run.max_rollbacks": [(-1, "at least 0")],
     "run.keep_every_kimg": [(-1.0, KIMG)],
     "eval.metrics": [
-        (("swd", "modes"), "must be one of swd, swd_small, ms_ssim, fid, kid"),
+        (("swd", "modes"), "must be one of fid, kid, ms_ssim, swd, swd_small"),
         (("",), "must be one of swd"),
     ],
     "eval.ticks": [(0, "at least 1")],
