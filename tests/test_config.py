@@ -122,7 +122,7 @@ BAD = {
     "run.keep_every_kimg": [(-1.0, KIMG)],
     "eval.metrics": [
         (("swd", "modes"), "must be one of fid, kid, ms_ssim, swd, swd_small"),
-        (("",), "must be one of swd"),
+        (("",), "must be one of fid"),
     ],
     "eval.ticks": [(0, "at least 1")],
     "eval.num_images": [(15, "at least 16")],
