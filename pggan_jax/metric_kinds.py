@@ -60,7 +60,7 @@ def read_kinds(folder: Path) -> dict[str, MetricKind]:
             be literals.
 
     Returns:
-        Descriptions by name, in the order of the files.
+        Descriptions by name, in alphabetical order.
 
     Raises:
         ValueError: an argument is not a literal, or two metrics have one name.
@@ -79,7 +79,7 @@ def read_kinds(folder: Path) -> dict[str, MetricKind]:
             if kind.name in kinds:
                 raise ValueError(f"{path}:{call.lineno}: there are two metrics of the name {kind.name!r}; rename one of them")
             kinds[kind.name] = kind
-    return kinds
+    return dict(sorted(kinds.items()))
 
 
 METRIC_KINDS = read_kinds(Path(__file__).parent / "evaluation" / "metrics")

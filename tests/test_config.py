@@ -126,7 +126,7 @@ BAD = {
     ],
     "eval.ticks": [(0, "at least 1")],
     "eval.num_images": [(15, "at least 16")],
-    "eval.best": [("speed", 'must be one of "" (none), swd'), ("swd", "must be among eval.metrics, or empty")],
+    "eval.best": [("speed", 'must be one of "" (none), classes, fid'), ("swd", "must be among eval.metrics, or empty")],
     "eval.inception_weights": [(1, "must be text")],
 }
 BAD_CASES = [(path, bad, rule) for path, cases in BAD.items() for bad, rule in cases]

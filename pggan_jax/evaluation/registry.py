@@ -13,7 +13,7 @@ def collect_metrics() -> dict[str, Metric]:
     """Import every module in `evaluation/metrics/` and return its metrics by name."""
     modules = [import_module(f"{metrics.__name__}.{info.name}") for info in iter_modules(metrics.__path__)]
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Metric)]
-    return {metric.kind.name: metric for metric in found}
+    return {metric.kind.name: metric for metric in sorted(found, key=lambda metric: metric.kind.name)}
 
 
 METRICS = collect_metrics()
