@@ -28,7 +28,7 @@ class Retention(preservation_policy.PreservationPolicy):
         self.forget(images_seen)
         if metadata.is_rollback_target:
             self._rollback_targets.add(images_seen)
-        if score is not None:
+        if isinstance(score, int | float):
             sign = 1 if METRIC_KINDS[self._best_by].larger_is_better else -1
             self._ranks[images_seen] = metadata.resolution, sign * score
 

@@ -52,8 +52,9 @@ def before_reading(monkeypatch, change):
 
 
 def remove_slowly(folder):
-    """As a run removes a checkpoint, file by file; the first is gone when this returns."""
-    files = sorted((path for path in folder.rglob("*") if path.is_file()), reverse=True)
+    """As a run removes a checkpoint, file by file; the metadata is gone when this returns."""
+    metadata = folder / "position" / "metadata"
+    files = [metadata, *(path for path in folder.rglob("*") if path.is_file() and path != metadata)]
     files[0].unlink()
 
     def rest():
@@ -168,7 +169,6 @@ class TestWrittenMeanwhile:
             shutil.copytree(workdir / "checkpoints" / str(TOTAL), written[-1])
 
         before_reading(monkeypatch, write)
-        monkeypatch.setattr(trained_model, "_SECONDS_TO_VANISH", 0)
         launch("inspect", f"--workdir={workdir}")
         assert len(written) == 4
 
