@@ -1,7 +1,7 @@
 """A run that was started by an earlier version, stopped in the middle of a fade and of a tick, continues with this one.
 
-`golden/old_run/mid_fade.zip` is its folder, by `launch.py` with `flags()`: stopped at 1,120 images, two sums in each checkpoint,
-checksums of files beside them, and leaves in the state that there are no longer.
+`golden/old_run/mid_fade.zip` is its folder, by `launch.py` with `flags()`: stopped at 1,120 images, with two sums in each
+checkpoint, checksums of files beside them, and leaves in the state that were removed later.
 """
 
 from __future__ import annotations
