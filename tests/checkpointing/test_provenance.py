@@ -232,7 +232,7 @@ class TestEqualData:
         assert DataRecord.from_json({}) is None
         assert DataRecord.from_json({**record.to_json(), "images": "many"}) is None
 
-    def test_classes_without_images_are_told_at_the_start(self, tmp_path):
+    def test_classes_without_images_are_logged_at_the_start(self, tmp_path):
         pyramid = replace(make_pyramid(names=("0", "1", "2")), classes=np.full(60, 1, np.int32))
         (line,) = check(Run(Workdir(tmp_path), None), loader_of(pyramid))
         assert line == "2 of 3 classes have no images and are never drawn: 0 ('0'), 2 ('2')"
@@ -265,7 +265,7 @@ class TestInARun:
         assert metadata.arithmetic["jax"]
         assert self.train(workdir, other)
 
-    def test_other_software_is_told(self, tmp_path, tmp_path_factory):
+    def test_other_software_is_a_warning(self, tmp_path, tmp_path_factory):
         workdir = copy_of(finished_labelled_run(tmp_path_factory.getbasetemp()), tmp_path)
         assert self.train(workdir, self.digits())
         assert "WARNING" not in (workdir / "log.txt").read_text()
@@ -275,7 +275,16 @@ class TestInARun:
         (line,) = [line for line in (workdir / "log.txt").read_text().splitlines() if "WARNING" in line]
         assert "-> '9.9.9'" in line
 
-    def test_settings_changed_by_hand_are_told(self, tmp_path, tmp_path_factory):
+    def test_other_data_are_refused_before_a_damaged_checkpoint_is_moved(self, labelled, tmp_path):
+        workdir = copy_of(labelled, tmp_path)
+        shutil.copytree(workdir / "checkpoints" / "160", workdir / "checkpoints" / "320")
+        with pytest.raises(UserError, match="images differ"):
+            self.train(workdir, self.digits(range(10)))
+        assert (workdir / "checkpoints" / "320").is_dir()
+        assert self.train(workdir, self.digits())
+        assert (workdir / "damaged_checkpoints" / "320").is_dir()
+
+    def test_settings_changed_by_hand_are_logged(self, tmp_path, tmp_path_factory):
         workdir = copy_of(finished_labelled_run(tmp_path_factory.getbasetemp()), tmp_path)
         config = replace(labelled_config(), run=replace(labelled_config().run, keep_last=7))
         (workdir / "config.json").write_text(to_json(config))

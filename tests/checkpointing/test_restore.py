@@ -48,8 +48,8 @@ class TestKilledBetweenStatisticsAndCheckpoint:
         """The last checkpoint is missing, the last line is there, or was not written either."""
         workdir = copy_of(finished, tmp_path)
         shutil.rmtree(workdir / "checkpoints" / str(TOTAL))
-        told = (workdir / "stats.jsonl").read_text().splitlines(keepends=True)
-        (workdir / "stats.jsonl").write_text("".join(told[:lines]))
+        lines_then = (workdir / "stats.jsonl").read_text().splitlines(keepends=True)
+        (workdir / "stats.jsonl").write_text("".join(lines_then[:lines]))
         assert run_small(workdir, small_config())
         assert lasting(stats(workdir)) == lasting(stats(finished))
         assert digest(workdir) == digest(finished)
@@ -176,7 +176,7 @@ class TestWarmStart:
         assert beginning.metadata.images_seen == beginning.metadata.rollbacks == 0
         line, *notes = beginning.lines
         assert line.startswith(f"starting from kimg {source.metadata.images_seen / 1000:g}, 8x8, of another run: G kept ")
-        # A fade-in is not continued: that is told, with what to take instead.
+        # A fade is not continued: the log says so, and which checkpoints to take instead.
         assert len(notes) == (source.metadata.alpha < 1)
         if notes:
             where = f"kimg {source.metadata.images_seen / 1000:g} of the other run is in the middle of fading in 8x8"

@@ -96,9 +96,9 @@ class TestRollback:
         assert trained.metadata.rollbacks == 1
         assert int(trained.state.step) == 60
 
-        undisturbed = tmp_path / "undisturbed"
-        assert run_poisoned(undisturbed, lambda number, seed: False)
-        ours, theirs = (lasting(stats(workdir)) for workdir in (run, undisturbed))
+        uninterrupted = tmp_path / "uninterrupted"
+        assert run_poisoned(uninterrupted, lambda number, seed: False)
+        ours, theirs = (lasting(stats(workdir)) for workdir in (run, uninterrupted))
         assert ours[:3] == theirs[:3]
         assert ours[3]["loss_d"] != theirs[3]["loss_d"], "the noise is another one"
 
