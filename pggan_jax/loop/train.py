@@ -85,7 +85,7 @@ def train(
             if not paths.config.exists():
                 store_config(paths, config)
             if changes:
-                RollbackCount(paths.rollbacks).begin_anew()
+                RollbackCount(paths.rollbacks).reset()
 
         processes.on_first_process(claim, otherwise=None)
         is_accepted = allow_data_change or accepts_data_change(changes)

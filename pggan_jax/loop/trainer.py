@@ -191,7 +191,7 @@ class Run:
         """
         program, (_, inputs) = self.caller.program, self.feed(trouble.where)
         cause = first_nonfinite_gradient(self.state, *inputs[:3], config=program.config, networks=program.networks)
-        report = describe_divergence(self.config, trouble, cause, alpha=self._alpha(trouble.where), last=self.last_record)
+        report = describe_divergence(self.config, trouble, cause=cause, alpha=self._alpha(trouble.where), last=self.last_record)
         if self.rollbacks >= self.config.run.max_rollbacks:
             report = (
                 f"the run has diverged and stopped after {self.rollbacks} rollbacks: {report}; to go on, change settings with "
@@ -210,7 +210,7 @@ class Run:
     def _note_rollbacks(self, rollbacks: int, images_seen: int, report: str) -> None:
         if self.is_main:
             with self.log.warning_on_os_error("a note of its rollbacks"):
-                self.rollback_count.note(rollbacks, images_seen, report)
+                self.rollback_count.note(rollbacks, images_seen=images_seen, report=report)
 
     def _announce(self) -> None:
         labels = f", {self.loader.label_size} classes" if self.loader.label_size else ""
