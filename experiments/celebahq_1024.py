@@ -1,4 +1,4 @@
-"""The paper's main experiment: 30,000 faces from 4x4 to 1024x1024, with the authors' own schedules.
+"""The paper's main experiment: 30,000 faces from 4x4 to 1024x1024, the authors' schedules.
 
     python launch.py --config=experiments/celebahq_1024.py --set data.source=folder:/path/to/celeba_hq --workdir=runs/celebahq
 

@@ -1,4 +1,4 @@
-"""Pixels: uint8 and [-1, 1], nearest up, grids, PNG files. NumPy on the host; knows nothing of networks or runs.
+"""Host images in NumPy: conversion from [-1, 1] to uint8, upscaling, grids, PNG files.
 
 Host images are uint8 `[batch, height, width, channels]` with values 0..255; network images are float `[-1, 1]`.
 """
@@ -13,25 +13,28 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pggan_jax.image_files import OWN_PICTURE
+from pggan_jax.image_files import GENERATED_MARK
 from pggan_jax.system.files import write_atomically
 
 _MOST_DIGITS = 9
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Network images [-1, 1] to uint8 by round(x*127.5 + 127.5), saturated (spec 7.1). Not-a-number becomes 0."""
+    """Convert network images [-1, 1] to uint8 by round(x*127.5 + 127.5), clipped (spec 7.1).
+
+    NaN becomes 0.
+    """
     scaled = np.rint(np.asarray(images, np.float32) * 127.5 + 127.5)
     return np.nan_to_num(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 
 def nearest_upscale(images: np.ndarray, factor: int) -> np.ndarray:
-    """Each pixel of `[..., height, width, channels]` becomes a factor x factor block."""
+    """Repeat each pixel of `[..., height, width, channels]` to a block of `factor` x `factor`."""
     return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
 def grid_size(name: str, resolution: int) -> tuple[int, int]:
-    """(columns, rows) of a picture grid (spec 7.1).
+    """Return (columns, rows) of an image grid (spec 7.1).
 
     Args:
         name: "1080p", "4k", or columns and rows such as "10x8".
@@ -47,12 +50,14 @@ def grid_size(name: str, resolution: int) -> tuple[int, int]:
     columns, _, rows = name.partition("x")
     is_short = max(len(columns), len(rows)) <= _MOST_DIGITS
     if not (is_short and columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):
-        raise ValueError(f"grid size {name!r} is neither 1080p, 4k nor columns x rows such as 10x8")
+        raise ValueError(f"grid size is {name!r}, must be 1080p, 4k, or COLUMNSxROWS such as 10x8")
     return int(columns), int(rows)
 
 
 def parse_crop(text: str) -> str | tuple[int, int, int, int]:
-    """How images of other shapes are fitted: "center", "none", "pad", "fit", or a window (left, top, width, height) in pixels.
+    """Parse `data.crop`: a word, or a window (left, top, width, height) in pixels.
+
+    The words are "center", "none", "pad" and "fit".
 
     Raises:
         ValueError: `text` is none of these.
@@ -67,7 +72,10 @@ def parse_crop(text: str) -> str | tuple[int, int, int, int]:
 
 
 def parse_range(text: str) -> str | tuple[int, int]:
-    """Which values of images with 16 bits become black and white: "full", "auto", or (lowest, highest).
+    """Parse `data.range`, the 16-bit values that become black and white.
+
+        Returns:
+        "full", "auto", or (lowest, highest).
 
     Raises:
         ValueError: `text` is none of these.
@@ -75,7 +83,7 @@ def parse_range(text: str) -> str | tuple[int, int]:
     if text in ("full", "auto"):
         return text
     parts = [part.strip() for part in text.split(",")]
-    # Longer numbers are too large anyway.
+    # Longer numbers are out of range.
     numbers = [int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) <= 5]
     if len(parts) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1] <= 65535:
         raise ValueError("must be full, auto, or LOW,HIGH with 0 <= LOW < HIGH <= 65535, such as 0,4095")
@@ -83,10 +91,10 @@ def parse_range(text: str) -> str | tuple[int, int]:
 
 
 def make_grid(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
-    """Tile uint8 images `[batch, height, width, channels]` row by row into one picture.
+    """Tile uint8 images `[batch, height, width, channels]` row by row into one image.
 
     Args:
-        images: the tiles. A last row that is not full is filled with black.
+        images: the tiles; an incomplete last row is filled with black.
         columns: tiles in a row.
         gap: black pixels after each tile, to the right and below.
 
@@ -102,10 +110,12 @@ def make_grid(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
 
 
 def encode_png(image: np.ndarray, *, holds: str = "") -> bytes:
-    """A uint8 picture `[height, width, channels]` as PNG.
+    """Encode a uint8 image `[height, width, channels]` as PNG.
 
-    1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3 are shown. A picture that `holds` several images
-    says so in a text chunk, by which it is told from images to train on.
+    Args:
+        image: 1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3 are used.
+        holds: what an image made of several ones shows, such as "several images"; stored in a text chunk that excludes the file
+            from training.
     """
     channels = image.shape[-1]
     if channels == 1:
@@ -115,11 +125,11 @@ def encode_png(image: np.ndarray, *, holds: str = "") -> bytes:
     buffer = io.BytesIO()
     info = PngInfo()
     if holds:
-        info.add_text(OWN_PICTURE, holds)
+        info.add_text(GENERATED_MARK, holds)
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray, *, holds: str = "") -> None:
-    """Write a uint8 picture as PNG; a reader never sees half a file. `holds` as in `encode_png`."""
+    """Write a uint8 image as PNG, atomically; arguments as of `encode_png`."""
     write_atomically(Path(path), encode_png(image, holds=holds))

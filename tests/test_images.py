@@ -87,7 +87,7 @@ def test_own_grid_sizes(name, expected):
 
 @pytest.mark.parametrize("name", ["", "x", "10", "1080", "0x1", "1x0", "-1x1", "1x1x1", "a x b", "1,2"])
 def test_wrong_grid_names(name):
-    with pytest.raises(ValueError, match="columns x rows"):
+    with pytest.raises(ValueError, match="COLUMNSxROWS"):
         grid_size(name, 32)
 
 

@@ -40,9 +40,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pggan_jax.data.checking.collection_check import check
-from pggan_jax.data.images.crop_resize import Frame
+from pggan_jax.data.images.crop_resize import TargetFormat
 from pggan_jax.data.preparation.prepare import prepare
-from pggan_jax.data.preparation.spec import Preparation
+from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.worker_pool import default_workers, ordered_map
 from pggan_jax.data.sources.folder import FolderSource
 from pggan_jax.image_files import open_encoded
@@ -129,7 +129,7 @@ def decode(context: tuple[FolderSource, int], numbers: Sequence[int]) -> int:
 def read_with_pillow(source: FolderSource, side: int, *, workers: int) -> None:
     """Decode all images, and shrink them to `side` unless it is 0."""
     requests = (range(start, min(start + _BATCH, len(source))) for start in range(0, len(source), _BATCH))
-    with closing(ordered_map(decode, (source, side), requests, workers=workers)) as results:
+    with closing(ordered_map(decode, (source, side), requests=requests, workers=workers)) as results:
         assert sum(results) == len(source)
 
 
@@ -138,10 +138,10 @@ def read(method: str, source: FolderSource, *, resolution: int, workers: int) ->
     if method in ("pillow", "shrink"):
         read_with_pillow(source, resolution if method == "shrink" else 0, workers=workers)
     elif method == "check":
-        check(source, Frame(resolution, resolution, 3), workers=workers, progress=False)
+        check(source, TargetFormat(resolution, resolution, 3), workers=workers, progress=False)
     else:
         with tempfile.TemporaryDirectory() as out:
-            prepare(source, Preparation(resolution), Path(out) / "out", workers=workers, progress=False)
+            prepare(source, PreparationSpec(resolution), folder=Path(out) / "out", workers=workers, progress=False)
 
 
 def cost(method: str, files: Path, *, resolution: int, workers: int) -> np.ndarray:

@@ -1,16 +1,16 @@
-"""Upright 1024x1024 faces from CelebA's original photographs: the geometric part of CelebA-HQ.
+"""Make upright 1024x1024 faces from CelebA's photographs: the geometry of CelebA-HQ.
 
     python experiments/celebahq/make.py --celeba=img_celeba --landmarks=list_landmarks_celeba.txt --out=celeba_hq
 
 Reads the in-the-wild photographs, not the aligned ones, and writes one PNG per photograph, named after it. Finished ones are
-passed over, so a stopped run is continued by the same command. --images=FILE takes only the names in that file, one per line.
+skipped, so the same command continues a stopped run. --images=FILE takes only the names in that file, one per line.
 
-The authors' corrections of each image, the result of a learned super-resolution, are NOT applied: faces have the published
-position, size and surroundings, but small ones stay as soft as Lanczos leaves them. For the published set itself train on the
-finished images, as a folder or as TFDS `celeb_a_hq`.
+The authors' correction of each image, the result of a learned super-resolution, is NOT applied: faces have the published
+position, size and surroundings, but small ones are less sharp. For the published set train on the finished images, as a folder
+or as TFDS `celeb_a_hq`.
 
 Cost: not measured on the whole set. One core of a shared machine took 1 to 11 seconds per face, longest for small ones at the
-edge of a photograph, which are enlarged and padded; such a process needs about 0.5 GB.
+edge of a photograph, which are enlarged and padded; a process needs about 0.5 GB.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from pggan_jax.system.files import write_atomically
 FLAGS = flags.FLAGS
 flags.DEFINE_string("celeba", "img_celeba", "folder of the in-the-wild photographs")
 flags.DEFINE_string("landmarks", "list_landmarks_celeba.txt", "CelebA's landmarks of these photographs")
-flags.DEFINE_string("images", None, "file with the names of the photographs to take, one per line; all without it")
+flags.DEFINE_string("images", None, "text file with the names of the photographs to use, one per line; default: all")
 flags.DEFINE_string("out", "celeba_hq", "folder of the PNGs")
-flags.DEFINE_integer("limit", 0, "take at most so many photographs; 0 takes all", lower_bound=0)
-flags.DEFINE_integer("size", 1024, "side of the finished pictures in pixels", lower_bound=4)
-flags.DEFINE_integer("workers", None, "processes; one per core without it", lower_bound=1)
+flags.DEFINE_integer("limit", 0, "maximal number of photographs; 0 takes all", lower_bound=0)
+flags.DEFINE_integer("size", 1024, "side of the images in pixels", lower_bound=4)
+flags.DEFINE_integer("workers", None, "number of processes; default: one per core", lower_bound=1)
 
 _OVERSAMPLING = 4  # 4096 for 1024
 _FAILURES_SHOWN = 10
@@ -48,8 +48,8 @@ _EXIT_FAILURES, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """One picture to make."""
+class FaceJob:
+    """One face image to make."""
 
     photo: Path
     landmarks: np.ndarray
@@ -57,7 +57,7 @@ class Portrait:
 
 
 def choose_names(known: dict[str, np.ndarray], wanted: Path | None) -> list[str]:
-    """All photographs with landmarks, or those that the file `wanted` lists.
+    """Return all photographs with landmarks, or those that the file `wanted` lists.
 
     Raises:
         UserError: the file cannot be read, is empty, or names a photograph without landmarks.
@@ -70,18 +70,18 @@ def choose_names(known: dict[str, np.ndarray], wanted: Path | None) -> list[str]
         raise UserError(f"--images={wanted}: cannot be read ({error}); give a text file with one name per line") from None
     names = {line.strip(): number for number, line in enumerate(lines, start=1) if line.strip()}
     if not names:
-        raise UserError(f"--images={wanted}: has no name in it; give one name per line")
+        raise UserError(f"--images={wanted}: has no names; give one name per line")
     for name, number in names.items():
         if name not in known:
             raise UserError(f"--images={wanted}, line {number}: {name[:80]!r} has no landmarks; write names such as 000001.jpg")
     return list(names)
 
 
-def list_portraits() -> list[Portrait]:
-    """What the flags ask for, finished or not.
+def list_jobs() -> list[FaceJob]:
+    """Return the images that the flags ask for, finished or not.
 
     Raises:
-        UserError: a file or folder is missing or malformed, or a photograph is not there.
+        UserError: a file or folder is missing or malformed, or a photograph is missing.
     """
     folder, out = Path(FLAGS.celeba), Path(FLAGS.out)
     landmarks = read_landmarks(Path(FLAGS.landmarks))
@@ -89,76 +89,80 @@ def list_portraits() -> list[Portrait]:
     try:
         present = {path.name for path in folder.iterdir()}
     except OSError as error:
-        raise UserError(f"--celeba={folder}: {error.strerror}; give the folder of the in-the-wild photographs") from None
+        raise UserError(
+            f"--celeba={folder}: cannot be listed ({error.strerror}); give the folder of the in-the-wild photographs"
+        ) from None
     missing = [name for name in names if name not in present]
     if missing:
-        remedy = "list those you have in a file for --images"
+        remedy = "list the existing ones in a file for --images"
         raise UserError(
-            f"--celeba={folder}: {len(missing)} of {len(names)} photographs not in it, first {missing[0]}; {remedy}"
+            f"--celeba={folder}: {len(missing)} of {len(names)} photographs are missing, first {missing[0]}; {remedy}"
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out={out}: {error.strerror}; give a folder that can be written to") from None
-    return [Portrait(folder / name, landmarks[name], out / f"{Path(name).stem}.png") for name in names]
+        raise UserError(f"--out={out}: cannot be created ({error.strerror}); give a folder with write permission") from None
+    return [FaceJob(folder / name, landmarks[name], out / f"{Path(name).stem}.png") for name in names]
 
 
-def make_portrait(size: int, portrait: Portrait) -> str:
-    """Make one picture, `size` pixels wide and high; returns why this photograph cannot be used, empty if it could.
+def make_face(size: int, job: FaceJob) -> str:
+    """Make one image of `size` x `size`; return why the photograph cannot be used, or "".
 
     Raises:
-        OSError: the picture cannot be written, so the next ones could not either.
+        OSError: the image cannot be written.
     """
     try:
-        photo = open_image(portrait.photo.read_bytes())
-        face = render(photo, portrait.landmarks, size=size, transform_size=_OVERSAMPLING * size)
+        photo = open_image(job.photo.read_bytes())
+        face = render(photo, job.landmarks, size=size, transform_size=_OVERSAMPLING * size)
     except MemoryError:
         raise
     except UnusableImageError as error:
-        return f"{portrait.photo.name} {error}"
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files.
-        return f"{portrait.photo.name}: {error}"
-    write_atomically(portrait.out, encode_png(np.asarray(face)))
+        return f"{job.photo.name} {error}"
+    except Exception as error:  # Pillow's decoders raise any error on damaged files.
+        return f"{job.photo.name}: {error}"
+    write_atomically(job.out, encode_png(np.asarray(face)))
     return ""
 
 
-def make_all(portraits: list[Portrait], workers: int) -> list[str]:
-    """Make those that are not finished; returns what went wrong with single photographs.
+def make_all(jobs: list[FaceJob], workers: int) -> list[str]:
+    """Make the unfinished images; return the photographs that cannot be used, with reasons.
 
     Raises:
-        UserError: the disk is full, say, or a process died.
+        UserError: an image cannot be written, or a process was killed.
     """
-    todo = [portrait for portrait in portraits if not portrait.out.exists()]
+    todo = [job for job in jobs if not job.out.exists()]
     failures = []
-    results = ordered_map(make_portrait, FLAGS.size, todo, workers=workers)
-    bar = tqdm(total=len(portraits), initial=len(portraits) - len(todo), unit="img", disable=None)
+    results = ordered_map(make_face, FLAGS.size, requests=todo, workers=workers)
+    bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="img", disable=None)
     try:
         with bar, closing(results):
             for failure in results:
                 bar.update()
                 failures += [failure] if failure else []
     except OSError as error:
-        raise UserError(f"--out={FLAGS.out}: {error.strerror}; mend that, and the same command continues") from None
+        raise UserError(
+            f"--out={FLAGS.out}: cannot be written ({error.strerror}); fix this, then run the same command to continue"
+        ) from None
     return failures
 
 
 def main(argv: list[str]) -> int:
-    """Make the pictures; 0 if every photograph gave one."""
+    """Make the images; return 0 if every photograph gave one."""
     del argv
     try:
-        portraits = list_portraits()
-        failures = make_all(portraits, FLAGS.workers or default_workers())
+        jobs = list_jobs()
+        failures = make_all(jobs, FLAGS.workers or default_workers())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return _EXIT_USAGE
     except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
+        print("stopped; run the same command to continue", file=sys.stderr)
         return _EXIT_INTERRUPTED
     for failure in failures[:_FAILURES_SHOWN]:
         print(f"left out: {failure}", file=sys.stderr)
     if len(failures) > _FAILURES_SHOWN:
         print(f"left out: {len(failures) - _FAILURES_SHOWN} more", file=sys.stderr)
-    print(f"{len(portraits) - len(failures)} of {len(portraits)} pictures are in {FLAGS.out}")
+    print(f"{len(jobs) - len(failures)} of {len(jobs)} images are in {FLAGS.out}")
     return _EXIT_FAILURES if failures else 0
 
 

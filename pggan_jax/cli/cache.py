@@ -78,7 +78,7 @@ def _parse_limit(text: str) -> tuple[str, int | None]:
 
 
 def _list(cache: Cache) -> None:
-    from pggan_jax.data.cache import readable
+    from pggan_jax.data.cache import format_bytes
 
     print(f"{cache.root}\n{'size':>10}  {'last used':16}  what")
     limits = cache.limits()
@@ -86,9 +86,9 @@ def _list(cache: Cache) -> None:
     for kind in _KINDS:
         entries = cache.entries(kind)
         total = sum(entry.bytes for entry in entries)
-        totals.append(f"{kind} {readable(total)} of {readable(limits[kind])}")
+        totals.append(f"{kind} {format_bytes(total)} of {format_bytes(limits[kind])}")
         for size, used, what in _rows(cache, kind, entries):
-            print(f"{readable(size):>10}  {_date(used):16}  {what}")
+            print(f"{format_bytes(size):>10}  {_date(used):16}  {what}")
     print("; ".join(totals))
 
 
@@ -118,7 +118,7 @@ def _date(seconds: float) -> str:
 
 def _clear(cache: Cache, kind: str) -> bool:
     """Remove all of a kind and say what; False if something could not be removed."""
-    from pggan_jax.data.cache import readable
+    from pggan_jax.data.cache import format_bytes
 
     is_done, freed, count, used = True, 0, 0, 0
     for entry in cache.entries(kind):
@@ -132,8 +132,8 @@ def _clear(cache: Cache, kind: str) -> bool:
             continue
         freed, count = freed + entry.bytes, count + 1
         if kind == "data":
-            print(f"removed {readable(entry.bytes)}: {entry.what}; {entry.path}")
-    print(f"{kind}: removed {readable(freed)} in {count:,} entries")
+            print(f"removed {format_bytes(entry.bytes)}: {entry.what}; {entry.path}")
+    print(f"{kind}: removed {format_bytes(freed)} in {count:,} entries")
     if used:
         reason = "in use by a running process, or their disk has no locks to tell"
         print(f"{kind}: {used:,} entries stay: {reason}", file=sys.stderr)

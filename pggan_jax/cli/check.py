@@ -21,7 +21,7 @@ from pggan_jax.cli.shared_flags import define_preparation_flags, define_workers_
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.data.checking.check_report import Report
+    from pggan_jax.data.checking.check_report import CheckReport
 
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
@@ -43,7 +43,7 @@ _PREPARATION_FLAGS = ("base_shape", "channels", "crop", "resample", "modes", "ra
 
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Print the report; 1 if something needs a decision."""
-    resolution, frame, numbers = flag_value(values, "resolution"), None, None
+    resolution, target, numbers = flag_value(values, "resolution"), None, None
     if resolution is None:
         _refuse_flags_without_resolution(values)
     preparation = read_preparation(values) if resolution is not None else None
@@ -54,8 +54,8 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     source = open_source(source_name, resolution=resolution or 0, channels=flag_value(values, "channels"))
     if preparation:
         preparation = resolve_range(source, preparation.for_source(source), workers=flag_value(values, "workers"))
-        frame, numbers = preparation.frame, preparation.order(len(source))
-    report = check(source, frame, numbers=numbers, workers=flag_value(values, "workers"))
+        target, numbers = preparation.target, preparation.order(len(source))
+    report = check(source, target, numbers=numbers, workers=flag_value(values, "workers"))
     print(json.dumps(_as_json(report), indent=1) if flag_value(values, "json") else _as_text(report, values))
     return _EXIT_NEEDS_DECISION if report.needs_decision else 0
 
@@ -67,40 +67,40 @@ def _refuse_flags_without_resolution(values: flags.FlagValues) -> None:
             raise UserError(f"--{name}={flag_value(values, name)}: says how images are prepared; give --resolution as well")
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(report: CheckReport) -> dict[str, Any]:
     return {
         "source": report.source,
         "images": report.images,
         "usable": report.usable,
-        "sizes": {f"{width}x{height}": count for (width, height), count in sorted(report.found.sizes.items())},
-        "modes": dict(report.found.modes),
-        "classes": {name: report.found.labels[number] for number, name in enumerate(report.class_names)},
+        "sizes": {f"{width}x{height}": count for (width, height), count in sorted(report.stats.sizes.items())},
+        "modes": dict(report.stats.modes),
+        "classes": {name: report.stats.labels[number] for number, name in enumerate(report.class_names)},
         "class_numbers": [
-            {"number": number, "name": name, "images": report.found.labels[number]}
+            {"number": number, "name": name, "images": report.stats.labels[number]}
             for number, name in enumerate(report.class_names)
         ],
         "resolutions": dict(report.resolutions()),
-        "animated": report.found.animated,
+        "animated": report.stats.animated,
         "kept": _kept(report),
         "pixels": _pixels(report),
         "duplicates": report.duplicates,
-        "alike": report.alike,
+        "alike": report.similar,
         "conflicting_labels": report.conflicts,
-        "unusable": [problem._asdict() for problem in report.found.unusable],
-        "complaints": report.complaints,
+        "unusable": [problem._asdict() for problem in report.stats.unusable],
+        "complaints": report.problems,
         "passed_over": report.notes,
         "warnings": report.warnings,
         "needs_decision": report.needs_decision,
     }
 
 
-def _as_text(report: Report, values: flags.FlagValues) -> str:
-    found = report.found
+def _as_text(report: CheckReport, values: flags.FlagValues) -> str:
+    stats = report.stats
     lines = [
         report.source,
         f"  images      {report.usable:,} usable of {report.images:,}",
-        f"  sizes       {_sizes(found.sizes)}",
-        f"  modes       {', '.join(f'{mode}: {count:,}' for mode, count in found.modes.most_common()) or 'none'}",
+        f"  sizes       {_sizes(stats.sizes)}",
+        f"  modes       {', '.join(f'{mode}: {count:,}' for mode, count in stats.modes.most_common()) or 'none'}",
         f"  classes     {_classes(report)}",
         f"  resolution  {_resolutions(report)}",
         f"  crop        {_crop(report)}",
@@ -110,13 +110,13 @@ def _as_text(report: Report, values: flags.FlagValues) -> str:
     if report.conflicts:
         lines.append("  different labels on copies; keep one of each:")
         lines += [f"    {' = '.join(group)}" for group in report.conflicts]
-    if report.complaints:
-        lines += ["  collection", *(f"    {complaint}" for complaint in report.complaints)]
+    if report.problems:
+        lines += ["  collection", *(f"    {problem}" for problem in report.problems)]
     lines += [f"  note: {note}" for note in report.notes]
-    if found.unusable:
-        lines.append(f"  unusable    {len(found.unusable):,}")
-        width = min(_NAME_WIDTH, max(len(problem.name) for problem in found.unusable))
-        lines += [f"    {problem.name:{width}}  {problem.reason}" for problem in found.unusable]
+    if stats.unusable:
+        lines.append(f"  unusable    {len(stats.unusable):,}")
+        width = min(_NAME_WIDTH, max(len(problem.name) for problem in stats.unusable))
+        lines += [f"    {problem.name:{width}}  {problem.reason}" for problem in stats.unusable]
     lines += [f"  note: {warning}" for warning in report.warnings]
     if not report.usable:
         lines.append("nothing to train on: none of the images can be used")
@@ -153,19 +153,19 @@ def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _classes(report: Report) -> str:
+def _classes(report: CheckReport) -> str:
     if not report.class_names:
         return "none"
     names = report.class_names
     width = min(_NAME_WIDTH, max(map(len, names[:_CLASSES_SHOWN])))
     lines = [f"{len(names):,}; number, name, images:"]
     for number, name in enumerate(names[:_CLASSES_SHOWN]):
-        lines.append(f"    {number:>5}  {name:{width}}  {report.found.labels[number]:,}")
+        lines.append(f"    {number:>5}  {name:{width}}  {report.stats.labels[number]:,}")
     more = len(names) - _CLASSES_SHOWN
     return "\n".join([*lines, f"    and {more:,} more; --json lists all"] if more > 0 else lines)
 
 
-def _resolutions(report: Report) -> str:
+def _resolutions(report: CheckReport) -> str:
     """The largest that suits all, then each at which some more fall out."""
     largest = {count: size for size, count in report.resolutions()}
     if not largest:
@@ -175,54 +175,54 @@ def _resolutions(report: Report) -> str:
     return "up to " * (not steps[0].startswith("none")) + ", ".join(steps[:_RESOLUTIONS_SHOWN])
 
 
-def _kept(report: Report) -> dict[str, Any] | None:
-    kept = report.kept()
+def _kept(report: CheckReport) -> dict[str, Any] | None:
+    kept = report.kept_area()
     return kept and {"mean": kept[0], "least": kept[1], "of": _size(kept[2])}
 
 
-def _crop(report: Report) -> str:
+def _crop(report: CheckReport) -> str:
     """What is thrown away."""
-    kept = report.kept()
+    kept = report.kept_area()
     if kept is None:
         return "nothing to cut"
     mean, least, size = kept
-    shape = f"--crop={report.frame.crop}" if report.frame else "as squares"
+    shape = f"--crop={report.target.crop}" if report.target else "as squares"
     if least == 1:
         return f"{shape}: nothing is cut off"
     remedy = "; --crop=fit keeps all, shrunk" if least < _MUCH else ""
     return f"{shape}: {100 * (1 - mean):.2g} % of the area is cut off, {100 * (1 - least):.2g} % of {_size(size)}{remedy}"
 
 
-def _pixels(report: Report) -> dict[str, Any]:
-    from pggan_jax.data.checking.pixel_range import range_of
+def _pixels(report: CheckReport) -> dict[str, Any]:
+    from pggan_jax.data.checking.pixel_range import measured_range
 
-    pixels = report.found.pixels
-    counts = pixels.deep_counts()
+    pixels = report.stats.pixels
+    counts = pixels.counts_16_bit()
     return {
         "kinds": dict(pixels.kinds),
         "empty_channels": dict(pixels.empty_channels),
         "range": [pixels.low, pixels.high] if pixels.low <= pixels.high else None,
-        "images_with_16_bits": pixels.deep_images,
-        "range_of_16_bits": (counts is not None and range_of(counts)) or None,
+        "images_with_16_bits": pixels.images_16_bit,
+        "range_of_16_bits": (counts is not None and measured_range(counts)) or None,
     }
 
 
-def _used(report: Report) -> str:
+def _used(report: CheckReport) -> str:
     """The values that occur, as they would be trained on."""
-    from pggan_jax.data.checking.pixel_range import range_of
+    from pggan_jax.data.checking.pixel_range import measured_range
 
-    pixels = report.found.pixels
+    pixels = report.stats.pixels
     if pixels.low > pixels.high:
         return "none"
     text = f"{pixels.low} to {pixels.high} of 0 to 255"
-    counts = pixels.deep_counts()
-    if counts is not None and (used := range_of(counts)):
+    counts = pixels.counts_16_bit()
+    if counts is not None and (used := measured_range(counts)):
         low, high = used
-        text += f"; {_count(pixels.deep_images, 'image')} with 16 bits: {low:,} to {high:,} of 0 to 65,535"
+        text += f"; {_count(pixels.images_16_bit, 'image')} with 16 bits: {low:,} to {high:,} of 0 to 65,535"
     return text
 
 
-def _copies(report: Report) -> list[str]:
+def _copies(report: CheckReport) -> list[str]:
     """How many there are, and the first groups of those with equal labels."""
     if not report.duplicates:
         return ["  copies      none", *_alike(report)]
@@ -237,13 +237,13 @@ def _copies(report: Report) -> list[str]:
     return [*lines, *_alike(report)]
 
 
-def _alike(report: Report) -> list[str]:
+def _alike(report: CheckReport) -> list[str]:
     """Images that look the same, and the first groups."""
-    if not report.alike:
+    if not report.similar:
         return []
-    number = sum(len(group) - 1 for group in report.alike)
-    lines = [f"  alike       {number:,} in {_count(len(report.alike), 'group')}: other files that look the same"]
-    for group in report.alike[:_DUPLICATES_SHOWN]:
+    number = sum(len(group) - 1 for group in report.similar)
+    lines = [f"  alike       {number:,} in {_count(len(report.similar), 'group')}: other files that look the same"]
+    for group in report.similar[:_DUPLICATES_SHOWN]:
         more = len(group) - _COPIES_SHOWN
         lines.append(f"    {' = '.join(group[:_COPIES_SHOWN])}" + (f" and {more:,} more" if more > 0 else ""))
     return lines
@@ -253,7 +253,7 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def _next_command(report: Report, values: flags.FlagValues) -> str:
+def _next_command(report: CheckReport, values: flags.FlagValues) -> str:
     """What to type to train on these images as they were judged."""
     fitting = [size for size, count in report.resolutions() if count == report.usable]
     size = flag_value(values, "resolution") or min(max(fitting, default=4), _SUGGESTED_RESOLUTION)

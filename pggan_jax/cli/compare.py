@@ -13,7 +13,7 @@ from absl import flags
 from pggan_jax.cli.shared_flags import define_drawn_size_flag, flag_value
 
 if TYPE_CHECKING:
-    from pggan_jax.data.sources.open_source import Source
+    from pggan_jax.data.sources.source import Source
 
 ARGUMENTS = ("SOURCE_A", "SOURCE_B")
 FLAGS = flags.FlagValues()
@@ -33,7 +33,7 @@ def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:
     images = labels = 0
     first_difference = None
     for index in tqdm(range(common), desc="comparing", unit="img", delay=2, disable=None):
-        is_equal = equal_images(first, second, index)
+        is_equal = equal_images(first, second, index=index)
         images += is_equal
         labels += _label(first, index) == _label(second, index)
         if not is_equal and first_difference is None:

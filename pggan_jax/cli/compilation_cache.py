@@ -77,7 +77,7 @@ def _keep_within_limit(folder: Path) -> None:
 
     cache = Cache(folder.parent.parent)
     cache.trim("compiled", lambda line: print(line, file=sys.stderr))
-    cache.use_until_the_end("compiled", folder.name)
+    cache.use_until_exit("compiled", folder.name)
 
 
 def _warn(problem: str, *, is_default: bool) -> None:

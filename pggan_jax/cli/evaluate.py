@@ -130,7 +130,7 @@ def _evaluate_run(values: flags.FlagValues) -> int:
         chosen, metrics = choose_checkpoints(flag_value(values, "checkpoint"), checkpoints), flag_value(values, "metrics")
         data = _data_config(values, config.data)
         with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
-            loader = open_loader(data, seed=config.run.seed, tell=print)
+            loader = open_loader(data, seed=config.run.seed, report=print)
         held_out = open_held_out(flag_value(values, "held_out"), data, loader.channels)
         judge = _CheckpointJudge(values, data, loader, held_out, out)
         if flag_value(values, "checkpoint") != "all":
@@ -220,7 +220,7 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     with ExitStack() as held:
         # Images of another program come as they are: cut or shrunk, they would be other images.
         with told_of(f"--images={images}"):
-            fakes = held.enter_context(temporary_loader(DataConfig(judged, resolution, crop="none"), tell=print))
+            fakes = held.enter_context(temporary_loader(DataConfig(judged, resolution, crop="none"), report=print))
         _judge_images(values, fakes, resolution, out)
 
 
@@ -234,7 +234,7 @@ def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out:
         print(f"{images}: {fakes.warning}")
     data = DataConfig(source, resolution, channels=fakes.channels)
     with told_of(f"--data={source}"):
-        reals = open_loader(data, seed=0, tell=print)
+        reals = open_loader(data, seed=0, report=print)
     held_out = open_held_out(flag_value(values, "held_out"), data, reals.channels)
     evaluator = _evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")

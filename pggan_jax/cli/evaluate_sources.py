@@ -12,7 +12,7 @@ from pggan_jax.metric_kinds import METRIC_KINDS
 if TYPE_CHECKING:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
-    from pggan_jax.data.sources.open_source import Source
+    from pggan_jax.data.sources.source import Source
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[
         raise UserError(f"--held_out={source}: these are the reals themselves; name images that were not trained on")
     wanted = replace(data, source=source, channels=channels, labels=False, max_images=0, shuffle_seed=-1)
     with told_of(f"--held_out={source}"):
-        loader = open_loader(wanted, seed=0, tell=print)
+        loader = open_loader(wanted, seed=0, report=print)
     if len(loader) < MIN_IMAGES:
         raise UserError(f"--held_out={source}: has {len(loader)} images; {MIN_IMAGES} or more are needed")
     return source, loader

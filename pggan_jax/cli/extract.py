@@ -31,7 +31,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from tqdm import tqdm
 
     from pggan_jax.data.images.decode import UnusableImageError
-    from pggan_jax.data.images.preview import as_picture
+    from pggan_jax.data.images.preview import image_array
     from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.images import write_png
     from pggan_jax.system.files import write_atomically
@@ -46,7 +46,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     unusable = 0
     for index in tqdm(range(count), desc=f"extracting {source.name}", unit="img", delay=2, disable=None):
         try:
-            picture = as_picture(source.read(index))
+            picture = image_array(source.read(index))
         except UnusableImageError as error:
             unusable += 1
             tqdm.write(f"left out {source.item_name(index)} {error}")

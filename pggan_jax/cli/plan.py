@@ -98,11 +98,11 @@ def _data_shape(data: DataConfig) -> tuple[int, int]:
     """Channels and label size of the data; the source is opened only if the settings leave one of them open."""
     if data.channels and not data.labels:
         return data.channels, 0
-    from pggan_jax.data.open_loader import refuse_unfit
+    from pggan_jax.data.open_loader import check_source_fits
     from pggan_jax.data.sources.open_source import open_source
 
     source = open_source(data.source, resolution=data.resolution, channels=data.channels)
-    refuse_unfit(source, data)
+    check_source_fits(source, data)
     return data.channels or source.channels, len(source.class_names) if data.labels else 0
 
 

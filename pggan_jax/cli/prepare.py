@@ -47,16 +47,17 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     out = folder("out", flag_value(values, "out"))
     _check_apart(source_name, out)
     preparation = read_preparation(values, copies_mirrored=flag_value(values, "mirror"))
-    from pggan_jax.data.preparation.estimate import estimate
+    from pggan_jax.data.preparation.decode_block import estimate
     from pggan_jax.data.preparation.prepare import prepare
-    from pggan_jax.data.pyramid import examples
-    from pggan_jax.data.sources.open_source import notes_of, open_source
+    from pggan_jax.data.pyramid import first_reasons
+    from pggan_jax.data.sources.open_source import open_source
+    from pggan_jax.data.sources.source import source_notes
 
     source = open_source(
-        source_name, resolution=max(preparation.frame.height, preparation.frame.width), channels=preparation.channels
+        source_name, resolution=max(preparation.target.height, preparation.target.width), channels=preparation.channels
     )
     preparation = preparation.for_source(source)
-    needed = estimate(source, preparation, out, workers=flag_value(values, "workers"))
+    needed = estimate(source, preparation, folder=out, workers=flag_value(values, "workers"))
     sizes = ", ".join(f"{width}x{height}" for height, width in reversed(preparation.shapes.values()))
     plan = f"{needed.images:,} rows of {sizes}, {preparation.channels} channel(s), {needed.bytes:,} bytes"
     if flag_value(values, "dry_run"):
@@ -66,19 +67,19 @@ def run(values: flags.FlagValues, source_name: str) -> int:
             f"{needed.free:,} bytes are free there: {fits}"
         )
         return int(needed.free < needed.needed)
-    for complaint in (*source.complaints, *notes_of(source)):
-        print(f"note: {complaint}", file=sys.stderr)
+    for line in (*source.problems, *source_notes(source)):
+        print(f"note: {line}", file=sys.stderr)
     prepared = prepare(
         source,
         preparation,
-        out,
+        folder=out,
         workers=flag_value(values, "workers"),
-        tell=lambda line: print(f"note: {line}", file=sys.stderr),
+        report=lambda line: print(f"note: {line}", file=sys.stderr),
     )
     skipped = prepared.info["skipped"]
     if skipped:
         print(
-            f"left out {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {examples(skipped)} "
+            f"left out {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {first_reasons(skipped)} "
             f"(all in {out / 'info.json'})"
         )
     print(f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}")

@@ -20,7 +20,7 @@ from pggan_jax.images import parse_crop, parse_range
 from pggan_jax.system.paths import user_path
 
 if TYPE_CHECKING:
-    from pggan_jax.data.preparation.spec import Preparation
+    from pggan_jax.data.preparation.spec import PreparationSpec
 
 DEFAULT_EXPERIMENT = "experiments/digits.py"
 DEFAULT_WORKDIR = "runs/digits"
@@ -129,13 +129,13 @@ class _FiniteParser(flags.FloatParser):
         return math.isnan(val) or super().is_outside_bounds(val)
 
 
-def read_preparation(values: flags.FlagValues, *, resolution: int | None = None, **more: Any) -> Preparation:
+def read_preparation(values: flags.FlagValues, *, resolution: int | None = None, **more: Any) -> PreparationSpec:
     """How images become a data set, from the flags; --resolution must have been given, or `resolution` stands for it.
 
     Raises:
         UserError: a value is impossible.
     """
-    from pggan_jax.data.preparation.spec import Preparation
+    from pggan_jax.data.preparation.spec import PreparationSpec
 
     resolution = resolution or flag_value(values, "resolution")
     crop, base_shape = flag_value(values, "crop"), flag_value(values, "base_shape")
@@ -152,7 +152,7 @@ def read_preparation(values: flags.FlagValues, *, resolution: int | None = None,
     shared = {
         name: flag_value(values, name) for name in ("channels", "resample", "modes", "range", "max_images", "shuffle_seed")
     }
-    return Preparation(resolution, _parse_base_shape(base_shape), crop=crop, **shared, **more)
+    return PreparationSpec(resolution, _parse_base_shape(base_shape), crop=crop, **shared, **more)
 
 
 def _parse_base_shape(text: str) -> tuple[int, int]:

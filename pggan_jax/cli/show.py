@@ -46,7 +46,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     if first >= len(order):
         raise UserError(f"--first={first}: {source.name} has {len(order):,} images; it must be less")
     shown = order[first : first + columns * rows]
-    height, width = grid_shape(len(shown), preparation.frame, columns=columns)
+    height, width = grid_shape(len(shown), preparation.target, columns=columns)
     if height * width > MAX_PIXELS:
         raise UserError(
             f"--columns={columns} --rows={rows}: the picture would have {width:,}x{height:,} "
@@ -55,7 +55,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     try:
         # Before the work: a place where nothing can be written is told at once.
         claim_output("out", out.parent, source_name, command="show")
-        grid, problems = labelled_grid(source, shown, preparation.frame, columns=columns)
+        grid, problems = labelled_grid(source, shown, target=preparation.target, columns=columns)
         write_png(out, grid, holds="several images")
     except OSError as error:
         raise UserError(f"--out={out}: cannot be written ({error.strerror}); choose a place you may write to") from None

@@ -118,7 +118,7 @@ def _train(values: flags.FlagValues, config: Config) -> int:
     with open_run(workdir, config, allow_config_change=flag_value(values, "allow_config_change")) as opened:
         is_main = processes.is_main_process()
         tell = print if is_main else lambda _line: None
-        loader = open_loader(config.data, seed=config.run.seed, progress=is_main, tell=tell)
+        loader = open_loader(config.data, seed=config.run.seed, progress=is_main, report=tell)
         allow_data_change = flag_value(values, "allow_data_change")
         with _handlers_put_back():
             is_complete = train(opened, loader, allow_data_change=allow_data_change, should_stop=StopRequest())

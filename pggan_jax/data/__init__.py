@@ -1,1 +1,1 @@
-"""Images in: sources, the pyramid of resolutions, and rows by position."""
+"""Training data: image sources, preparation at all resolutions, and batches by sample index."""

@@ -1,4 +1,7 @@
-"""Memory for one large array after another, without asking the system each time: a fresh page costs as much as filling it."""
+"""Memory reused from one large array to the next.
+
+A new page from the system costs as much as filling it.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,27 @@ from collections import deque
 
 import numpy as np
 
-# Arrays that begin at such an address can become a CPU device's memory as they are; others are copied once more.
+# A CPU device can use arrays at such an address as they are; others are copied once more.
 ALIGNMENT = 64
 _SPARE_BLOCKS = 4
 
 
-class RecycledMemory:
-    """Aligned uint8 arrays. What one array leaves behind when nothing refers to it any more, the next of its size gets."""
+class BufferPool:
+    """Allocates aligned uint8 arrays.
+
+    The memory of an array without references is reused by the next of its size.
+    """
 
     def __init__(self) -> None:
         self._spare: deque[np.ndarray] = deque(maxlen=_SPARE_BLOCKS)
 
     def empty(self, shape: tuple[int, ...]) -> np.ndarray:
-        """An uninitialised uint8 array at an aligned address. May be called, and arrays may be dropped, in any thread."""
+        """Return an uninitialised uint8 array at an aligned address.
+
+        Thread-safe, also the release of arrays.
+        """
         size = math.prod(shape)
-        return np.asarray(_Lease(self._take(size + ALIGNMENT), size, self._spare)).reshape(shape)
+        return np.asarray(_Buffer(self._take(size + ALIGNMENT), size, self._spare)).reshape(shape)
 
     def _take(self, size: int) -> np.ndarray:
         while True:
@@ -29,13 +38,16 @@ class RecycledMemory:
                 block = self._spare.pop()
             except IndexError:
                 return np.empty(size, np.uint8)
-            # Blocks of another size belong to another resolution: they are let go.
+            # Blocks of another size belong to another resolution and are freed.
             if block.nbytes == size:
                 return block
 
 
-class _Lease:
-    """The owner of an array's memory in the eyes of NumPy: every view of the array keeps it, and with it the block, alive."""
+class _Buffer:
+    """The owner of an array's memory for NumPy.
+
+    Every view of the array keeps a reference to it and to the block.
+    """
 
     def __init__(self, block: np.ndarray, size: int, returns_to: deque[np.ndarray]) -> None:
         self._block, self._returns_to = block, returns_to

@@ -1,7 +1,7 @@
-"""The user's cache of what can be made again: prepared data, features of reals, compiled programs. Its size has limits.
+"""The user's cache of prepared data, features and compiled programs, with limits by kind.
 
-What was used longest ago goes first, and nothing that a running process uses: each holds a lock on a file in `in_use/`, which
-the system lets go of when the process ends. Only what has the names that this program gives is ever removed.
+The least recently used entries are removed first, never one that a running process uses: each process holds a lock on a file in
+`in_use/`, which the system releases when the process exits. Only files with the names that this program gives are removed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pggan_jax.system.os_features import fcntl
 
 KINDS = ("data", "features", "compiled")
 DEFAULT_LIMITS: dict[str, int | None] = {"data": 200 * 10**9, "features": 10 * 10**9, "compiled": 5 * 10**9}
-"""Bytes by kind. Of data, what is in use may be more."""
+"""Bytes by kind. Data in use may exceed the limit."""
 TEMPORARY = "temporary-"
 LIMITS = "limits.json"
 _IN_USE = "in_use"
@@ -37,22 +37,22 @@ _DATA_NAME = re.compile(r"[0-9a-f]{20}(\.partial)?|temporary-[0-9a-z_]+|\.remove
 _FEATURES_NAME = re.compile(r"\.?[0-9a-f]{64}(-moments\d+)?\.npz(\.partial)?")
 _MACHINE_NAME = re.compile(r"[0-9a-f]{12}")
 _COMPILED_NAME = re.compile(r".+-(cache|atime)")
-# So old, a file that was being written is left by a process that was killed.
+# An unfinished file of this age was left by a killed process.
 _SECONDS_AT_REST = 600.0
-# Each fails only if another process has removed the file in between.
-_LOCKING_TRIES = 100
+# A try fails only if another process has removed the file in between.
+_LOCK_ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that is removed as a whole.
+    """A file or folder that is removed as a whole.
 
     Attributes:
         kind: one of `KINDS`.
         path: folder or file.
         bytes: its size.
         last_used: seconds since 1970.
-        what: what it holds, for the user.
+        what: its content in words, for the user.
     """
 
     kind: str
@@ -63,22 +63,22 @@ class Entry:
 
 
 def hold(path: Path, *, alone: bool = False) -> BinaryIO | None:
-    """Lock a file until the result is closed or forgotten, making it if absent.
+    """Lock a file until the result is closed or garbage-collected; create it if absent.
 
     Args:
         path: the file.
-        alone: as the only one, and only if nobody else holds it; otherwise side by side with others, for whom we wait.
+        alone: take an exclusive lock, without waiting; otherwise a shared one, waiting for an exclusive lock to be released.
 
     Returns:
-        The open file. None if it is held by others, or if nobody could know of the lock: on a disk without locks, say.
+        The open file; None if another process holds it, or if the lock has no effect, for example on a disk without locks.
     """
-    for _ in range(_LOCKING_TRIES):
+    for _ in range(_LOCK_ATTEMPTS):
         file = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab" if os.access(path, os.W_OK) or not path.exists() else "rb")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
-            # Whoever held it before may have removed it; then this lock guards nothing.
+            # The previous holder may have removed the file; then this lock protects nothing.
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
             file.close()
@@ -91,31 +91,31 @@ def hold(path: Path, *, alone: bool = False) -> BinaryIO | None:
 
 
 @lru_cache
-def hold_until_the_end(path: Path) -> BinaryIO | None:
-    """As `hold`, side by side with others, until this process ends."""
+def hold_until_exit(path: Path) -> BinaryIO | None:
+    """Take a shared lock as `hold` does, until this process exits."""
     file = hold(path)
     if file:
-        # Python warns of a file that it closes itself.
+        # Python warns of a file that is closed by garbage collection.
         atexit.register(file.close)
     return file
 
 
 class Cache:
-    """What is kept below one folder.
+    """The cache below one folder.
 
     Args:
-        root: with the folders `data`, `features` and `compiled`; need not be there.
+        root: holds the folders `data`, `features` and `compiled`; need not exist.
     """
 
     def __init__(self, root: Path):
         self.root = root
 
     def use(self, kind: str, name: str) -> BinaryIO | None:
-        """Say that a folder is used now, and until the result is closed or forgotten.
+        """Mark a folder as in use until the result is closed or garbage-collected.
 
         Args:
             kind: "data" or "compiled".
-            name: of the folder, which need not be there yet.
+            name: of the folder, which need not exist yet.
         """
         lock = self._lock(kind, name)
         held = hold(lock)
@@ -123,30 +123,36 @@ class Cache:
             os.utime(lock)
         return held
 
-    def forget(self, held: BinaryIO | None, name: str) -> None:
-        """Let go of data that have been removed by whoever has used them alone."""
+    def release(self, held: BinaryIO | None, name: str) -> None:
+        """Release the lock of a data folder that its only user has removed."""
         with suppress(OSError):
             self._lock("data", name).unlink(missing_ok=True)
         if held:
             held.close()
 
-    def use_until_the_end(self, kind: str, name: str) -> None:
-        """As `use`, until this process ends."""
-        hold_until_the_end(self._lock(kind, name))
+    def use_until_exit(self, kind: str, name: str) -> None:
+        """Mark a folder as in use until this process exits."""
+        hold_until_exit(self._lock(kind, name))
 
     def _lock(self, kind: str, name: str) -> Path:
         return self.root / _IN_USE / f"{kind}-{name}"
 
     def _lock_of(self, entry: Entry) -> Path:
-        """What whoever uses it holds; compiled programs of one machine share theirs."""
+        """Return the lock file that users of an entry hold.
+
+        The compiled programs of one machine share one.
+        """
         if entry.kind == "data" and entry.path.name.endswith(".partial"):
             return entry.path / LOCK
         return self._lock(entry.kind, entry.path.parent.name if entry.kind == "compiled" else entry.path.name)
 
     def is_in_use(self, entry: Entry) -> bool:
-        """Whether a running process uses it, or may: where there are no locks, nobody knows."""
+        """Return whether a running process uses the entry, or may use it.
+
+        On a disk without locks this is unknown.
+        """
         if entry.kind == "features" or not entry.path.exists():
-            # Features are read at once, and a file that is open outlives its name.
+            # Features are read at once, and an open file remains readable after its removal.
             return False
         held = hold(self._lock_of(entry), alone=True)
         if held:
@@ -154,7 +160,7 @@ class Cache:
         return held is None
 
     def entries(self, kind: str) -> list[Entry]:
-        """All of one kind, what was used longest ago first."""
+        """Return all entries of one kind, the least recently used first."""
         found = {"data": self._data, "features": self._features, "compiled": self._compiled}[kind]()
         return sorted(found, key=lambda entry: entry.last_used)
 
@@ -169,17 +175,19 @@ class Cache:
 
     def _features(self) -> Iterator[Entry]:
         for file, status in _files(self.root / "features", _FEATURES_NAME):
-            is_half = file.name.endswith(".partial")
-            yield Entry("features", file, status.st_size, status.st_mtime, "left by a killed process" if is_half else "reals")
+            is_partial = file.name.endswith(".partial")
+            yield Entry(
+                "features", file, status.st_size, status.st_mtime, "left by a killed process" if is_partial else "reals"
+            )
 
     def _compiled(self) -> Iterator[Entry]:
         for folder in _folders(self.root / "compiled", _MACHINE_NAME):
             for file, status in _files(folder, _COMPILED_NAME):
-                # Reading changes only the time of access, and on some disks not even that.
+                # Reading changes only the time of access, on some disks not even this.
                 yield Entry("compiled", file, status.st_size, max(status.st_mtime, status.st_atime), "program")
 
     def remove(self, entry: Entry) -> bool:
-        """Remove an entry; False if a running process uses it.
+        """Remove an entry; return False if a running process uses it.
 
         Raises:
             OSError: it cannot be removed.
@@ -195,18 +203,18 @@ class Cache:
             if entry.kind == "compiled":
                 entry.path.unlink(missing_ok=True)
                 return True
-            gone = entry.path
-            if not gone.name.startswith(_REMOVED):
-                # In one step: half of a folder must never be taken for a whole one.
-                gone = entry.path.with_name(f"{_REMOVED}{entry.path.name}-{os.getpid()}")
-                entry.path.rename(gone)
-            shutil.rmtree(gone)
+            removed = entry.path
+            if not removed.name.startswith(_REMOVED):
+                # Renamed in one step, so that a half-removed folder is never taken for a complete one.
+                removed = entry.path.with_name(f"{_REMOVED}{entry.path.name}-{os.getpid()}")
+                entry.path.rename(removed)
+            shutil.rmtree(removed)
             if lock.parent.name == _IN_USE:
                 lock.unlink(missing_ok=True)
         return True
 
     def limits(self) -> dict[str, int | None]:
-        """Bytes by kind; None for no limit."""
+        """Return the limit in bytes by kind; None for no limit."""
         limits = dict(DEFAULT_LIMITS)
         with suppress(OSError, ValueError):
             stored = read_json_object(self.root / LIMITS)
@@ -215,43 +223,43 @@ class Cache:
         return limits
 
     def set_limits(self, limits: dict[str, int | None]) -> None:
-        """Keep other limits from now on, of the kinds that are named. Raises OSError."""
+        """Store new limits of the kinds that are named. Raises OSError."""
         self.root.mkdir(parents=True, exist_ok=True)
         write_atomically(self.root / LIMITS, json.dumps(self.limits() | limits, indent=1).encode())
 
-    def trim(self, kind: str, tell: Callable[[str], None], *, room: int = 0) -> None:
-        """Remove what was used longest ago until the rest, and `room` bytes besides, is within the limit.
+    def trim(self, kind: str, report: Callable[[str], None], *, reserve: int = 0) -> None:
+        """Remove the least recently used entries until `reserve` more bytes are within the limit.
 
-        What is in use stays, and so does what was left by nobody knows whom where there are no locks.
+        Entries in use stay, and on a disk without locks all entries.
         """
         entries, limit = self.entries(kind), self.limits()[kind]
-        total = sum(entry.bytes for entry in entries) + room
+        total = sum(entry.bytes for entry in entries) + reserve
         removed: list[Entry] = []
         for entry in entries:
-            if not (is_rubbish := _is_rubbish(entry)) and (limit is None or total <= limit):
+            if not (is_abandoned := _is_abandoned(entry)) and (limit is None or total <= limit):
                 continue
             with suppress(OSError):
                 if self.remove(entry):
                     total -= entry.bytes
-                    removed += [] if is_rubbish else [entry]
+                    removed += [] if is_abandoned else [entry]
         if removed:
-            freed = readable(sum(entry.bytes for entry in removed))
+            freed = format_bytes(sum(entry.bytes for entry in removed))
             listed = removed[0].what if len(removed) == 1 else f"{len(removed):,} entries"
-            tell(
-                f"removed {freed} of {kind} that were used longest ago ({listed}) from {self.root / kind}, which may hold "
-                f"{readable(limit)} (launch.py cache --limit)"
+            report(
+                f"removed {freed} of {kind} least recently used ({listed}) from {self.root / kind}, whose limit is "
+                f"{format_bytes(limit)} (launch.py cache --limit)"
             )
 
 
-def _is_rubbish(entry: Entry) -> bool:
-    """Of no use to anybody, once the process that made it is gone."""
+def _is_abandoned(entry: Entry) -> bool:
+    """Return whether an entry is useless once the process that created it has exited."""
     if entry.kind == "features":
         return entry.path.name.endswith(".partial") and time.time() - entry.last_used > _SECONDS_AT_REST
     return entry.path.name.startswith((TEMPORARY, _REMOVED))
 
 
-def readable(size: int | None) -> str:
-    """A number of bytes such as '1.2 GB'; 'any size' for None."""
+def format_bytes(size: int | None) -> str:
+    """Return a number of bytes as text, such as '1.2 GB'; 'any size' for None."""
     if size is None:
         return "any size"
     number, units = float(size), ("bytes", "kB", "MB", "GB", "TB")
@@ -278,9 +286,9 @@ def _files(folder: Path, name: re.Pattern[str]) -> Iterator[tuple[Path, os.stat_
 
 def _described(folder: Path) -> str:
     if folder.name.startswith((TEMPORARY, _REMOVED)):
-        return "left by a process, or in use by it"
+        return "temporary, left or used by a process"
     if folder.name.endswith(".partial"):
-        return "unfinished, continued by the command that began it"
+        return "unfinished; the command that started it continues it"
     try:
         info = read_json_object(folder / INFO)
         largest = max(map(int, info["levels"]))

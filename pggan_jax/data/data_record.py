@@ -1,6 +1,6 @@
-"""What a run records of its data, so that a resumed run notices other images, other labels or other classes.
+"""The record of a run's data, by which a resumed run detects other images or labels.
 
-The record depends on the content of the prepared arrays alone: where they lie and how they were read does not matter.
+The record depends only on the content of the prepared arrays, not on their location or on how they were read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pggan_jax.data.preparation.prepared_folder import level_name
 from pggan_jax.data.pyramid import Pyramid
 
 READ_BYTES = 2**28
-"""The largest array that is read to compute a checksum of each image."""
+"""Size of the largest array that is read to compute a checksum of each image."""
 _ROWS_AT_ONCE_BYTES = 2**24
 _NAMES_SHOWN = 2
 _NAME_LENGTH = 40
@@ -26,14 +26,14 @@ _NAME_LENGTH = 40
 
 @dataclass(frozen=True)
 class DataRecord:
-    """The data of a run, as its checkpoints describe them.
+    """The data of a run, as stored in its checkpoints.
 
     Attributes:
-        images: how many.
+        images: number of images.
         channels: colour channels.
         class_names: one per class, in the order of the class numbers; empty where labels are not used.
         class_counts: images of each class.
-        levels: CRC-32 of the pixels by resolution, both as text, as JSON has them.
+        levels: CRC-32 of the pixels by resolution, both as text for JSON.
         labels: CRC-32 of the class numbers; empty where labels are not used.
     """
 
@@ -46,21 +46,24 @@ class DataRecord:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of a SHA-256 over everything."""
+        """The first 16 hexadecimal digits of a SHA-256 over all fields."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def present_classes(self) -> list[int]:
-        """Numbers of the classes that have images."""
+        """The numbers of the classes that have images."""
         return [number for number, count in enumerate(self.class_counts) if count]
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DataRecord | None:
-        """The record that `to_json` has written; None for anything else, such as the empty object of older checkpoints."""
+        """Read what `to_json` wrote.
+
+        None for anything else, such as the empty object of older checkpoints.
+        """
         try:
             record = cls(**document)
             names_fit = len(record.class_names) == len(record.class_counts)
@@ -72,10 +75,10 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class ImageChecksums:
-    """A checksum of each image, to say how many differ.
+    """A checksum of each image, to count how many differ.
 
     Attributes:
-        resolution: of the level they are computed from.
+        resolution: of the level from which they are computed.
         images: CRC-32 by row, uint32 `[images]`.
         classes: class numbers by row, int32 `[images]`.
     """
@@ -85,12 +88,12 @@ class ImageChecksums:
     classes: np.ndarray
 
 
-def record_of(pyramid: Pyramid, *, use_labels: bool) -> DataRecord:
-    """The record of a data set.
+def create_record(pyramid: Pyramid, *, use_labels: bool) -> DataRecord:
+    """Create the record of a data set.
 
     Args:
         pyramid: the data.
-        use_labels: whether classes take part in training.
+        use_labels: whether training uses the classes.
     """
     names = list(pyramid.class_names) if use_labels else []
     counts = np.bincount(pyramid.classes, minlength=len(names)).tolist() if names else []
@@ -100,7 +103,7 @@ def record_of(pyramid: Pyramid, *, use_labels: bool) -> DataRecord:
 
 
 def image_checksums(pyramid: Pyramid, resolution: int = 0) -> ImageChecksums:
-    """Checksums of each image, from one level.
+    """Compute a checksum of each image from one level.
 
     Args:
         pyramid: the data.
@@ -108,7 +111,7 @@ def image_checksums(pyramid: Pyramid, resolution: int = 0) -> ImageChecksums:
     """
     fitting = [size for size, level in pyramid.levels.items() if level.nbytes <= READ_BYTES]
     resolution = resolution or max(fitting, default=min(pyramid.levels))
-    rows = (zlib.crc32(row) for part in _parts(pyramid, resolution) for row in part)
+    rows = (zlib.crc32(row) for block in _row_blocks(pyramid, resolution) for row in block)
     images = np.fromiter(rows, np.uint32, len(pyramid))
     return ImageChecksums(resolution, images, np.asarray(pyramid.classes, np.int32))
 
@@ -117,13 +120,13 @@ def _level_checksum(pyramid: Pyramid, size: int) -> int:
     if size in pyramid.checksums:
         return pyramid.checksums[size]
     crc = 0
-    for part in _parts(pyramid, size):
-        crc = zlib.crc32(part.data, crc)
+    for block in _row_blocks(pyramid, size):
+        crc = zlib.crc32(block.data, crc)
     return crc
 
 
-def _parts(pyramid: Pyramid, size: int) -> Iterator[np.ndarray]:
-    """A level in contiguous parts of about 16 MB."""
+def _row_blocks(pyramid: Pyramid, size: int) -> Iterator[np.ndarray]:
+    """Yield a level in contiguous blocks of about 16 MB."""
     level = pyramid.levels[size]
     rows = max(1, _ROWS_AT_ONCE_BYTES * len(level) // max(level.nbytes, 1))
     for start in range(0, len(level), rows):
@@ -133,11 +136,13 @@ def _parts(pyramid: Pyramid, size: int) -> Iterator[np.ndarray]:
 
 
 def class_difference(old: Sequence[str], new: Sequence[str]) -> str:
-    """What differs between two lists of class names, in a few words; empty if nothing does.
+    """Describe the difference between two lists of class names in a few words.
+
+    Empty if they are equal.
 
     Args:
         old: the recorded names.
-        new: the names at hand.
+        new: the names of the current data.
     """
     if len(old) != len(new):
         counts = f"({len(new) or 'no'} classes, was {len(old) or 'none'})"
@@ -158,14 +163,16 @@ def class_difference(old: Sequence[str], new: Sequence[str]) -> str:
 def differences(
     old: DataRecord, new: DataRecord, *, before: ImageChecksums | None = None, now: ImageChecksums | None = None
 ) -> list[str]:
-    """What differs between the data of a run and those at hand, one phrase each; empty if nothing that trains.
+    """Describe the differences between the recorded and the current data, one phrase each.
+
+    Empty if there are none.
 
     Only resolutions that both have are compared.
 
     Args:
-        old: what was recorded.
-        new: of the data at hand.
-        before, now: checksums of single images, if there are any for both, to say how many differ.
+        old: the recorded data.
+        new: the current data.
+        before, now: checksums of single images of both, to count how many differ; None where they are unknown.
     """
     found = []
     if old.channels != new.channels:
@@ -202,7 +209,7 @@ def _exchanged(before: ImageChecksums | None, now: ImageChecksums | None) -> str
 
 
 def _missing(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """What `first` has more often than `second`, each as often."""
+    """Return the values that `first` has more often than `second`, each as often as missing."""
     values, counts = np.unique(first, return_counts=True)
     others, other_counts = np.unique(second, return_counts=True)
     place = np.searchsorted(others, values).clip(max=max(len(others) - 1, 0))

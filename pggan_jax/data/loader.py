@@ -1,33 +1,31 @@
-"""Which images come next, and their bytes. Stateless: a position in the run names a row, so a resumed run goes on exactly.
+"""Real images by sample index. Stateless.
 
-A position is the number of real images shown since the start of the run. Knows the pyramid; knows no devices and no batches: an
-array of positions of any shape gives images of that shape.
+(seed, sample index) determines the image, so a resumed run continues exactly.
+
+The sample index counts the real images since the start of the run. An array of sample indices of any shape gives images of that
+shape; batches and devices are handled elsewhere.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from pggan_jax.data.buffer_pool import RecycledMemory
-from pggan_jax.data.data_record import DataRecord, ImageChecksums, image_checksums, record_of
+from pggan_jax.data.buffer_pool import BufferPool
+from pggan_jax.data.data_record import DataRecord, ImageChecksums, create_record, image_checksums
 from pggan_jax.data.preparation.prepared_folder import level_name
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
 from pggan_jax.system.machine import available_cpus
 
-# Waking a thread costs as much as copying about a megabyte.
+# Waking a thread costs as much as copying about one megabyte.
 _BYTES_PER_THREAD = 2 * 2**20
 _MAX_THREADS = 8
-Request = TypeVar("Request")
-Result = TypeVar("Result")
 
 
 class HostBatch(NamedTuple):
@@ -42,12 +40,12 @@ class HostBatch(NamedTuple):
     labels: np.ndarray
 
 
-# An epoch's order takes 8 bytes per image; a batch seldom meets more than two epochs.
+# The order of an epoch takes 8 bytes per image; a batch rarely spans more than two epochs.
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    """A random order of 0..size-1 from (seed, epoch) alone, read-only.
+    """Return a random order of 0..size-1 that depends on (seed, epoch) alone; read-only.
 
-    Sorts raw Philox words: NumPy promises their values for ever, those of `Generator.permutation` only within one version.
+    Raw Philox words are sorted: NumPy guarantees their values for all versions, those of `Generator.permutation` only for one.
     """
     words = np.random.Philox(key=[seed, epoch]).random_raw(size)
     order = np.argsort(words, kind="stable").astype(np.int64)
@@ -55,29 +53,29 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return order
 
 
-def rows_at(positions: np.ndarray, *, seed: int, size: int) -> np.ndarray:
-    """The rows shown at some positions: each row once per epoch, in an order of its own for every epoch.
+def rows_for_samples(sample_indices: np.ndarray, *, seed: int, size: int) -> np.ndarray:
+    """Return the rows of some samples: each row once per epoch, in another order in each epoch.
 
     Args:
-        positions: counts of real images shown before, 0 or more, any shape.
+        sample_indices: numbers of real images shown before, 0 or more, any shape.
         seed: of the order, 0..2^64-1.
         size: number of rows, 1 or more.
 
     Returns:
-        int64 rows 0..size-1 in the shape of `positions`; they depend on nothing but the arguments.
+        int64 rows 0..size-1 in the shape of `sample_indices`; they depend only on the arguments.
     """
-    epochs, offsets = np.divmod(np.asarray(positions, np.int64), size)
+    epochs, offsets = np.divmod(np.asarray(sample_indices, np.int64), size)
     if epochs.size and epochs.min() == epochs.max():  # most batches
         return _permutation(seed, int(epochs.min()), size)[offsets]
     rows = np.empty(offsets.shape, np.int64)
     for epoch in np.unique(epochs):
-        here = epochs == epoch
-        rows[here] = _permutation(seed, int(epoch), size)[offsets[here]]
+        in_epoch = epochs == epoch
+        rows[in_epoch] = _permutation(seed, int(epoch), size)[offsets[in_epoch]]
     return rows
 
 
 class Loader:
-    """Images and labels of a pyramid by position and resolution."""
+    """Images and labels of a pyramid by sample index and resolution."""
 
     def __init__(self, pyramid: Pyramid, *, seed: int, use_labels: bool) -> None:
         """Wrap a pyramid.
@@ -85,10 +83,10 @@ class Loader:
         Args:
             pyramid: the data.
             seed: of the order.
-            use_labels: give the one-hot labels with the images.
+            use_labels: return one-hot labels with the images.
 
         Raises:
-            UserError: labels are wanted and there are none.
+            UserError: labels are wanted and the data have none.
         """
         if use_labels and not pyramid.class_names:
             raise UserError(
@@ -98,9 +96,9 @@ class Loader:
         self._pyramid = pyramid
         self._seed = seed
         self._use_labels = use_labels
-        self._memory = RecycledMemory()
+        self._memory = BufferPool()
         self._recorded: tuple[Pyramid, DataRecord] | None = None
-        # Threads start when first needed.
+        # Threads start when they are first needed.
         self._pool = ThreadPoolExecutor(min(available_cpus(), _MAX_THREADS), thread_name_prefix="gather")
 
     @property
@@ -110,19 +108,22 @@ class Loader:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One name per class, in the order of the numbers; none when labels are not used."""
+        """One name per class, in the order of the class numbers; empty when labels are not used."""
         return self._pyramid.class_names if self._use_labels else ()
 
     @property
     def former_class_names(self) -> tuple[str, ...]:
-        """The order of the classes in earlier versions of this program; empty where it was the same."""
+        """The class names in the order of earlier versions of this program.
+
+        Empty where it was the same.
+        """
         return self._pyramid.former_class_names if self._use_labels else ()
 
     def use_class_order(self, class_names: Sequence[str]) -> bool:
-        """Number the classes in a recorded order from now on, if that has the same names in another order.
+        """Number the classes in a recorded order, if it has the same names in another order.
 
         Returns:
-            Whether it has.
+            Whether the order has changed.
         """
         own = self.class_names
         if tuple(class_names) == own or len(set(own)) < len(own) or sorted(class_names) != sorted(own):
@@ -131,13 +132,19 @@ class Loader:
         return True
 
     def record(self) -> DataRecord:
-        """What checkpoints say of these data. Reads the arrays if no checksums are stored with them."""
+        """Return the record that checkpoints store.
+
+        Reads the arrays if no checksums are stored with them.
+        """
         if self._recorded is None or self._recorded[0] is not self._pyramid:
-            self._recorded = self._pyramid, record_of(self._pyramid, use_labels=self._use_labels)
+            self._recorded = self._pyramid, create_record(self._pyramid, use_labels=self._use_labels)
         return self._recorded[1]
 
     def image_checksums(self, resolution: int = 0) -> ImageChecksums | None:
-        """A checksum of each image from one level, by default the largest that is quick to read; None without that level."""
+        """Compute a checksum of each image from one level, by default the largest that is read fast.
+
+        None without it.
+        """
         return image_checksums(self._pyramid, resolution) if not resolution or resolution in self._pyramid.levels else None
 
     @property
@@ -147,146 +154,71 @@ class Loader:
 
     @property
     def warning(self) -> str:
-        """One line about images that were left out, or nothing."""
+        """One line about images that were left out, or ""."""
         return self._pyramid.warning
 
     @property
     def files(self) -> WatchedFiles | None:
-        """The files that the levels are mapped from, if they are."""
+        """The files from which the levels are mapped; None for data in memory."""
         return self._pyramid.files
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self._pyramid)
 
     def class_table(self) -> np.ndarray:
-        """The class of every row, int32 `[images]`, to draw from; one 0 when labels are not used."""
+        """Return the class of every row, int32 `[images]`, to sample from.
+
+        A single 0 when labels are not used.
+        """
         return self._pyramid.classes if self._use_labels else np.zeros(1, np.int32)
 
-    def rows(self, positions: np.ndarray) -> np.ndarray:
-        """The rows of the pyramid at `positions`, int64 of the same shape."""
-        return rows_at(positions, seed=self._seed, size=len(self._pyramid))
+    def rows(self, sample_indices: np.ndarray) -> np.ndarray:
+        """Return the rows of the pyramid for some samples, int64 of the same shape."""
+        return rows_for_samples(sample_indices, seed=self._seed, size=len(self._pyramid))
 
-    def gather(self, resolution: int, positions: np.ndarray) -> HostBatch:
-        """The real images at `positions` (any shape) from the level `resolution`."""
-        rows = self.rows(positions)
+    def gather(self, resolution: int, sample_indices: np.ndarray) -> HostBatch:
+        """Return images and labels of some samples (any shape) from the level `resolution`."""
+        rows = self.rows(sample_indices)
         return HostBatch(self.images(resolution, rows), self.labels(rows))
 
     def level(self, resolution: int) -> np.ndarray:
-        """All images of one resolution, uint8 `[images, resolution, resolution, channels]`; may be a memory map.
+        """Return all images of one level, uint8 `[images, resolution, resolution, channels]`.
+
+        May be a memory map.
 
         Raises:
-            UserError: the file of the map has become shorter.
+            UserError: the mapped file has become shorter.
         """
         if self._pyramid.files:
             self._pyramid.files.refuse_if_truncated(level_name(resolution))
         return self._pyramid.levels[resolution]
 
     def images(self, resolution: int, rows: np.ndarray) -> np.ndarray:
-        """Copies of some rows of a level, uint8 `[*rows, resolution, resolution, channels]`.
+        """Copy some rows of a level: uint8 `[*rows, resolution, resolution, channels]`.
 
-        Large ones by several threads, which also wait side by side for a disk.
+        Several threads copy large images; they also wait for a disk in parallel.
         """
-        # asarray: a plain array out of a memory map, too.
+        # asarray makes a plain array of a memory map, too.
         level, wanted = np.asarray(self.level(resolution)), rows.ravel()
         images = self._memory.empty((len(wanted), *level.shape[1:]))
         count = max(1, min(len(wanted), images.nbytes // _BYTES_PER_THREAD, _MAX_THREADS))
-        bounds = [len(wanted) * part // count for part in range(count + 1)]
+        bounds = [len(wanted) * index // count for index in range(count + 1)]
 
         def copy(start: int, end: int) -> None:
-            # clip, although no row lies outside: only then does NumPy write into `out` directly. It holds no lock meanwhile.
+            # mode="clip", although all rows are valid: only then NumPy writes into `out` directly, without the global lock.
             np.take(level, wanted[start:end], axis=0, out=images[start:end], mode="clip")
 
         if count == 1:
             copy(*bounds)
         else:
-            # list: raises what a thread has raised.
+            # list() re-raises the error of a thread.
             list(self._pool.map(copy, bounds[:-1], bounds[1:]))
         return images.reshape(*rows.shape, *level.shape[1:])
 
     def labels(self, rows: np.ndarray) -> np.ndarray:
-        """One-hot labels of some rows, float32 `[*rows, label_size]`. Made when asked for: all of them would fill a memory."""
-        return np.asarray(self._pyramid.classes[rows][..., None] == np.arange(self.label_size), np.float32)
+        """Return one-hot labels of some rows, float32 `[*rows, label_size]`.
 
-
-class Prefetcher(Iterator[Result], Generic[Request, Result]):
-    """Yields `make(request)` for each request, in order, made ahead by one background thread.
-
-    Use it as a context manager or call `close`: otherwise the thread waits for its consumer until the process ends.
-    """
-
-    def __init__(self, make: Callable[[Request], Result], requests: Iterable[Request], *, depth: int = 2) -> None:
-        """Start the thread.
-
-        Args:
-            make: called in the thread only. What it raises is raised by `next` in place of that result, and ends the iteration.
-            requests: iterated in the thread only, never more than `depth` ahead of the consumer; may be endless.
-            depth: how many results may wait, 1 or more.
+        Made on demand, as all would fill the memory.
         """
-        if depth < 1:
-            raise ValueError(f"depth {depth} is less than 1")
-        self._make = make
-        self._requests = requests
-        self._depth = depth
-        self._ready: deque[Result] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._finished = False
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
-        self._thread.start()
-
-    def __next__(self) -> Result:
-        with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._finished or self._closed)
-            if self._closed:
-                raise StopIteration
-            if self._ready:
-                result = self._ready.popleft()
-                self._changed.notify_all()
-                return result
-            error, self._error = self._error, None
-        if error is not None:
-            raise error
-        raise StopIteration
-
-    def close(self) -> None:
-        """Drop what was made ahead and end the thread, after the one result it may be making. May be called twice."""
-        with self._changed:
-            self._closed = True
-            self._ready.clear()
-            self._changed.notify_all()
-        self._thread.join()
-
-    def __enter__(self) -> Prefetcher[Request, Result]:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def _run(self) -> None:
-        error = None
-        try:
-            requests = iter(self._requests)
-            # Room first: so neither requests nor results ever run more than `depth` ahead.
-            while self._wait_for_room():
-                try:
-                    request = next(requests)
-                except StopIteration:
-                    break
-                result = self._make(request)
-                with self._changed:
-                    self._ready.append(result)
-                    self._changed.notify_all()
-        except BaseException as caught:  # Whatever it is, the consumer must hear of it instead of waiting for ever.
-            error = caught
-        with self._changed:
-            self._error = error
-            self._finished = True
-            self._changed.notify_all()
-
-    def _wait_for_room(self) -> bool:
-        """Wait until a result may be made; False when closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._ready) < self._depth)
-            return not self._closed
+        return np.asarray(self._pyramid.classes[rows][..., None] == np.arange(self.label_size), np.float32)

@@ -1,4 +1,7 @@
-"""From the data section of a configuration to a loader: open the source, prepare its levels, address them by position."""
+"""Create a loader from the data section of a configuration.
+
+Open the source and prepare its levels.
+"""
 
 from __future__ import annotations
 
@@ -11,68 +14,73 @@ from pathlib import Path
 from pggan_jax.config import DataConfig
 from pggan_jax.data.cache import Cache
 from pggan_jax.data.loader import Loader
-from pggan_jax.data.preparation.estimate import estimate
-from pggan_jax.data.preparation.prepare import build_in_memory, preparation_key, prepare
+from pggan_jax.data.preparation.decode_block import estimate
+from pggan_jax.data.preparation.prepare import ignore, preparation_key, prepare_cached
 from pggan_jax.data.preparation.prepared_folder import INFO, PreparedSource
-from pggan_jax.data.preparation.spec import Preparation
+from pggan_jax.data.preparation.spec import PreparationSpec
+from pggan_jax.data.preparation.write_arrays import build_in_memory
 from pggan_jax.data.pyramid import Pyramid
-from pggan_jax.data.sources.open_source import Source, notes_of, open_source
+from pggan_jax.data.sources.open_source import open_source
+from pggan_jax.data.sources.source import Source, source_notes
 from pggan_jax.data.watched_files import Verification
 from pggan_jax.errors import UserError
 from pggan_jax.system.paths import cache_root
 
 IN_MEMORY_SOURCES = ("digits",)
-"""Sources so small that preparing them is quicker than looking for them in the cache."""
+"""Sources so small that preparing them is faster than looking them up in the cache."""
 
 
 def cache_folder() -> Path:
-    """Where prepared images are kept: $PGGAN_JAX_CACHE, else pggan_jax in the user's cache folder."""
+    """Return the folder of prepared images.
+
+    In $PGGAN_JAX_CACHE, else in pggan_jax of the user's cache folder.
+    """
     return cache_root() / "data"
 
 
-def open_loader(
-    config: DataConfig, *, seed: int, progress: bool = True, tell: Callable[[str], None] = lambda _line: None
-) -> Loader:
-    """Everything a run needs of its data.
+def open_loader(config: DataConfig, *, seed: int, progress: bool = True, report: Callable[[str], None] = ignore) -> Loader:
+    """Open all that a run needs of its data.
 
     Args:
-        config: source, resolution, channels, labels and how images are fitted.
-        seed: of the order in which images are shown.
+        config: source, resolution, channels, labels and how images are cropped and resized.
+        seed: of the order of the images.
         progress: show a bar while images are prepared.
-        tell: given a line when images have to be prepared first, or another process is waited for that does so.
+        report: called with a line when images have to be prepared first, or when another process that does so is waited for.
 
     Raises:
-        UserError: the source cannot be used, or has no classes where labels are wanted.
+        UserError: the source cannot be used, or has no classes although `config.labels` is set.
     """
     source = open_source(config.source, resolution=config.resolution, channels=config.channels)
-    refuse_unfit(source, config)
-    for line in (*source.complaints, *notes_of(source)):
-        tell(f"data: {line}")
-    pyramid = _pyramid(source, config, progress=progress, tell=tell)
+    check_source_fits(source, config)
+    for line in (*source.problems, *source_notes(source)):
+        report(f"data: {line}")
+    pyramid = _pyramid(source, config, progress=progress, report=report)
     pyramid = replace(pyramid, former_class_names=getattr(source, "former_class_names", ()))
     return Loader(pyramid, seed=seed, use_labels=config.labels)
 
 
-def verification_of(loader: Loader | None, log: Callable[[str], None]) -> Verification:
-    """Begin to verify, in the background, the files that a loader reads; what was found whole is remembered in the cache.
+def start_verification(loader: Loader | None, log: Callable[[str], None]) -> Verification:
+    """Start verifying the files of a loader in the background.
+
+    The cache remembers which files are intact.
 
     Args:
-        loader: None, and one whose images lie in memory, need no verification.
-        log: given a line when others have to wait for it.
+        loader: None, and a loader whose images are in memory, need no verification.
+        log: called with a line when the caller has to wait for the verification.
     """
     memory = None
-    with suppress(UserError):  # no home
+    with suppress(UserError):  # no home folder
         memory = cache_root() / "verified"
     return Verification(loader.files if loader else None, memory=memory, log=log)
 
 
-def open_singles(config: DataConfig, *, seed: int, tell: Callable[[str], None] = lambda _line: None) -> Loader:
-    """The single images that a stacked source is made of, with their classes, each fitted as the stacks of the run are.
+def open_singles(config: DataConfig, *, seed: int, report: Callable[[str], None] = ignore) -> Loader:
+    """Open the single images of a stacked source with their classes, prepared as the stacks are.
 
     Args:
-        config: of the stacks; `source` is "stacked:SOURCE". Resolution, crop and filter are the same for the single images.
+        config: of the stacks; `source` is "stacked:SOURCE". Resolution, crop and filter also apply to the single images.
         seed: of their order.
-        tell: as for `open_loader`.
+        report: as for `open_loader`.
 
     Raises:
         UserError: the source of the single images cannot be used, or has no classes.
@@ -80,18 +88,18 @@ def open_singles(config: DataConfig, *, seed: int, tell: Callable[[str], None] =
     from pggan_jax.data.sources.synthetic import GreySource
 
     inner = config.source.partition(":")[2]
-    # Whatever a stack may be, its layers are grey images, of which it takes any.
+    # The layers of a stack are grey images from the whole inner source, whatever the settings of the stacks.
     config = replace(config, source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1)
     source = GreySource(open_source(inner, resolution=config.resolution))
-    refuse_unfit(source, config)
-    return Loader(_pyramid(source, config, progress=True, tell=tell), seed=seed, use_labels=True)
+    check_source_fits(source, config)
+    return Loader(_pyramid(source, config, progress=True, report=report), seed=seed, use_labels=True)
 
 
-def refuse_unfit(source: Source, config: DataConfig) -> None:
-    """Refuse before the work what a source cannot give.
+def check_source_fits(source: Source, config: DataConfig) -> None:
+    """Check that a source can give what the configuration asks for, before any work.
 
     Raises:
-        UserError: labels are wanted and there are none, or a prepared folder holds something else.
+        UserError: labels are wanted and the source has none, or a prepared folder does not match the settings.
     """
     if config.labels and not source.class_names:
         raise UserError(
@@ -106,30 +114,30 @@ def refuse_unfit(source: Source, config: DataConfig) -> None:
             )
         if config.max_images and config.shuffle_seed >= 0:
             raise UserError(
-                f"data.shuffle_seed = {config.shuffle_seed}: {source.name} has an order of its own; set data.shuffle_seed=-1, "
+                f"data.shuffle_seed = {config.shuffle_seed}: {source.name} has a fixed order; set data.shuffle_seed=-1, "
                 "or prepare the images again with --shuffle_seed and --max_images"
             )
         source.folder.pyramid(config.resolution)
 
 
-def _pyramid(source: Source, config: DataConfig, *, progress: bool, tell: Callable[[str], None]) -> Pyramid:
-    preparation = Preparation.of_config(config)
+def _pyramid(source: Source, config: DataConfig, *, progress: bool, report: Callable[[str], None]) -> Pyramid:
+    spec = PreparationSpec.from_config(config)
     if isinstance(source, PreparedSource):
         return source.folder.pyramid(config.resolution, config.max_images)
     if config.source in IN_MEMORY_SOURCES:
-        return build_in_memory(source, preparation)
-    preparation = preparation.for_source(source)
-    cache, name = Cache(cache_root()), preparation_key(source, preparation)[:20]
-    # From before it is looked for, as long as the images are read: others must not remove it.
+        return build_in_memory(source, spec)
+    spec = spec.for_source(source)
+    cache, name = Cache(cache_root()), preparation_key(source, spec)[:20]
+    # Held before the lookup and as long as the images are read, so that no other process removes the folder.
     held = cache.use("data", name)
     folder = cache_folder() / name
     if not folder.is_dir():
-        cache.trim("data", tell, room=estimate(source, preparation, folder).bytes)
-    prepared = prepare(source, preparation, folder, progress=progress, is_cache=True, tell=tell)
+        cache.trim("data", report, reserve=estimate(source, spec, folder=folder).bytes)
+    prepared = prepare_cached(source, spec, folder=folder, progress=progress, report=report)
     pyramid = prepared.pyramid(config.resolution)
     if pyramid.files:
-        pyramid.files.made_again_without = prepared.path / INFO
+        pyramid.files.remove_if_damaged = prepared.path / INFO
     if held:
-        # With the files, or with the process; a lock that is only forgotten makes Python warn of an unclosed file.
+        # Closed together with the files, or at the end of the process; otherwise Python warns of an unclosed file.
         weakref.finalize(pyramid.files or pyramid, held.close)
     return pyramid

@@ -1,7 +1,9 @@
-"""The array files of a prepared folder while they are in use: verified by their checksums in the background, and watched.
+"""The array files of a prepared folder in use.
 
-A memory map of a file that another process makes shorter ends the process with SIGBUS at the next read of what is gone, which
-Python cannot catch. So the size is looked at before each read. That leaves the moment of the read itself.
+Verified against their checksums in the background, and watched for changes.
+
+If another process truncates a mapped file, reading the missing part kills this process by SIGBUS, which Python cannot catch. So
+the size is checked before each read; a truncation during the read itself is not detected.
 """
 
 from __future__ import annotations
@@ -19,39 +21,39 @@ from pggan_jax.errors import UserError, first_line
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.json_files import read_json_object
 
-Marks = list[int]
-"""Size, time of change of contents and of anything, and inode: another file, or another content, has others."""
-_SECONDS_UNTIL_TOLD = 2.0
+FileState = list[int]
+"""Size, times of change of content and of metadata, and inode: they differ for another file or another content."""
+_SECONDS_UNTIL_LOGGED = 2.0
 
 
-def _marks(path: str) -> Marks:
+def _read_state(path: str) -> FileState:
     status = os.stat(path)
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 class WatchedFiles:
-    """Some files of a prepared folder, as they were when they were opened.
+    """Some files of a prepared folder, with their state when they were opened.
 
     Args:
         folder: the prepared folder.
-        checksums: CRC-32 of the array data by file name, as `info.json` has them.
+        checksums: CRC-32 of the array data by file name, from `info.json`.
 
     Attributes:
         made_again_without: a file that is removed once damage is found, so that the next start makes the folder again; None
             where that is for the user to do.
 
     Raises:
-        OSError: one of them cannot be looked at.
+        OSError: the state of one of them cannot be read.
     """
 
     def __init__(self, folder: Path, checksums: Mapping[str, int]):
-        self.made_again_without: Path | None = None
+        self.remove_if_damaged: Path | None = None
         self.folder, self.checksums = folder.absolute(), dict(checksums)
         self._paths = {name: str(self.folder / name) for name in checksums}
-        self._marks = {name: _marks(path) for name, path in self._paths.items()}
+        self._states = {name: _read_state(path) for name, path in self._paths.items()}
 
     def refuse_if_truncated(self, name: str) -> None:
-        """To be called before the memory map of a file is read.
+        """Check the size of a file; to be called before its memory map is read.
 
         Raises:
             UserError: the file has become shorter.
@@ -61,57 +63,59 @@ class WatchedFiles:
             raise UserError(problem)
 
     def truncation(self, name: str) -> str:
-        """One line if a file has become shorter since it was opened, else nothing."""
-        size, *_, inode = self._marks[name]
+        """Return one line if a file has become shorter since it was opened, else ""."""
+        size, *_, inode = self._states[name]
         try:
             now = os.stat(self._paths[name])
         except OSError:
-            # Its name is gone; what is mapped is not.
+            # The file was removed; the map stays valid.
             return ""
         if now.st_ino != inode or now.st_size >= size:
             return ""
-        return self._told(name, f"has become shorter while it was in use, {now.st_size:,} of {size:,} bytes")
+        return self._message(name, f"was truncated while in use, to {now.st_size:,} of {size:,} bytes")
 
     def changed(self) -> list[str]:
-        """Names of the files that were written to since they were opened or since this was asked last."""
+        """Return the names of files written since they were opened or since the last call."""
         changed = []
         for name, path in self._paths.items():
             with suppress(OSError):
-                now = _marks(path)
-                known = self._marks[name]
-                # What is mapped is the file that was opened, whatever has its name now.
+                now = _read_state(path)
+                known = self._states[name]
+                # The map belongs to the opened file, even if another one has its name now.
                 if now[-1] == known[-1] and now[:2] != known[:2]:
                     changed.append(name)
-                    self._marks[name] = [max(now[0], known[0]), *now[1:]]
+                    self._states[name] = [max(now[0], known[0]), *now[1:]]
         return changed
 
-    def problem(self, name: str, progress: Callable[[int], None]) -> tuple[str, Marks]:
-        """Read a file; one line if its bytes are not those that were written, else nothing; and its marks before that."""
-        marks = [0, 0, 0, 0]
+    def problem(self, name: str, progress: Callable[[int], None]) -> tuple[str, FileState]:
+        """Read a file; return one line if it is damaged, else "", and its state before reading."""
+        state = [0, 0, 0, 0]
         try:
-            marks = _marks(self._paths[name])
-            is_whole = checksum(Path(self._paths[name]), progress) == self.checksums[name]
+            state = _read_state(self._paths[name])
+            is_intact = checksum(Path(self._paths[name]), progress) == self.checksums[name]
         except OSError as error:
-            return self._told(name, f"cannot be read ({error.strerror})"), marks
+            return self._message(name, f"cannot be read ({error.strerror})"), state
         except ValueError:
-            is_whole = False
-        return ("" if is_whole else self._told(name, "holds other bytes than were written")), marks
+            is_intact = False
+        return ("" if is_intact else self._message(name, "does not match its checksum")), state
 
-    def _told(self, name: str, what: str) -> str:
-        if self.made_again_without is None:
+    def _message(self, name: str, what: str) -> str:
+        if self.remove_if_damaged is None:
             return f"{self._paths[name]}: {what}; remove that folder and prepare it again (launch.py prepare)"
         with suppress(OSError):
-            self.made_again_without.unlink(missing_ok=True)
-        return f"{self._paths[name]}: {what}; it lies in the cache, and the same command prepares it again"
+            self.remove_if_damaged.unlink(missing_ok=True)
+        return f"{self._paths[name]}: {what}; it is in the cache, and the same command prepares it again"
 
 
 class Verification:
-    """Reads the files in a thread of its own, and remembers which were found whole. Use it under `contextlib.closing`.
+    """Verifies files in a background thread and remembers which are intact.
+
+    Use it with `contextlib.closing`.
 
     Args:
-        files: what to verify; None verifies nothing.
-        memory: folder in which is remembered what was verified; None remembers nothing.
-        log: given a line when others have to wait for it.
+        files: to verify; None verifies nothing.
+        memory: folder that stores which files were verified; None stores nothing.
+        log: called with a line when the caller has to wait for the verification.
     """
 
     def __init__(self, files: WatchedFiles | None, *, memory: Path | None, log: Callable[[str], None]):
@@ -126,10 +130,10 @@ class Verification:
         self._begin()
 
     def problem(self, *, wait: bool) -> str:
-        """One line if a file is damaged, or nothing.
+        """Return one line if a file is damaged, else "".
 
         Args:
-            wait: until all files have been read; otherwise only what is known by now is told.
+            wait: until all files have been read; otherwise return what is known so far.
         """
         for name in self._files.checksums:
             self._note(self._files.truncation(name))
@@ -138,14 +142,14 @@ class Verification:
             self._todo += [name for name in changed if name not in self._todo]
         self._begin()
         if wait and not self._problem and self._thread is not None:
-            self._thread.join(_SECONDS_UNTIL_TOLD)
+            self._thread.join(_SECONDS_UNTIL_LOGGED)
             if self._thread.is_alive():
-                self._log(f"waiting until the data in {self._files.folder} are verified, once, before anything is saved")
+                self._log(f"waiting for the verification of {self._files.folder}, once, before the first checkpoint")
                 self._thread.join()
         return self._problem
 
     def close(self) -> None:
-        """End the thread, after the part that it is reading."""
+        """End the thread, after the block that it is reading."""
         self._is_closed = True
         if self._thread is not None:
             self._thread.join()
@@ -159,7 +163,7 @@ class Verification:
             self._thread.start()
 
     def _verify(self) -> None:
-        """In the thread."""
+        """Verify files until none is left; runs in the thread."""
         while True:
             with self._lock:
                 if not self._todo or self._problem:
@@ -167,14 +171,14 @@ class Verification:
                     return
                 name = self._todo.pop(0)
             try:
-                problem, marks = self._files.problem(name, self._note_progress)
+                problem, state = self._files.problem(name, self._note_progress)
             except _ClosedError:
                 return
-            except Exception as error:  # of any kind: what could not be read was not found whole
-                problem, marks = f"{self._files.folder / name}: cannot be verified ({first_line(error)})", []
+            except Exception as error:  # Whatever the error, the file is not known to be intact.
+                problem, state = f"{self._files.folder / name}: cannot be verified ({first_line(error)})", []
             self._note(problem)
             if not problem:
-                self._remember(name, marks)
+                self._remember(name, state)
 
     def _note(self, problem: str) -> None:
         """Keep the first problem; both threads may find one."""
@@ -186,31 +190,31 @@ class Verification:
             raise _ClosedError
 
     def _entry(self, name: str) -> list[int]:
-        """What a file is remembered by; nothing where it cannot be looked at."""
+        """Return checksum and state of a file; empty where the state cannot be read."""
         with suppress(OSError):
-            return [self._files.checksums[name], *_marks(str(self._files.folder / name))]
+            return [self._files.checksums[name], *_read_state(str(self._files.folder / name))]
         return []
 
     def _path(self, memory: Path) -> Path:
         return memory / f"{hashlib.sha256(os.fsencode(self._files.folder)).hexdigest()[:20]}.json"
 
     def _remembered(self) -> dict[str, list[int]]:
-        """By file name; nothing where the record is absent or damaged."""
+        """Return the stored entries by file name; empty where the record is absent or damaged."""
         if self._memory is not None:
             with suppress(OSError, ValueError):
                 files = read_json_object(self._path(self._memory)).get("files")
                 return files if isinstance(files, dict) else {}
         return {}
 
-    def _remember(self, name: str, marks: Marks) -> None:
+    def _remember(self, name: str, state: FileState) -> None:
         if self._memory is None:
             return
         # Without it, the next start reads the files again.
         with suppress(OSError):
             self._memory.mkdir(parents=True, exist_ok=True)
-            files = self._remembered() | {name: [self._files.checksums[name], *marks]}
+            files = self._remembered() | {name: [self._files.checksums[name], *state]}
             write_atomically(self._path(self._memory), json.dumps({"folder": str(self._files.folder), "files": files}).encode())
 
 
 class _ClosedError(Exception):
-    """The reading of a file is given up."""
+    """The verification was closed while a file was read."""

@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from pggan_jax.data.loader import Loader, Prefetcher, rows_at
+from pggan_jax.data.loader import Loader, rows_for_samples
+from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.generation.sampling import Sampler, one_hot
 
 # Random streams of evaluation, different from those of training with the same seed.
@@ -74,7 +75,7 @@ class RealPool:
 
     def draw(self, first: int, count: int) -> ImageSet:
         """Return `count` different images, from number `first` of the order on."""
-        rows = rows_at(np.arange(first, first + count), seed=self.seed, size=len(self.loader))
+        rows = rows_for_samples(np.arange(first, first + count), seed=self.seed, size=len(self.loader))
         flips = np.random.Philox(key=[self.seed, _FLIPS]).random_raw(len(self.loader))[rows] & 1
 
         def read(start: int, stop: int) -> np.ndarray:

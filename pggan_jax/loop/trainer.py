@@ -11,8 +11,9 @@ from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.checkpointing.restore import StartingPoint, roll_back
 from pggan_jax.config import Config
-from pggan_jax.data.loader import Loader, Prefetcher
-from pggan_jax.data.open_loader import verification_of
+from pggan_jax.data.loader import Loader
+from pggan_jax.data.open_loader import start_verification
+from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.distributed import devices, processes
 from pggan_jax.distributed.processes import refuse_everywhere
 from pggan_jax.errors import UserError
@@ -73,7 +74,7 @@ class Run:
             )
             caller = StepRunner(compiler, timer=self.timer, counter=self.counter, log=self.log)
             self.caller = held.enter_context(closing(caller))
-            self.verification = held.enter_context(closing(verification_of(loader if self.is_main else None, self.log)))
+            self.verification = held.enter_context(closing(start_verification(loader if self.is_main else None, self.log)))
             self.board = None
             if config.run.tensorboard and self.is_main:
                 self.board = held.enter_context(closing(Board(paths.board)))

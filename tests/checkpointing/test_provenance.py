@@ -15,11 +15,10 @@ from pggan_jax.checkpointing import provenance
 from pggan_jax.checkpointing.metadata import CheckpointMetadata, read_metadata
 from pggan_jax.checkpointing.provenance import check_data, store_data
 from pggan_jax.config_io import to_json
-from pggan_jax.data.data_record import DataRecord, differences, image_checksums, record_of
-from pggan_jax.data.levels import level_shapes
+from pggan_jax.data.data_record import DataRecord, create_record, differences, image_checksums
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.preparation.prepared_folder import open_prepared
-from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.pyramid import Pyramid, level_shapes
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.errors import UserError
 from pggan_jax.run_logs.workdir import Workdir
@@ -201,10 +200,10 @@ class TestEqualData:
 
     def test_a_prepared_folder_that_has_moved(self, make_run, tmp_path):
         from pggan_jax.data.preparation.prepare import prepare
-        from pggan_jax.data.preparation.spec import Preparation
+        from pggan_jax.data.preparation.spec import PreparationSpec
 
         source = open_source("synthetic:20", resolution=8)
-        first = prepare(source, Preparation(8), tmp_path / "first", workers=0, progress=False).pyramid(8)
+        first = prepare(source, PreparationSpec(8), folder=tmp_path / "first", workers=0, progress=False).pyramid(8)
         run = make_run(first)
         shutil.move(tmp_path / "first", tmp_path / "moved")
         moved = open_prepared(tmp_path / "moved").pyramid(8)
@@ -213,21 +212,21 @@ class TestEqualData:
         part = open_prepared(tmp_path / "moved").pyramid(8, 15)
         assert "15 images, was 20 (0 new, 5 gone)" in refusal(run, loader_of(part))
         source = open_source("synthetic:20:7", resolution=8)
-        other = prepare(source, Preparation(8), tmp_path / "other", workers=0, progress=False).pyramid(8)
+        other = prepare(source, PreparationSpec(8), folder=tmp_path / "other", workers=0, progress=False).pyramid(8)
         assert "20 of 20 images differ" in refusal(run, loader_of(other))
 
     def test_a_record_does_not_depend_on_whether_checksums_are_stored(self):
         pyramid = make_pyramid()
-        record = record_of(pyramid, use_labels=True)
+        record = create_record(pyramid, use_labels=True)
         stored = replace(pyramid, checksums={size: int(record.levels[str(size)], 16) for size in pyramid.levels})
-        assert record_of(stored, use_labels=True) == record
+        assert create_record(stored, use_labels=True) == record
         wrong = replace(pyramid, checksums=dict.fromkeys(pyramid.levels, 7))
-        assert differences(record, record_of(wrong, use_labels=True)) == ["images differ at 4x4, 8x8"]
+        assert differences(record, create_record(wrong, use_labels=True)) == ["images differ at 4x4, 8x8"]
         with mock.patch("pggan_jax.data.data_record.READ_BYTES", 0):
             assert image_checksums(pyramid).resolution == 4
 
     def test_records_survive_json(self):
-        record = record_of(make_pyramid(), use_labels=True)
+        record = create_record(make_pyramid(), use_labels=True)
         assert DataRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
         assert DataRecord.from_json({}) is None
         assert DataRecord.from_json({**record.to_json(), "images": "many"}) is None

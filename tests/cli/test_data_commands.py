@@ -172,7 +172,7 @@ class TestCheck:
         assert [line.split() for line in lines if line.startswith("    ")][:2] == [["0", "cat", "8"], ["1", "dog", "4"]]
         assert field(lines, "resolution") == "up to 32 for all"
         assert field(lines, "copies") == "none"
-        assert lines[-2] == "  note: few images (12): below 1,000 the critic soon knows them by heart"
+        assert lines[-2] == "  note: few images (12): below 1,000 the discriminator soon memorises them"
         assert not any("Traceback" in line for line in lines)
 
     def test_the_command_it_suggests_works(self, launch, good):
@@ -227,13 +227,13 @@ class TestCheck:
         (tmp_path / "dataset.json").write_text('{"labels": [["a.png", 0], ["gone.png", 1]]}')
         status, out, _ = launch("check", f"folder:{tmp_path}")
         assert status == 1
-        assert "'gone.png' has a label in dataset.json, but there is no such image" in out
+        assert "'gone.png' has a label in dataset.json, but no such image exists" in out
         assert "b.png  has no label in dataset.json" in out
 
     def test_resolution_judges(self, launch, bad):
         report = json.loads(launch("check", f"folder:{bad}", "--resolution=64", "--json")[1])
         reasons = {problem["name"]: problem["reason"] for problem in report["unusable"]}
-        assert reasons["cat/1.png"] == "is 40x40, smaller than 64x64; remove it, or take a lower resolution"
+        assert reasons["cat/1.png"] == "is 40x40, smaller than 64x64; remove it, or set a lower resolution"
         assert report["usable"] == 2
 
     def test_max_images_reads_so_many(self, launch, bad):
@@ -293,7 +293,7 @@ class TestShow:
     def test_unusable_images_are_named(self, launch, bad, tmp_path):
         out = tmp_path / "grid.png"
         lines = lines_of(launch("show", f"folder:{bad}", "--resolution=32", f"--out={out}"), status=1)
-        assert lines[0] == "cat/cut.png is truncated, its end is missing; fetch it again or remove it"
+        assert lines[0] == "cat/cut.png is truncated, its end is missing; copy it again or remove it"
         assert lines[-1] == f"4 images of 7 -> {out}"
         "\n".join(lines).encode()
 
@@ -311,7 +311,7 @@ class TestExtract:
         assert lines_of(launch("extract", f"folder:{good}", f"--out={out}")) == [f"12 images, labels in dataset.json -> {out}"]
         first, second = open_source(f"folder:{good}"), open_source(f"folder:{out}")
         assert [second.label(index) for index in range(12)] == [first.label(index) for index in range(12)]
-        assert second.complaints == ()
+        assert second.problems == ()
         assert lines_of(launch("compare", f"folder:{good}", f"folder:{out}"))[-1] == "the same"
         assert sorted(path.name for path in out.iterdir())[:3] == [".pggan_jax", "dataset.json", "img00000000.png"]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pggan_jax.data.buffer_pool import ALIGNMENT, RecycledMemory
+from pggan_jax.data.buffer_pool import ALIGNMENT, BufferPool
 from pggan_jax.distributed import devices
 
 
@@ -17,7 +17,7 @@ def address(array):
 
 class TestRecycledMemory:
     def test_arrays_are_aligned_and_writable(self):
-        memory = RecycledMemory()
+        memory = BufferPool()
         arrays = [memory.empty((2, 3, size)) for size in (1, 7, 1000)]
         assert [array.shape for array in arrays] == [(2, 3, 1), (2, 3, 7), (2, 3, 1000)]
         for value, array in enumerate(arrays):
@@ -27,7 +27,7 @@ class TestRecycledMemory:
         assert [array.max() for array in arrays] == [array.min() for array in arrays] == [0, 1, 2]
 
     def test_what_is_gone_is_used_again(self):
-        memory = RecycledMemory()
+        memory = BufferPool()
         array = memory.empty((5, 100))
         before = address(array)
         del array
@@ -39,7 +39,7 @@ class TestRecycledMemory:
         "view", [lambda a: a[1:], lambda a: a.reshape(-1)[3:].view(np.int8), memoryview], ids=["part", "reshaped", "buffer"]
     )
     def test_every_view_keeps_it(self, view):
-        memory = RecycledMemory()
+        memory = BufferPool()
         array = memory.empty((5, 100))
         before, kept = address(array), view(array)
         del array
@@ -48,13 +48,13 @@ class TestRecycledMemory:
         assert before in {address(one) for one in [memory.empty((5, 100)) for _ in range(2)]}
 
     def test_other_sizes_are_let_go(self):
-        memory = RecycledMemory()
+        memory = BufferPool()
         memory.empty((10,))
         memory.empty((20,))
         assert {block.nbytes for block in memory._spare} == {20 + ALIGNMENT}
 
     def test_spare_memory_is_limited(self):
-        memory = RecycledMemory()
+        memory = BufferPool()
         arrays = [memory.empty((10,)) for _ in range(100)]
         del arrays
         assert len(memory._spare) == 4
@@ -62,7 +62,7 @@ class TestRecycledMemory:
 
 def test_a_device_that_still_computes_keeps_it():
     """CPU devices take such arrays over as they are. Dropped here at once, they must not change before the result is there."""
-    memory, device_count = RecycledMemory(), jax.local_device_count()
+    memory, device_count = BufferPool(), jax.local_device_count()
 
     def slow_mean(x):
         return jax.lax.fori_loop(0, 20, lambda _, sums: jnp.cos(sums) * 0 + x.astype(jnp.float32), jnp.zeros(x.shape)).mean()

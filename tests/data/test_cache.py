@@ -19,7 +19,7 @@ from PIL import Image
 
 from pggan_jax.config import DataConfig
 from pggan_jax.data import cache as cache_module
-from pggan_jax.data.cache import DEFAULT_LIMITS, KINDS, Cache, readable
+from pggan_jax.data.cache import DEFAULT_LIMITS, KINDS, Cache, format_bytes
 from pggan_jax.data.open_loader import cache_folder, open_loader
 from pggan_jax.data.temporary_levels import temporary_loader
 from pggan_jax.errors import UserError
@@ -85,7 +85,7 @@ class TestLimits:
         assert (older.exists(), old.exists(), new.exists()) == (False, True, True)
         assert len(lines) == 1
         assert "synthetic:50" in lines[0]
-        cache.trim("data", lines.append, room=2)
+        cache.trim("data", lines.append, reserve=2)
         assert (old.exists(), new.exists()) == (False, True)
         cache.trim("data", lines.append)
         assert len(lines) == 2
@@ -128,7 +128,7 @@ class TestLimits:
         old = prepared(cache, 40, age=100)
         cache.set_limits({"data": 1000})
         lines = []
-        loader = open_loader(DataConfig("synthetic:50", 8), seed=0, tell=lines.append)
+        loader = open_loader(DataConfig("synthetic:50", 8), seed=0, report=lines.append)
         assert not old.exists()
         assert lines[0].startswith("removed ")
         assert len(loader) == 50, "itself it may be larger than the limit"
@@ -137,7 +137,7 @@ class TestLimits:
         names = [feature_file(cache, number, age=number) for number in range(5)]
         half = feature_file(cache, 9, age=10_000, suffix=".npz.partial")
         cache.set_limits({"features": 3000})
-        cache.trim("features", print, room=1000)
+        cache.trim("features", print, reserve=1000)
         assert [path.exists() for path in names] == [True, True, False, False, False]
         assert not half.exists()
 
@@ -203,7 +203,7 @@ class TestCommand:
         assert f"data: synthetic:40, 40 images up to 8x8 (in use); {used.name}\n" in out
         assert re.search(r"\n +2 kB  \d{4}-\d\d-\d\d \d\d:\d\d  features: 1 files\n", out)
         assert "compiled: 1 files of machine 0123456789ab\n" in out
-        assert f"data: unfinished, continued by the command that began it; {'0' * 20}.partial" in out
+        assert f"data: unfinished; the command that started it continues it; {'0' * 20}.partial" in out
         assert "; features 2 kB of 10 GB; compiled 1 kB of 5 GB\n" in out
         assert used.exists()
         del loader
@@ -356,9 +356,7 @@ class TestTemporary:
 
 def test_what_is_held_until_the_end_is_closed_there(tmp_path):
     """Python prints a warning for a file that nobody has closed, where warnings are asked for."""
-    lines = (
-        f"from pathlib import Path\nfrom pggan_jax.data.cache import Cache\nCache(Path({str(tmp_path)!r})).use_until_the_end"
-    )
+    lines = f"from pathlib import Path\nfrom pggan_jax.data.cache import Cache\nCache(Path({str(tmp_path)!r})).use_until_exit"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"{lines}('compiled', 'x')"], capture_output=True, text=True, cwd=ROOT
     )
@@ -367,6 +365,6 @@ def test_what_is_held_until_the_end_is_closed_there(tmp_path):
 
 
 def test_sizes_can_be_read():
-    assert [readable(size) for size in (0, 999, 1500, 12_345_678, 2 * 10**11, 10**18, None)] == [
+    assert [format_bytes(size) for size in (0, 999, 1500, 12_345_678, 2 * 10**11, 10**18, None)] == [
         "0 bytes", "999 bytes", "1.5 kB", "12.3 MB", "200 GB", "1e+06 TB", "any size",
     ]  # fmt: skip

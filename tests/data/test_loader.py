@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pggan_jax.data import loader as loader_module
-from pggan_jax.data.loader import Loader, Prefetcher, rows_at
+from pggan_jax.data.loader import Loader, rows_for_samples
+from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.errors import UserError
 from pggan_jax.run_logs.phase_timer import PhaseTimer
@@ -23,42 +24,42 @@ def make_pyramid(count=11, classes=("a", "b")):
 class TestRows:
     @pytest.mark.parametrize("size", [1, 2, 7, 1000])
     def test_every_row_once_per_epoch(self, size):
-        rows = rows_at(np.arange(3 * size), seed=5, size=size)
+        rows = rows_for_samples(np.arange(3 * size), seed=5, size=size)
         assert rows.dtype == np.int64
         for epoch in rows.reshape(3, size):
             assert sorted(epoch) == list(range(size))
 
     def test_batches_do_not_change_the_order(self):
-        whole = rows_at(np.arange(120), seed=1, size=50)
+        whole = rows_for_samples(np.arange(120), seed=1, size=50)
         for batch in (1, 7, 16, 64):
-            parts = [rows_at(np.arange(at, min(at + batch, 120)), seed=1, size=50) for at in range(0, 120, batch)]
+            parts = [rows_for_samples(np.arange(at, min(at + batch, 120)), seed=1, size=50) for at in range(0, 120, batch)]
             np.testing.assert_array_equal(np.concatenate(parts), whole)
 
     def test_any_shape_and_order_of_positions(self):
         positions = np.random.default_rng(0).integers(0, 10**9, (3, 4, 5))
-        rows = rows_at(positions, seed=2, size=13)
+        rows = rows_for_samples(positions, seed=2, size=13)
         assert rows.shape == (3, 4, 5)
         for index in np.ndindex(3, 4, 5):
-            assert rows[index] == rows_at(positions[index], seed=2, size=13)
-        assert rows_at(np.zeros((0,), np.int64), seed=2, size=13).shape == (0,)
+            assert rows[index] == rows_for_samples(positions[index], seed=2, size=13)
+        assert rows_for_samples(np.zeros((0,), np.int64), seed=2, size=13).shape == (0,)
 
     def test_epochs_and_seeds_have_orders_of_their_own(self):
-        first, second = rows_at(np.arange(200), seed=3, size=100).reshape(2, 100)
-        other = rows_at(np.arange(100), seed=4, size=100)
+        first, second = rows_for_samples(np.arange(200), seed=3, size=100).reshape(2, 100)
+        other = rows_for_samples(np.arange(100), seed=4, size=100)
         assert not np.array_equal(first, second)
         assert not np.array_equal(first, other)
         assert not np.array_equal(first, np.arange(100))
 
     def test_the_order_is_fair(self):
         """Over many epochs each row is first about equally often: chi-square with 9 degrees of freedom, far in its tail."""
-        firsts = rows_at(np.arange(2000) * 10, seed=0, size=10)
+        firsts = rows_for_samples(np.arange(2000) * 10, seed=0, size=10)
         counts = np.bincount(firsts, minlength=10)
         assert ((counts - 200) ** 2 / 200).sum() < 40
 
     def test_the_order_is_the_same_on_every_machine(self):
         """The one snapshot: resuming elsewhere must go on in the same order."""
         words = np.random.Philox(key=[1000, 2]).random_raw(6)
-        np.testing.assert_array_equal(rows_at(np.arange(12, 18), seed=1000, size=6), np.argsort(words))
+        np.testing.assert_array_equal(rows_for_samples(np.arange(12, 18), seed=1000, size=6), np.argsort(words))
 
 
 class TestLoader:
@@ -67,7 +68,7 @@ class TestLoader:
         loader = Loader(make_pyramid(), seed=0, use_labels=True)
         positions = np.arange(24).reshape(2, 3, 4)
         batch = loader.gather(resolution, positions)
-        rows = rows_at(positions, seed=0, size=11)
+        rows = rows_for_samples(positions, seed=0, size=11)
         assert batch.images.shape == (2, 3, 4, resolution, resolution, 3)
         assert batch.images.dtype == np.uint8
         assert batch.labels.dtype == np.float32

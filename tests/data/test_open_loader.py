@@ -9,7 +9,7 @@ from pggan_jax.data import open_loader as loader_module
 from pggan_jax.data.open_loader import cache_folder, open_loader
 from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.prepared_folder import open_prepared
-from pggan_jax.data.preparation.spec import Preparation
+from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.errors import UserError
 from tests.helpers.array_source import ArraySource, noise
 
@@ -39,11 +39,11 @@ def test_prepared_once_told_once_and_used_again(tmp_path, monkeypatch, cache):
     source = ArraySource(noise(20, 8), np.arange(20) % 2, ("a", "b"), log=tmp_path / "log")
     use(monkeypatch, source)
     told = []
-    first = open_loader(config(labels=True), seed=0, tell=told.append)
+    first = open_loader(config(labels=True), seed=0, report=told.append)
     (folder,) = cache.iterdir()
-    assert told == [f"preparing 20 images of array once, 0 MB in {folder}; later runs use them again"]
+    assert told == [f"preparing 20 images of array once, 0 MB in {folder}; later runs reuse them"]
     assert source.reads()[0] == list(range(20))
-    second = open_loader(config(labels=True), seed=0, tell=told.append)
+    second = open_loader(config(labels=True), seed=0, report=told.append)
     assert len(told) == 1
     assert len(source.reads()[0]) == 20
     assert len(first) == len(second) == 20
@@ -112,12 +112,12 @@ class TestPreparedFolder:
     @pytest.fixture
     def folder(self, tmp_path):
         source = ArraySource(noise(20, 8), np.arange(20) % 2, ("a", "b"))
-        prepare(source, Preparation(8), tmp_path / "out")
+        prepare(source, PreparationSpec(8), folder=tmp_path / "out")
         return tmp_path / "out"
 
     def test_is_read_in_place(self, folder, cache):
         told = []
-        loader = open_loader(config(f"prepared:{folder}", labels=True), seed=0, tell=told.append)
+        loader = open_loader(config(f"prepared:{folder}", labels=True), seed=0, report=told.append)
         assert (len(loader), loader.label_size) == (20, 2)
         assert len(open_loader(config(f"prepared:{folder}", resolution=4, max_images=7, channels=3), seed=0)) == 7
         assert told == []
@@ -129,7 +129,9 @@ class TestPreparedFolder:
         assert refusal(config(spec, channels=1)).startswith(
             f"data.channels = 1: {spec} was prepared with 3; set data.channels=0"
         )
-        assert refusal(config(spec, shuffle_seed=1, max_images=5)).startswith(f"data.shuffle_seed = 1: {spec} has an order")
+        assert refusal(config(spec, shuffle_seed=1, max_images=5)).startswith(
+            f"data.shuffle_seed = 1: {spec} has a fixed order"
+        )
         assert "holds no info.json" in refusal(config(f"prepared:{tmp_path / 'nowhere'}"))
-        prepare(ArraySource(noise(3, 8)), Preparation(8), tmp_path / "plain")
+        prepare(ArraySource(noise(3, 8)), PreparationSpec(8), folder=tmp_path / "plain")
         assert "has no classes" in refusal(config(f"prepared:{tmp_path / 'plain'}", labels=True))

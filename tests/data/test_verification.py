@@ -14,10 +14,10 @@ import pytest
 
 from pggan_jax.config import DataConfig
 from pggan_jax.data import watched_files
-from pggan_jax.data.open_loader import cache_folder, open_loader, verification_of
+from pggan_jax.data.open_loader import cache_folder, open_loader, start_verification
 from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.prepared_folder import open_prepared
-from pggan_jax.data.preparation.spec import Preparation
+from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.errors import UserError
 from pggan_jax.loop import trainer as run_module
@@ -31,7 +31,7 @@ IMAGES = 200
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "data"
-    return prepare(open_source(f"synthetic:{IMAGES}", resolution=8), Preparation(8), folder).path
+    return prepare(open_source(f"synthetic:{IMAGES}", resolution=8), PreparationSpec(8), folder=folder).path
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def zero(path, start=200, count=100):
 
 
 def problem_of(loader):
-    with closing(verification_of(loader, print)) as verification:
+    with closing(start_verification(loader, print)) as verification:
         return verification.problem(wait=True)
 
 
@@ -86,7 +86,7 @@ class TestVerification:
         zero(data / name) if name != "labels.npy" else (data / name).write_bytes((data / name).read_bytes()[:-1] + b"\1")
         for _ in range(2):
             problem = problem_of(loader_of(data))
-            assert problem.startswith(f"{data / name}: holds other bytes than were written; remove that folder and prepare it")
+            assert problem.startswith(f"{data / name}: does not match its checksum; remove that folder and prepare it")
             assert "\n" not in problem
 
     def test_what_is_in_memory_or_beyond_the_resolution_is_not_read(self, data, monkeypatch):
@@ -104,7 +104,7 @@ class TestVerification:
         (path,) = (cache_folder().with_name("verified")).iterdir()
         path.write_bytes(record)
         zero(data / "r0008.npy")
-        assert "r0008.npy: holds other bytes" in problem_of(loader_of(data))
+        assert "r0008.npy: does not match its checksum" in problem_of(loader_of(data))
 
     def test_where_nothing_can_be_remembered_nothing_fails(self, data, monkeypatch):
         with mock.patch.object(watched_files, "write_atomically", side_effect=OSError(errno.ENOSPC, "No space left")):
@@ -128,7 +128,7 @@ class TestVerification:
             pytest.fail("it reads on")
 
         monkeypatch.setattr(watched_files, "checksum", read)
-        verification = verification_of(loader_of(data), print)
+        verification = start_verification(loader_of(data), print)
         assert begun.wait(10)
         assert verification.problem(wait=False) == "", "others need not wait"
         threading.Timer(0.05, goes_on.set).start()
@@ -138,15 +138,15 @@ class TestVerification:
 
 class TestWhileInUse:
     def test_rewritten_files_are_read_again(self, data):
-        with closing(verification_of(loader_of(data), print)) as verification:
+        with closing(start_verification(loader_of(data), print)) as verification:
             assert verification.problem(wait=True) == ""
             zero(data / "r0008.npy")
             os.utime(data / "r0008.npy", ns=(1, 1))
-            assert "r0008.npy: holds other bytes than were written" in verification.problem(wait=True)
+            assert "r0008.npy: does not match its checksum" in verification.problem(wait=True)
 
     def test_replaced_files_are_not_those_that_are_mapped(self, data):
         loader = loader_of(data)
-        with closing(verification_of(loader, print)) as verification:
+        with closing(start_verification(loader, print)) as verification:
             before = loader.images(8, np.arange(3))
             (data / "short").write_bytes(b"")
             (data / "short").replace(data / "r0008.npy")
@@ -157,13 +157,11 @@ class TestWhileInUse:
     @pytest.mark.parametrize("left", [0, 100, 5000])
     def test_truncated_files_are_not_read(self, data, left):
         loader = loader_of(data)
-        with closing(verification_of(loader, print)) as verification:
+        with closing(start_verification(loader, print)) as verification:
             assert verification.problem(wait=True) == ""
             os.truncate(data / "r0008.npy", left)
             for read in (lambda: loader.images(8, np.arange(IMAGES)), lambda: loader.level(8)):
-                with pytest.raises(
-                    UserError, match=f"r0008.npy: has become shorter while it was in use, {left:,} of "
-                ) as caught:
+                with pytest.raises(UserError, match=f"r0008.npy: was truncated while in use, {left:,} of ") as caught:
                     read()
                 assert "\n" not in str(caught.value)
             assert "r0008.npy: has become shorter" in verification.problem(wait=False)
@@ -199,15 +197,13 @@ class TestTraining:
 
     def test_ends_before_the_first_checkpoint_and_stores_nothing(self, data, tmp_path):
         zero(data / "r0008.npy")
-        with pytest.raises(
-            UserError, match=r"r0008\.npy: holds other bytes than were written; remove that folder and prepare it"
-        ):
+        with pytest.raises(UserError, match=r"r0008\.npy: does not match its checksum; remove that folder and prepare it"):
             run_small(tmp_path / "run", self.config(data, schedule__total_kimg=0.16, schedule__stable_kimg=0.16))
         assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdecimal()]
 
     def test_waits_for_the_end_of_the_reading(self, data, tmp_path, monkeypatch, capsys):
         """However long that takes."""
-        monkeypatch.setattr(watched_files, "_SECONDS_UNTIL_TOLD", 0.01)
+        monkeypatch.setattr(watched_files, "_SECONDS_UNTIL_LOGGED", 0.01)
         saved, asked, save, read = [], threading.Event(), run_module.Checkpoints.save, watched_files.checksum
         problem = watched_files.Verification.problem
 
@@ -226,29 +222,30 @@ class TestTraining:
 
         monkeypatch.setattr(watched_files, "checksum", slow)
         monkeypatch.setattr(run_module.Checkpoints, "save", lambda *arguments: saved.append(arguments) or save(*arguments))
-        with pytest.raises(UserError, match="holds other bytes"):
+        with pytest.raises(UserError, match="does not match its checksum"):
             run_small(tmp_path / "run", self.config(data, schedule__total_kimg=0.16, schedule__stable_kimg=0.16))
         assert not saved
         assert f"waiting until the data in {data} are verified" in capsys.readouterr().out
 
     def test_a_file_that_is_truncated_meanwhile(self, data, tmp_path, monkeypatch):
-        """In the middle of a tick, at the resolution that is trained."""
-        enter = run_module.Run._enter_stage
+        """In the middle of a tick, at the resolution that is trained, by the thread that reads next: no read is under way."""
+        check, checked = watched_files.WatchedFiles.refuse_if_truncated, []
 
-        def truncate(run, call):
-            if call.start >= 640:
+        def truncate(files, name):
+            checked.append(name)
+            if checked.count("r0008.npy") == 20:
                 os.truncate(data / "r0008.npy", 300)
-            enter(run, call)
+            check(files, name)
 
-        monkeypatch.setattr(run_module.Run, "_enter_stage", truncate)
-        with pytest.raises(UserError, match=r"r0008\.npy: has become shorter while it was in use, 300 of ") as caught:
+        monkeypatch.setattr(watched_files.WatchedFiles, "refuse_if_truncated", truncate)
+        with pytest.raises(UserError, match=r"r0008\.npy: was truncated while in use, to 300 of ") as caught:
             run_small(tmp_path / "run", self.config(data))
         assert "\n" not in str(caught.value)
 
     def test_is_the_same_to_the_bit(self, data, tmp_path, monkeypatch):
         config = self.config(data, schedule__total_kimg=0.16, schedule__stable_kimg=0.16)
         assert run_small(tmp_path / "verified", config)
-        monkeypatch.setattr(run_module, "verification_of", lambda _loader, log: verification_of(None, log))
+        monkeypatch.setattr(run_module, "start_verification", lambda _loader, log: start_verification(None, log))
         assert run_small(tmp_path / "not", config)
         assert digest(tmp_path / "verified") == digest(tmp_path / "not")
 
@@ -260,11 +257,11 @@ class TestTraining:
         zero(folder / "r0008.npy")
         problem = problem_of(open_loader(data, seed=0))
         assert problem.endswith(
-            "r0008.npy: holds other bytes than were written; it lies in the cache, and the same command prepares it again"
+            "r0008.npy: does not match its checksum; it is in the cache, and the same command prepares it again"
         )
         lines = []
-        loader = open_loader(data, seed=0, tell=lines.append)
-        assert lines[0] == f"{folder} is damaged and is made again"
+        loader = open_loader(data, seed=0, report=lines.append)
+        assert lines[0] == f"{folder} is damaged and is prepared again"
         np.testing.assert_array_equal(loader.images(8, np.arange(IMAGES)), before)
         assert problem_of(loader) == ""
 

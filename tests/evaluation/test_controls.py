@@ -23,7 +23,7 @@ SIDE = 32
 
 @pytest.fixture(scope="module")
 def pool():
-    return RealPool(open_loader(DataConfig("digits", SIDE), seed=0, tell=print), SIDE, 0)
+    return RealPool(open_loader(DataConfig("digits", SIDE), seed=0, report=print), SIDE, 0)
 
 
 def fakes_of(images):

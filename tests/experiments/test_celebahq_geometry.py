@@ -98,9 +98,9 @@ def test_other_shapes_are_refused():
 def test_shrinks_by_the_whole_number_below():
     square = FaceSquare(np.array([300.0, 150.0]), np.array([96.0, 0.0]))
     # zoom 1/3: floor(0.5 * 3) = 1 leaves it; zoom 1/5: floor(2.5) = 2.
-    assert shrink_large(View(noise(600, 301), square), 64).picture.size == (600, 301)
+    assert shrink_large(View(noise(600, 301), square), 64).image.size == (600, 301)
     shrunk = shrink_large(View(noise(600, 301), FaceSquare(square.center, square.axis * 5 / 3)), 64)
-    assert shrunk.picture.size == (300, 150)
+    assert shrunk.image.size == (300, 150)
     np.testing.assert_allclose(shrunk.square.center, (150, 75))
     assert shrunk.square.side == pytest.approx(160)
 
@@ -109,7 +109,7 @@ def test_shrinks_by_the_whole_number_below():
 def test_enlarges_by_the_power_of_two_above(side, factor):
     square = FaceSquare(np.array([20.0, 15.0]), np.array([0.0, side / 2]))
     view = enlarge_small(View(noise(40, 30), square), 64)
-    assert view.picture.size == (40 * factor, 30 * factor)
+    assert view.image.size == (40 * factor, 30 * factor)
     assert view.square.side == pytest.approx(side * factor)
     np.testing.assert_allclose(view.square.center, square.center * factor)
 
@@ -118,12 +118,12 @@ def test_crop_keeps_the_square_on_the_same_pixels():
     picture = noise(200, 150)
     view = crop_surroundings(View(picture, FaceSquare(np.array([100.5, 30.5]), np.array([20.0, 0.0]))), border=5)
     # The box is 80..121 by 10..51; above there is room for 5 pixels, so it begins at 5.
-    np.testing.assert_array_equal(np.asarray(view.picture), np.asarray(picture)[5:56, 75:126])
+    np.testing.assert_array_equal(np.asarray(view.image), np.asarray(picture)[5:56, 75:126])
     np.testing.assert_allclose(view.square.center, (25.5, 25.5))
 
 
 def test_face_outside_the_photo_is_refused():
-    with pytest.raises(ValueError, match="outside the 50x40 picture"):
+    with pytest.raises(ValueError, match="outside the 50x40 image"):
         render(noise(50, 40), place((400, 20), 10), size=SIZE, transform_size=TRANSFORM_SIZE)
 
 
@@ -138,7 +138,7 @@ def slow_mask(height: int, width: int, pad: tuple[int, int, int, int]) -> np.nda
 
 
 def test_mask_agrees_with_one_computed_pixel_by_pixel():
-    mask = edge_mask(23, 31, np.array([7, 3, 5, 11]))
+    mask = edge_mask(23, 31, pad=np.array([7, 3, 5, 11]))
     np.testing.assert_allclose(mask, slow_mask(23, 31, (7, 3, 5, 11)), atol=1e-6)
     assert mask[0].min() == 1
     assert mask.min() < 0
@@ -162,7 +162,7 @@ def test_padding_agrees_with_the_formula():
     view = pad_edges(View(picture, FaceSquare(np.array([20.0, 40.0]), np.array([24.0, 0.0]))), border=5)
     # The side is 48: sigma 0.96, padding 0.3 * 48 = 14; 4 pixels and the border of 5 are less.
     expected = slow_padding(np.asarray(picture), (14, 14, 14, 14), 0.96)
-    np.testing.assert_allclose(np.asarray(view.picture), expected, atol=0.51)
+    np.testing.assert_allclose(np.asarray(view.image), expected, atol=0.51)
 
 
 @pytest.mark.parametrize(("top", "padded"), [(4, False), (3, True), (-5, True)])
@@ -170,21 +170,21 @@ def test_pads_where_the_square_comes_near_an_edge(top, padded):
     square = FaceSquare(np.array([60.0, top + 20.0]), np.array([20.0, 0.0]))
     view = pad_edges(View(noise(120, 100), square), border=4)
     # 0.3 * 40 = 12 pixels on each side, enough for what hangs over.
-    assert view.picture.size == ((120 + 24, 100 + 24) if padded else (120, 100))
+    assert view.image.size == ((120 + 24, 100 + 24) if padded else (120, 100))
     np.testing.assert_allclose(view.square.center - square.center, 12 if padded else 0)
 
 
 def test_pads_as_much_as_hangs_over_and_the_border():
     view = pad_edges(View(noise(120, 100), FaceSquare(np.array([10.0, 50.0]), np.array([20.0, 0.0]))), border=6)
     # 10 pixels hang over at the left: 10 + 6 there, 12 on the other sides.
-    assert view.picture.size == (16 + 120 + 12, 12 + 100 + 12)
+    assert view.image.size == (16 + 120 + 12, 12 + 100 + 12)
     np.testing.assert_allclose(view.square.center, (26, 62))
 
 
 def test_padding_changes_the_rim_alone():
     picture = noise(120, 100)
     view = pad_edges(View(picture, FaceSquare(np.array([60.0, 22.0]), np.array([20.0, 0.0]))), border=4)
-    pixels = np.asarray(view.picture)
+    pixels = np.asarray(view.image)
     # The blur reaches a third of the padding, 4 pixels, into the photograph.
     np.testing.assert_array_equal(pixels[12 + 4 : -12 - 4, 12 + 4 : -12 - 4], np.asarray(picture)[4:-4, 4:-4])
     assert (pixels[12:-12, 12] != np.asarray(picture)[:, 0]).any()
@@ -194,7 +194,7 @@ def test_padding_fades_from_the_mirror_image_to_the_median_colour():
     pixels = np.zeros((100, 120, 3), np.uint8)
     pixels[:30] = (200, 40, 90)
     view = pad_edges(View(Image.fromarray(pixels), FaceSquare(np.array([60.0, 22.0]), np.array([20.0, 0.0]))), border=4)
-    column = np.asarray(view.picture)[:, 70].astype(int)
+    column = np.asarray(view.image)[:, 70].astype(int)
     assert (column[0] == 0).all(), "the median of a picture that is mostly black"
     np.testing.assert_array_equal(column[12], (200, 40, 90))
     np.testing.assert_allclose(column[6], (100, 20, 45), atol=1)
@@ -291,13 +291,13 @@ def test_malformed_line_is_named(tmp_path, line):
 
 
 def test_repeated_name_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"line 4: '000001\.jpg' was there before"):
+    with pytest.raises(UserError, match=r"line 4: '000001\.jpg' occurs twice"):
         read_landmarks(landmark_file(tmp_path, GOOD_LINE, GOOD_LINE))
 
 
 @pytest.mark.parametrize("count", [2, "", "name"])
 def test_number_of_lines_must_be_as_promised(tmp_path, count):
-    with pytest.raises(UserError, match="the first line must be the number of photographs, 1 as"):
+    with pytest.raises(UserError, match="the first line must be the number of photographs, 1,"):
         read_landmarks(landmark_file(tmp_path, GOOD_LINE, count=count))
 
 

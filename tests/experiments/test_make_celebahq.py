@@ -43,7 +43,7 @@ def test_script_makes_pictures_and_continues(celeba):
     rest = make_celebahq(celeba)
     assert rest.returncode == 1, "one photograph is damaged"
     assert "left out: 3.jpg is not an image" in rest.stderr
-    assert "2 of 3 pictures are in faces" in rest.stdout
+    assert "2 of 3 images are in faces" in rest.stdout
     assert sorted(path.name for path in (celeba / "faces").iterdir()) == ["1.png", "2.png"]
     assert (celeba / "faces" / "1.png").stat().st_mtime_ns == made, "a finished picture was made again"
     with Image.open(celeba / "faces" / "2.png") as face, Image.open(celeba / "photos" / "2.jpg") as photo:
@@ -60,12 +60,12 @@ def test_script_takes_the_images_of_a_list(celeba):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--celeba=nowhere", "--celeba=nowhere: No such file or directory"),
-        ("--celeba=faces", "--celeba=faces: 3 of 3 photographs not in it, first 1.jpg"),
-        ("--landmarks=nowhere.txt", "landmarks 'nowhere.txt': No such file or directory"),
+        ("--celeba=nowhere", "--celeba=nowhere: cannot be listed (No such file or directory)"),
+        ("--celeba=faces", "--celeba=faces: 3 of 3 photographs are missing, first 1.jpg"),
+        ("--landmarks=nowhere.txt", "landmarks 'nowhere.txt': cannot be read (No such file or directory)"),
         ("--images=names.txt", "--images=names.txt, line 2: '9.jpg' has no landmarks"),
         ("--images=nowhere.txt", "--images=nowhere.txt: cannot be read"),
-        ("--out=photos/1.jpg", "--out=photos/1.jpg: File exists"),
+        ("--out=photos/1.jpg", "--out=photos/1.jpg: cannot be created (File exists)"),
     ],
 )
 def test_script_refuses_wrong_input_in_one_line(celeba, flag, message):

@@ -46,7 +46,7 @@ class ArraySource:
     state: str = ""
 
     name = "array"
-    complaints = ()
+    problems = ()
 
     @property
     def channels(self):

@@ -98,13 +98,13 @@ def deep_png(pixels, *, colour):
 class Items:
     """A source over a list of encoded files, arrays, or reasons why one cannot be read."""
 
-    complaints = ()
+    problems = ()
     channels = 3
 
-    def __init__(self, items, *, names=(), labels=(), class_names=(), complaints=()):
+    def __init__(self, items, *, names=(), labels=(), class_names=(), problems=()):
         self.name = "items"
         self.items, self.names, self.labels = list(items), list(names), list(labels)
-        self.class_names, self.complaints = tuple(class_names), tuple(complaints)
+        self.class_names, self.problems = tuple(class_names), tuple(problems)
 
     def __len__(self):
         return len(self.items)

@@ -439,7 +439,7 @@ class TestEvaluate:
 
     def test_copies_of_flipped_images_are_found(self, tmp_path):
         """With `data.mirror` the generator may copy either form of any training image."""
-        pool = RealPool(open_loader(DataConfig("digits", 16), seed=0, tell=print), 16, 0, mirror=True)
+        pool = RealPool(open_loader(DataConfig("digits", 16), seed=0, report=print), 16, 0, mirror=True)
         plain = replace(pool, mirror=False).draw(0, 40)
         for copies in (plain, plain.flipped()):
             context = MetricContext(pool, DataConfig("digits", 16), show_progress=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pggan_jax.data.preparation.resumable import claimed
+from pggan_jax.data.preparation.resumable import lock_partial_folder
 from pggan_jax.errors import UserError
 from pggan_jax.system import file_lock
 from pggan_jax.system.file_lock import FileLock, HeldError
@@ -238,15 +238,15 @@ class TestWithoutLocks:
 class TestPreparing:
     def test_a_folder_is_claimed_once(self, tmp_path, lose_locks):
         lose_locks()
-        with claimed(tmp_path / "out.partial", wait=False):
+        with lock_partial_folder(tmp_path / "out.partial", wait=False):
             with (
                 pytest.raises(UserError, match="another process is writing there"),
-                claimed(tmp_path / "out.partial", wait=False),
+                lock_partial_folder(tmp_path / "out.partial", wait=False),
             ):
                 pass
             (tmp_path / "out.partial/mine").touch()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out.partial"]
-        with claimed(tmp_path / "out.partial", wait=False):
+        with lock_partial_folder(tmp_path / "out.partial", wait=False):
             pass
 
     def test_another_waits(self, tmp_path, lose_locks):
@@ -254,10 +254,10 @@ class TestPreparing:
         told, order = [], []
 
         def wait():
-            with claimed(tmp_path / "out.partial", wait=True, tell=told.append):
+            with lock_partial_folder(tmp_path / "out.partial", wait=True, report=told.append):
                 order.append("second")
 
-        with claimed(tmp_path / "out.partial", wait=False):
+        with lock_partial_folder(tmp_path / "out.partial", wait=False):
             thread = threading.Thread(target=wait)
             thread.start()
             end = time.monotonic() + 20

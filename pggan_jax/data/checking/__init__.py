@@ -1,1 +1,1 @@
-"""Reading a collection once to report what is wrong with it."""
+"""Checks of a whole image collection: unusable images, duplicates, pixel statistics."""

@@ -1,1 +1,1 @@
-"""One image at a time: decode, crop, resize, preview."""
+"""Processing of single images: decode, crop and resize, preview."""

@@ -1,4 +1,4 @@
-"""Pictures of any shape into arrays of one shape: crop, shrink, channels. Knows one image at a time, and no sources."""
+"""Crop and resize an image of any shape to an array of the wanted shape and channels."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ FILTERS = {
     "box": Image.Resampling.BOX,
     "nearest": Image.Resampling.NEAREST,
 }
-# Much larger images are first reduced by whole numbers to this many times the wanted size, then by the filter: several times
-# faster, and Pillow's documentation calls the result "almost indistinguishable" from the filter alone.
+# Much larger images are first reduced by an integer factor to this many times the wanted size, then by the filter: several
+# times faster, and according to Pillow's documentation "almost indistinguishable" from the filter alone.
 _REDUCING_GAP = 3.0
-# The other filters are fast without, and exact means or single pixels are the reason to choose them.
+# The other filters are fast without, and are chosen for exact means or single pixels.
 _REDUCED_FILTERS = ("lanczos", "bicubic", "bilinear")
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What every image is made into.
+class TargetFormat:
+    """Size, channels and conversion rules of the resulting images.
 
     Attributes:
         height, width: in pixels.
-        channels: 1 grey, 3 RGB, 4 RGBA; other numbers take grey images (repeated) or arrays of just so many channels.
+        channels: 1 grey, 3 RGB, 4 RGBA; other numbers accept grey images (repeated) or arrays of exactly this many channels.
         crop: "center", "none", "pad", "fit" or "LEFT,TOP,WIDTH,HEIGHT", as `data.crop`.
         resample: one of `FILTERS`.
         modes: "convert" or "refuse", as `data.modes`.
-        levels: the 16-bit values that become black and white; None scales all of them.
+        value_range: the 16-bit values that become black and white; None scales all values.
     """
 
     height: int
@@ -54,11 +54,11 @@ class Frame:
     crop: str = "center"
     resample: str = "lanczos"
     modes: str = "convert"
-    levels: tuple[int, int] | None = None
+    value_range: tuple[int, int] | None = None
 
     @cached_property
     def window(self) -> tuple[int, int, int, int] | None:
-        """The part of the upright image that `crop` names, as (left, top, right, bottom); None without one."""
+        """The crop window in the upright image as (left, top, right, bottom); None without one."""
         crop = parse_crop(self.crop)
         if isinstance(crop, str):
             return None
@@ -69,38 +69,40 @@ class Frame:
         return f"{self.width}x{self.height}"
 
 
-def fit(content: bytes | np.ndarray, frame: Frame) -> np.ndarray:
-    """One image in the frame: first picture of an animation, turned upright, cropped, its channels converted, shrunk.
+def crop_and_resize(content: bytes | np.ndarray, target: TargetFormat) -> np.ndarray:
+    """Convert one image to the target format.
+
+    First image of an animation, upright, cropped, converted, resized.
 
     Args:
         content: an encoded file, or uint8 `[height, width, channels]`.
-        frame: what to make of it.
+        target: size, channels and conversion rules.
 
     Returns:
-        uint8 `[frame.height, frame.width, frame.channels]`.
+        uint8 `[target.height, target.width, target.channels]`.
 
     Raises:
-        UnusableImageError: damaged, too small, or of a shape or channels that the frame refuses.
+        UnusableImageError: damaged, too small, or of a shape or channels that the target refuses.
     """
-    shape = (frame.height, frame.width, frame.channels)
+    shape = (target.height, target.width, target.channels)
     if isinstance(content, np.ndarray) and content.shape == shape:
         return content
     image = open_image(content)
     with decoding_errors():
-        place = find_place(image, frame)
-        pixels = np.asarray(_put(image, place, frame)).reshape(frame.height, frame.width, -1)
-    return pixels if pixels.shape == shape else np.repeat(pixels, frame.channels, axis=-1)
+        placement = find_placement(image, target)
+        pixels = np.asarray(_convert(image, placement, target)).reshape(target.height, target.width, -1)
+    return pixels if pixels.shape == shape else np.repeat(pixels, target.channels, axis=-1)
 
 
 @dataclass(frozen=True)
-class Place:
-    """How one image goes into a frame.
+class Placement:
+    """How one image is placed in the target.
 
     Attributes:
         size: width and height of the upright image.
         is_turned: whether it is stored with width and height exchanged.
         box: the part of the upright image that is kept.
-        inner: width and height that it gets, in the middle of the frame.
+        inner: width and height of that part in the target, where it is centred.
     """
 
     size: tuple[int, int]
@@ -109,100 +111,107 @@ class Place:
     inner: tuple[int, int]
 
 
-def find_place(image: Image.Image, frame: Frame) -> Place:
-    """Whether and how an image fits, from its header alone. To be called inside `decoding_errors`.
+def find_placement(image: Image.Image, target: TargetFormat) -> Placement:
+    """Return the placement of an image from its header alone.
+
+    To be called inside `decoding_errors`.
 
     Raises:
-        UnusableImageError: too small, or of a shape or channels that the frame refuses.
+        UnusableImageError: too small, or of a shape or channels that the target refuses.
     """
     channels = colour_channels(image)
-    if frame.modes == "refuse" and channels != frame.channels:
-        wanted = COLOUR_NAMES.get(frame.channels, f"{frame.channels} channels")
-        raise UnusableImageError(f"is {COLOUR_NAMES[channels]}, not {wanted}; convert it, or allow modes=convert")
-    if frame.channels not in (1, 3, 4) and channels != 1:
-        raise UnusableImageError(f"is {COLOUR_NAMES[channels]}; only grey images can be given {frame.channels} channels")
+    if target.modes == "refuse" and channels != target.channels:
+        wanted = COLOUR_NAMES.get(target.channels, f"{target.channels} channels")
+        raise UnusableImageError(f"is {COLOUR_NAMES[channels]}, not {wanted}; convert it, or set modes=convert")
+    if target.channels not in (1, 3, 4) and channels != 1:
+        raise UnusableImageError(f"is {COLOUR_NAMES[channels]}; only grey images can be repeated to {target.channels} channels")
     is_turned = orientation(image) >= 5
     size = image.size[::-1] if is_turned else image.size
-    return Place(size, is_turned, kept_box(*size, frame), _inner_size(*size, frame))
+    return Placement(size, is_turned, crop_box(*size, target=target), _inner_size(*size, target))
 
 
-def kept_box(width: int, height: int, frame: Frame) -> Box:
-    """The part of an upright image of that size which a frame shows, as (left, top, right, bottom).
+def crop_box(width: int, height: int, *, target: TargetFormat) -> Box:
+    """Return the part of an upright image that is kept, as (left, top, right, bottom).
 
     Raises:
-        UnusableImageError: too small, too large, or of another shape than the frame takes.
+        UnusableImageError: too small, too large, or of a shape that the target refuses.
     """
-    if frame.crop == "pad" and (width > frame.width or height > frame.height):
-        raise UnusableImageError(f"is {width}x{height}, larger than {frame}; crop=pad never shrinks, crop=fit does")
-    return (0, 0, width, height) if frame.crop in ("pad", "fit") else _crop_box(width, height, frame)
+    if target.crop == "pad" and (width > target.width or height > target.height):
+        raise UnusableImageError(f"is {width}x{height}, larger than {target}; crop=pad does not shrink, crop=fit does")
+    return (0, 0, width, height) if target.crop in ("pad", "fit") else _filling_box(width, height, target)
 
 
-def _inner_size(width: int, height: int, frame: Frame) -> tuple[int, int]:
-    """The size that the kept part of an image gets: the frame's, unless it is padded."""
-    if frame.crop not in ("pad", "fit"):
-        return frame.width, frame.height
-    # In whole numbers, so that one side fills the frame exactly. Never enlarged.
-    if width <= frame.width and height <= frame.height:
+def _inner_size(width: int, height: int, target: TargetFormat) -> tuple[int, int]:
+    """Return the size of the kept part in the target: all of it, unless it is padded."""
+    if target.crop not in ("pad", "fit"):
+        return target.width, target.height
+    # In integers, so that one side fills the target exactly. Never enlarged.
+    if width <= target.width and height <= target.height:
         return width, height
-    if width * frame.height >= height * frame.width:
-        return frame.width, max(1, (2 * height * frame.width + width) // (2 * width))
-    return max(1, (2 * width * frame.height + height) // (2 * height)), frame.height
+    if width * target.height >= height * target.width:
+        return target.width, max(1, (2 * height * target.width + width) // (2 * width))
+    return max(1, (2 * width * target.height + height) // (2 * height)), target.height
 
 
-def _put(image: Image.Image, place: Place, frame: Frame) -> Image.Image:
-    """The picture at the frame's size in its mode (grey where the frame has no mode of its own)."""
-    image = _shrink(image, place, frame)
-    return image if place.inner == (frame.width, frame.height) else _pad(image, frame)
+def _convert(image: Image.Image, placement: Placement, target: TargetFormat) -> Image.Image:
+    """Return the image at the size and in the mode of the target; grey if it has no mode."""
+    image = _shrink(image, placement, target)
+    return image if placement.inner == (target.width, target.height) else _pad(image, target)
 
 
-def _shrink(image: Image.Image, place: Place, frame: Frame) -> Image.Image:
-    """The kept part at its size in the frame."""
-    scale = _draft(image, place, frame)
-    image = _converted(image, frame)
-    left, top, right, bottom = place.box
+def _shrink(image: Image.Image, placement: Placement, target: TargetFormat) -> Image.Image:
+    """Return the kept part at its size in the target."""
+    scale = _draft(image, placement, target)
+    image = _converted(image, target)
+    left, top, right, bottom = placement.box
     box = (left * scale, top * scale, right * scale, bottom * scale)
-    if (right - left, bottom - top) == place.inner:
-        return image if image.size == place.inner else image.crop(box)
-    gap = _REDUCING_GAP if frame.resample in _REDUCED_FILTERS else None
-    return image.resize(place.inner, FILTERS[frame.resample], box=box, reducing_gap=gap)
+    if (right - left, bottom - top) == placement.inner:
+        return image if image.size == placement.inner else image.crop(box)
+    gap = _REDUCING_GAP if target.resample in _REDUCED_FILTERS else None
+    return image.resize(placement.inner, FILTERS[target.resample], box=box, reducing_gap=gap)
 
 
-def _converted(image: Image.Image, frame: Frame) -> Image.Image:
-    return to_channels(upright(image), frame.channels if frame.channels in (1, 3, 4) else 1, levels=frame.levels)
+def _converted(image: Image.Image, target: TargetFormat) -> Image.Image:
+    return to_channels(upright(image), target.channels if target.channels in (1, 3, 4) else 1, value_range=target.value_range)
 
 
-def _crop_box(width: int, height: int, frame: Frame) -> Box:
-    """The part of an upright image that fills the frame."""
-    left, top, right, bottom = frame.window or (0, 0, width, height)
+def _filling_box(width: int, height: int, target: TargetFormat) -> Box:
+    """Return the part of an upright image that fills the target."""
+    left, top, right, bottom = target.window or (0, 0, width, height)
     if right > width or bottom > height:
-        raise UnusableImageError(f"is {width}x{height}; the crop {frame.crop} does not lie inside it")
+        raise UnusableImageError(f"is {width}x{height}; the crop window {target.crop} exceeds it; use a smaller window")
     width, height = right - left, bottom - top
-    if frame.crop == "none" and width * frame.height != height * frame.width:
-        raise UnusableImageError(f"is {width}x{height}, another shape than {frame}; crop it, or take crop=center")
-    scale = min(width / frame.width, height / frame.height)
-    if scale < 1 and frame.window:
-        raise UnusableImageError(f"leaves {width}x{height} of crop {frame.crop}, smaller than {frame}; take a larger crop")
+    if target.crop == "none" and width * target.height != height * target.width:
+        raise UnusableImageError(f"is {width}x{height}, another shape than {target}; crop it, or set crop=center")
+    scale = min(width / target.width, height / target.height)
+    if scale < 1 and target.window:
+        raise UnusableImageError(
+            f"has {width}x{height} pixels in the crop window {target.crop}, fewer than {target}; use a larger window"
+        )
     if scale < 1:
-        raise UnusableImageError(f"is {width}x{height}, smaller than {frame}; remove it, or take a lower resolution")
-    inner_width, inner_height = min(width, round(scale * frame.width)), min(height, round(scale * frame.height))
+        raise UnusableImageError(f"is {width}x{height}, smaller than {target}; remove it, or set a lower resolution")
+    inner_width, inner_height = min(width, round(scale * target.width)), min(height, round(scale * target.height))
     left, top = left + (width - inner_width) // 2, top + (height - inner_height) // 2
     return left, top, left + inner_width, top + inner_height
 
 
-def _draft(image: Image.Image, place: Place, frame: Frame) -> float:
-    """Let a JPEG decoder leave out detail that `_REDUCING_GAP` would average away; the scale that it decodes at, at most 1."""
-    if image.format not in ("JPEG", "MPO") or frame.resample not in _REDUCED_FILTERS:
+def _draft(image: Image.Image, placement: Placement, target: TargetFormat) -> float:
+    """Let the JPEG decoder omit detail that `_REDUCING_GAP` averages away.
+
+    Return its scale, at most 1.
+    """
+    if image.format not in ("JPEG", "MPO") or target.resample not in _REDUCED_FILTERS:
         return 1.0
-    left, top, right, bottom = place.box
-    factor = _REDUCING_GAP * min(place.inner[0] / (right - left), place.inner[1] / (bottom - top))
+    left, top, right, bottom = placement.box
+    factor = _REDUCING_GAP * min(placement.inner[0] / (right - left), placement.inner[1] / (bottom - top))
     width, height = image.size
     drafted = image.draft(None, (int(width * factor) + 1, int(height * factor) + 1))
     # Sizes are rounded up; the box that Pillow returns is exact.
     return drafted[1][2] / width if drafted else 1.0
 
 
-def _pad(image: Image.Image, frame: Frame) -> Image.Image:
-    """The unscaled image in the middle of black."""
-    padded = Image.new(image.mode, (frame.width, frame.height))
-    padded.paste(image, ((frame.width - image.width) // 2, (frame.height - image.height) // 2))
+def _pad(image: Image.Image, target: TargetFormat) -> Image.Image:
+    """Return the unscaled image in the middle of black."""
+    padded = Image.new(image.mode, (target.width, target.height))
+    padded.paste(image, ((target.width - image.width) // 2, (target.height - image.height) // 2))
     return padded

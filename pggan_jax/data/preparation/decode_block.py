@@ -1,44 +1,52 @@
-"""Some images of a source at all levels: the work of one worker at a time, and the memory it leaves its result in."""
+"""Decode some images at all levels.
+
+What one worker does at a time, the memory for its result, and the size of both.
+"""
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from pggan_jax.data.images.crop_resize import fit
+from pggan_jax.data.images.crop_resize import crop_and_resize
 from pggan_jax.data.images.decode import UnusableImageError, decoding_errors
-from pggan_jax.data.levels import fill_levels
-from pggan_jax.data.preparation.spec import Preparation
-from pggan_jax.data.preparation.worker_pool import in_flight
-from pggan_jax.data.sources.open_source import Source
+from pggan_jax.data.preparation.spec import PreparationSpec
+from pggan_jax.data.preparation.worker_pool import default_workers, in_flight
+from pggan_jax.data.pyramid import fill_levels
+from pggan_jax.data.sources.source import Source
 
 _BLOCK_BYTES = 8 * 2**20
 _ALL_SLOTS_BYTES = 2**28
 _MAX_IMAGES = 256
 _BLOCKS_PER_WORKER = 4
+# Below this many images and bytes, starting worker processes takes longer than the work.
+_IMAGES_WORTH_WORKERS = 512
+_BYTES_WORTH_WORKERS = 2**24
 
 
-def images_per_block(preparation: Preparation, images: int, workers: int) -> int:
-    """How many of so many images to hand over at a time.
+def images_per_block(spec: PreparationSpec, images: int, *, workers: int) -> int:
+    """Return how many of `images` images make up a block.
 
-    Enough to make up for handing them over, few enough that all slots together stay small and that all workers are busy to the
-    end.
+    Large enough to outweigh the cost of passing a block on; small enough that all slots together stay small and that all
+    workers are busy until the end.
     """
     block_bytes = min(_BLOCK_BYTES, _ALL_SLOTS_BYTES // in_flight(workers))
     shares = max(1, _BLOCKS_PER_WORKER * workers)
-    return max(1, min(_MAX_IMAGES, block_bytes // (preparation.bytes_per_row * preparation.rows_per_image), images // shares))
+    return max(1, min(_MAX_IMAGES, block_bytes // (spec.bytes_per_row * spec.rows_per_image), images // shares))
 
 
 @dataclass
-class Filled:
+class DecodedBlock:
     """What became of the images of a block.
 
     Attributes:
         labels: class numbers of the rows that were filled, from the block's first row on.
-        skipped: why each of the other images was left out, its name included.
+        skipped: for each image that was left out its name and the reason.
     """
 
     labels: list[int] = field(default_factory=list)
@@ -47,16 +55,17 @@ class Filled:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """Shared by the process that writes and those that decode.
+    """What the writing process and the decoding ones share.
 
     Attributes:
-        source, preparation: what to read and what to make of it.
-        images: how many images make up a block, at most.
-        scratch: folder of the slots; None where `fill` is called directly.
+        source: the images.
+        spec: how they are prepared.
+        images: maximal number of images of a block.
+        scratch: folder of the slots; None where `decode_block` is called directly.
     """
 
     source: Source
-    preparation: Preparation
+    spec: PreparationSpec
     images: int
     scratch: Path | None = None
 
@@ -67,18 +76,22 @@ class BlockPlan:
 
     @property
     def level_shapes(self) -> dict[int, tuple[int, int, int, int]]:
-        """`[rows, height, width, channels]` by resolution."""
-        rows = self.images * self.preparation.rows_per_image
-        return {size: (rows, *shape, self.preparation.channels) for size, shape in self.preparation.shapes.items()}
+        """Shapes `[rows, height, width, channels]` by resolution."""
+        rows = self.images * self.spec.rows_per_image
+        return {size: (rows, *shape, self.spec.channels) for size, shape in self.spec.shapes.items()}
 
     def make_slots(self, count: int) -> None:
-        """Reserve the files through which blocks pass from worker to writer. Raises OSError where the disk is full."""
+        """Create the files through which blocks pass from worker to writer.
+
+            Raises:
+        OSError: the disk is full.
+        """
         for slot in range(count):
-            # Written, not sparse: storing into a mapped page that the disk has no room for would kill the process.
+            # Written, not sparse: storing into a mapped page for which the disk has no space would kill the process.
             self._slot_path(slot).write_bytes(bytes(self.slot_bytes))
 
     def levels(self, slot: int) -> dict[int, np.ndarray]:
-        """The arrays of a slot, by resolution."""
+        """Return the arrays of a slot by resolution."""
         # A plain array: every slice of a memmap costs as much as decoding a tiny image.
         buffer = np.asarray(np.memmap(self._slot_path(slot), np.uint8, "r+"))
         levels, start = {}, 0
@@ -93,39 +106,82 @@ class BlockPlan:
         return self.scratch / f"slot{slot}"
 
 
-def fill_slot(plan: BlockPlan, request: tuple[np.ndarray, int]) -> Filled:
-    """Decode images (their numbers, a slot) into the slot. The function of the workers."""
+def decode_into_slot(plan: BlockPlan, request: tuple[np.ndarray, int]) -> DecodedBlock:
+    """Decode the images of a request (image numbers, slot) into the slot; called in the workers."""
     numbers, slot = request
-    return fill(plan, numbers, plan.levels(slot))
+    return decode_block(plan, numbers, levels=plan.levels(slot))
 
 
-def fill(plan: BlockPlan, numbers: Sequence[int] | np.ndarray, levels: Mapping[int, np.ndarray]) -> Filled:
-    """Decode images into the first rows of some levels, leaving out those that cannot be used.
+def decode_block(plan: BlockPlan, numbers: Sequence[int] | np.ndarray, *, levels: Mapping[int, np.ndarray]) -> DecodedBlock:
+    """Decode images into the first rows of some levels, leaving out unusable ones.
 
     Args:
-        plan: the source and what to make of it.
+        plan: the source and how its images are prepared.
         numbers: of the images; at most `plan.images`.
-        levels: uint8 `[rows, height, width, channels]` by resolution, largest first.
+        levels: uint8 `[rows, height, width, channels]` by resolution, largest first; overwritten.
     """
-    preparation, filled = plan.preparation, Filled()
-    top = levels[preparation.resolution]
-    frame, row = preparation.frame, 0
+    spec, decoded = plan.spec, DecodedBlock()
+    top = levels[spec.resolution]
+    target, row = spec.target, 0
     for number in map(int, numbers):
         try:
-            # Whatever a source stumbles over, as in `check`.
+            # Any error of a source leaves out one image, as in `check`.
             with decoding_errors():
                 content = plan.source.read(number)
-            top[row] = fit(content, frame)
+            top[row] = crop_and_resize(content, target)
         except UnusableImageError as error:
-            filled.skipped.append(f"{plan.source.item_name(number)} {error}")
+            decoded.skipped.append(f"{plan.source.item_name(number)} {error}")
             continue
         label = plan.source.label(number)
-        filled.labels.append(label)
+        decoded.labels.append(label)
         row += 1
-        if preparation.copies_mirrored:
+        if spec.copies_mirrored:
             top[row] = top[row - 1, :, ::-1]
-            filled.labels.append(label)
+            decoded.labels.append(label)
             row += 1
     if row:
         fill_levels({size: level[:row] for size, level in levels.items()})
-    return filled
+    return decoded
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The size of a preparation, as far as it is known without decoding.
+
+    Attributes:
+        images: rows, if all images are usable.
+        bytes: of the finished files.
+        needed: maximal bytes during the work, the finished files included.
+        free: bytes free on that disk.
+    """
+
+    images: int
+    bytes: int
+    needed: int
+    free: int
+
+
+def estimate(source: Source, spec: PreparationSpec, *, folder: Path, workers: int | None = None) -> Estimate:
+    """Estimate the size of a prepared folder; `spec` as `for_source` returns it."""
+    images = spec.count(len(source))
+    rows = images * spec.rows_per_image
+    size = rows * spec.bytes_per_row
+    plan, slots = plan_work(source, spec, images=images, workers=choose_workers(spec, images, workers=workers))
+    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.is_dir())
+    return Estimate(rows, size, size + slots * plan.slot_bytes, shutil.disk_usage(existing).free)
+
+
+def choose_workers(spec: PreparationSpec, images: int, *, workers: int | None) -> int:
+    """Return how many worker processes to start for `images` images, unless `workers` says so."""
+    if workers is not None:
+        return workers
+    is_much = images >= _IMAGES_WORTH_WORKERS or images * spec.bytes_per_row >= _BYTES_WORTH_WORKERS
+    return default_workers() if is_much else 0
+
+
+def plan_work(
+    source: Source, spec: PreparationSpec, *, images: int, workers: int, scratch: Path | None = None
+) -> tuple[BlockPlan, int]:
+    """Return how `images` images are divided into blocks, and the number of slots."""
+    plan = BlockPlan(source, spec, images_per_block(spec, images, workers=workers), scratch)
+    return plan, min(in_flight(workers), math.ceil(images / plan.images))

@@ -13,7 +13,10 @@ _READ_AT_ONCE = 2**24
 
 
 def checksum(path: Path, progress: Callable[[int], None]) -> int:
-    """CRC-32 of an array's data, without its header."""
+    """Return the CRC-32 of an array's data, without its header.
+
+    `progress` gets the number of bytes after each block.
+    """
     crc = 0
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
@@ -25,10 +28,20 @@ def checksum(path: Path, progress: Callable[[int], None]) -> int:
 
 
 class ArrayFile:
-    """A .npy file that grows by rows. Plain writes: on a full disk they raise, where a memory map would kill the process."""
+    """A .npy file that grows by rows.
 
-    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: type, *, rows: int = 0, checksum: int = 0):
-        """Begin a file, or continue one behind so many rows with that checksum, dropping what lies beyond.
+    It is written by plain writes: on a full disk they raise an error, where a memory map would kill the process.
+    """
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], *, dtype: type, rows: int = 0, checksum: int = 0):
+        """Create a file, or continue one.
+
+        Args:
+            path: of the file.
+            row_shape: of one row.
+            dtype: of its elements.
+            rows: rows to keep of an existing file; what follows them is removed. 0 creates the file.
+            checksum: CRC-32 of the rows that are kept.
 
         Raises:
             OSError: it cannot be written, or holds fewer rows.
@@ -46,13 +59,13 @@ class ArrayFile:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows first."""
+        """`[rows, *row_shape]`."""
         return (self.rows, *self._row_shape)
 
     def append(self, rows: np.ndarray) -> None:
         """Add rows at the end."""
         content = np.ascontiguousarray(rows, self._dtype)
-        # A view of bytes: no copy of what may be megabytes.
+        # A view of bytes: no copy of megabytes.
         view = content.reshape(-1).view(np.uint8).data
         written = 0
         while written < len(view):
@@ -61,11 +74,14 @@ class ArrayFile:
         self.rows += len(content)
 
     def sync(self) -> None:
-        """Wait until all is on the disk."""
+        """Wait until all rows are on the disk."""
         os.fsync(self._file.fileno())
 
     def finish(self) -> None:
-        """Write the number of rows into the header and close. NumPy pads headers so that the first axis may grow in place."""
+        """Write the number of rows into the header, and close the file.
+
+        NumPy pads headers so that the first axis may grow in place.
+        """
         self._file.seek(0)
         self._write_header(self.rows)
         if self._file.tell() != self._header_bytes:
@@ -74,7 +90,7 @@ class ArrayFile:
         self._file.close()
 
     def close(self) -> None:
-        """Let go of the file as it is."""
+        """Close the file as it is."""
         self._file.close()
 
     def _write_header(self, rows: int) -> None:

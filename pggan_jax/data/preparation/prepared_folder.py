@@ -1,8 +1,10 @@
-"""A prepared folder: the files that hold a data set at every resolution, how they are opened and how they are verified.
+"""A prepared folder: a data set at every resolution as memory maps.
 
-`r0004.npy`, `r0008.npy` ... hold uint8 `[images, height, width, channels]`, `labels.npy` int32 class numbers, `info.json` where
-all that comes from, with checksums and the mean image, `mean.png` the mean image to look at. A folder with an `info.json` is
-whole: it is written last, before the folder gets its name.
+Opening and verifying it.
+
+`r0004.npy`, `r0008.npy` ... hold uint8 `[images, height, width, channels]`, `labels.npy` int32 class numbers, `info.json` the
+origin of the images, checksums and the mean image, `mean.png` the mean image as a file. `info.json` is written last, before
+the folder gets its name: a folder that has it is complete.
 """
 
 from __future__ import annotations
@@ -18,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
-from pggan_jax.data.levels import level_shapes
 from pggan_jax.data.preparation.npy_writer import checksum
-from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.pyramid import Pyramid, level_shapes
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
 from pggan_jax.system.json_files import read_json_object
@@ -33,7 +34,7 @@ MEAN = "mean.png"
 
 
 def level_name(resolution: int) -> str:
-    """File name of a level."""
+    """Return the file name of a level."""
     return f"r{resolution:04d}.npy"
 
 
@@ -43,7 +44,7 @@ class PreparedFolder:
 
     Attributes:
         path: the folder.
-        info: `info.json`.
+        info: content of `info.json`.
     """
 
     path: Path
@@ -65,15 +66,15 @@ class PreparedFolder:
         return self.info["options"]["base_shape"] == [4, 4]
 
     def level(self, resolution: int) -> np.ndarray:
-        """uint8 `[images, height, width, channels]`, mapped."""
+        """Map a level: uint8 `[images, height, width, channels]`."""
         return _map(self.path / level_name(resolution), tuple(self.info["levels"][str(resolution)]["shape"]), np.uint8)
 
     def classes(self) -> np.ndarray:
-        """int32 `[images]`, mapped; 0 without labels."""
+        """Map the class numbers: int32 `[images]`; 0 without labels."""
         return _map(self.path / LABELS, (self.info["images"],), np.int32)
 
     def pyramid(self, resolution: int, max_images: int = 0) -> Pyramid:
-        """The levels up to `resolution`, of all images or the first few.
+        """Return the levels up to `resolution`, of all images or the first `max_images`.
 
         Raises:
             UserError: the folder ends below that resolution, or does not start at 4x4.
@@ -93,25 +94,25 @@ class PreparedFolder:
         levels = {size: self.level(size)[rows] for size in self.resolutions if size <= resolution}
         names = [LABELS, *map(level_name, levels)]
         files = WatchedFiles(self.path, {name: int(self.files()[name]["crc32"], base=16) for name in names})
-        # Labels are few and copied: a map may lose its file.
+        # Labels are small and copied: the file of a map may be removed.
         pyramid = Pyramid(levels, np.array(self.classes()[rows]), self.class_names, tuple(self.info["skipped"]), files)
         if len(pyramid) < self.info["images"]:
             return pyramid
         return replace(pyramid, checksums={size: int(self.info["levels"][str(size)]["crc32"], base=16) for size in levels})
 
     def files(self) -> dict[str, dict[str, Any]]:
-        """What `info.json` says of each array: its shape and checksum, by file name."""
+        """Return shape and checksum of each array, from `info.json`, by file name."""
         return {level_name(int(size)): level for size, level in self.info["levels"].items()} | {LABELS: self.info["labels"]}
 
     def total_bytes(self) -> int:
-        """Size of all arrays on disk."""
+        """Return the size of all arrays on the disk."""
         return sum((self.path / name).stat().st_size for name in self.files())
 
     def damaged_files(self, progress: Callable[[int], None] = lambda _bytes: None) -> list[str]:
-        """Names of the arrays whose bytes differ from what was written. Reads everything.
+        """Read all arrays; return the names of those that do not match their checksums.
 
         Args:
-            progress: told the number of bytes after each part.
+            progress: called with the number of bytes after each block.
         """
         return [
             name for name, file in self.files().items() if checksum(self.path / name, progress) != int(file["crc32"], base=16)
@@ -119,16 +120,16 @@ class PreparedFolder:
 
 
 def open_prepared(folder: Path) -> PreparedFolder:
-    """Open a folder that was prepared, and hold its files against `info.json`.
+    """Open a prepared folder and compare the sizes of its files with `info.json`.
 
     Raises:
-        UserError: there is none, or a file is missing or has another shape.
+        UserError: not a prepared folder, or a file is missing or has another shape.
     """
     try:
         info = read_json_object(folder / INFO)
         if info["format"] != FORMAT:
             raise UserError(
-                f"{folder / INFO}: has the format {info['format']!r}, this program reads {FORMAT!r}; prepare it again"
+                f"{folder / INFO}: has the format {info['format']!r}, only {FORMAT!r} is read; prepare the images again"
             )
         prepared = PreparedFolder(folder, info)
         _check_info(info)
@@ -137,29 +138,29 @@ def open_prepared(folder: Path) -> PreparedFolder:
         prepared.classes()
     except FileNotFoundError as error:
         raise UserError(
-            f"{folder}: holds no {Path(error.filename).name}, so it is not a whole prepared folder; "
-            f"make one with launch.py prepare SOURCE --out={folder}"
+            f"{folder}: holds no {Path(error.filename).name}, so it is not a complete prepared folder; "
+            f"create one with launch.py prepare SOURCE --out={folder}"
         ) from None
     except NotADirectoryError:
-        raise UserError(f"{folder}: is a file; name the folder that `launch.py prepare` has written") from None
+        raise UserError(f"{folder}: is a file; name a folder written by `launch.py prepare`") from None
     except KeyError as error:
         raise UserError(f"{folder}: is damaged ({INFO} lacks {error}); remove it and prepare it again") from None
     except (ValueError, TypeError, AttributeError, IndexError, EOFError) as error:
         raise UserError(f"{folder}: is damaged ({error}); remove it and prepare it again") from None
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder}: cannot be read ({error.strerror}); allow it, or prepare it again"
+            f"{error.filename or folder}: cannot be read ({error.strerror}); allow it with chmod +r, or prepare it again"
         ) from None
     return prepared
 
 
 def _check_info(info: dict[str, Any]) -> None:
-    """Ask for everything that is used later. Raises ValueError, KeyError or TypeError."""
+    """Access everything that is used later. Raises ValueError, KeyError or TypeError."""
     shape, channels = info["options"]["base_shape"], info["channels"]
     resolutions = [int(size) for size in info["levels"]]
     wanted = {str(size): [info["images"], *level, channels] for size, level in level_shapes(max(resolutions), shape).items()}
     if {size: level["shape"] for size, level in info["levels"].items()} != wanted:
-        raise ValueError(f"the levels in {INFO} do not follow from each other")
+        raise ValueError(f"the levels in {INFO} do not match each other")
     for file in (*info["levels"].values(), info["labels"]):
         int(file["crc32"], base=16)
     for name in ("key", "source"):
@@ -179,7 +180,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
 
 
 def _check_size(path: Path) -> None:
-    """Before a map is made: reading what lies beyond the end of its file would end the process."""
+    """Check the size before mapping: reading beyond the end of a mapped file kills the process."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -189,12 +190,15 @@ def _check_size(path: Path) -> None:
 
 
 class PreparedSource:
-    """A level of a prepared folder as a source, so that it can be checked, shown, compared and prepared anew."""
+    """A level of a prepared folder as a source, to check, show, compare or prepare it again."""
 
-    complaints: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __init__(self, folder: str, *, resolution: int = 0):
-        """Open the folder at a resolution, or at its largest where it has no such level; see `open_prepared` for refusals."""
+        """Open the folder at a resolution, or at its largest where it has no such level.
+
+        Errors as of `open_prepared`.
+        """
         self.name = f"prepared:{folder}"
         self.folder = open_prepared(user_path(folder, named="prepared:"))
         self.class_names = self.folder.class_names
@@ -211,26 +215,26 @@ class PreparedSource:
         return _reopen, (self.folder.path.absolute(), self.name, self._resolution)
 
     def item_name(self, index: int) -> str:
-        """Such as "row 17"."""
+        """Return a name such as "row 17"."""
         return f"row {index}"
 
     def label(self, index: int) -> int:
-        """The class of the row."""
+        """Return the class of the row."""
         return int(self._classes[index])
 
     def read(self, index: int) -> np.ndarray:
-        """uint8 `[height, width, channels]`."""
+        """Return row `index`, uint8 `[height, width, channels]`."""
         if not 0 <= index < len(self):
-            raise UnusableImageError(f"is beyond the {len(self)} rows")
+            raise UnusableImageError(f"is not one of the {len(self)} rows")
         return np.asarray(self._level[index])
 
     def fingerprint(self) -> str:
-        """Of the checksums."""
+        """Return all checksums as text."""
         return json.dumps(self.folder.files(), sort_keys=True)
 
 
 def _reopen(folder: Path, name: str, resolution: int) -> PreparedSource:
-    """In a worker process, whose working folder may be another."""
+    """Open the source in a worker process, whose working folder may be another."""
     source = PreparedSource(str(folder), resolution=resolution)
     source.name = name
     return source

@@ -1,4 +1,7 @@
-"""How a collection becomes a data set: which images, in which order, fitted how, at which resolutions."""
+"""The specification of a preparation.
+
+Which images, in which order, cropped how, at which resolutions.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,25 @@ from typing import Any
 import numpy as np
 
 from pggan_jax.config import DataConfig
-from pggan_jax.data.images.crop_resize import Frame
-from pggan_jax.data.levels import BASE_SHAPE, level_shapes
-from pggan_jax.data.sources.open_source import Source
+from pggan_jax.data.images.crop_resize import TargetFormat
+from pggan_jax.data.pyramid import BASE_SHAPE, level_shapes
+from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
 from pggan_jax.images import parse_range
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """All that determines the prepared bytes besides the source; the names of `DataConfig` where it has them.
+class PreparationSpec:
+    """All that determines the prepared bytes besides the source.
+
+    Fields not listed are as in `DataConfig`.
 
     Attributes:
         resolution: nominal resolution of the largest level, 4*2^k.
         base_shape: (height, width) of the first level.
         channels: 0 takes the source's own.
         range: "full", "auto" or "LOW,HIGH", as `data.range`.
-        copies_mirrored: follow each image by its mirror image.
+        copies_mirrored: store the mirror image after each image.
     """
 
     resolution: int
@@ -39,19 +44,19 @@ class Preparation:
     range: str = "full"
 
     @classmethod
-    def of_config(cls, data: DataConfig) -> Preparation:
-        """What the data section of a configuration asks for."""
+    def from_config(cls, data: DataConfig) -> PreparationSpec:
+        """Take the fields from the data section of a configuration."""
         shared = ("resolution", "channels", "crop", "resample", "modes", "range", "max_images", "shuffle_seed")
         return cls(**{name: getattr(data, name) for name in shared})
 
-    def for_source(self, source: Source) -> Preparation:
-        """With the number of channels filled in.
+    def for_source(self, source: Source) -> PreparationSpec:
+        """Return the specification with the number of channels filled in.
 
         Raises:
-            UserError: this source cannot give so many.
+            UserError: the source cannot give so many channels.
         """
         channels = self.channels or source.channels
-        # Grey can be repeated; everything else converts between grey, RGB and RGBA only.
+        # Grey can be repeated; all else converts only between grey, RGB and RGBA.
         if channels not in (1, 3, 4) and source.channels not in (1, channels):
             raise UserError(
                 f"channels = {channels}: {source.name} gives 1 (grey), 3 (RGB) or 4 (RGBA); 0 takes its own {source.channels}"
@@ -64,29 +69,35 @@ class Preparation:
         return level_shapes(self.resolution, self.base_shape)
 
     @property
-    def frame(self) -> Frame:
-        """What every image is made into; with all 16-bit values while `range` is "auto" (`pixel_range.resolve_range`)."""
+    def target(self) -> TargetFormat:
+        """The format of every prepared image.
+
+        `range="auto"` gives the full range (see `pixel_range.resolve_range`).
+        """
         height, width = self.shapes[self.resolution]
-        levels = parse_range(self.range)
-        numbers = None if isinstance(levels, str) else levels
-        return Frame(height, width, self.channels, self.crop, self.resample, self.modes, numbers)
+        value_range = parse_range(self.range)
+        numbers = None if isinstance(value_range, str) else value_range
+        return TargetFormat(height, width, self.channels, self.crop, self.resample, self.modes, numbers)
 
     @property
     def rows_per_image(self) -> int:
-        """Rows that one image gives."""
+        """Rows of the arrays that one image fills: 1, or 2 with its mirror image."""
         return 2 if self.copies_mirrored else 1
 
     @property
     def bytes_per_row(self) -> int:
-        """Pixels of all levels, and the label."""
+        """Bytes of the pixels of all levels, and of the label."""
         return sum(height * width * self.channels for height, width in self.shapes.values()) + np.int32().nbytes
 
     def count(self, images: int) -> int:
-        """How many of so many images are wanted."""
+        """Return how many of `images` images are used."""
         return min(images, self.max_images or images)
 
     def order(self, images: int) -> np.ndarray:
-        """int64 numbers of the images wanted, in the order they are stored; shuffled as the authors' tool does (spec 4.1)."""
+        """Return the int64 numbers of the images used, in the order of storage.
+
+        A shuffled order equals that of the authors' dataset tool (spec 4.1).
+        """
         if self.shuffle_seed < 0:
             return np.arange(self.count(images))
         order = np.arange(images)
@@ -94,7 +105,10 @@ class Preparation:
         return order[: self.count(images)]
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; without the range that earlier versions took, so that what they prepared is still found."""
+        """Return a JSON object.
+
+        `range` is omitted where it is "full", so that folders of earlier versions keep their key.
+        """
         known = asdict(self) | {"base_shape": list(self.base_shape)}
         if self.range == "full":
             del known["range"]

@@ -1,7 +1,7 @@
-"""Worker processes: a function over many requests on all cores, results in order. Knows no images.
+"""Map a function over many requests in worker processes, with results in order.
 
-Decoding in threads would be held up by Python's global lock; processes are started afresh ("spawn"), as forking a process that
-already runs JAX may hang.
+Threads would wait for Python's global lock while decoding. Processes are started by "spawn", as forking a process that already
+runs JAX may hang.
 """
 
 from __future__ import annotations
@@ -25,36 +25,38 @@ Context = TypeVar("Context")
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 REQUESTS_PER_WORKER = 2
-"""So many requests are under way for each worker: one that it works on, one that waits for it."""
+"""Requests in flight for each worker: one in work, one waiting."""
 
 _context: Any = None
 
 
 def default_workers() -> int:
-    """One per core that this process may use."""
+    """Return the number of cores that this process may use."""
     return available_cpus()
 
 
 def in_flight(workers: int) -> int:
-    """How many requests may be under way or finished and not yet consumed, the one being consumed included."""
+    """Return the maximal number of requests that are pending, or finished and not yet released."""
     return REQUESTS_PER_WORKER * workers + 1
 
 
 def ordered_map(
-    function: Callable[[Context, Request], Result], context: Context, requests: Iterable[Request], *, workers: int
+    function: Callable[[Context, Request], Result], context: Context, *, requests: Iterable[Request], workers: int
 ) -> Generator[Result, None, None]:
-    """`function(context, request)` for each request, in order; at most `in_flight(workers)` at a time.
+    """Yield `function(context, request)` for each request, in order.
 
-    Whoever may stop before the end closes the generator (`contextlib.closing`), which ends the workers.
+    At most `in_flight(workers)` requests are pending or unreleased at a time.
+
+    A consumer that may stop early closes the generator (`contextlib.closing`), which ends the workers.
 
     Args:
-        function: of a module's top level.
+        function: defined at the top level of a module.
         context: copied to each worker once.
-        requests: small; iterated in this process as room comes free.
-        workers: processes; 0 does the work in this one.
+        requests: small objects, iterated in this process as workers become free.
+        workers: number of processes; 0 does the work in this process.
 
     Raises:
-        UserError: a worker died, or there is too little memory.
+        UserError: a worker exited, or there is too little memory.
     """
     try:
         if workers:
@@ -63,10 +65,10 @@ def ordered_map(
             yield from (function(context, request) for request in requests)
     except BrokenProcessPool:
         raise UserError(
-            "a worker process died, most likely for want of memory; free some, or run with fewer workers (--workers=1)"
+            "a worker process was killed, most likely for lack of memory; free some, or run with fewer workers (--workers=1)"
         ) from None
     except MemoryError:
-        raise UserError("there is too little memory to decode an image; free some, or run with fewer workers") from None
+        raise UserError("too little memory to decode an image; free some, or run with fewer workers (--workers=1)") from None
 
 
 def _map_in_processes(
@@ -77,7 +79,7 @@ def _map_in_processes(
     pending: deque[Future[Result]] = deque()
     try:
         for request in requests:
-            # Workers inherit that: one that is not yet up would print a traceback.
+            # Workers inherit the blocked signal: one that is still starting would print a traceback.
             with interrupts_held_back():
                 pending.append(pool.submit(_call, function, request))
             if len(pending) == in_flight(workers):
@@ -91,13 +93,16 @@ def _map_in_processes(
 def _start_worker(context: Any) -> None:
     global _context
     _context = context
-    # Ctrl-C reaches the whole group; the parent alone decides what follows.
+    # Ctrl-C reaches the whole process group; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """A killed parent cannot tell its workers to end; without this they would wait for work for ever."""
+def _exit_with_parent() -> None:
+    """Exit when the parent has exited.
+
+    A killed parent cannot stop its workers, which would wait forever.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None, "only workers wait for their parent"
     wait([parent.sentinel])

@@ -1,1 +1,1 @@
-"""Image sources: one file per kind."""
+"""Image sources, one module per kind."""

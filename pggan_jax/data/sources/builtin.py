@@ -1,6 +1,6 @@
-"""Real images that come with scikit-learn and scikit-image, so that every command works without a download.
+"""Built-in data: real images of scikit-learn and scikit-image, which need no download.
 
-Both packages are imported when a source is opened: they are slow to import and most runs read a folder.
+Both packages are imported when a source is opened, as their import is slow.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ DIGITS_SIDE = 8
 DIGITS_MAX_VALUE = 16
 PHOTO_CROPS = 4096
 PHOTO_MAX_RESOLUTION = 256
-# Two photographs are far larger than the rest; what crops of half the side at the largest resolution can show is enough.
+# Two photographs are much larger than the rest; this is enough for crops of half the side at the largest resolution.
 _PHOTO_SHORTER_SIDE = 2 * PHOTO_MAX_RESOLUTION
-# A constant of the data set, not of a run: crop i is the same picture in every run.
+# A constant of the data set, not of a run: crop i is the same image in every run.
 _PHOTO_SEED = 20171027
 # Photographs only (no drawing, diagram or text), and only files in the wheel itself: scikit-image would download the others.
 # Of the stereo pair of the motorcycle, one.
@@ -36,12 +36,15 @@ _SKIMAGE_PHOTOS = (
 
 
 class DigitsSource:
-    """The 1,797 scanned digits of scikit-learn: 8x8 pixels, 17 grey levels, 10 classes, enlarged to any resolution."""
+    """The 1,797 digit scans of scikit-learn.
+
+    8x8 pixels, 17 grey values, 10 classes, enlarged to any resolution.
+    """
 
     name = "digits"
     channels = 1
     class_names = tuple("0123456789")
-    complaints: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __init__(self, *, resolution: int) -> None:
         """Open the scans."""
@@ -56,27 +59,27 @@ class DigitsSource:
         return len(self._scans)
 
     def item_name(self, index: int) -> str:
-        """Such as "scan 17"."""
+        """Return a name such as "scan 17"."""
         return f"scan {index}"
 
     def read(self, index: int) -> np.ndarray:
-        """Scan `index` as uint8 `[resolution, resolution, 1]`."""
+        """Return scan `index` as uint8 `[resolution, resolution, 1]`."""
         return np.rint(_resize_scan(self._scans[index], self._resolution)).astype(np.uint8)[..., None]
 
     def label(self, index: int) -> int:
-        """The digit on scan `index`, 0..9."""
+        """Return the digit on scan `index`, 0..9."""
         return int(self._labels[index])
 
     def fingerprint(self) -> str:
-        """Of the name alone: scikit-learn has never changed this data set."""
+        """Return the name alone: scikit-learn has never changed this data set."""
         return self.name
 
 
 def _resize_scan(scan: np.ndarray, resolution: int) -> np.ndarray:
-    """A scan `[8, 8]` as float `[resolution, resolution]`, 0..255.
+    """Resize a scan `[8, 8]` to float `[resolution, resolution]`, 0..255.
 
     Bicubic rings below zero only, so clipping leaves the background exactly black; Lanczos leaves grey ghosts beside strokes.
-    Each direction is clipped for itself: where two negative lobes cross, their product would be light.
+    Each direction is clipped separately: where two negative lobes cross, their product would be bright.
     """
     kernel = Image.Resampling.BICUBIC if resolution > DIGITS_SIDE else Image.Resampling.BOX
     wide = np.clip(np.asarray(Image.fromarray(scan).resize((resolution, DIGITS_SIDE), kernel)), 0, 255)
@@ -84,12 +87,15 @@ def _resize_scan(scan: np.ndarray, resolution: int) -> np.ndarray:
 
 
 class PhotosSource:
-    """`PHOTO_CROPS` square crops of ten colour photographs, up to 256x256. Crop i depends on i alone. No labels."""
+    """`PHOTO_CROPS` square crops of ten colour photographs, up to 256x256.
+
+    Crop i depends only on i. No labels.
+    """
 
     name = "photos"
     channels = 3
     class_names: tuple[str, ...] = ()
-    complaints: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __init__(self, *, resolution: int) -> None:
         """Open the photographs.
@@ -102,8 +108,8 @@ class PhotosSource:
         """
         if resolution > PHOTO_MAX_RESOLUTION:
             raise UserError(
-                f"resolution {resolution}: photos goes up to {PHOTO_MAX_RESOLUTION}; "
-                f"take {PHOTO_MAX_RESOLUTION}, or your own images by folder:DIR"
+                f"resolution {resolution}: data.source = photos has at most {PHOTO_MAX_RESOLUTION}; "
+                f"set {PHOTO_MAX_RESOLUTION}, or use your own images by folder:DIR"
             )
         self._resolution = resolution
         self._photos = _load_photos()
@@ -112,33 +118,33 @@ class PhotosSource:
         return PHOTO_CROPS
 
     def item_name(self, index: int) -> str:
-        """Such as "crop 17"."""
+        """Return a name such as "crop 17"."""
         return f"crop {index}"
 
     def read(self, index: int) -> np.ndarray:
-        """Crop `index` as uint8 `[resolution, resolution, 3]`."""
+        """Return crop `index` as uint8 `[resolution, resolution, 3]`."""
         number, box = self._crop(index)
-        # reducing_gap: whole-number box reduction first, then Lanczos; as good to the eye and several times faster.
+        # reducing_gap: integer box reduction first, then Lanczos; visually equal and several times faster.
         crop = self._photos[number].resize(
             (self._resolution, self._resolution), Image.Resampling.LANCZOS, box=box, reducing_gap=2.0
         )
         return np.asarray(crop)
 
     def label(self, index: int) -> int:
-        """Always 0: there are no classes."""
+        """Return 0: there are no classes."""
         return 0
 
     def fingerprint(self) -> str:
-        """Of the list of photographs and the way of cropping."""
+        """Return the list of photographs and the constants of the crops."""
         return f"{self.name} {_PHOTO_SEED} {PHOTO_CROPS} {_SKIMAGE_PHOTOS}"
 
     def _crop(self, index: int) -> tuple[int, tuple[int, int, int, int]]:
-        """The photograph and the (left, top, right, bottom) that make crop `index`."""
+        """Return the photograph's number and (left, top, right, bottom) of crop `index`."""
         random = np.random.Generator(np.random.Philox(key=[_PHOTO_SEED, index]))
         number = int(random.integers(len(self._photos)))
         width, height = self._photos[number].size
         shorter = min(width, height)
-        # From half the photograph to all of it: the crops differ in scale and still show what they are of. Never enlarged.
+        # From half the photograph to all of it: the crops differ in scale and remain recognisable. Never enlarged.
         side = int(random.integers(max(shorter // 2, self._resolution), shorter + 1))
         left = int(random.integers(width - side + 1))
         top = int(random.integers(height - side + 1))
@@ -146,14 +152,14 @@ class PhotosSource:
 
 
 def _load_photos() -> list[Image.Image]:
-    """All photographs, decoded, in a fixed order."""
+    """Load all photographs, decoded, in a fixed order."""
     import skimage
     from sklearn.datasets import load_sample_images
 
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
     folder = Path(skimage.__file__).parent / "data"
     for file_name in _SKIMAGE_PHOTOS:
-        # Not by skimage.data.*(), which would fetch from the network what it misses.
+        # Not by skimage.data.*(), which would download missing files.
         try:
             with open_encoded((folder / file_name).read_bytes()) as photo:
                 photos.append(photo.convert("RGB"))
@@ -166,7 +172,7 @@ def _load_photos() -> list[Image.Image]:
 
 
 def _fit(photo: Image.Image) -> Image.Image:
-    """The photograph with its shorter side at most `_PHOTO_SHORTER_SIDE`."""
+    """Shrink the photograph to a shorter side of at most `_PHOTO_SHORTER_SIDE`."""
     factor = _PHOTO_SHORTER_SIDE / min(photo.size)
     if factor >= 1:
         return photo

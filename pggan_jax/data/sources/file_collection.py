@@ -1,4 +1,7 @@
-"""What a folder and an archive have in common: image files with names and labels, handed out as the bytes they are."""
+"""Image files with names and labels, returned undecoded.
+
+The common base of folders and archives.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,29 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
-from pggan_jax.data.images.decode import UnusableImageError, no_image
+from pggan_jax.data.images.decode import UnusableImageError, not_image_reason
 from pggan_jax.data.sources.file_names import CompactNames, printable
 from pggan_jax.data.sources.labels import NO_LABEL, find_labels
 from pggan_jax.errors import UserError
-from pggan_jax.image_files import FORMATS, FORMATS_IN_WORDS, recognise
+from pggan_jax.image_files import FORMATS, FORMATS_IN_WORDS, detect_format
 
-# No image that can be trained on is larger; reading one would take this much memory in every worker.
+# No usable image is larger; reading one would take this much memory in every worker.
 MAX_FILE_BYTES = 2**30
-# Of a larger file the beginning is read first: it must be that of an image.
+# The beginning of a larger file is checked first: it must be that of an image.
 UNSEEN_BYTES = 2**20
 _COMPLAINTS_SHOWN = 2
 
 
 class ImageCollection(ABC):
-    """Image files sorted by path, with a class each. Pickled as a few flat arrays.
+    """Image files sorted by path, with a class each; pickled as a few flat arrays.
 
     Attributes:
         name: as the user wrote it, printable.
         channels: 3; files of other modes are converted where they are decoded.
         class_names: one per class; empty without labels.
-        former_class_names: their order in earlier versions of this program, where it was another.
-        complaints: what is wrong beside single images, one line each.
-        notes: what was passed over, and why, one line each.
+        former_class_names: the class names in the order of earlier versions; empty where it is the same.
+        problems: problems of the collection as a whole, one line each.
+        notes: skipped files with the reason, one line each.
     """
 
     channels = 3
@@ -39,7 +42,7 @@ class ImageCollection(ABC):
         names: CompactNames,
         *,
         load: Callable[[bytes], bytes | None],
-        complaints: Iterable[str],
+        problems: Iterable[str],
         notes: Iterable[str] = (),
     ) -> None:
         """Label the files.
@@ -48,8 +51,8 @@ class ImageCollection(ABC):
             name: as the user wrote it, printable.
             names: paths of the images, sorted, at least one.
             load: as in `find_labels`.
-            complaints: what came up while listing.
-            notes: what was passed over.
+            problems: found while listing.
+            notes: files skipped while listing.
 
         Raises:
             UserError: `dataset.json` cannot be used.
@@ -59,37 +62,42 @@ class ImageCollection(ABC):
         try:
             labels = find_labels(names, load)
         except ValueError as error:
-            raise refusal(name, str(error)) from None
+            raise source_error(name, str(error)) from None
         self.class_names, self.former_class_names = labels.class_names, labels.former_class_names
-        self.complaints = (*complaints, *labels.complaints)
+        self.problems = (*problems, *labels.problems)
         self.notes = tuple(notes)
         self._label_numbers = labels.numbers
         self._labels_digest = hashlib.sha256(labels.origin).digest() if labels.origin else b""
 
     def __len__(self) -> int:
-        """How many images there are, unusable ones included."""
+        """Return the number of images, unusable ones included."""
         return len(self._names)
 
     def item_name(self, index: int) -> str:
-        """Path of image `index` from the top of the collection, printable."""
+        """Return the printable path of image `index` relative to the collection."""
         return printable(self._names[index])
 
     def label(self, index: int) -> int:
-        """The class of image `index`, 0..len(class_names)-1; 0 where there are no classes or no label."""
+        """Return the class of image `index`, 0..len(class_names)-1.
+
+        0 where there are no classes or no label.
+        """
         return max(int(self._label_numbers[index]), 0)
 
     def read(self, index: int) -> bytes:
-        """The file of image `index`, undecoded. Called from several threads and processes at once.
+        """Return the undecoded file of image `index`.
+
+        Called from several threads and processes at once.
 
         Raises:
-            UnusableImageError: it cannot be read or has no label; the message goes on from the image's name.
+            UnusableImageError: it cannot be read or has no label; the message continues the image's name.
         """
         if self._label_numbers[index] == NO_LABEL:
             raise UnusableImageError("has no label in dataset.json; add one or remove the image")
         return self._content(index)
 
     def fingerprint(self) -> str:
-        """A digest of all that determines images and labels, without decoding any."""
+        """Return a digest of all that determines images and labels, without decoding any."""
         digest = hashlib.sha256()
         for index, name in enumerate(self._names):
             digest.update(b"\0" + name + b"\0" + self._state(index))
@@ -98,21 +106,24 @@ class ImageCollection(ABC):
 
     @abstractmethod
     def _content(self, index: int) -> bytes:
-        """The bytes of image `index`; UnusableImageError if they cannot be had."""
+        """Return the bytes of image `index`; raise an UnusableImageError if they cannot be read."""
 
     @abstractmethod
     def _state(self, index: int) -> bytes:
-        """What changes when the content of image `index` does."""
+        """Return bytes that change when the content of image `index` does."""
 
 
-def refusal(name: str, reason: str) -> UserError:
-    """The error that refuses the source `name` as a whole."""
+def source_error(name: str, reason: str) -> UserError:
+    """Return the error that refuses the source `name` as a whole."""
     return UserError(f"data.source = {name!r}: {reason}")
 
 
-def no_images(name: str, complaints: Iterable[str], *, instead: str = "") -> UserError:
-    """The error for a collection without images: what is wanted, what was found, and what to write `instead`."""
-    found = list(complaints)
+def no_images_error(name: str, problems: Iterable[str], *, instead: str = "") -> UserError:
+    """Return the error for a collection without images.
+
+    The formats, what was found, and what to write `instead`.
+    """
+    found = list(problems)
     more = [f"and {len(found) - _COMPLAINTS_SHOWN} more"] if len(found) > _COMPLAINTS_SHOWN else []
     reasons = [
         f"no image file in it or below ({FORMATS_IN_WORDS})",
@@ -120,25 +131,25 @@ def no_images(name: str, complaints: Iterable[str], *, instead: str = "") -> Use
         *found[:_COMPLAINTS_SHOWN],
         *more,
     ]
-    return refusal(name, "; ".join(reasons))
+    return source_error(name, "; ".join(reasons))
 
 
 def check_head(head: bytes) -> None:
-    """Refuse what begins like no image, before the rest of it is read.
+    """Check the first bytes of a file before the rest is read.
 
     Raises:
-        UnusableImageError: with what it is.
+        UnusableImageError: they are not those of an image.
     """
-    kind = recognise(head)
+    kind = detect_format(head)
     if kind not in FORMATS:
-        raise UnusableImageError(no_image(kind))
+        raise UnusableImageError(not_image_reason(kind))
 
 
 def check_size(size: int) -> None:
-    """Refuse a file of `size` bytes that holds nothing or too much, before it is read.
+    """Check the size of a file before it is read.
 
     Raises:
-        UnusableImageError: with the reason and the limit.
+        UnusableImageError: it is empty or too large.
     """
     if size == 0:
         raise UnusableImageError("is empty (0 bytes); copy it again or remove it")

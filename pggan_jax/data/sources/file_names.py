@@ -1,4 +1,4 @@
-"""Names of files as bytes: which of them are images, how a million are kept, how one is printed. Opens no file."""
+"""File names as bytes: selection of images, a compact list, sorting and printing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from itertools import islice, pairwise
 import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
-from pggan_jax.image_files import FORMATS, IMAGE_SUFFIXES, UNREADABLE_IMAGES, recognise
+from pggan_jax.image_files import FORMATS, IMAGE_SUFFIXES, UNREADABLE_IMAGES, detect_format
 
-# TIFF files inside, of which a decoder would give the preview.
+# These are TIFF files, of which a decoder would return the preview.
 _RAW_SUFFIXES = frozenset({".cr2", ".nef", ".dng", ".arw", ".nrw", ".srw", ".sr2", ".pef", ".3fr", ".iiq", ".erf", ".kdc"})
-# Image formats that people have and this program does not read, for files whose content does not tell.
+# Image formats that are not read, for files whose content does not show the format.
 _UNREADABLE_SUFFIXES = _RAW_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".svg", ".exr", ".ico", ".eps"}
 _SYSTEM_FILES = frozenset({b"thumbs.db", b"ehthumbs.db", b"desktop.ini", b"icon\r"})
 _OWN_SHOWN = 3
 _KINDS_SHOWN = 3
-# What macOS packs beside the files of an archive, and the thumbnails of a network disk.
+# Extra files of macOS in archives, and the thumbnails of a network disk.
 _SIDE_FOLDERS = frozenset({b"__MACOSX", b"@eaDir"})
 _LINES_SHOWN = 20
 _DIGITS = re.compile(rb"(\d+)")
@@ -28,7 +28,10 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class CompactNames:
-    """Many names in one block of bytes. A worker process gets its copy in milliseconds, where a list would take a second."""
+    """Many names in one block of bytes, which a worker process receives in milliseconds.
+
+    A list would take a second.
+    """
 
     def __init__(self, names: Iterable[bytes]) -> None:
         block = bytearray()
@@ -43,10 +46,10 @@ class CompactNames:
         return len(self._ends) - 1
 
     def __getitem__(self, index: int) -> bytes:
-        """Name `index`, which counts from the end where negative.
+        """Return name `index`; a negative index counts from the end.
 
         Raises:
-            IndexError: there are not so many.
+            IndexError: out of range.
         """
         position = range(len(self))[index]
         return self._block[self._ends[position] : self._ends[position + 1]]
@@ -55,55 +58,58 @@ class CompactNames:
         return (self._block[start:end] for start, end in pairwise(self._ends.tolist()))
 
 
-class ImageSieve:
-    """Tells images from other files, by their content where the name does not say, and counts what is passed over."""
+class ImageFilter:
+    """Separates images from other files by name or content, and counts the skipped files."""
 
     def __init__(self) -> None:
-        # By what is told of them: how many, and the first.
+        # By reason: how many, and the first.
         self._unreadable: dict[str, tuple[int, bytes]] = {}
         self._others: dict[str, tuple[int, bytes]] = {}
         self._own: list[tuple[bytes, str]] = []
         self._hidden = 0
 
-    def takes(self, path: bytes, head: Callable[[bytes], bytes]) -> bool:
-        """Whether `path` is an image that can be read, or claims to be one by its name; then decoding will tell.
+    def accepts(self, path: bytes, head: Callable[[bytes], bytes]) -> bool:
+        """Return whether `path` has the suffix or the content of an image that can be read.
 
         Args:
             path: of a file.
-            head: gives the first bytes of a path; asked where the name does not say what it is. Raises UnusableImageError if
-                they cannot be had.
+            head: returns the first bytes of a path; called where the suffix is not that of an image. Raises
+                UnusableImageError if they cannot be read.
         """
         suffix = printable(os.path.splitext(path)[1]).lower()
         if suffix in IMAGE_SUFFIXES:
             return True
         name = path.rpartition(b"/")[2]
         if name.lower() in _SYSTEM_FILES:
-            self.hide()
+            self.count_hidden()
             return False
         if name == b"dataset.json":
             return False
         try:
-            kind = recognise(head(path))
+            kind = detect_format(head(path))
         except UnusableImageError as error:
-            return self._pass_over(self._others, re.split("[;,]", str(error))[0], path)
+            return self._skip(self._others, re.split("[;,]", str(error))[0], path)
         if kind in FORMATS and not (kind == "TIFF" and suffix in _RAW_SUFFIXES):
             return True
         if suffix in _UNREADABLE_SUFFIXES:
-            return self._pass_over(self._unreadable, f"end{{}} in {suffix}", path)
+            return self._skip(self._unreadable, f"end{{}} in {suffix}", path)
         if kind in UNREADABLE_IMAGES:
-            return self._pass_over(self._unreadable, f"hold{{}} {kind}", path)
-        return self._pass_over(self._others, f"{suffix}" if suffix else "without a suffix", path)
+            return self._skip(self._unreadable, f"hold{{}} {kind}", path)
+        return self._skip(self._others, f"{suffix}" if suffix else "without a suffix", path)
 
-    def hide(self) -> None:
-        """Count a file or folder that is hidden or of an operating system."""
+    def count_hidden(self) -> None:
+        """Count a file or folder that is hidden or belongs to the operating system."""
         self._hidden += 1
 
-    def leave_out(self, folder: bytes, kind: str) -> None:
-        """Note a folder that this program has made itself; `kind` as `own_output.kind_of_folder` has it."""
+    def skip_folder(self, folder: bytes, kind: str) -> None:
+        """Record a folder written by this program.
+
+        `kind` as `output_marks.kind_of_folder` returns it.
+        """
         self._own.append((folder, kind))
 
-    def complaints(self) -> list[str]:
-        """One line for each kind of images that cannot be read."""
+    def problems(self) -> list[str]:
+        """Return one line for each image format that cannot be read."""
         lines = []
         for what, (count, first) in sorted(self._unreadable.items()):
             noun, it = ("files", "them") if count > 1 else ("file", "it")
@@ -113,45 +119,53 @@ class ImageSieve:
         return lines
 
     def notes(self) -> list[str]:
-        """Lines about what else was passed over, each with the reason."""
+        """Return one line for each other group of skipped files, with the reason."""
         lines = [
-            f"left out {_shown(folder)}: it is {kind}; move it elsewhere, or read it by itself"
+            f"skipped {_shown(folder)}: it is {kind}; move it elsewhere, or read it as a source of its own"
             for folder, kind in self._own[:_OWN_SHOWN]
         ]
         if len(self._own) > _OWN_SHOWN:
-            lines.append(f"left out {len(self._own) - _OWN_SHOWN:,} more folders that this program has written")
+            lines.append(f"skipped {len(self._own) - _OWN_SHOWN:,} more folders written by this program")
         if self._others:
             kinds = sorted(self._others.items(), key=lambda item: (-item[1][0], item[0]))
             listed = [f"{count:,} {kind[:22]} ({_shown(first)})" for kind, (count, first) in kinds[:_KINDS_SHOWN]]
             rest = sum(count for _, (count, _) in kinds[_KINDS_SHOWN:])
             total = sum(count for count, _ in self._others.values())
             more = f", {rest:,} others" if rest else ""
-            lines.append(
-                f"passed over {total:,} file{'s' * (total > 1)}, no images by their content: {', '.join(listed)}{more}"
-            )
+            lines.append(f"skipped {total:,} file{'s' * (total > 1)} whose content is no image: {', '.join(listed)}{more}")
         if self._hidden:
-            lines.append(f"passed over {self._hidden:,} hidden or of the operating system")
+            lines.append(f"skipped {self._hidden:,} hidden files or files of the operating system")
         return lines
 
-    def _pass_over(self, where: dict[str, tuple[int, bytes]], what: str, path: bytes) -> bool:
+    def _skip(self, where: dict[str, tuple[int, bytes]], what: str, path: bytes) -> bool:
         count, first = where.get(what, (0, path))
         where[what] = count + 1, first
         return False
 
 
 def _shown(path: bytes) -> str:
-    """A path of any length for a line of many."""
+    """Return a path shortened to fit into a line with others."""
     text = printable(path)
     return text if len(text) <= 35 else f"...{text[-32:]}"
 
 
-def is_passed_over(part: bytes) -> bool:
-    """Whether a file or folder of this name is none of the user's own: hidden, or made by an operating system."""
+def is_hidden_name(part: bytes) -> bool:
+    """Return whether a file or folder of this name is hidden or created by an operating system."""
     return part.startswith(b".") or part in _SIDE_FOLDERS
 
 
+def lies_in(path: bytes, folders: Collection[bytes]) -> bool:
+    """Return whether one of the folders above `path` is among `folders`, which end in "/"."""
+    if not folders:
+        return False
+    return any(path[: place + 1] in folders for place in range(len(path)) if path[place : place + 1] == b"/")
+
+
 def printable(name: bytes) -> str:
-    """`name` for a message of one line: UTF-8 as it is; foreign bytes, line ends and other controls as backslash escapes."""
+    """Return `name` as printable text of one line.
+
+    Bytes that are not UTF-8, and control characters, become backslash escapes.
+    """
     text = name.decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text
@@ -159,28 +173,36 @@ def printable(name: bytes) -> str:
 
 
 def natural_order(name: bytes) -> tuple[tuple[object, ...], bytes]:
-    """Sorts names as people count: 2 before 10, "img9" before "img10". Equal numbers, as 1 and 01, go by their bytes."""
+    """Return a key that sorts by numbers in names: "img9" before "img10".
+
+    Equal numbers, as 1 and 01, by bytes.
+    """
     parts = _DIGITS.split(name)
-    # By length first: the same order as of the numbers themselves, however long.
+    # By length first: the order of the numbers themselves, however long.
     parts[1::2] = [(len(digits.lstrip(b"0")), digits.lstrip(b"0")) for digits in parts[1::2]]
     return tuple(parts), name
 
 
-def one_line_each(names: Collection[bytes], complaint: str) -> list[str]:
-    """Each name in quotes with the `complaint` after it; many are summed up in one line, as they usually have one cause."""
-    lines = [f"{printable(name)!r} {complaint}" for name in islice(names, _LINES_SHOWN)]
+def summarize_names(names: Collection[bytes], problem: str) -> list[str]:
+    """Return a line for each name with the `problem` after it.
+
+    Beyond 20 names one line for the rest.
+    """
+    lines = [f"{printable(name)!r} {problem}" for name in islice(names, _LINES_SHOWN)]
     if len(names) > _LINES_SHOWN:
-        lines.append(f"and {len(names) - _LINES_SHOWN:,} more: each {complaint}")
+        lines.append(f"and {len(names) - _LINES_SHOWN:,} more: each {problem}")
     return lines
 
 
 def relative_path(written: str) -> bytes:
-    """The file that a path in an archive or a list means: parts below a folder, joined by "/"; empty for the folder itself.
+    """Normalize a path from an archive or a list: parts joined by "/".
 
-    Backslashes separate too, as Windows programs write them. Bytes that were no UTF-8 are expected as lone surrogates.
+    Empty for the folder itself.
+
+    Backslashes separate parts too, as Windows programs write them. Bytes that are not UTF-8 are expected as lone surrogates.
 
     Raises:
-        ValueError: the path is absolute or leads upwards; the message goes on from the path.
+        ValueError: the path is absolute or leads out of its folder; the message continues the path.
     """
     path = written.replace("\\", "/")
     if path.startswith("/") or _DRIVE.match(path):

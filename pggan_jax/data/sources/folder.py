@@ -1,4 +1,7 @@
-"""The source `folder:DIR`: every image file below a folder. Lists names when opened, reads files when asked."""
+"""The source `folder:DIR`: all image files below a folder.
+
+Names are listed when it is opened, files are read on demand.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,15 @@ import stat
 from collections.abc import Iterator
 
 from pggan_jax.data.images.decode import UnusableImageError
-from pggan_jax.data.sources.file_collection import UNSEEN_BYTES, ImageCollection, check_head, check_size, no_images, refusal
-from pggan_jax.data.sources.file_names import CompactNames, ImageSieve, is_passed_over, printable
+from pggan_jax.data.sources.file_collection import (
+    UNSEEN_BYTES,
+    ImageCollection,
+    check_head,
+    check_size,
+    no_images_error,
+    source_error,
+)
+from pggan_jax.data.sources.file_names import CompactNames, ImageFilter, is_hidden_name, printable
 from pggan_jax.image_files import HEAD_BYTES
 from pggan_jax.system.output_marks import MARKER, is_mark, kind_of_folder
 from pggan_jax.system.paths import expanded
@@ -19,14 +29,19 @@ _PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")
 
 
 class FolderSource(ImageCollection):
-    """All images below a folder, sorted by path. Classes are subfolders, unless `dataset.json` says otherwise."""
+    """All images below a folder, sorted by path.
+
+    The classes are the subfolders, or come from `dataset.json`.
+    """
 
     def __init__(self, folder: str) -> None:
-        """List the files; none is opened but `dataset.json` and those whose names do not say what they are.
+        """List the files.
+
+        Only `dataset.json` and files without an image suffix are opened. Hidden files and folders, and subfolders written by
+        this program, are skipped.
 
         Args:
-            folder: where to look, in all depths; `~` is the home folder. Hidden files and folders are passed over, and so are
-                folders below that this program has made itself.
+            folder: searched at all depths; `~` is the home folder.
 
         Raises:
             UserError: no such folder, no image in it, a folder for another source, or a `dataset.json` that cannot be used.
@@ -35,36 +50,38 @@ class FolderSource(ImageCollection):
         try:
             place = expanded(folder)
         except ValueError as error:
-            raise refusal(name, str(error)) from None
+            raise source_error(name, str(error)) from None
         # Absolute: the program may change its folder before a worker starts.
         self._folder = os.path.abspath(os.fsencode(place))
         if not os.path.isdir(self._folder):
-            raise refusal(name, _no_folder(self._folder))
+            raise source_error(name, _no_folder(self._folder))
         at_top = _listing(self._folder)
-        # Before looking for images: a prepared folder holds one, the mean of all.
+        # Checked before looking for images: a prepared folder holds one, the mean image.
         if b"info.json" in at_top and any(map(_PREPARED_LEVEL.fullmatch, at_top)):
-            raise refusal(name, f"this is a prepared folder: write prepared:{printable(self._folder)}")
+            raise source_error(name, f"this is a prepared folder: write prepared:{printable(self._folder)}")
         if (kind := self._own_kind(b"", at_top)) and MARKER.encode() not in at_top:
-            raise refusal(name, f"this is {kind}, whose pictures it has made itself; give the folder that holds the images")
-        sieve = ImageSieve()
+            raise source_error(name, f"this is {kind}, written by this program; give the folder of the images")
+        image_filter = ImageFilter()
         unlisted: list[str] = []
-        names = CompactNames(path for path in self._files_below(sieve, unlisted) if sieve.takes(path, self._head))
-        complaints = [*sieve.complaints(), *unlisted]
+        names = CompactNames(
+            path for path in self._files_below(image_filter, unlisted) if image_filter.accepts(path, self._head)
+        )
+        problems = [*image_filter.problems(), *unlisted]
         if not names:
-            raise no_images(name, [*complaints, *sieve.notes()], instead=_other_source(self._folder, at_top))
-        super().__init__(name, names, load=self._load, complaints=complaints, notes=sieve.notes())
+            raise no_images_error(name, [*problems, *image_filter.notes()], instead=_other_source(self._folder, at_top))
+        super().__init__(name, names, load=self._load, problems=problems, notes=image_filter.notes())
 
     def _load(self, path: bytes) -> bytes | None:
-        """The content of a file beside the images; None if it is not there."""
+        """Return the content of a file beside the images; None if it does not exist."""
         file = os.path.join(self._folder, path)
         return _read_file(file) if os.path.lexists(file) else None
 
     def _head(self, path: bytes) -> bytes:
-        """The first bytes of a file."""
+        """Return the first bytes of a file."""
         return _read_file(os.path.join(self._folder, path), at_most=HEAD_BYTES)
 
     def _own_kind(self, folder: bytes, names: list[bytes]) -> str:
-        """What of its own a folder below is to this program; `folder` ends in "/"."""
+        """Return what kind of output of this program a subfolder is, or ""; `folder` ends in "/"."""
 
         def load(name: bytes) -> bytes | None:
             try:
@@ -74,14 +91,16 @@ class FolderSource(ImageCollection):
 
         return kind_of_folder(names, load)
 
-    def _files_below(self, sieve: ImageSieve, unlisted: list[str]) -> Iterator[bytes]:
-        """Relative paths of all files below the folder, sorted; what cannot be listed is told in `unlisted`.
+    def _files_below(self, image_filter: ImageFilter, unlisted: list[str]) -> Iterator[bytes]:
+        """Yield the sorted relative paths of all files below.
 
-        Links to folders are followed. Each real folder counts once, so that links in a circle end.
+        `unlisted` gets a line per unreadable folder.
+
+        Links to folders are followed. Each real folder is listed once, so circular links end.
         """
         top = os.path.join(os.path.realpath(self._folder), b"")
         seen: set[tuple[int, int]] = set()
-        # Folders end in "/". As they are sorted with it and come off the end, the paths come out sorted.
+        # Folders end in "/". They are sorted with it and taken from the end, so the paths come out sorted.
         pending = [b""]
         while pending:
             path = pending.pop()
@@ -95,9 +114,9 @@ class FolderSource(ImageCollection):
                 seen.add((status.st_dev, status.st_ino))
                 marks: list[bytes] = []
                 with os.scandir(os.path.join(self._folder, path)) as entries:
-                    found = sorted((path + one for one in _visible(entries, top, sieve, marks)), reverse=True)
+                    found = sorted((path + one for one in _visible(entries, top, image_filter, marks)), reverse=True)
                 if path and marks and (kind := self._own_kind(path, marks)):
-                    sieve.leave_out(path, kind)
+                    image_filter.skip_folder(path, kind)
                 else:
                     pending += found
             except OSError as error:
@@ -108,24 +127,24 @@ class FolderSource(ImageCollection):
         return _read_file(os.path.join(self._folder, self._names[index]))
 
     def _state(self, index: int) -> bytes:
-        """Size and time of change; the folder itself may move."""
+        """Return size and time of change; the folder itself may move."""
         try:
             status = os.stat(os.path.join(self._folder, self._names[index]))
         except OSError:
-            # A dangling link, say; reading will tell.
+            # A dangling link, for example: reading it gives the reason.
             return b"unreadable"
         return f"{status.st_size} {status.st_mtime_ns}".encode()
 
 
 def _read_file(file: bytes, at_most: int = 0) -> bytes:
-    """The bytes of one file, or the first `at_most`.
+    """Return the bytes of one file, or the first `at_most`.
 
     Raises:
-        UnusableImageError: it cannot be read; the message goes on from its name.
+        UnusableImageError: it cannot be read; the message continues its name.
     """
     try:
         status = os.stat(file)
-        # Before opening: a pipe would wait for a writer for ever.
+        # Before opening: a pipe would wait for a writer forever.
         if stat.S_ISDIR(status.st_mode):
             raise UnusableImageError("is a folder, not an image; rename it")
         if not stat.S_ISREG(status.st_mode):
@@ -140,60 +159,68 @@ def _read_file(file: bytes, at_most: int = 0) -> bytes:
             return opened.read()
     except FileNotFoundError:
         if os.path.islink(file):
-            raise UnusableImageError("is a link to nothing; restore what it points to or remove it") from None
-        raise UnusableImageError("is gone since it was listed; put it back or start again without it") from None
+            raise UnusableImageError("is a broken link; restore its target or remove it") from None
+        raise UnusableImageError("was removed after it was listed; restore it or start again without it") from None
     except PermissionError:
-        raise UnusableImageError("may not be read; allow it with chmod +r or remove it") from None
+        raise UnusableImageError("has no read permission; allow it with chmod +r or remove it") from None
     except OSError as error:
         raise UnusableImageError(f"cannot be read ({error.strerror}); copy it again or remove it") from None
 
 
-def _visible(entries: Iterator[os.DirEntry[bytes]], top: bytes, sieve: ImageSieve, marks: list[bytes]) -> Iterator[bytes]:
-    """Names of files and, with a final "/", of folders; those that may mark output of this program go to `marks` as well."""
+def _visible(
+    entries: Iterator[os.DirEntry[bytes]], top: bytes, image_filter: ImageFilter, marks: list[bytes]
+) -> Iterator[bytes]:
+    """Yield names of files and, with a final "/", of folders.
+
+    `marks` gets those that may mark output of this program.
+    """
     for entry in entries:
         if is_mark(entry.name):
             marks.append(entry.name)
         if entry.name == MARKER.encode():
             continue
-        if is_passed_over(entry.name):
-            sieve.hide()
+        if is_hidden_name(entry.name):
+            image_filter.count_hidden()
             continue
         try:
             is_folder = entry.is_dir()
         except OSError:
-            # A link to itself, say; reading will tell.
+            # A link to itself, for example: reading it gives the reason.
             is_folder = False
         if not is_folder:
             yield entry.name
-        elif not (entry.is_symlink() and _comes_by_itself(entry.path, top)):
+        elif not (entry.is_symlink() and _is_listed_elsewhere(entry.path, top)):
             yield entry.name + b"/"
 
 
-def _comes_by_itself(link: bytes, top: bytes) -> bool:
-    """Whether `link` leads to a folder below `top`, which is listed under its own name and class."""
+def _is_listed_elsewhere(link: bytes, top: bytes) -> bool:
+    """Return whether `link` leads to a folder below `top`, which is listed by itself."""
     target = os.path.join(os.path.realpath(link), b"")
-    return target.startswith(top) and not any(map(is_passed_over, target[len(top) :].split(b"/")))
+    return target.startswith(top) and not any(map(is_hidden_name, target[len(top) :].split(b"/")))
 
 
 def _listing(folder: bytes) -> list[bytes]:
     try:
         return sorted(os.listdir(folder))
     except OSError:
-        # Listing the images will tell why.
+        # Listing the images gives the reason.
         return []
 
 
 def _no_folder(path: bytes) -> str:
-    """Why `path` is no folder, and what to write."""
+    """Return why `path` is no folder, and what to write instead."""
     if not os.path.exists(path):
-        return "no such folder; give the one that holds the images"
+        return "no such folder; give the folder of the images"
     if path.lower().endswith(b".zip"):
         return f"is a file, not a folder: write zip:{printable(path)}"
-    return "is a file, not a folder; give the folder that holds the images"
+    return "is a file, not a folder; give the folder of the images"
 
 
 def _other_source(folder: bytes, at_top: list[bytes]) -> str:
-    """What to write for a folder without images that holds something else; empty if there is nothing known."""
+    """Return what to write for a folder without images that holds another source.
+
+    Empty if there is none.
+    """
     for file in at_top:
         if file.endswith(b".tfrecords"):
             return f"it holds TFRecord files: write tfrecords:{printable(folder)}"

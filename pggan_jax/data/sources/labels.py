@@ -1,10 +1,12 @@
-"""The class of every image in a collection of files: from `dataset.json` if there is one, else from the subfolders.
+"""The class of every image in a collection of files.
 
-`dataset.json` is the widely used form `{"labels": [["path", 3], ...]}`, with paths relative to its own folder and whole numbers
-as classes; `"labels": null` says that there are none.
+From `dataset.json` if it exists, else from the subfolders.
 
-Folders that hold all images tell nothing apart: `faces/cat/1.png` and `faces/dog/2.png` have the classes cat and dog, and
-`dataset.json` may lie in `faces` as well as beside it. So an archive of a folder has the labels of its contents.
+`dataset.json` has the common form `{"labels": [["path", 3], ...]}`, with paths relative to its own folder and class
+numbers from 0; `"labels": null` means no labels.
+
+A folder that contains all images is no class: `faces/cat/1.png` and `faces/dog/2.png` have the classes cat and dog, and
+`dataset.json` may be in `faces` or beside it. So an archive of a folder has the same labels as the folder.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ from itertools import groupby
 import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
-from pggan_jax.data.sources.file_names import CompactNames, natural_order, one_line_each, printable, relative_path
-from pggan_jax.image_files import HEAD_BYTES, is_own_picture
+from pggan_jax.data.sources.file_names import CompactNames, natural_order, printable, relative_path, summarize_names
+from pggan_jax.image_files import HEAD_BYTES, is_generated_image
 from pggan_jax.system.json_files import parse_json
 
 LABELS_FILE = b"dataset.json"
-# Stands in `Labels.numbers` for an image that `dataset.json` leaves out.
+# In `Labels.numbers`, for an image that `dataset.json` does not list.
 NO_LABEL = -1
-# More is a list of something else; a class costs a row of network weights.
+# A longer list is no list of classes; each class costs a row of network weights.
 _MAX_CLASSES = 100_000
-# Pictures beside the subfolders that are looked at.
-_MOST_OWN = 1000
+# At most so many images beside the subfolders are examined.
+_MAX_EXAMINED = 1000
 # A share of the images.
 _FEW = 0.1
 _FORM = '{"labels": [["path", 3], ...]}'
@@ -41,29 +43,29 @@ class Labels:
     Attributes:
         class_names: one per class, in the order of the numbers; empty without classes.
         numbers: int32 `[images]`, 0..classes-1 or `NO_LABEL`; 0 without classes.
-        complaints: labels without an image, images that stand in the way of classes; one line each.
+        problems: labels without an image, images beside the class folders; one line each.
         origin: the content of `dataset.json`; empty where subfolders decide.
-        former_class_names: the classes in the order of their bytes, which earlier versions of this program used; empty where it
-            is the same.
+        former_class_names: the class names in the order of their bytes, which earlier versions used; empty where it is the
+            same.
     """
 
     class_names: tuple[str, ...]
     numbers: np.ndarray
-    complaints: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     origin: bytes = b""
     former_class_names: tuple[str, ...] = ()
 
 
 def find_labels(names: CompactNames, load: Callable[[bytes], bytes | None]) -> Labels:
-    """The labels of the images `names`.
+    """Find the labels of the images `names`.
 
     Args:
         names: paths of all images, sorted, at least one.
-        load: gives the content of another file of the collection by its path, None if it is not there; raises
+        load: returns the content of another file of the collection by its path, None if it does not exist; raises an
             UnusableImageError if it cannot be read.
 
     Raises:
-        ValueError: `dataset.json` cannot be read, has another form or labels no image; the message is a line that names it.
+        ValueError: `dataset.json` cannot be read, has another form or labels no image; the message names it.
     """
     shared = _shared_folder(names)
     parents = [shared[: end + 1] for end in range(len(shared)) if shared[end : end + 1] == b"/"]
@@ -78,15 +80,21 @@ def find_labels(names: CompactNames, load: Callable[[bytes], bytes | None]) -> L
 
 
 def _shared_folder(names: CompactNames) -> bytes:
-    """The deepest folder that holds all images, with its final "/"; empty at the top. First and last of a sorted list tell."""
+    """Return the deepest folder that contains all images, with a final "/".
+
+    Empty at the top. `names` is sorted.
+    """
     shared = os.path.commonpath([os.path.dirname(names[0]), os.path.dirname(names[-1])])
     return shared + b"/" if shared else b""
 
 
 def _from_subfolders(names: CompactNames, load: Callable[[bytes], bytes | None], *, below: int) -> Labels:
-    """One class per subfolder, in natural order, if no image lies beside them.
+    """Make one class of each subfolder, in natural order, if no image lies beside them.
 
-    `below`: length of the shared folder, so there are several.
+    Args:
+        names: paths of all images, sorted.
+        load: as for `find_labels`.
+        below: length of the path of the shared folder.
     """
     subfolders: list[bytes] = []
     counts: list[int] = []
@@ -94,14 +102,14 @@ def _from_subfolders(names: CompactNames, load: Callable[[bytes], bytes | None],
     for (subfolder, slash), images in groupby(names, lambda name: name[below:].partition(b"/")[:2]):
         if not slash:
             own += 1
-            # A grid that was written here is refused when it is decoded. It costs the others no class.
-            if own > _MOST_OWN or not _is_own(names[sum(counts)], load):
-                return _no_labels(names, complaints=_lying_beside(names, below))
+            # A grid of this program is refused when it is decoded; it does not make the others lose their classes.
+            if own > _MAX_EXAMINED or not _is_own(names[sum(counts)], load):
+                return _no_labels(names, problems=_lying_beside(names, below))
         subfolders.append(subfolder if slash else b"")
         counts.append(sum(1 for _ in images))
     former = sorted(filter(None, subfolders))
     if len(former) < 2:
-        return _no_labels(names, complaints=_lying_beside(names, below))
+        return _no_labels(names, problems=_lying_beside(names, below))
     classes = sorted(former, key=natural_order)
     number = {b"": 0} | {subfolder: position for position, subfolder in enumerate(classes)}
     numbers = np.repeat([number[subfolder] for subfolder in subfolders], counts)
@@ -110,29 +118,31 @@ def _from_subfolders(names: CompactNames, load: Callable[[bytes], bytes | None],
 
 
 def _is_own(path: bytes, load: Callable[[bytes], bytes | None]) -> bool:
-    """Whether an image is a picture of several images that this program has written."""
+    """Return whether an image is a grid or similar image written by this program."""
     try:
         content = load(path)
     except UnusableImageError:
         return False
-    return content is not None and is_own_picture(content[:HEAD_BYTES])
+    return content is not None and is_generated_image(content[:HEAD_BYTES])
 
 
 def _lying_beside(names: CompactNames, below: int) -> tuple[str, ...]:
-    """A few images beside many in subfolders were most likely forgotten there; they cost all others their class."""
+    """Report a few images beside many in subfolders: they make all others lose their class."""
     beside = [name for name in names if b"/" not in name[below:]]
     if len(beside) > _FEW * len(names):
         return ()
     more = f" and {len(beside) - 1:,} more" if len(beside) > 1 else ""
-    return (f"{printable(beside[0])}{more}: beside the subfolders, so these are no classes; move into one, or remove",)
+    return (
+        f"{printable(beside[0])}{more}: beside the subfolders, which are no classes therefore; move it into one, or remove it",
+    )
 
 
-def _no_labels(names: CompactNames, origin: bytes = b"", complaints: tuple[str, ...] = ()) -> Labels:
-    return Labels((), np.zeros(len(names), np.int32), complaints, origin)
+def _no_labels(names: CompactNames, origin: bytes = b"", problems: tuple[str, ...] = ()) -> Labels:
+    return Labels((), np.zeros(len(names), np.int32), problems, origin)
 
 
 def _from_json(content: bytes, names: CompactNames, parent: bytes) -> Labels:
-    """Numbers of `dataset.json` in the folder `parent` for the images `names`."""
+    """Read the class numbers of the images `names` from `dataset.json` in the folder `parent`."""
     wanted = _parse(content)
     if wanted is None:
         return _no_labels(names, content)
@@ -142,15 +152,15 @@ def _from_json(content: bytes, names: CompactNames, parent: bytes) -> Labels:
     numbers = np.fromiter((wanted.pop(name[len(parent) :], NO_LABEL) for name in names), np.int32, len(names))
     if len(wanted) == labels:
         raise ValueError(
-            f"labels {example!r}, but no image has the path of any label; write paths from its folder, "
+            f"labels {example!r}, but no image has the path of any label; write paths relative to its folder, "
             f"such as {printable(names[0][len(parent) :])!r}"
         )
-    complaints = one_line_each(wanted, f"has a label in {printable(parent + LABELS_FILE)}, but there is no such image")
-    return Labels(tuple(str(number) for number in range(largest + 1)), numbers, tuple(complaints), content)
+    problems = summarize_names(wanted, f"has a label in {printable(parent + LABELS_FILE)}, but no such image exists")
+    return Labels(tuple(str(number) for number in range(largest + 1)), numbers, tuple(problems), content)
 
 
 def _parse(content: bytes) -> dict[bytes, int] | None:
-    """Path to class number as `dataset.json` gives them; None for the label null."""
+    """Return the class number by path; None for `"labels": null`."""
     try:
         document = parse_json(content)
     except ValueError as error:
@@ -161,30 +171,30 @@ def _parse(content: bytes) -> dict[bytes, int] | None:
     if entries is None:
         return None
     if not isinstance(entries, list):
-        raise ValueError(f"must have the form {_FORM}, not {type(entries).__name__} for labels")
+        raise ValueError(f"must have the form {_FORM}, not {type(entries).__name__} as labels")
     if not entries:
-        raise ValueError("holds no labels; write null for [] if there are none")
+        raise ValueError("has no labels; write null instead of [] if there are none")
     labels: dict[bytes, int] = {}
     for position, entry in enumerate(entries):
-        # Dropped at once: a million entries and the mapping need not be in memory together.
+        # Dropped at once, so that a million entries and the mapping are not in memory together.
         entries[position] = None
         path, number = _parse_entry(entry, position)
         if path in labels:
-            raise ValueError(f"labels {printable(path)!r} twice; keep one")
+            raise ValueError(f"labels {printable(path)!r} twice; remove one")
         labels[path] = number
     return labels
 
 
 def _parse_entry(entry: object, position: int) -> tuple[bytes, int]:
-    """Path and class number of one entry of "labels"."""
+    """Return path and class number of one entry of "labels"."""
     if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
         raise ValueError(f'has {_shortened(entry)} as entry {position} of labels; write ["path", 3]')
     written, number = entry
     try:
         path = relative_path(written)
     except ValueError as error:
-        raise ValueError(f"labels {_shortened(written)}, which {error}; write paths from its own folder") from None
-    # bool is a kind of int, and true is no class.
+        raise ValueError(f"labels {_shortened(written)}, which {error}; write paths relative to its folder") from None
+    # bool is a subclass of int, and true is no class.
     if type(number) is not int or not 0 <= number < _MAX_CLASSES:
         raise ValueError(
             f"labels {printable(path)!r} with {_shortened(number)}; write a whole number from 0 to {_MAX_CLASSES - 1:,}"
@@ -193,6 +203,6 @@ def _parse_entry(entry: object, position: int) -> tuple[bytes, int]:
 
 
 def _shortened(value: object) -> str:
-    """`value` as it would stand in the file, but no more than a line can bear."""
+    """Return `value` as JSON, shortened to 60 characters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

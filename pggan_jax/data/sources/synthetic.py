@@ -1,4 +1,4 @@
-"""Sources whose images no file holds: `synthetic`, drawn from a formula, and `stacked`, put together from another source's."""
+"""Sources without files: `synthetic` (generated) and `stacked` (made of another source)."""
 
 from __future__ import annotations
 
@@ -8,50 +8,52 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError, decoding_errors, open_image, to_channels, upright
-from pggan_jax.data.sources.open_source import notes_of
+from pggan_jax.data.sources.source import source_notes
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.data.sources.open_source import Source
+    from pggan_jax.data.sources.source import Source
 
 SYNTHETIC_COUNT = 10_000
 SYNTHETIC_CLASSES = 10
 SYNTHETIC_MAX_CHANNELS = 16
 STACKED_COUNT = 1_000_000
 STACKED_SEED = 123
-# Of the picture's formula: whoever changes what is drawn raises it, so that nothing prepared from the old pictures is reused.
+# Version of the formula: raise it with every change of the images, so that prepared old ones are not reused.
 _SYNTHETIC_VERSION = 1
-# The order of training on a thousand million images takes 8 GB; more is a slip of the hand.
+# The order of 10^9 images takes 8 GB; a larger number is a typing error.
 _MAX_COUNT = 10**9
 _MAX_SEED = 2**64 - 1
 
 
 class SyntheticSource:
-    """Coloured waves with a soft light before them. Image i depends on i, seed, resolution and channels alone.
+    """Coloured waves with a soft light in front.
 
-    The class (i modulo 10) sets the direction of the waves and, where there are colours, the hue.
+    Image i depends only on i, seed, resolution and channels.
+
+    The class (i modulo 10) determines the direction of the waves and the hue.
     """
 
     class_names = tuple(str(number) for number in range(SYNTHETIC_CLASSES))
-    complaints: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __init__(self, argument: str, *, resolution: int, channels: int) -> None:
-        """Choose the images; they are drawn when read.
+        """Choose the images; they are generated when they are read.
 
         Args:
-            argument: "", "COUNT" or "COUNT:SEED"; 10,000 images of seed 0 where nothing is said.
+            argument: "", "COUNT" or "COUNT:SEED"; the defaults are 10,000 images and seed 0.
             resolution: side of the images in pixels.
             channels: 1..16; 0 means 3.
 
         Raises:
-            UserError: count, seed or channels cannot be had.
+            UserError: count, seed or channels are out of range.
         """
         self.name = f"synthetic:{argument}" if argument else "synthetic"
         count, _, seed = argument.partition(":")
         self._count = self._whole_number("COUNT", count, default=SYNTHETIC_COUNT, lowest=1, highest=_MAX_COUNT)
         self._seed = self._whole_number("SEED", seed, default=0, lowest=0, highest=_MAX_SEED)
         if not 0 <= channels <= SYNTHETIC_MAX_CHANNELS:
-            raise UserError(f"data.channels = {channels}: synthetic has 1 to {SYNTHETIC_MAX_CHANNELS}; 0 means 3")
+            raise UserError(f"data.channels = {channels}: synthetic allows 1 to {SYNTHETIC_MAX_CHANNELS}; 0 means 3")
         self.channels = channels or 3
         self._resolution = resolution
 
@@ -60,7 +62,7 @@ class SyntheticSource:
             return default
         if not (text.isascii() and text.isdecimal() and len(text) <= 20 and lowest <= int(text) <= highest):
             raise UserError(
-                f"data.source = {self.name!r}: {what} is {text!r}; give a whole number from {lowest} to {highest}, "
+                f"data.source = {self.name!r}: {what} is {text!r}, must be a whole number from {lowest} to {highest}, "
                 "as in synthetic:50000 or synthetic:50000:7"
             )
         return int(text)
@@ -69,15 +71,15 @@ class SyntheticSource:
         return self._count
 
     def item_name(self, index: int) -> str:
-        """Such as "pattern 17"."""
+        """Return a name such as "pattern 17"."""
         return f"pattern {index}"
 
     def label(self, index: int) -> int:
-        """The class of image `index`, 0..9."""
+        """Return the class of image `index`, 0..9."""
         return index % SYNTHETIC_CLASSES
 
     def read(self, index: int) -> np.ndarray:
-        """Image `index` as uint8 `[resolution, resolution, channels]`."""
+        """Return image `index` as uint8 `[resolution, resolution, channels]`."""
         random = np.random.Generator(np.random.Philox(key=np.array([self._seed, index], np.uint64)))
         kind = self.label(index) / SYNTHETIC_CLASSES
         angle = np.pi * kind + random.uniform(-0.08, 0.08)
@@ -85,15 +87,15 @@ class SyntheticSource:
         phase = random.uniform(0, 2 * np.pi)
         light_x, light_y = random.uniform(0.2, 0.8, size=2)
         width = random.uniform(0.1, 0.25)
-        # Of one to three channels the hue tells the class; further channels follow the same circle.
+        # The hue of the first three channels shows the class; further channels continue the same circle.
         hue = 2 * np.pi * (kind + np.arange(self.channels) / max(self.channels, 3)) + random.uniform(-0.2, 0.2)
         colour = (0.5 + 0.5 * np.cos(hue)).astype(np.float32)
 
-        # Centres of the pixels, so that one image at two resolutions is the same picture.
+        # Centres of the pixels, so that an image is the same at two resolutions.
         place = (np.arange(self._resolution, dtype=np.float32) + 0.5) / self._resolution
         along_x = np.exp(1j * (2 * np.pi * waves * np.cos(angle) * place + phase)).astype(np.complex64)
         along_y = np.exp(1j * (2 * np.pi * waves * np.sin(angle) * place)).astype(np.complex64)
-        # The waves are a plane of sines, the light a plane of Gaussians: both are products of a column and a row.
+        # Waves (sines) and light (Gaussians) are both products of a column and a row.
         wave = np.outer(along_y.real, along_x.real)
         wave -= np.outer(along_y.imag, along_x.imag)
         light = np.outer(_bell(place, light_y, width), _bell(place, light_x, width))
@@ -101,7 +103,10 @@ class SyntheticSource:
         return self._paint(wave, light, colour)
 
     def _paint(self, wave: np.ndarray, light: np.ndarray, colour: np.ndarray) -> np.ndarray:
-        """Both planes `[side, side]` in the colours `[channels]`, 0..1, as uint8. One channel at a time, as that is fastest."""
+        """Colour both planes `[side, side]` by `colour` `[channels]`, 0..1, to uint8.
+
+        Channel by channel, which is fastest.
+        """
         image = np.empty((*wave.shape, self.channels), np.uint8)
         plane = np.empty_like(wave)
         for channel, strength in enumerate(colour):
@@ -114,7 +119,7 @@ class SyntheticSource:
         return image
 
     def fingerprint(self) -> str:
-        """Of count, seed and the formula's version."""
+        """Return count, seed and the version of the formula."""
         return f"synthetic {_SYNTHETIC_VERSION} {self._count} {self._seed}"
 
 
@@ -123,31 +128,31 @@ def _bell(place: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 
 class GreySource:
-    """The images of another source in grey, one by one, with their classes: what a `StackedSource` of it is made of."""
+    """The images of another source in grey with their classes: the layers of a `StackedSource`."""
 
     channels = 1
 
     def __init__(self, inner: Source) -> None:
-        """Take the images of `inner`; colours become luminance."""
-        self.name, self.class_names, self.complaints = inner.name, inner.class_names, inner.complaints
+        """Wrap the source `inner`; colours become luminance."""
+        self.name, self.class_names, self.problems = inner.name, inner.class_names, inner.problems
         self._inner = inner
 
     def __len__(self) -> int:
         return len(self._inner)
 
     def item_name(self, index: int) -> str:
-        """As the other source calls it."""
+        """Return the name in the other source."""
         return self._inner.item_name(index)
 
     def label(self, index: int) -> int:
-        """Its class in the other source."""
+        """Return the class in the other source."""
         return self._inner.label(index)
 
     def read(self, index: int) -> np.ndarray:
-        """Image `index`, upright, as uint8 `[height, width, 1]`.
+        """Return image `index`, upright, as uint8 `[height, width, 1]`.
 
         Raises:
-            UnusableImageError: it is unusable; the message names it.
+            UnusableImageError: it cannot be used; the message names it.
         """
         try:
             image = open_image(self._inner.read(index))
@@ -157,25 +162,27 @@ class GreySource:
             raise UnusableImageError(f"{self.item_name(index)}: {error}") from None
 
     def fingerprint(self) -> str:
-        """Of the other source's."""
+        """Return the fingerprint of the other source with a prefix."""
         return f"grey {self._inner.fingerprint()}"
 
 
 class StackedSource:
-    """Three images of another source, drawn at random, as red, green and blue: stacked MNIST (spec 4.3). No labels.
+    """Three random images of another source as red, green and blue: stacked MNIST (spec 4.3).
 
-    Of a source with ten classes that makes a thousand modes, which is what the set is for: counting how many a network meets.
+    No labels.
+
+    A source with ten classes gives a thousand modes, to count how many of them a generator covers.
     """
 
     channels = 3
     class_names: tuple[str, ...] = ()
 
     def __init__(self, inner: Source, *, count: int = STACKED_COUNT, seed: int = STACKED_SEED) -> None:
-        """Draw which three make up each image, exactly as the official `create_mnistrgb` does.
+        """Draw the three images of each stack exactly as the official `create_mnistrgb` does.
 
         Args:
             inner: the images to stack; colours become luminance.
-            count: how many stacks to offer.
+            count: number of stacks.
             seed: of the draw.
 
         Raises:
@@ -183,32 +190,32 @@ class StackedSource:
         """
         self.name = f"stacked:{inner.name}"
         if not len(inner):
-            raise UserError(f"data.source = {self.name!r}: {inner.name} holds no image to stack; name another source")
+            raise UserError(f"data.source = {self.name!r}: {inner.name} has no image to stack; use another source")
         if count < 1:
-            raise UserError(f"data.source = {self.name!r}: {count} stacks; give a positive number")
-        self.complaints = inner.complaints
-        self.notes = notes_of(inner)
+            raise UserError(f"data.source = {self.name!r}: the number of stacks is {count}, must be positive")
+        self.problems = inner.problems
+        self.notes = source_notes(inner)
         self._inner, self._singles = inner, GreySource(inner)
         self._seed = seed
-        # One draw of all gives the numbers that one draw of three per image gives, in the same order.
+        # A single draw gives the same numbers as one draw of three per image.
         self._triples = np.random.RandomState(seed).randint(len(inner), size=(count, 3)).astype(np.int32)
 
     def __len__(self) -> int:
         return len(self._triples)
 
     def item_name(self, index: int) -> str:
-        """Such as "stack 17"."""
+        """Return a name such as "stack 17"."""
         return f"stack {index}"
 
     def label(self, index: int) -> int:
-        """Always 0: there are no classes."""
+        """Return 0: there are no classes."""
         return 0
 
     def read(self, index: int) -> np.ndarray:
-        """Stack `index` as uint8 `[height, width, 3]`.
+        """Return stack `index` as uint8 `[height, width, 3]`.
 
         Raises:
-            UnusableImageError: one of the three is unusable, or they differ in size; the message names them.
+            UnusableImageError: one of the three cannot be used, or they differ in size; the message names them.
         """
         layers = [self._singles.read(int(number))[..., 0] for number in self._triples[index]]
         if len({layer.shape for layer in layers}) > 1:
@@ -220,5 +227,5 @@ class StackedSource:
         return np.stack(layers, axis=-1)
 
     def fingerprint(self) -> str:
-        """Of the other source's, the number of stacks and the seed."""
+        """Return a digest of the other source's fingerprint, the number of stacks and the seed."""
         return hashlib.sha256(f"stacked {self._inner.fingerprint()} {len(self)} {self._seed}".encode()).hexdigest()

@@ -1,6 +1,8 @@
-"""The source `tfds:NAME[:SPLIT]`: a prepared data set of tensorflow_datasets, read at random and without TensorFlow.
+"""The source `tfds:NAME[:SPLIT]`.
 
-Opening downloads nothing and asks no server: what is not on the disk yet ends in a line that says how to prepare it.
+A prepared data set of tensorflow_datasets, with random access and without TensorFlow.
+
+Nothing is downloaded and no server is contacted: a missing data set is an error that says how to prepare it.
 """
 
 from __future__ import annotations
@@ -19,24 +21,23 @@ if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
 
 _MOST_SUGGESTIONS = 12
-_UNREAD = -2  # TFDS itself writes -1 for examples without a label.
+_UNREAD = -2  # TFDS writes -1 for examples without a label.
 
 
 class TfdsSource:
-    """The images of one split, encoded as they are stored, with their classes if there is a feature `label`."""
+    """The images of one split as they are stored, with the classes of a feature `label`."""
 
-    complaints: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __init__(self, argument: str) -> None:
         """Find the data set on the disk, in $TFDS_DATA_DIR or else ~/tensorflow_datasets.
 
         Args:
             argument: "NAME", "NAME/CONFIG", or either with ":SPLIT", such as "cifar10:test" or "lsun/bedroom:train[:10%]".
-                The split is "train" where nothing is said.
+                The default split is "train".
 
         Raises:
-            UserError: there is no such data set, configuration or split, it is not prepared for random reading, or it holds
-                no images.
+            UserError: data set, configuration or split do not exist, are not prepared for random access, or have no images.
         """
         self.name = f"tfds:{argument}"
         name, _, split = argument.partition(":")
@@ -52,13 +53,15 @@ class TfdsSource:
         return len(self._examples)
 
     def item_name(self, index: int) -> str:
-        """Such as "record 17"."""
+        """Return a name such as "record 17"."""
         return f"record {index}"
 
     def label(self, index: int) -> int:
-        """The class of image `index`; 0 where there are no classes, and for a record that cannot be read.
+        """Return the class of image `index`.
 
-        Costs nothing for an image that has been read; else its record is read, and not decoded.
+        0 where there are no classes, and for an unreadable record.
+
+        The record is read, not decoded, unless the image was read before.
         """
         if not self.class_names:
             return 0
@@ -70,10 +73,10 @@ class TfdsSource:
         return int(self._labels[index])
 
     def read(self, index: int) -> bytes | np.ndarray:
-        """Image `index`: the bytes of a PNG or JPEG file, or uint8 `[height, width, channels]` from a tensor feature.
+        """Return image `index` as an encoded file, or as uint8 `[height, width, channels]`.
 
         Raises:
-            UnusableImageError: the record is damaged, or has none of the classes.
+            UnusableImageError: the record is damaged, or its label is none of the classes.
         """
         example = self._read_example(index)
         if self.class_names:
@@ -84,10 +87,10 @@ class TfdsSource:
         return example[self._image_name]
 
     def fingerprint(self) -> str:
-        """Of the data set's version, and the name, size, time of change and range of records of every file of the split."""
+        """Return a digest of the version and of name, size, time and record range of every file."""
         info = self._examples.dataset_info
         digest = hashlib.sha256(f"{info.full_name}\0".encode())
-        # A data set that `tfds.testing.mock_data` makes up has no files.
+        # A data set of `tfds.testing.mock_data` has no files.
         for file in info.splits[self._split].file_instructions if info.splits else ():
             try:
                 status = os.stat(file.filename)
@@ -100,31 +103,31 @@ class TfdsSource:
     def _read_example(self, index: int) -> dict[str, Any]:
         try:
             return self._examples[index]
-        except Exception as error:  # The reader raises RuntimeError on damage, protobuf and TFDS their own.
+        except Exception as error:  # The reader raises RuntimeError on damage; protobuf and TFDS raise other errors.
             raise UnusableImageError(f"record cannot be read ({first_line(error)}); prepare the data set again") from None
 
     def _error(self, problem: str) -> UserError:
         return UserError(f"data.source = {self.name!r}: {problem}")
 
     def _find_builder(self, name: str) -> DatasetBuilder:
-        """What knows the data set's features and files. Imports TFDS, which takes most of a second."""
+        """Return the builder, which knows features and files; importing TFDS takes about a second."""
         tfds = import_optional("tensorflow_datasets", package="tensorflow-datasets", needed_by=f"data.source = {self.name!r}")
         visibility = tfds.core.visibility
-        # The folder as it is set now; TFDS would take what was set when it was imported.
+        # Read the variable now; TFDS uses its value at import.
         folder = {"data_dir": os.environ.get("TFDS_DATA_DIR")}
-        # Without the community's data sets, whose list lies on a server.
+        # Without community data sets, whose list is on a server.
         with visibility.set_availables_tmp([visibility.DatasetType.TFDS_PUBLIC]):
             try:
                 base, options = tfds.core.naming.parse_builder_name_kwargs(name, **folder)
-                # Files first: what is prepared needs none of the packages, TensorFlow among them, that preparing it did.
+                # Files first: reading a prepared data set needs no package, such as TensorFlow, that preparing it does.
                 return tfds.core.read_only_builder.builder_from_files(str(base), **options)
             except tfds.core.DatasetNotFoundError:
                 return self._builder_from_code(name, folder)
-            except Exception as error:  # A name that cannot be parsed, or unreadable files of any kind.
+            except Exception as error:  # An invalid name, or unreadable files.
                 raise self._error(f"{name!r} cannot be opened ({first_line(error)}); write it as tfds:NAME[:SPLIT]") from None
 
     def _builder_from_code(self, name: str, folder: dict[str, str | None]) -> DatasetBuilder:
-        """Of a data set that is not prepared, which can tell what it would be."""
+        """Return the builder of a data set that is not prepared, for its error message."""
         import tensorflow_datasets as tfds
 
         base, slash, _ = name.partition("/")
@@ -140,23 +143,23 @@ class TfdsSource:
             return tfds.builder(name, try_gcs=False, **folder)
         except UserError:
             raise
-        except Exception as error:  # The code of a data set may fail in any way, by a package that it misses for one.
+        except Exception as error:  # The code of a data set may fail in any way, for example for a missing package.
             raise self._error(
-                f"is not prepared, and its code fails ({first_line(error)}); type {_how_to_prepare(name)}"
+                f"is not prepared, and its code fails ({first_line(error)}); run {_how_to_prepare(name)}"
             ) from None
 
     def _unknown(self, what: str, wanted: str, known: list[str]) -> UserError:
         close = difflib.get_close_matches(wanted, known, n=_MOST_SUGGESTIONS, cutoff=0.5)
         if len(known) <= _MOST_SUGGESTIONS:
-            hint = f"there are {', '.join(known)}"
+            hint = f"available: {', '.join(known)}"
         elif close:
-            hint = f"close to it are {', '.join(close)}"
+            hint = f"similar: {', '.join(close)}"
         else:
             hint = "https://www.tensorflow.org/datasets/catalog lists all"
         return self._error(f"no {what} {wanted!r}; {hint}")
 
     def _choose_image(self, features: Any) -> tuple[str, int]:
-        """The feature to read the images from, and their channels."""
+        """Return the name of the image feature and its number of channels."""
         from tensorflow_datasets.core import features as kinds
 
         names = sorted(features) if isinstance(features, kinds.FeaturesDict) else []
@@ -164,7 +167,7 @@ class TfdsSource:
         chosen = "image" if "image" in names else images[0] if len(images) == 1 else None
         if chosen is None:
             listed = ", ".join(f"{name} ({type(features[name]).__name__})" for name in names) or type(features).__name__
-            raise self._error(f"has no feature 'image' nor a single one of images, but {listed}; choose another data set")
+            raise self._error(f"has no feature 'image', nor exactly one of images, but {listed}; choose another data set")
         feature = features[chosen]
         kind = np.dtype(feature.np_dtype)
         # TFDS stores floats as the four channels of a PNG.
@@ -177,36 +180,39 @@ class TfdsSource:
         return chosen, feature.shape[-1] or 3
 
     def _open_split(self, builder: DatasetBuilder, name: str) -> Any:
-        """The split's records in order; each a dict of features, images still encoded."""
+        """Open the records of the split; each is a dict of features with encoded images."""
         from tensorflow_datasets import decode
         from tensorflow_datasets.core import features as kinds
 
         features = builder.info.features
-        # All images, for a mask beside the image would be decoded for nothing.
+        # For all image features, as a mask, for example, would be decoded without use.
         encoded = {one: decode.SkipDecoding() for one in features if isinstance(features[one], kinds.Image)}
         try:
             return builder.as_data_source(self._split, decoders=encoded)
-        except Exception as error:  # NotImplementedError, ValueError and more, with messages of many lines.
+        except Exception as error:  # NotImplementedError, ValueError and others, with messages of many lines.
             raise self._why_not_opened(builder, name, error) from None
 
     def _why_not_opened(self, builder: DatasetBuilder, name: str, error: Exception) -> UserError:
         prepare = _how_to_prepare(name)
         if not builder.info.splits:
-            return self._error(f"is not prepared in {builder.data_dir}; type {prepare}")
+            return self._error(f"is not prepared in {builder.data_dir}; run {prepare}")
         if isinstance(error, NotImplementedError):
             written = builder.info.file_format.value
             return self._error(
-                f"{builder.data_dir} is in the format {written}, which cannot be read at random; "
-                f"remove that folder, or set TFDS_DATA_DIR to another, and type {prepare}"
+                f"{builder.data_dir} has the format {written}, which has no random access; "
+                f"remove that folder, or set TFDS_DATA_DIR to another, and run {prepare}"
             )
         splits = ", ".join(f"{split} ({info.num_examples} images)" for split, info in builder.info.splits.items())
         return self._error(
             f"cannot open split {self._split!r} ({first_line(error)}); "
-            f"there are {splits}, and parts with at least one image, such as train[:10%]"
+            f"available: {splits}, and slices with at least one image, such as train[:10%]"
         )
 
     def _class_names(self, features: Any) -> tuple[str, ...]:
-        """Of the feature `label`, if it is one of classes and the split has them: test sets may hide theirs as -1."""
+        """Return the names of a class feature `label`.
+
+        Empty where the split hides its labels, as -1 in some test sets.
+        """
         from tensorflow_datasets.core import features as kinds
 
         if "label" not in features or not isinstance(features["label"], kinds.ClassLabel):
@@ -219,7 +225,7 @@ class TfdsSource:
 
 
 def _how_to_prepare(name: str) -> str:
-    """What to type so that a data set lies on the disk in a format that can be read at random."""
+    """Return the command that prepares a data set in a format with random access."""
     return (
         'python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder({name!r}, file_format='array_record').download_and_prepare()\" "

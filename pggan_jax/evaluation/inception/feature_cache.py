@@ -118,7 +118,7 @@ class CachedFeatures:
         with suppress(OSError):  # a full disk must not lose what was computed
             self._folder.mkdir(parents=True, exist_ok=True)
             # Trim before writing: the new file alone may be larger than the limit.
-            Cache(self._folder.parent).trim("features", tqdm.write, room=sum(array.nbytes for array in arrays.values()))
+            Cache(self._folder.parent).trim("features", tqdm.write, reserve=sum(array.nbytes for array in arrays.values()))
             by_name: dict[str, Any] = dict(arrays)
             with atomic_file(self._path(suffix)) as file:
                 np.savez(file, **by_name)

@@ -171,7 +171,7 @@ def _check_stacked(context: MetricContext) -> None:
 
 def _digit_classifier(context: MetricContext) -> Classifier:
     """Train a classifier on the single images that the stacked source is made of."""
-    loader = open_singles(context.data, seed=context.seed, tell=print)
+    loader = open_singles(context.data, seed=context.seed, report=print)
     images = loader.images(context.reals.resolution, np.arange(len(loader)))
     return train_classifier(pixel_rows(images), loader.class_table(), seed=context.seed)
 

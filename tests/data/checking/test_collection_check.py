@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pggan_jax.data.checking.check_report import Findings
+from pggan_jax.data.checking.check_report import CollectionStats
 from pggan_jax.data.checking.collection_check import check
-from pggan_jax.data.images.crop_resize import Frame, fit
+from pggan_jax.data.images.crop_resize import TargetFormat, crop_and_resize
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources.open_source import open_source
 from tests.helpers.image_samples import Items, bomb, encoded, landscape, noise, plain, stored_turned
@@ -20,8 +20,8 @@ from tests.helpers.image_samples import Items, bomb, encoded, landscape, noise, 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
 BAD = {
-    "cut.png": (encoded(noise(40, 40))[:2000], "is truncated, its end is missing; fetch it again or remove it"),
-    "cut.jpg": (encoded(noise(40, 40), "JPEG")[:900], "is truncated, its end is missing; fetch it again or remove it"),
+    "cut.png": (encoded(noise(40, 40))[:2000], "is truncated, its end is missing; copy it again or remove it"),
+    "cut.jpg": (encoded(noise(40, 40), "JPEG")[:900], "is truncated, its end is missing; copy it again or remove it"),
     "empty.png": (b"", "is empty"),
     "text.png": (b"hello", "is not an image; remove it or save it as PNG or JPEG"),
     "bomb.png": (bomb(), "has more than 134,217,728 pixels; shrink it"),
@@ -61,18 +61,18 @@ def mixed(tmp_path_factory):
     return folder
 
 
-def report_on(folder, frame=None, workers=0):
-    return check(open_source(f"folder:{folder}"), frame, workers=workers, progress=False)
+def report_on(folder, target=None, workers=0):
+    return check(open_source(f"folder:{folder}"), target, workers=workers, progress=False)
 
 
 def test_every_bad_file_is_named_with_reason_and_remedy(mixed):
-    found = dict(report_on(mixed).found.unusable)
+    found = dict(report_on(mixed).stats.unusable)
     assert len(found) == len(BAD) + 1
     for name, (_, reason) in BAD.items():
         shown = name.replace("\udcff", "\\xff")
         assert found[f"bad/{shown}"].startswith(reason)
         assert ";" in found[f"bad/{shown}"] or ":" in found[f"bad/{shown}"]
-    assert found["bad/gone.png"].startswith("is a link to nothing")
+    assert found["bad/gone.png"].startswith("is a broken link")
     json.dumps(found).encode("ascii")
     "".join(found).encode()  # printable: no lone surrogates
 
@@ -81,11 +81,11 @@ def test_counts(mixed):
     report = report_on(mixed)
     assert report.images == len(BAD) + 1 + len(MODES) + 3
     assert report.usable == len(MODES) + 3
-    assert report.found.sizes == {(40, 40): 10, (60, 40): 1, (60, 50): 1}
-    assert report.found.modes == {"RGB": 4, "L": 2, "I;16": 1, "RGBA": 1, "P": 2, "CMYK": 1, "1": 1}
+    assert report.stats.sizes == {(40, 40): 10, (60, 40): 1, (60, 50): 1}
+    assert report.stats.modes == {"RGB": 4, "L": 2, "I;16": 1, "RGBA": 1, "P": 2, "CMYK": 1, "1": 1}
     assert report.class_names == ("bad", "good", "other")
-    assert report.found.labels == {1: 10, 2: 2}
-    assert report.found.animated == 1
+    assert report.stats.labels == {1: 10, 2: 2}
+    assert report.stats.animated == 1
     assert report.needs_decision
 
 
@@ -96,9 +96,9 @@ def test_copies_and_those_of_different_labels(mixed):
     assert report.copies == 2
 
 
-@pytest.mark.parametrize("frame", [None, Frame(48, 48, 3)])
-def test_worker_processes_find_the_same(mixed, frame):
-    alone, together = (report_on(mixed, frame, workers) for workers in (0, 2))
+@pytest.mark.parametrize("target", [None, TargetFormat(48, 48, 3)])
+def test_worker_processes_find_the_same(mixed, target):
+    alone, together = (report_on(mixed, target, workers) for workers in (0, 2))
     assert alone == together
 
 
@@ -106,44 +106,44 @@ def test_order_is_kept_over_many_requests():
     items = [plain((4 + index % 5, 4), (index, 0, 0)) if index % 7 else b"broken" for index in range(256)]
     alone, together = (check(Items(items), workers=workers, progress=False) for workers in (0, 2))
     assert alone == together
-    assert [problem.name for problem in alone.found.unusable] == [f"item {index}" for index in range(0, 256, 7)]
-    assert alone.found.numbers.tolist() == [index for index in range(256) if index % 7]
+    assert [problem.name for problem in alone.stats.unusable] == [f"item {index}" for index in range(0, 256, 7)]
+    assert alone.stats.numbers.tolist() == [index for index in range(256) if index % 7]
 
 
 class TestFrame:
     @pytest.mark.parametrize(
-        "frame",
+        "target",
         [
-            Frame(8, 8, 3),
-            Frame(48, 48, 3),
-            Frame(40, 40, 1, crop="none"),
-            Frame(24, 36, 4, crop="none"),
-            Frame(40, 48, 3, crop="pad"),
-            Frame(8, 8, 3, crop="1,2,41,30"),
-            Frame(8, 8, 1, modes="refuse"),
-            Frame(8, 8, 4, modes="refuse"),
-            Frame(8, 8, 7),
+            TargetFormat(8, 8, 3),
+            TargetFormat(48, 48, 3),
+            TargetFormat(40, 40, 1, crop="none"),
+            TargetFormat(24, 36, 4, crop="none"),
+            TargetFormat(40, 48, 3, crop="pad"),
+            TargetFormat(8, 8, 3, crop="1,2,41,30"),
+            TargetFormat(8, 8, 1, modes="refuse"),
+            TargetFormat(8, 8, 4, modes="refuse"),
+            TargetFormat(8, 8, 7),
         ],
         ids=str,
     )
-    def test_judges_as_a_preparation_does(self, mixed, frame):
+    def test_judges_as_a_preparation_does(self, mixed, target):
         """Unusable here and left out there are the same images, for the same reasons."""
         source = open_source(f"folder:{mixed}")
         reasons = {}
         for index in range(len(source)):
             try:
-                fit(source.read(index), frame)
+                crop_and_resize(source.read(index), target)
             except UnusableImageError as error:
                 reasons[source.item_name(index)] = str(error)
         assert len(reasons) > 0
-        assert dict(report_on(mixed, frame).found.unusable) == reasons
+        assert dict(report_on(mixed, target).stats.unusable) == reasons
 
     def test_shapes_and_modes(self):
         items = [plain((8, 8)), plain((8, 6)), plain((8, 8), mode="L", color=1)]
-        report = check(Items(items), Frame(4, 4, 3, crop="none", modes="refuse"), workers=0, progress=False)
-        reasons = [problem.reason for problem in report.found.unusable]
+        report = check(Items(items), TargetFormat(4, 4, 3, crop="none", modes="refuse"), workers=0, progress=False)
+        reasons = [problem.reason for problem in report.stats.unusable]
         assert reasons == [
-            "is 8x6, another shape than 4x4; crop it, or take crop=center",
+            "is 8x6, another shape than 4x4; crop it, or set crop=center",
             "is grey, not RGB; convert it, or allow modes=convert",
         ]
 
@@ -151,17 +151,17 @@ class TestFrame:
         items = [b"broken", *(plain((8, 8), (index, 0, 0)) for index in range(5)), b"broken"]
         report = check(Items(items), numbers=np.array([5, 0, 2]), workers=0, progress=False)
         assert (report.images, report.usable) == (3, 2)
-        assert report.found.unusable[0].name == "item 0"
-        assert report.found.numbers.tolist() == [5, 2]
+        assert report.stats.unusable[0].name == "item 0"
+        assert report.stats.numbers.tolist() == [5, 2]
 
 
 class TestArrays:
     def test_any_channels(self):
         items = [noise(8, 6, channels) for channels in (1, 2, 3, 4, 7)]
         report = check(Items(items), workers=0, progress=False)
-        assert report.found.modes == {"L": 1, "LA": 1, "RGB": 1, "RGBA": 1, "7 channels": 1}
-        assert report.found.sizes == {(6, 8): 5}
-        framed = check(Items([noise(8, 6, 7)]), Frame(8, 6, 7), workers=0, progress=False)
+        assert report.stats.modes == {"L": 1, "LA": 1, "RGB": 1, "RGBA": 1, "7 channels": 1}
+        assert report.stats.sizes == {(6, 8): 5}
+        framed = check(Items([noise(8, 6, 7)]), TargetFormat(8, 6, 7), workers=0, progress=False)
         assert framed.usable == 1
 
     def test_in_any_memory_order(self):
@@ -191,9 +191,9 @@ def test_nothing_stops_it(workers):
     source = Exploding([plain(), b"", b"", "has no label; add one", plain()])
     report = check(source, workers=workers, progress=False)
     assert report.usable == 2
-    assert [problem.reason for problem in report.found.unusable] == [
+    assert [problem.reason for problem in report.stats.unusable] == [
         "cannot be decoded (boom boom); save it again or remove it",
-        "takes more memory to decode than there is; shrink it or remove it",
+        "needs more memory to decode than is free; shrink it or remove it",
         "has no label; add one",
     ]
 
@@ -202,7 +202,7 @@ def test_nothing_stops_it(workers):
 def test_unreadable_files(tmp_path):
     write(tmp_path, {"a.png": plain(), "b.png": plain()})
     (tmp_path / "a.png").chmod(0)
-    assert "may not be read" in dict(report_on(tmp_path).found.unusable)["a.png"]
+    assert "may not be read" in dict(report_on(tmp_path).stats.unusable)["a.png"]
 
 
 class TestWarnings:
@@ -214,7 +214,7 @@ class TestWarnings:
         return report.warnings
 
     def test_few_images(self):
-        assert self.warnings([999]) == ["few images (999): below 1,000 the critic soon knows them by heart"]
+        assert self.warnings([999]) == ["few images (999): below 1,000 the discriminator soon memorises them"]
         assert self.warnings([1000]) == []
 
     def test_unequal_classes(self):
@@ -227,7 +227,7 @@ class TestWarnings:
 
     def test_warnings_need_no_decision(self):
         assert not check(Items([plain(), plain()]), workers=0, progress=False).needs_decision
-        assert check(Items([plain()], complaints=["odd"]), workers=0, progress=False).needs_decision
+        assert check(Items([plain()], problems=["odd"]), workers=0, progress=False).needs_decision
         two = check(Items([plain(), plain()], labels=[0, 1], class_names="ab"), workers=0, progress=False)
         assert two.needs_decision
 
@@ -242,11 +242,11 @@ def test_resolutions():
 def test_findings_stay_compact():
     """About 32 bytes for an image: a million are no burden."""
     images = 20_000
-    part = Findings(digests=bytearray(os.urandom(16 * 64)))
+    part = CollectionStats(digests=bytearray(os.urandom(16 * 64)))
     part.numbers.extend(range(64))
     part.classes.extend([0] * 64)
     part.sizes[9, 9] = part.modes["RGB"] = part.labels[0] = 64
-    found = Findings()
+    found = CollectionStats()
     tracemalloc.start()
     try:
         for _ in range(images // 64):

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pggan_jax.data.images.crop_resize import FILTERS, Frame, find_place, fit
+from pggan_jax.data.images.crop_resize import FILTERS, TargetFormat, crop_and_resize, find_placement
 from pggan_jax.data.images.decode import UnusableImageError, decoding_errors, open_image
 from tests.helpers.image_samples import encoded, landscape, noise, plain, quarters, stored_turned
 
 
-def box_of(size, frame):
+def box_of(size, target):
     with decoding_errors():
-        return find_place(Image.new("L", size), frame).box
+        return find_placement(Image.new("L", size), target).box
 
 
-def refusal(content, frame):
+def refusal(content, target):
     with pytest.raises(UnusableImageError) as caught:
-        fit(content, frame)
+        crop_and_resize(content, target)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -33,73 +33,75 @@ def coordinates(height, width):
 
 class TestCrop:
     @pytest.mark.parametrize(
-        ("size", "frame", "box"),
+        ("size", "target", "box"),
         [
-            ((20, 16), Frame(8, 8, 1), (2, 0, 18, 16)),
-            ((16, 20), Frame(8, 8, 1), (0, 2, 16, 18)),
-            ((21, 16), Frame(8, 8, 1), (2, 0, 18, 16)),
-            ((8, 8), Frame(8, 8, 1), (0, 0, 8, 8)),
-            ((1001, 667), Frame(64, 64, 1), (167, 0, 834, 667)),
+            ((20, 16), TargetFormat(8, 8, 1), (2, 0, 18, 16)),
+            ((16, 20), TargetFormat(8, 8, 1), (0, 2, 16, 18)),
+            ((21, 16), TargetFormat(8, 8, 1), (2, 0, 18, 16)),
+            ((8, 8), TargetFormat(8, 8, 1), (0, 0, 8, 8)),
+            ((1001, 667), TargetFormat(64, 64, 1), (167, 0, 834, 667)),
             # 3:4 as wide as it is high by a third more.
-            ((40, 30), Frame(24, 32, 1), (0, 0, 40, 30)),
-            ((50, 30), Frame(24, 32, 1), (5, 0, 45, 30)),
-            ((40, 60), Frame(24, 32, 1), (0, 15, 40, 45)),
-            ((100, 100), Frame(32, 16, 1), (25, 0, 75, 100)),
+            ((40, 30), TargetFormat(24, 32, 1), (0, 0, 40, 30)),
+            ((50, 30), TargetFormat(24, 32, 1), (5, 0, 45, 30)),
+            ((40, 60), TargetFormat(24, 32, 1), (0, 15, 40, 45)),
+            ((100, 100), TargetFormat(32, 16, 1), (25, 0, 75, 100)),
             # The shape cannot be met exactly with whole pixels: to the nearest.
-            ((100, 49), Frame(24, 32, 1), (17, 0, 82, 49)),
-            ((100, 50), Frame(24, 32, 1), (16, 0, 83, 50)),
+            ((100, 49), TargetFormat(24, 32, 1), (17, 0, 82, 49)),
+            ((100, 50), TargetFormat(24, 32, 1), (16, 0, 83, 50)),
         ],
     )
-    def test_the_largest_part_of_the_frame_s_shape_in_the_middle(self, size, frame, box):
-        assert box_of(size, frame) == box
+    def test_the_largest_part_of_the_frame_s_shape_in_the_middle(self, size, target, box):
+        assert box_of(size, target) == box
 
     def test_none_takes_all_of_the_same_shape_only(self):
-        assert box_of((40, 30), Frame(24, 32, 1, crop="none")) == (0, 0, 40, 30)
-        assert refusal(plain((20, 16)), Frame(8, 8, 3, crop="none")) == (
-            "is 20x16, another shape than 8x8; crop it, or take crop=center"
+        assert box_of((40, 30), TargetFormat(24, 32, 1, crop="none")) == (0, 0, 40, 30)
+        assert refusal(plain((20, 16)), TargetFormat(8, 8, 3, crop="none")) == (
+            "is 20x16, another shape than 8x8; crop it, or set crop=center"
         )
 
-    @pytest.mark.parametrize("frame", [Frame(4, 4, 3, crop="3,5,4,4"), Frame(4, 6, 3, crop="3,5,6,4")])
-    def test_a_window_is_just_that_part(self, frame):
+    @pytest.mark.parametrize("target", [TargetFormat(4, 4, 3, crop="3,5,4,4"), TargetFormat(4, 6, 3, crop="3,5,6,4")])
+    def test_a_window_is_just_that_part(self, target):
         picture = coordinates(20, 30)
-        np.testing.assert_array_equal(fit(encoded(picture), frame), picture[5:9, 3 : 3 + frame.width])
+        np.testing.assert_array_equal(crop_and_resize(encoded(picture), target), picture[5:9, 3 : 3 + target.width])
 
     def test_celeba_is_cropped_as_by_the_authors(self, reference):
         (top, bottom), (left, right) = reference["golden_data"]["celeba_crop_row_range_col_range_half_open"]
         picture = coordinates(218, 178)
         window = f"{left},{top},{right - left},{bottom - top}"
         assert window == "25,57,128,128"
-        np.testing.assert_array_equal(fit(encoded(picture), Frame(128, 128, 3, crop=window)), picture[top:bottom, left:right])
+        np.testing.assert_array_equal(
+            crop_and_resize(encoded(picture), TargetFormat(128, 128, 3, crop=window)), picture[top:bottom, left:right]
+        )
 
     def test_a_window_of_another_shape_or_size_is_cropped_and_shrunk(self):
-        frame = Frame(8, 8, 1, crop="10,20,40,16")
-        assert box_of((100, 100), frame) == (22, 20, 38, 36)
+        target = TargetFormat(8, 8, 1, crop="10,20,40,16")
+        assert box_of((100, 100), target) == (22, 20, 38, 36)
 
     def test_a_window_counts_on_the_upright_picture(self):
         picture = coordinates(20, 30)
         for orientation in range(1, 9):
             content = stored_turned(picture, orientation)
-            np.testing.assert_array_equal(fit(content, Frame(4, 6, 3, crop="3,5,6,4")), picture[5:9, 3:9])
+            np.testing.assert_array_equal(crop_and_resize(content, TargetFormat(4, 6, 3, crop="3,5,6,4")), picture[5:9, 3:9])
 
     def test_windows_that_do_not_fit(self):
-        outside = Frame(8, 8, 3, crop="10,10,8,8")
-        assert refusal(plain((17, 20)), outside) == "is 17x20; the crop 10,10,8,8 does not lie inside it"
-        assert fit(plain((18, 18)), outside).shape == (8, 8, 3)
-        small = Frame(8, 8, 3, crop="0,0,8,7")
+        outside = TargetFormat(8, 8, 3, crop="10,10,8,8")
+        assert refusal(plain((17, 20)), outside) == "is 17x20; the crop 10,10,8,8 exceeds it; use a smaller window"
+        assert crop_and_resize(plain((18, 18)), outside).shape == (8, 8, 3)
+        small = TargetFormat(8, 8, 3, crop="0,0,8,7")
         assert refusal(plain((20, 20)), small) == "leaves 8x7 of crop 0,0,8,7, smaller than 8x8; take a larger crop"
 
     def test_pad_puts_the_picture_in_the_middle_of_black(self):
         digit = noise(28, 28, 1)
-        padded = fit(digit, Frame(32, 32, 1, crop="pad"))
+        padded = crop_and_resize(digit, TargetFormat(32, 32, 1, crop="pad"))
         np.testing.assert_array_equal(padded, np.pad(digit, ((2, 2), (2, 2), (0, 0))))
-        wide = fit(encoded(noise(3, 8)), Frame(4, 12, 3, crop="pad"))
+        wide = crop_and_resize(encoded(noise(3, 8)), TargetFormat(4, 12, 3, crop="pad"))
         assert wide[3].max() == wide[:, :2].max() == wide[:, 10:].max() == 0
         np.testing.assert_array_equal(wide[:3, 2:10], noise(3, 8))
 
     def test_pad_never_shrinks(self):
         assert (
-            refusal(plain((9, 4)), Frame(8, 8, 3, crop="pad"))
-            == "is 9x4, larger than 8x8; crop=pad never shrinks, crop=fit does"
+            refusal(plain((9, 4)), TargetFormat(8, 8, 3, crop="pad"))
+            == "is 9x4, larger than 8x8; crop=pad does not shrink, crop=fit does"
         )
 
     @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ class TestCrop:
         [((40, 10), (8, 2)), ((10, 40), (2, 8)), ((16, 16), (8, 8)), ((5, 3), (5, 3)), ((9, 4), (8, 4)), ((4000, 1), (8, 1))],
     )
     def test_fit_keeps_the_whole_of_an_image_in_the_middle_of_black(self, size, inner):
-        fitted = fit(plain(size, color=(255, 255, 255)), Frame(8, 8, 3, crop="fit"))
+        fitted = crop_and_resize(plain(size, color=(255, 255, 255)), TargetFormat(8, 8, 3, crop="fit"))
         rows, columns = np.flatnonzero(fitted.any(axis=(1, 2))), np.flatnonzero(fitted.any(axis=(0, 2)))
         assert (len(columns), len(rows)) == inner
         assert (rows[0], columns[0]) == ((8 - inner[1]) // 2, (8 - inner[0]) // 2)
@@ -117,7 +119,7 @@ class TestCrop:
     def test_fit_shrinks_as_the_filter_does(self, kind):
         picture = landscape(100, 400)
         content = encoded(picture, kind)
-        fitted = fit(content, Frame(16, 16, 3, crop="fit"))
+        fitted = crop_and_resize(content, TargetFormat(16, 16, 3, crop="fit"))
         small = Image.open(io.BytesIO(content)).resize((16, 4), Image.Resampling.LANCZOS)
         np.testing.assert_allclose(fitted[6:10].astype(int), np.asarray(small), atol=12)
         assert not fitted[:6].any()
@@ -126,20 +128,20 @@ class TestCrop:
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_fit_turns_first(self, orientation):
         picture = quarters(12, 20)
-        fitted = fit(stored_turned(picture, orientation), Frame(20, 20, 3, crop="fit"))
+        fitted = crop_and_resize(stored_turned(picture, orientation), TargetFormat(20, 20, 3, crop="fit"))
         np.testing.assert_array_equal(fitted[4:16], picture)
 
     @pytest.mark.parametrize("size", [(7, 40), (40, 7), (1, 1)])
     def test_too_small(self, size):
-        reason = refusal(plain(size), Frame(8, 8, 3))
-        assert reason == f"is {size[0]}x{size[1]}, smaller than 8x8; remove it, or take a lower resolution"
+        reason = refusal(plain(size), TargetFormat(8, 8, 3))
+        assert reason == f"is {size[0]}x{size[1]}, smaller than 8x8; remove it, or set a lower resolution"
 
     def test_too_small_counts_upright(self):
         picture = quarters(12, 20)
         for orientation in range(1, 9):
             content = stored_turned(picture, orientation)
-            np.testing.assert_array_equal(fit(content, Frame(12, 20, 3, crop="none")), picture)
-            assert refusal(content, Frame(20, 12, 3)).startswith("is 20x12, smaller than 12x20")
+            np.testing.assert_array_equal(crop_and_resize(content, TargetFormat(12, 20, 3, crop="none")), picture)
+            assert refusal(content, TargetFormat(20, 12, 3)).startswith("is 20x12, smaller than 12x20")
 
 
 class TestChannels:
@@ -156,19 +158,21 @@ class TestChannels:
         }
         for content, grey, colours in files.values():
             for channels, expected in ((1, grey), (3, colours[:3]), (4, colours)):
-                pixels = fit(content, Frame(8, 8, channels))
+                pixels = crop_and_resize(content, TargetFormat(8, 8, channels))
                 assert pixels.shape == (8, 8, channels)
                 assert pixels.dtype == np.uint8
                 np.testing.assert_allclose(pixels, np.broadcast_to(expected, pixels.shape), atol=2)
 
     def test_grey_is_repeated_to_any_number(self):
         content = encoded(noise(16, 16, 1)[..., 0])
-        grey = fit(content, Frame(8, 8, 1))
+        grey = crop_and_resize(content, TargetFormat(8, 8, 1))
         for channels in (2, 3, 7):
-            np.testing.assert_array_equal(fit(content, Frame(8, 8, channels)), grey.repeat(channels, axis=-1))
+            np.testing.assert_array_equal(
+                crop_and_resize(content, TargetFormat(8, 8, channels)), grey.repeat(channels, axis=-1)
+            )
 
     def test_colours_are_not(self):
-        assert refusal(plain(), Frame(8, 8, 7)) == "is RGB; only grey images can be given 7 channels"
+        assert refusal(plain(), TargetFormat(8, 8, 7)) == "is RGB; only grey images can be repeated to 7 channels"
 
     @pytest.mark.parametrize(
         ("mode", "color", "own", "name"),
@@ -182,26 +186,26 @@ class TestChannels:
     def test_refusing_other_modes(self, mode, color, own, name):
         content = plain(mode=mode, color=color)
         for channels, wanted in ((1, "grey"), (3, "RGB"), (4, "RGBA")):
-            frame = Frame(8, 8, channels, modes="refuse")
+            target = TargetFormat(8, 8, channels, modes="refuse")
             if channels == own:
-                assert fit(content, frame).shape == (8, 8, channels)
+                assert crop_and_resize(content, target).shape == (8, 8, channels)
             else:
-                assert refusal(content, frame) == f"is {name}, not {wanted}; convert it, or allow modes=convert"
+                assert refusal(content, target) == f"is {name}, not {wanted}; convert it, or allow modes=convert"
 
 
 class TestArrays:
     @pytest.mark.parametrize("channels", [1, 3, 4, 7])
     def test_of_the_wanted_shape_pass_through_without_a_copy(self, channels):
         pixels = noise(8, 6, channels)
-        assert np.shares_memory(fit(pixels, Frame(8, 6, channels)), pixels)
+        assert np.shares_memory(crop_and_resize(pixels, TargetFormat(8, 6, channels)), pixels)
 
     def test_of_other_shapes_are_treated_like_files(self):
         pixels = noise(32, 48)
-        frame = Frame(8, 8, 1)
-        np.testing.assert_array_equal(fit(pixels, frame), fit(encoded(pixels), frame))
+        target = TargetFormat(8, 8, 1)
+        np.testing.assert_array_equal(crop_and_resize(pixels, target), crop_and_resize(encoded(pixels), target))
 
     def test_of_many_channels_have_only_their_own_size(self):
-        assert "has 7 channels; only 1 to 4" in refusal(noise(16, 16, 7), Frame(8, 8, 7))
+        assert "has 7 channels; only 1 to 4" in refusal(noise(16, 16, 7), TargetFormat(8, 8, 7))
 
 
 class TestFilters:
@@ -209,40 +213,40 @@ class TestFilters:
     def test_each_is_pillow_s(self, name):
         picture = noise(16, 16)
         expected = Image.fromarray(picture).resize((8, 8), FILTERS[name])
-        np.testing.assert_array_equal(fit(picture, Frame(8, 8, 3, resample=name)), expected)
-        others = [fit(picture, Frame(8, 8, 3, resample=other)) for other in FILTERS if other != name]
+        np.testing.assert_array_equal(crop_and_resize(picture, TargetFormat(8, 8, 3, resample=name)), expected)
+        others = [crop_and_resize(picture, TargetFormat(8, 8, 3, resample=other)) for other in FILTERS if other != name]
         assert not any(np.array_equal(expected, other) for other in others)
 
     def test_box_is_the_mean(self):
         picture = noise(64, 64)
         means = picture.reshape(8, 8, 8, 8, 3).mean(axis=(1, 3))
-        np.testing.assert_allclose(fit(picture, Frame(8, 8, 3, resample="box")), means, atol=1)
+        np.testing.assert_allclose(crop_and_resize(picture, TargetFormat(8, 8, 3, resample="box")), means, atol=1)
 
     @pytest.mark.parametrize("size", [(640, 640), (640, 427), (427, 640), (1001, 1001), (2000, 1501)])
-    @pytest.mark.parametrize("target", [(16, 16), (40, 40), (24, 32)])
-    def test_large_pictures_come_out_as_by_the_plain_filter(self, size, target):
+    @pytest.mark.parametrize("shape", [(16, 16), (40, 40), (24, 32)])
+    def test_large_pictures_come_out_as_by_the_plain_filter(self, size, shape):
         """Reduced first, and JPEG decoded at a part of its size: faster, and nearly the same.
 
         At 1001 pixels the decoder rounds its size up; a box half a reduced pixel off would differ by 33 at edges.
         """
-        frame = Frame(*target, 3)
+        target = TargetFormat(*shape, 3)
         picture = Image.fromarray(landscape(size[1], size[0]))
         file = encoded(picture, "JPEG", quality=95, subsampling=0)
         decoded = open_image(file)
-        box = box_of(size, frame)
-        plain_filter = np.asarray(decoded.resize(target[::-1], Image.Resampling.LANCZOS, box=box)).astype(int)
-        difference = np.abs(fit(file, frame) - plain_filter)
+        box = box_of(size, target)
+        plain_filter = np.asarray(decoded.resize(shape[::-1], Image.Resampling.LANCZOS, box=box)).astype(int)
+        difference = np.abs(crop_and_resize(file, target) - plain_filter)
         assert difference.mean() < 0.5
         assert difference.max() < 6
 
     def test_a_jpeg_is_exact_where_no_reduction_applies(self):
         file = encoded(landscape(40, 40), "JPEG", quality=90)
         expected = open_image(file).resize((16, 16), Image.Resampling.LANCZOS)
-        np.testing.assert_array_equal(fit(file, Frame(16, 16, 3)), expected)
+        np.testing.assert_array_equal(crop_and_resize(file, TargetFormat(16, 16, 3)), expected)
 
     def test_a_jpeg_of_the_frame_s_size_is_its_pixels(self):
         file = encoded(landscape(16, 16), "JPEG")
-        np.testing.assert_array_equal(fit(file, Frame(16, 16, 3)), np.asarray(open_image(file)))
+        np.testing.assert_array_equal(crop_and_resize(file, TargetFormat(16, 16, 3)), np.asarray(open_image(file)))
 
     @pytest.mark.parametrize("kind", ["JPEG", "MPO"])
     def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(self, kind, monkeypatch):
@@ -255,18 +259,18 @@ class TestFilters:
             JpegImagePlugin.JpegImageFile, "draft", lambda self, mode, size: asked.append(draft(self, mode, size)) or asked[-1]
         )
         content = encoded(Image.fromarray(landscape(512, 768)), kind, **({"save_all": True} if kind == "MPO" else {}))
-        fit(content, Frame(16, 16, 3))
+        crop_and_resize(content, TargetFormat(16, 16, 3))
         assert asked[-1][1][2:] == (96, 64)
         for name in ("nearest", "box"):
-            fit(content, Frame(16, 16, 3, resample=name))
+            crop_and_resize(content, TargetFormat(16, 16, 3, resample=name))
         assert len(asked) == 1
 
     def test_turned_jpegs_are_reduced_alike(self):
         picture = landscape(512, 768)
-        frame = Frame(24, 16, 3, crop="100,50,300,450")
-        upright = fit(stored_turned(picture, 1, "JPEG", quality=95, subsampling=0), frame).astype(int)
+        target = TargetFormat(24, 16, 3, crop="100,50,300,450")
+        upright = crop_and_resize(stored_turned(picture, 1, "JPEG", quality=95, subsampling=0), target).astype(int)
         for orientation in range(2, 9):
-            turned = fit(stored_turned(picture, orientation, "JPEG", quality=95, subsampling=0), frame)
+            turned = crop_and_resize(stored_turned(picture, orientation, "JPEG", quality=95, subsampling=0), target)
             assert np.abs(turned - upright).mean() < 1
 
 
@@ -275,9 +279,11 @@ def test_every_frame_is_filled(height):
     """Whatever the picture's shape, the result has the frame's, and nothing from outside the picture."""
     for width in range(4, 14, 3):
         for size in ((width, height), (64, 48), (31, 77), (129, 15)):
-            frame = Frame(height, width, 3)
+            target = TargetFormat(height, width, 3)
             content = plain(size, (9, 99, 199))
             if size[0] < width or size[1] < height:
-                assert "smaller" in refusal(content, frame)
+                assert "smaller" in refusal(content, target)
             else:
-                np.testing.assert_array_equal(fit(content, frame), np.broadcast_to((9, 99, 199), (height, width, 3)))
+                np.testing.assert_array_equal(
+                    crop_and_resize(content, target), np.broadcast_to((9, 99, 199), (height, width, 3))
+                )

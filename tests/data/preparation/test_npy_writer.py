@@ -10,7 +10,7 @@ from pggan_jax.data.preparation.npy_writer import ArrayFile, checksum
 
 def write(path, array, cuts=()):
     """Write an array in parts."""
-    file = ArrayFile(path, array.shape[1:], array.dtype)
+    file = ArrayFile(path, array.shape[1:], dtype=array.dtype)
     for part in np.split(array, cuts):
         file.append(part)
     return file
@@ -43,7 +43,7 @@ def test_the_same_bytes_as_numpy_writes(tmp_path, array):
 
 def test_rows_of_a_larger_array_and_of_another_type(tmp_path):
     array = np.arange(60).reshape(5, 12)
-    file = ArrayFile(tmp_path / "a.npy", (4,), np.uint8)
+    file = ArrayFile(tmp_path / "a.npy", (4,), dtype=np.uint8)
     file.append(array[:, ::3])
     file.finish()
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array[:, ::3])
@@ -55,7 +55,7 @@ def test_continues_behind_what_is_good(tmp_path):
     good = first.checksum
     first.append(array[30:37])  # Written, but not vouched for.
     first.close()
-    second = ArrayFile(tmp_path / "a.npy", (3, 5), np.uint8, rows=20, checksum=good)
+    second = ArrayFile(tmp_path / "a.npy", (3, 5), dtype=np.uint8, rows=20, checksum=good)
     assert (tmp_path / "a.npy").stat().st_size == 128 + 20 * 15
     second.append(array[20:])
     second.finish()
@@ -67,7 +67,7 @@ def test_a_finished_file_can_be_continued_too(tmp_path):
     array = np.arange(10, dtype=np.int32)
     first = write(tmp_path / "a.npy", array[:4])
     first.finish()
-    second = ArrayFile(tmp_path / "a.npy", (), np.int32, rows=4, checksum=first.checksum)
+    second = ArrayFile(tmp_path / "a.npy", (), dtype=np.int32, rows=4, checksum=first.checksum)
     second.append(array[4:])
     second.finish()
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
@@ -77,14 +77,14 @@ def test_a_file_shorter_than_it_should_be_is_not_continued(tmp_path):
     file = write(tmp_path / "a.npy", np.zeros((9, 10), np.uint8))
     file.close()
     with pytest.raises(OSError, match=r"a\.npy is shorter than it was"):
-        ArrayFile(tmp_path / "a.npy", (10,), np.uint8, rows=10)
+        ArrayFile(tmp_path / "a.npy", (10,), dtype=np.uint8, rows=10)
     with pytest.raises(FileNotFoundError):
-        ArrayFile(tmp_path / "b.npy", (10,), np.uint8, rows=10)
+        ArrayFile(tmp_path / "b.npy", (10,), dtype=np.uint8, rows=10)
 
 
 def test_without_rows_the_file_is_begun_anew(tmp_path):
     write(tmp_path / "a.npy", np.ones((9, 10), np.uint8)).close()
-    file = ArrayFile(tmp_path / "a.npy", (2,), np.int32)
+    file = ArrayFile(tmp_path / "a.npy", (2,), dtype=np.int32)
     file.finish()
     assert np.load(tmp_path / "a.npy").shape == (0, 2)
 
@@ -104,7 +104,7 @@ class Trickle:
 
 def test_short_writes_are_continued(tmp_path):
     array = np.arange(100, dtype=np.uint8).reshape(10, 10)
-    file = ArrayFile(tmp_path / "a.npy", (10,), np.uint8)
+    file = ArrayFile(tmp_path / "a.npy", (10,), dtype=np.uint8)
     file._file = Trickle(file._file)
     file.append(array)
     file._file = file._file.file

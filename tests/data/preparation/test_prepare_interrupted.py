@@ -16,14 +16,14 @@ import psutil
 import pytest
 
 from pggan_jax.data.preparation import prepare as prepare_module
-from pggan_jax.data.preparation import resumable as partial_module
+from pggan_jax.data.preparation import resumable
 from pggan_jax.data.preparation.npy_writer import ArrayFile
 from pggan_jax.data.preparation.prepare import prepare
-from pggan_jax.data.preparation.spec import Preparation
+from pggan_jax.data.preparation.spec import PreparationSpec
 from tests.helpers.array_source import COUNT, ArraySource, content, labelled, names, noise, refusal
 
 ROOT = Path(__file__).parents[3]
-PLAIN = Preparation(8)
+PLAIN = PreparationSpec(8)
 
 
 PROGRAM = """
@@ -65,7 +65,7 @@ def is_running(process):
 
 def wholly_prepared(folder, preparation=PLAIN):
     """What an undisturbed preparation writes."""
-    prepare(labelled(), preparation, folder, workers=0)
+    prepare(labelled(), preparation, folder=folder, workers=0)
     return content(folder)
 
 
@@ -91,7 +91,7 @@ class TestInterrupted:
 
         told = []
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), out, workers=0, tell=told.append)
+        prepare(again, PreparationSpec(8), folder=out, workers=0, report=told.append)
         numbers, _ = again.reads()
         assert numbers == list(range(numbers[0], COUNT))
         assert 100 < numbers[0] <= 580
@@ -100,30 +100,32 @@ class TestInterrupted:
         assert content(out) == wholly_prepared(tmp_path / "whole")
 
     def test_killed_before_the_first_journal(self, tmp_path):
-        done = run_program(tmp_path / "out", "prepare(labelled(trouble={580: 'kill'}), Preparation(8), folder, workers=0)")
+        done = run_program(
+            tmp_path / "out", "prepare(labelled(trouble={580: 'kill'}), PreparationSpec(8), folder=folder, workers=0)"
+        )
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert "journal.json" not in names(tmp_path / "out.partial")
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), tmp_path / "out", workers=0)
+        prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(COUNT))
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
     def interrupted(self, out, at=580, preparation=PLAIN, **more):
         """A folder in the state that Ctrl-C leaves, which is that of the last whole block."""
         with pytest.raises(KeyboardInterrupt):
-            prepare(labelled(trouble={at: "interrupt"}, **more), preparation, out, workers=0)
+            prepare(labelled(trouble={at: "interrupt"}, **more), preparation, folder=out, workers=0)
         assert names(out.parent) == ["out.partial"]
         return out.with_name("out.partial")
 
-    @pytest.mark.parametrize("preparation", [Preparation(8), Preparation(8, copies_mirrored=True, shuffle_seed=6)])
+    @pytest.mark.parametrize("preparation", [PreparationSpec(8), PreparationSpec(8, copies_mirrored=True, shuffle_seed=6)])
     @pytest.mark.parametrize("bad", [set(), {3, 300, 599}, set(range(300))])
     def test_ctrl_c(self, tmp_path, preparation, bad):
         partial = self.interrupted(tmp_path / "out", preparation.order(COUNT)[580], preparation, bad=frozenset(bad))
         assert names(partial) == ["journal.json", "labels.npy", "lock", "r0004.npy", "r0008.npy"]
         again = labelled(log=tmp_path / "again", bad=frozenset(bad))
-        prepare(again, preparation, tmp_path / "out", workers=0)
+        prepare(again, preparation, folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == preparation.order(COUNT)[512:].tolist()
-        prepare(labelled(bad=frozenset(bad)), preparation, tmp_path / "whole", workers=0)
+        prepare(labelled(bad=frozenset(bad)), preparation, folder=tmp_path / "whole", workers=0)
         assert content(tmp_path / "out") == content(tmp_path / "whole")
 
     def test_between_any_two_writes(self, tmp_path, monkeypatch):
@@ -143,46 +145,46 @@ class TestInterrupted:
             out = tmp_path / f"out{stop}"
             monkeypatch.setattr(ArrayFile, "append", append)
             with pytest.raises(KeyboardInterrupt):
-                prepare(labelled(), Preparation(8), out, workers=0)
+                prepare(labelled(), PreparationSpec(8), folder=out, workers=0)
             monkeypatch.setattr(ArrayFile, "append", whole_append)
             again = labelled(log=tmp_path / f"again{stop}")
-            prepare(again, Preparation(8), out, workers=0)
+            prepare(again, PreparationSpec(8), folder=out, workers=0)
             assert again.reads()[0][0] == [0, 256, 512][stop // 3]
             assert content(out) == expected
 
     def test_before_a_written_block_counts(self, tmp_path, monkeypatch):
         """Its images that were left out must not be counted, or named twice."""
-        progress, bad = partial_module.Progress, frozenset([5, 300])
+        progress, bad = resumable.JournalState, frozenset([5, 300])
 
         def interrupted(*args, **more):
             if args and args[0] > 256:
                 raise KeyboardInterrupt
             return progress(*args, **more)
 
-        monkeypatch.setattr(partial_module, "Progress", interrupted)
+        monkeypatch.setattr(resumable, "JournalState", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            prepare(labelled(bad=bad), PLAIN, tmp_path / "out", workers=0)
+            prepare(labelled(bad=bad), PLAIN, folder=tmp_path / "out", workers=0)
         monkeypatch.undo()
         again = labelled(log=tmp_path / "again", bad=bad)
-        prepare(again, PLAIN, tmp_path / "out", workers=0)
+        prepare(again, PLAIN, folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(256, COUNT))
-        prepare(labelled(bad=bad), PLAIN, tmp_path / "whole", workers=0)
+        prepare(labelled(bad=bad), PLAIN, folder=tmp_path / "whole", workers=0)
         assert content(tmp_path / "out") == content(tmp_path / "whole")
 
     @pytest.mark.parametrize("other", ["options", "files"])
     def test_of_other_options_or_files_is_begun_anew(self, tmp_path, other):
-        larger = Preparation(8, channels=3, shuffle_seed=9) if other == "options" else Preparation(8)
+        larger = PreparationSpec(8, channels=3, shuffle_seed=9) if other == "options" else PreparationSpec(8)
         self.interrupted(tmp_path / "out", larger.order(COUNT)[580], larger, state="old" if other == "files" else "")
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), tmp_path / "out", workers=0)
+        prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(COUNT))
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
     def test_levels_of_a_larger_resolution_do_not_stay(self, tmp_path):
         images = noise(COUNT, 16)
         with pytest.raises(KeyboardInterrupt):
-            prepare(ArraySource(images, trouble={580: "interrupt"}), Preparation(16), tmp_path / "out", workers=0)
-        prepare(ArraySource(images), Preparation(8), tmp_path / "out", workers=0)
+            prepare(ArraySource(images, trouble={580: "interrupt"}), PreparationSpec(16), folder=tmp_path / "out", workers=0)
+        prepare(ArraySource(images), PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert names(tmp_path / "out") == ["info.json", "labels.npy", "mean.png", "r0004.npy", "r0008.npy"]
 
     @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ class TestInterrupted:
         partial = self.interrupted(tmp_path / "out")
         (partial / "journal.json").write_text(change((partial / "journal.json").read_text()))
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), tmp_path / "out", workers=0)
+        prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(COUNT))
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
@@ -216,27 +218,27 @@ class TestInterrupted:
         else:
             os.truncate(partial / name, 1000)
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), tmp_path / "out", workers=0)
+        prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(COUNT))
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
     def test_after_the_last_image_nothing_is_read_again(self, tmp_path, monkeypatch):
         monkeypatch.setattr(prepare_module, "_mean_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            prepare(labelled(), Preparation(8), tmp_path / "out", workers=0)
+            prepare(labelled(), PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert names(tmp_path) == ["out.partial"]
         monkeypatch.undo()
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), tmp_path / "out", workers=0)
+        prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == []
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
     def test_a_worker_killed_for_want_of_memory(self, tmp_path):
-        message = refusal(prepare, labelled(trouble={580: "die"}), Preparation(8), tmp_path / "out", workers=1)
-        assert message.startswith("a worker process died, most likely for want of memory")
+        message = refusal(prepare, labelled(trouble={580: "die"}), PreparationSpec(8), tmp_path / "out", workers=1)
+        assert message.startswith("a worker process was killed, most likely for lack of memory")
         assert names(tmp_path) == ["out.partial"]
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), tmp_path / "out", workers=0)
+        prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0][0] > 0
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
@@ -246,15 +248,15 @@ class TestFullDisk:
         done = run_program(
             tmp_path / "out",
             "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-            "prepare(labelled(), Preparation(8), folder, workers=0)",
+            "prepare(labelled(), PreparationSpec(8), folder=folder, workers=0)",
         )
         assert done.returncode == 1
         last = done.stderr.strip().split("\n")[-1]
         assert last.startswith(f"pggan_jax.errors.UserError: {tmp_path / 'out'}: the disk is full (File too large)")
-        assert "give the same command again, it continues" in last
+        assert "run the same command again, which continues" in last
         assert names(tmp_path) == ["out.partial"]
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), tmp_path / "out", workers=0)
+        prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(512, COUNT))
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
@@ -271,11 +273,11 @@ class TestFullDisk:
             append(self, rows)
 
         monkeypatch.setattr(ArrayFile, "append", full)
-        message = refusal(prepare, labelled(), Preparation(8), tmp_path / "out", workers=workers)
+        message = refusal(prepare, labelled(), PreparationSpec(8), tmp_path / "out", workers=workers)
         assert message.startswith(f"{tmp_path / 'out'}: the disk is full (No space left on device); free some space")
         assert not _worker_children()
         monkeypatch.undo()
-        prepare(labelled(), Preparation(8), tmp_path / "out", workers=0)
+        prepare(labelled(), PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
     @pytest.mark.parametrize("name", ["write_png", "write_atomically"])
@@ -284,11 +286,11 @@ class TestFullDisk:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(prepare_module, name, full)
-        assert "the disk is full" in refusal(prepare, labelled(), Preparation(8), tmp_path / "out", workers=0)
+        assert "the disk is full" in refusal(prepare, labelled(), PreparationSpec(8), tmp_path / "out", workers=0)
         assert names(tmp_path) == ["out.partial"]
         monkeypatch.undo()
         again = labelled(log=tmp_path / "again")
-        prepare(again, Preparation(8), tmp_path / "out", workers=0)
+        prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == []
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
@@ -297,7 +299,7 @@ class TestFullDisk:
         source = labelled(count=10, log=tmp_path / "log")
         rows = 10 * (3 * (64 + 16) + 4)
         slots = 10 * 3 * (64 + 16)
-        message = refusal(prepare, source, Preparation(8), tmp_path / "deep/out")
+        message = refusal(prepare, source, PreparationSpec(8), tmp_path / "deep/out")
         assert message.startswith(f"{tmp_path / 'deep/out'}: array needs {rows + slots:,} bytes and 1,000 are free")
         assert names(tmp_path) == ["deep"]
         assert names(tmp_path / "deep") == []
@@ -307,11 +309,11 @@ class TestFullDisk:
         present = sum(path.stat().st_size for path in (tmp_path / "out.partial").iterdir() if path.name != "lock")
         needed = COUNT * (3 * (64 + 16) + 4) + 256 * 3 * (64 + 16)
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=needed - present - 1))
-        assert "are free" in refusal(prepare, labelled(), Preparation(8), tmp_path / "out", workers=0)
+        assert "are free" in refusal(prepare, labelled(), PreparationSpec(8), tmp_path / "out", workers=0)
         assert "journal.json" in names(tmp_path / "out.partial")
         # 88 images are left, in one block.
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=needed - present))
-        prepare(labelled(), Preparation(8), tmp_path / "out", workers=0)
+        prepare(labelled(), PreparationSpec(8), folder=tmp_path / "out", workers=0)
 
 
 def _worker_children():

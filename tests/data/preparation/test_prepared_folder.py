@@ -9,7 +9,7 @@ import pytest
 
 from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.prepared_folder import PreparedSource, open_prepared
-from pggan_jax.data.preparation.spec import Preparation
+from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sources.open_source import open_source
 from tests.helpers.array_source import ArraySource, noise, refusal
@@ -20,7 +20,7 @@ CLASSES = ("a", "b")
 @pytest.fixture
 def folder(tmp_path):
     source = ArraySource(noise(20, 16), np.arange(20) % 2, CLASSES, bad=frozenset([3]))
-    prepare(source, Preparation(16), tmp_path / "out")
+    prepare(source, PreparationSpec(16), folder=tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -40,7 +40,7 @@ class TestOpen:
     def test_absent(self, tmp_path):
         message = refusal(open_prepared, tmp_path / "out")
         assert message.startswith(
-            f"{tmp_path / 'out'}: holds no info.json, so it is not a whole prepared folder; make one with "
+            f"{tmp_path / 'out'}: holds no info.json, so it is not a complete prepared folder; create one with "
         )
 
     def test_a_file(self, folder):
@@ -93,7 +93,7 @@ class TestOpen:
         edit_info(folder, format="pggan_jax 99")
         message = refusal(open_prepared, folder)
         assert message == (
-            f"{folder / 'info.json'}: has the format 'pggan_jax 99', this program reads 'pggan_jax 1'; prepare it again"
+            f"{folder / 'info.json'}: has the format 'pggan_jax 99', only 'pggan_jax 1' is read; prepare the images again"
         )
 
     def test_that_may_not_be_read(self, folder, monkeypatch):
@@ -118,7 +118,7 @@ class TestPyramid:
         assert message.startswith(f"data.resolution = 32: {folder} was prepared up to 16; set data.resolution=16, or prepare")
 
     def test_other_shapes_are_refused(self, tmp_path):
-        prepared = prepare(ArraySource(noise(2, (6, 8))), Preparation(8, base_shape=(3, 4)), tmp_path / "out")
+        prepared = prepare(ArraySource(noise(2, (6, 8))), PreparationSpec(8, base_shape=(3, 4)), folder=tmp_path / "out")
         assert not prepared.is_square
         message = refusal(prepared.pyramid, 8)
         assert message.startswith(f"{tmp_path / 'out'}: was prepared with --base_shape=3x4; networks start at 4x4")
@@ -165,13 +165,13 @@ class TestSource:
         folder.rename(tmp_path / "moved")
         moved = PreparedSource(str(tmp_path / "moved")).fingerprint()
         source = ArraySource(noise(20, 16), np.arange(20) % 2, CLASSES, bad=frozenset([3]))
-        prepare(source, Preparation(16), tmp_path / "same")
-        prepare(source, Preparation(16, max_images=18), tmp_path / "fewer")
+        prepare(source, PreparationSpec(16), folder=tmp_path / "same")
+        prepare(source, PreparationSpec(16, max_images=18), folder=tmp_path / "fewer")
         assert PreparedSource(str(tmp_path / "same")).fingerprint() == moved
         assert PreparedSource(str(tmp_path / "fewer")).fingerprint() != moved
 
     def test_prepared_again_at_half_size(self, folder, tmp_path):
-        again = prepare(PreparedSource(str(folder)), Preparation(8, resample="box"), tmp_path / "small", workers=1)
+        again = prepare(PreparedSource(str(folder)), PreparationSpec(8, resample="box"), folder=tmp_path / "small", workers=1)
         np.testing.assert_array_equal(again.classes(), open_prepared(folder).classes())
         assert again.level(8).shape == (19, 8, 8, 3)
         assert again.damaged_files() == []

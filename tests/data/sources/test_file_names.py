@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from pggan_jax.data.sources.file_names import CompactNames, ImageSieve, printable, relative_path
-from pggan_jax.image_files import FORMATS, recognise
+from pggan_jax.data.sources.file_names import CompactNames, ImageFilter, printable, relative_path
+from pggan_jax.image_files import FORMATS, detect_format
 
 NAMES = [b"", b"a.png", "käse/1.png".encode(), b"\xff\xfe.jpg", b"line\nend.png"]
 
@@ -64,15 +64,20 @@ def test_paths_that_lead_elsewhere_are_refused(written):
 
 
 def test_names_of_images_pass_the_sieve_and_unreadable_ones_are_counted():
-    sieve = ImageSieve()
+    image_filter = ImageFilter()
     names = [b"a.png", b"b.JPEG", b"c.txt", b"d.HEIC", b"e.heic", b"png", b"f.dng", b"g.json", b"h.\xff", b"i.jfif", b"j.PGM"]
-    assert [name for name in names if sieve.takes(name, lambda path: path)] == [b"a.png", b"b.JPEG", b"i.jfif", b"j.PGM"]
-    assert sieve.complaints() == [
+    assert [name for name in names if image_filter.accepts(name, lambda path: path)] == [
+        b"a.png",
+        b"b.JPEG",
+        b"i.jfif",
+        b"j.PGM",
+    ]
+    assert image_filter.problems() == [
         "1 file ends in .dng, which cannot be read (f.dng); convert it to PNG or JPEG",
         "2 files end in .heic, which cannot be read (such as d.HEIC); convert them to PNG or JPEG",
     ]
-    (note,) = sieve.notes()
-    assert note.startswith("passed over 4 files, no images by their content: ")
+    (note,) = image_filter.notes()
+    assert note.startswith("skipped 4 files whose content is no image: ")
     assert "1 .json (g.json), 1 .txt (c.txt), 1 others" in note
 
 
@@ -89,36 +94,36 @@ HEADS = {
 @pytest.mark.parametrize("suffix", [b"", b".heic", b".txt", b".dat"])
 @pytest.mark.parametrize("kind", HEADS)
 def test_content_decides_where_the_name_says_nothing(suffix, kind):
-    sieve = ImageSieve()
-    takes = sieve.takes(b"a" + suffix, lambda _path: HEADS[kind])
-    assert takes == (kind in (b"JPEG", b"TIFF", b"PPM"))
-    assert bool(sieve.complaints()) == (not takes)
+    image_filter = ImageFilter()
+    accepts = image_filter.accepts(b"a" + suffix, lambda _path: HEADS[kind])
+    assert accepts == (kind in (b"JPEG", b"TIFF", b"PPM"))
+    assert bool(image_filter.problems()) == (not accepts)
 
 
 def test_targa_files_begin_like_icons_and_are_none():
-    assert recognise(b"\0\0\2\0\1\0\x20\x20") == "ICO"
-    assert recognise(b"\0\0\2" + b"\0" * 9 + b"\x20\0\x20\0\x18\x20") == ""
+    assert detect_format(b"\0\0\2\0\1\0\x20\x20") == "ICO"
+    assert detect_format(b"\0\0\2" + b"\0" * 9 + b"\x20\0\x20\0\x18\x20") == ""
 
 
 def test_previews_in_camera_files_are_no_images():
-    sieve = ImageSieve()
-    assert not sieve.takes(b"a.dng", lambda _path: HEADS[b"TIFF"])
-    assert not sieve.takes(b"a.tmp", lambda _path: b"II*\0\x10\0\0\0CR\2\0")
-    assert sieve.takes(b"a.nef", lambda _path: HEADS[b"JPEG"])
+    image_filter = ImageFilter()
+    assert not image_filter.accepts(b"a.dng", lambda _path: HEADS[b"TIFF"])
+    assert not image_filter.accepts(b"a.tmp", lambda _path: b"II*\0\x10\0\0\0CR\2\0")
+    assert image_filter.accepts(b"a.nef", lambda _path: HEADS[b"JPEG"])
 
 
 @pytest.mark.parametrize(
     "text", [b"BM is a maker of cars", b"P1 is the first page", b"P5\tas in five", b"GIF files", b"<html>", b"MM and II"]
 )
 def test_texts_are_not_taken_for_images(text):
-    assert recognise(text) not in FORMATS
+    assert detect_format(text) not in FORMATS
 
 
 def test_a_note_of_many_kinds_is_short():
-    sieve = ImageSieve()
+    image_filter = ImageFilter()
     for number in range(100):
-        sieve.takes(b"x" * 200 + b"." + str(number).encode() * 40, lambda _path: b"text")
+        image_filter.accepts(b"x" * 200 + b"." + str(number).encode() * 40, lambda _path: b"text")
     for number in range(9):
-        sieve.leave_out(b"y" * 200 + str(number).encode() + b"/", "the workdir of a run")
-    assert all(len(line) <= 300 for line in sieve.notes())
-    assert "passed over 100 files" in " ".join(sieve.notes())
+        image_filter.skip_folder(b"y" * 200 + str(number).encode() + b"/", "the workdir of a run")
+    assert all(len(line) <= 300 for line in image_filter.notes())
+    assert "skipped 100 files" in " ".join(image_filter.notes())

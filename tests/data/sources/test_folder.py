@@ -56,7 +56,7 @@ class TestListing:
         source = FolderSource(str(tmp_path))
         assert names_of(source) == sorted(names)
         assert [source.read(index).decode() for index in range(len(source))] == sorted(names)
-        assert (source.channels, source.class_names, source.complaints) == (3, (), ())
+        assert (source.channels, source.class_names, source.problems) == (3, (), ())
         assert source.name == f"folder:{tmp_path}"
 
     def test_a_folder_named_like_an_image_is_a_folder(self, tmp_path):
@@ -74,7 +74,7 @@ class TestListing:
 
     def test_images_of_unknown_formats_are_complaints(self, tmp_path):
         fill(tmp_path, "1.png", "2.heic", "a/3.HEIC", "4.txt")
-        assert FolderSource(str(tmp_path)).complaints == (
+        assert FolderSource(str(tmp_path)).problems == (
             "2 files end in .heic, which cannot be read (such as 2.heic); convert them to PNG or JPEG",
         )
 
@@ -90,7 +90,7 @@ class TestListing:
         monkeypatch.setattr(os, "scandir", refuse_closed)
         source = FolderSource(str(tmp_path))
         assert names_of(source) == ["1.png"]
-        assert source.complaints == ("closed/ cannot be listed (Permission denied); allow it with chmod +rx or remove it",)
+        assert source.problems == ("closed/ cannot be listed (Permission denied); allow it with chmod +rx or remove it",)
 
 
 class TestLinks:
@@ -184,7 +184,7 @@ class TestLabels:
         assert names_of(source) == ["3.png", "cat/2.png", "dog/1.png"]
         assert labels_of(source) == [0, 4, 1]
         assert source.class_names == ("0", "1", "2", "3", "4")
-        assert source.complaints == ("'gone.png' has a label in dataset.json, but there is no such image",)
+        assert source.problems == ("'gone.png' has a label in dataset.json, but no such image exists",)
         assert reason_for(source) == "has no label in dataset.json; add one or remove the image"
         assert source.read(1) == b"cat/2.png"
 
@@ -194,7 +194,7 @@ class TestLabels:
         assert "dataset.json is not JSON" in refusal_of(tmp_path)
         (tmp_path / "dataset.json").unlink()
         (tmp_path / "dataset.json").symlink_to("nowhere")
-        assert "dataset.json is a link to nothing" in refusal_of(tmp_path)
+        assert "dataset.json is a broken link" in refusal_of(tmp_path)
 
 
 class TestUnusableFiles:
@@ -209,7 +209,7 @@ class TestUnusableFiles:
 
     def test_gone(self, file, source):
         file.unlink()
-        assert "is gone" in reason_for(source)
+        assert "was removed" in reason_for(source)
 
     def test_empty(self, file, source):
         file.write_bytes(b"")
@@ -223,7 +223,7 @@ class TestUnusableFiles:
 
     def test_a_link_to_nothing(self, tmp_path):
         (tmp_path / "1.png").symlink_to(tmp_path / "nowhere.png")
-        assert "link to nothing" in reason_for(FolderSource(str(tmp_path)))
+        assert "broken link" in reason_for(FolderSource(str(tmp_path)))
 
     def test_a_link_to_itself(self, tmp_path):
         (tmp_path / "1.png").symlink_to(tmp_path / "1.png")

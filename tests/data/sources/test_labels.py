@@ -54,10 +54,10 @@ class TestSubfolders:
         inside = [f"{folder}/{number}.png".encode() for folder in ("cat", "dog") for number in range(10)]
         labels = find_labels(CompactNames(sorted([*inside, b"root.png"])), lambda _path: None)
         assert labels.class_names == ()
-        (complaint,) = labels.complaints
+        (complaint,) = labels.problems
         assert complaint.startswith("root.png: beside the subfolders")
         many = [f"root{number}.png".encode() for number in range(9)]
-        assert find_labels(CompactNames(sorted([*inside, *many])), lambda _path: None).complaints == ()
+        assert find_labels(CompactNames(sorted([*inside, *many])), lambda _path: None).problems == ()
 
     def test_a_grid_of_this_program_beside_the_subfolders_costs_no_class(self):
         images = np.zeros((8, 8, 3), np.uint8)
@@ -84,7 +84,7 @@ class TestDatasetJson:
         labels = label(["cat/1.png", "dog/2.png"], at={"": document(("cat/1.png", 3), ("dog/2.png", 0))})
         assert labels.class_names == ("0", "1", "2", "3")
         assert labels.numbers.tolist() == [3, 0]
-        assert labels.complaints == ()
+        assert labels.problems == ()
 
     def test_null_means_none(self):
         labels = label(["cat/1.png", "dog/2.png"], at={"": '{"labels": null}'})
@@ -111,17 +111,17 @@ class TestDatasetJson:
     def test_labels_without_image_are_complaints_and_images_without_label_are_marked(self):
         labels = label(["1.png", "2.png"], at={"": document(("1.png", 1), ("gone\n.png", 7))})
         assert labels.numbers.tolist() == [1, NO_LABEL]
-        [complaint] = labels.complaints
+        [complaint] = labels.problems
         assert complaint.startswith("'gone")
-        assert "has a label in dataset.json, but there is no such image" in complaint
+        assert "has a label in dataset.json, but no such image exists" in complaint
         assert "\n" not in complaint
         assert len(labels.class_names) == 8
 
     def test_many_complaints_are_summed_up(self):
         entries = [("1.png", 0), *((f"gone{number}.png", 0) for number in range(1000))]
-        complaints = label(["1.png"], at={"": document(*entries)}).complaints
-        assert len(complaints) < 50
-        assert f"{1000 - len(complaints) + 1} more" in complaints[-1]
+        problems = label(["1.png"], at={"": document(*entries)}).problems
+        assert len(problems) < 50
+        assert f"{1000 - len(problems) + 1} more" in problems[-1]
 
     @pytest.mark.parametrize(
         ("content", "needle"),

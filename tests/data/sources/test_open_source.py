@@ -120,7 +120,7 @@ class TestPhotos:
             assert difference.mean() < 12
 
     def test_no_larger_than_the_photographs(self):
-        with pytest.raises(UserError, match=r"resolution 512: photos goes up to 256; take 256, or your own"):
+        with pytest.raises(UserError, match=r"resolution 512: data.source = photos has at most 256; take 256, or your own"):
             open_source("photos", resolution=512)
 
 
@@ -132,7 +132,7 @@ class TestProtocol:
         np.testing.assert_array_equal(read_all(copy, 20), read_all(source, 20))
         assert copy.fingerprint() == source.fingerprint()
         assert copy.name == source.name == spec
-        assert copy.complaints == ()
+        assert copy.problems == ()
 
     @pytest.mark.parametrize("spec", ["digits", "photos"])
     def test_items_have_names_of_their_own(self, spec):

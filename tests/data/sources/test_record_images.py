@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pggan_jax.data.images.crop_resize import Frame, fit
+from pggan_jax.data.images.crop_resize import TargetFormat, crop_and_resize
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.data.sources.record_images import RecordImagesSource, open_tfrecords
@@ -45,7 +45,7 @@ def write(path, records):
 
 
 def images_of(source):
-    return [fit(source.read(index), Frame(8, 8, 3)) for index in range(len(source))]
+    return [crop_and_resize(source.read(index), TargetFormat(8, 8, 3)) for index in range(len(source))]
 
 
 def refusal(folder):
@@ -144,7 +144,7 @@ class TestDamage:
         os.truncate(path, path.stat().st_size - 5)
         source = open_source(f"tfrecords:{tmp_path}")
         assert len(source) == 4
-        assert "cut off" in source.complaints[0]
+        assert "truncated" in source.problems[0]
 
     def test_records_of_something_else_among_them(self, tmp_path):
         write(tmp_path / "x.tfrecords", [[bytes_feature("img", encoded(IMAGES[0]))], [int_feature("label", 1)]])
@@ -161,7 +161,7 @@ class TestDescriptions:
     @pytest.mark.parametrize("content", [b"", b"text", bytes(100), struct.pack("<Q", 2**60) + bytes(4), framed(b"no example")])
     def test_no_records(self, tmp_path, content):
         (tmp_path / "x.tfrecord").write_bytes(content)
-        assert "x.tfrecord holds no" in refusal(tmp_path)
+        assert "x.tfrecord has no" in refusal(tmp_path)
 
     def test_gzip(self, tmp_path):
         (tmp_path / "x.tfrecord").write_bytes(b"\x1f\x8b" + bytes(100))
@@ -169,7 +169,7 @@ class TestDescriptions:
 
     def test_many_long_features(self, tmp_path):
         write(tmp_path / "x.tfrecords", [[int_feature(f"{'x' * 200}{number}", 1) for number in range(50)]])
-        assert "holds no images" in refusal(tmp_path)
+        assert "has no readable images" in refusal(tmp_path)
 
     def test_under_the_names_of_the_authors_tool(self, tmp_path):
         write(tmp_path / "a-r02.tfrecords", [[bytes_feature("waveform", bytes(20))]] * 2)

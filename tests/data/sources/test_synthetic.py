@@ -88,7 +88,7 @@ class TestSynthetic:
     @pytest.mark.parametrize("argument", ["0", "-1", "many", "1.5", "1e4", "5:x", "5:-1", "5:6:7", "²", "1000000001"])
     def test_bad_counts_and_seeds_are_refused_in_one_line(self, argument):
         with pytest.raises(
-            UserError, match=r"data\.source = 'synthetic:.*give a whole number from [01] to .*50000:7"
+            UserError, match=r"data\.source = 'synthetic:.*must be a whole number from [01] to .*50000:7"
         ) as caught:
             synthetic(argument)
         assert "\n" not in str(caught.value)
@@ -109,7 +109,7 @@ class Grey:
     name = "grey"
     channels = 1
     class_names = ("even", "odd")
-    complaints = ("something about the collection",)
+    problems = ("something about the collection",)
 
     def __init__(self, length, *, odd_one=None):
         self.length = length
@@ -155,7 +155,7 @@ class TestStacked:
         source = StackedSource(Grey(9), count=5)
         assert (source.name, source.channels, source.class_names, source.label(3)) == ("stacked:grey", 3, (), 0)
         assert source.item_name(3) == "stack 3"
-        assert source.complaints == Grey.complaints
+        assert source.problems == Grey.problems
 
     def test_colours_become_luminance(self):
         coloured = Grey(1, odd_one={0: np.full((4, 5, 3), (255, 0, 0), np.uint8)})

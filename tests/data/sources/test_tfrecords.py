@@ -156,7 +156,7 @@ class TestDamage:
         assert len(source) == COUNT
         for index, image in enumerate(random_images()):
             if index == record:
-                with pytest.raises(UnusableImageError, match="record checksum differs; copy or write"):
+                with pytest.raises(UnusableImageError, match="does not match its checksum; copy or write"):
                     source.read(index)
             else:
                 np.testing.assert_array_equal(source.read(index), image.transpose(1, 2, 0))
@@ -203,12 +203,12 @@ class TestDamage:
 
     def test_no_readable_image_at_all(self, tmp_path):
         (tmp_path / "a-r02.tfrecords").write_bytes(framed(b"some text") * 3)
-        assert "a-r02.tfrecords holds no readable image" in refusal(tmp_path)
+        assert "a-r02.tfrecords has no readable image" in refusal(tmp_path)
 
 
 class TestRefusals:
     def test_no_folder_and_no_files(self, tmp_path):
-        assert "No such file or directory; give the folder" in refusal(tmp_path / "missing")
+        assert "cannot be listed (No such file or directory); give the folder" in refusal(tmp_path / "missing")
         assert "holds no NAME-rNN.tfrecords" in refusal(tmp_path)
         (tmp_path / "file").write_text("")
         assert "Not a directory; give the folder" in refusal(tmp_path / "file")
@@ -231,20 +231,20 @@ class TestRefusals:
         size = path.stat().st_size
         os.truncate(path, size - 5 if cut == "in a record" else size - size // COUNT)
         message = refusal(folder)
-        assert f"{path.name} is cut off" in message
+        assert f"{path.name} is truncated" in message
         assert "copy or write it again" in message
         assert ("holds 11 images" in message) == (cut == "between records")
 
     @pytest.mark.parametrize("content", [b"", b"\x1f\x8b" + bytes(200), b"text"])
     def test_no_records(self, folder, content):
         (folder / "tiny-r03.tfrecords").write_bytes(content)
-        assert "tiny-r03.tfrecords holds no uncompressed records; unpack it" in refusal(folder)
+        assert "tiny-r03.tfrecords has no uncompressed records; unpack it" in refusal(folder)
 
     def test_an_unreadable_file(self, folder):
         path = folder / "tiny-r03.tfrecords"
         path.unlink()
         path.symlink_to("nowhere")
-        assert "cannot read tiny-r03.tfrecords (No such file" in refusal(folder)
+        assert "tiny-r03.tfrecords cannot be read (No such file" in refusal(folder)
 
     def test_two_data_sets(self, folder):
         shutil.copy(folder / "tiny-r02.tfrecords", folder / "other-r02.tfrecords")
@@ -253,7 +253,7 @@ class TestRefusals:
     @pytest.mark.parametrize("resolution", [2, 12, 32])
     def test_no_such_level(self, folder, resolution):
         assert f"data.resolution = {resolution}: " in refusal(folder, resolution=resolution)
-        assert "has 4, 8, 16; set one" in refusal(folder, resolution=resolution)
+        assert "has the resolutions 4, 8, 16; set one" in refusal(folder, resolution=resolution)
 
     @pytest.mark.parametrize("length", [COUNT - 1, COUNT + 1])
     def test_labels_of_another_length(self, folder, length):
@@ -284,7 +284,7 @@ class TestRefusals:
                 np.save(file, np.array([[Trap()]] * COUNT, object), allow_pickle=True)
         else:
             path.write_text("labels" if content == "text" else "")
-        assert "tiny-rxx.labels is no .npy of one row per image" in refusal(folder)
+        assert "tiny-rxx.labels is no .npy file of one row per image" in refusal(folder)
 
     def test_two_labels_files(self, folder):
         shutil.copy(folder / "tiny-rxx.labels", folder / "more.labels")
@@ -302,7 +302,7 @@ def test_a_header_that_promises_too_much(tmp_path):
     """A correct checksum over a nonsense length: the file is no whole number of such records."""
     length = struct.pack("<Q", 2**40)
     (tmp_path / "a-r02.tfrecords").write_bytes(length + masked_crc(length) + bytes(100))
-    assert "is cut off" in refusal(tmp_path)
+    assert "is truncated" in refusal(tmp_path)
 
 
 def test_labels_of_todays_numpy(folder):

@@ -1,6 +1,5 @@
 """Archives: the images and labels of the folder that they unpack to, and nothing that leads out of it or swells."""
 
-import io
 import json
 import os
 import pickle
@@ -9,7 +8,6 @@ import struct
 import threading
 import tracemalloc
 import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -19,7 +17,6 @@ from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources import file_collection
 from pggan_jax.data.sources.folder import FolderSource
 from pggan_jax.data.sources.zip import ArchiveSource
-from pggan_jax.data.sources.zip_directory import read_members
 from pggan_jax.errors import UserError
 from tests.helpers.source_reasons import reason_for
 
@@ -84,7 +81,7 @@ class TestContents:
         path = pack(tmp_path / "x.zip", {**contents, **others}, method)
         source = ArchiveSource(str(path))
         assert list(contents_of(source).items()) == sorted(contents.items())
-        assert (source.name, source.channels, source.complaints) == (f"zip:{path}", 3, ())
+        assert (source.name, source.channels, source.problems) == (f"zip:{path}", 3, ())
 
     @pytest.mark.parametrize(
         "files",
@@ -106,7 +103,7 @@ class TestContents:
             assert archive.label(index) == folder.label(index)
             assert outcome_of(archive, index) == outcome_of(folder, index)
         assert archive.class_names == folder.class_names
-        assert archive.complaints == folder.complaints
+        assert archive.problems == folder.problems
 
     def test_a_single_top_folder_does_not_hide_the_classes(self, tmp_path):
         source = ArchiveSource(str(pack(tmp_path / "x.zip", {"faces/dog/1.png": b"1", "faces/cat/2.png": b"2"})))
@@ -125,7 +122,6 @@ class TestContents:
             (b"\xc3\xa4x.png", 0x800, "äx.png"),
             (b"\xc3\xa4x.png", 0, "äx.png"),
             (b"\x84xx.png", 0, "äxx.png"),
-            (b"\xffxx.png", 0x800, "\\xffxx.png"),
             (b"\nxx.png", 0, "\\nxx.png"),
         ],
     )
@@ -145,7 +141,7 @@ class TestContents:
             path = pack(tmp_path / "x.zip", [("1.png", b"old"), ("2.png", b"2"), ("1.png", b"new")])
         source = ArchiveSource(str(path))
         assert contents_of(source) == {"1.png": b"new", "2.png": b"2"}
-        assert source.complaints == ("'1.png' is there more than once; the last one counts",)
+        assert source.problems == ("'1.png' occurs more than once; the last one is used",)
 
     def test_bytes_around_the_archive(self, tmp_path):
         path = pack(tmp_path / "x.zip", {"1.png": b"first", "2.png": b"second" * 100})
@@ -156,34 +152,26 @@ class TestContents:
 
 
 class TestList:
-    """The list of members agrees with what `zipfile` reads."""
+    """Forms of the list of members that `zipfile` reads."""
 
-    @staticmethod
-    def agrees(content):
-        ours = list(read_members(io.BytesIO(content)))
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            theirs = [
-                (one.filename, one.header_offset, one.compress_size, one.file_size, one.CRC, one.compress_type, one.flag_bits)
-                for one in archive.infolist()
-            ]
-        assert ours == theirs
-        return len(ours)
-
-    @pytest.mark.parametrize("seed", range(5))
-    def test_random_archives(self, seed):
+    @pytest.mark.parametrize("seed", range(3))
+    def test_random_archives(self, tmp_path, seed):
+        """Bytes before the archive, comments, extra fields, wide sizes, both methods, names with and without the UTF-8 flag."""
         rng = random.Random(seed)
-        made = io.BytesIO(rng.randbytes(rng.randrange(100)))
-        made.seek(0, os.SEEK_END)
-        with zipfile.ZipFile(made, "w") as archive:
+        path = tmp_path / "x.zip"
+        path.write_bytes(rng.randbytes(rng.randrange(100)))
+        contents = {}
+        with zipfile.ZipFile(path, "a") as archive:
             for number in range(30):
                 info = zipfile.ZipInfo(f"{'ä' * rng.randrange(3)}{number}.png")
                 info.compress_type = rng.choice([STORED, DEFLATED])
                 info.comment = rng.randbytes(rng.randrange(20))
                 info.extra = struct.pack("<2H", 0x7777, 5) + rng.randbytes(5) if rng.random() < 0.5 else b""
+                contents[info.filename] = rng.randbytes(rng.randrange(1, 200))
                 with archive.open(info, "w", force_zip64=rng.random() < 0.5) as member:
-                    member.write(rng.randbytes(rng.randrange(200)))
+                    member.write(contents[info.filename])
             archive.comment = rng.randbytes(rng.randrange(50))
-        assert self.agrees(made.getvalue()) == 30
+        assert contents_of(ArchiveSource(str(path))) == dict(sorted(contents.items(), key=lambda item: item[0].encode()))
 
     def test_zip64(self, monkeypatch, tmp_path):
         """Forced by lower limits: every size, offset and the end itself take their wide forms."""
@@ -192,20 +180,9 @@ class TestList:
         contents = {f"{number}.png": bytes([number]) * 100 for number in range(10)}
         path = pack(tmp_path / "x.zip", contents, STORED)
         assert b"PK\6\6" in path.read_bytes()
-        assert self.agrees(path.read_bytes()) == 10
         assert contents_of(ArchiveSource(str(path))) == contents
         path.write_bytes(b"before" + path.read_bytes())
         assert contents_of(ArchiveSource(str(path))) == contents
-
-    def test_wide_numbers_behind_other_extras(self):
-        """Only those that do not fit stand there: here size and offset, in this order."""
-        extra = struct.pack("<2H3s", 0x7777, 3, b"abc") + struct.pack("<2H2Q", 1, 16, 2**33, 5)
-        entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 45, 45, 0, 8, 0, 0, 7, 9, 2**32 - 1, 1, len(extra), 0, 0, 0, 0, 2**32 - 1)
-        entry += b"a" + extra
-        content = bytes(10) + entry + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entry), 10, 0)
-        assert self.agrees(content) == 1
-        [member] = read_members(io.BytesIO(content))
-        assert (member.size, member.packed, member.offset) == (2**33, 9, 5)
 
 
 class TestRefusals:
@@ -241,9 +218,9 @@ class TestRefusals:
         whole = path.read_bytes()
         for length in range(len(whole)):
             path.write_bytes(whole[:length])
-            assert ("cut short" if length >= 4 else "not a zip archive") in refusal_of(path)
+            assert ("truncated" if length >= 4 else "not a zip archive") in refusal_of(path)
         path.write_bytes(whole[10:])
-        assert "damaged or cut short" in refusal_of(path)
+        assert "truncated" in refusal_of(path)
         path.write_bytes(whole)
         assert len(ArchiveSource(str(path))) == 2
 
@@ -253,7 +230,7 @@ class TestRefusals:
         end_of_inner = whole.index(inner) + len(inner)
         for length in (end_of_inner, end_of_inner + 30, len(whole) - 1):
             (tmp_path / "x.zip").write_bytes(whole[:length])
-            assert "is cut short, or several archives in one file" in refusal_of(tmp_path / "x.zip")
+            assert "truncated" in refusal_of(tmp_path / "x.zip")
         (tmp_path / "x.zip").write_bytes(inner + inner)
         assert "several archives in one file" in refusal_of(tmp_path / "x.zip")
 
@@ -273,19 +250,27 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("what", "place", "form", "value"),
         [
-            ("an offset behind the list", 42, "<L", 2**31),
             ("a name that reaches beyond it", 28, "<H", 6),
             ("no entry", 0, "<L", 0),
         ],
     )
     def test_a_broken_list(self, tmp_path, what, place, form, value):
         path = pack(tmp_path / "x.zip", {"1.png": b"1", "2.png": b"2"})
-        patched(path, lambda content: set_field(content, b"2.png", place, form, value))
-        assert "its list of members is broken" in refusal_of(path), what
+        patched(path, lambda content: set_field(content, b"1.png", place, form, value))
+        assert "is damaged or truncated" in refusal_of(path), what
+
+    def test_a_name_that_is_no_utf_8_although_its_flag_says_so(self, tmp_path):
+        path = pack(tmp_path / "x.zip", {"xx.png": b"1"})
+
+        def rename(content):
+            set_field(content, b"xx.png", 8, "<H", 0x800)
+            content[:] = content.replace(b"xx.png", b"\xffx.png")
+
+        assert "is damaged or truncated" in refusal_of(patched(path, rename))
 
     def test_parts_of_a_split_archive(self, tmp_path):
         path = pack(tmp_path / "x.zip", {"1.png": b"1"})
-        patched(path, lambda content: struct.pack_into("<H", content, content.rindex(b"PK\5\6") + 4, 3))
+        patched(path, lambda content: set_field(content, b"1.png", 34, "<H", 3))
         assert "join the parts" in refusal_of(path)
 
     def test_no_file_a_folder_no_images(self, tmp_path):
@@ -334,7 +319,6 @@ class TestUnusableMembers:
             (24, "<L", 999, "another size"),
             (24, "<L", 1001, "another size"),
             (24, "<L", 2**30 + 1, "too large (1,073,741,825 bytes, at most 1,073,741,824 are read)"),
-            (42, "<L", 7, "no header in its place"),
         ],
     )
     def test_only_the_one_member_is_unusable(self, path, place, form, value, needle):
@@ -342,6 +326,13 @@ class TestUnusableMembers:
         source = ArchiveSource(str(path))
         assert needle in reason_for(source)
         assert source.read(1) == b"2"
+
+    @pytest.mark.parametrize("offset", [7, 2**31])
+    def test_a_wrong_offset(self, path, offset):
+        patched(path, lambda content: set_field(content, b"2.png", 42, "<L", offset))
+        source = ArchiveSource(str(path))
+        assert "no header at its offset" in reason_for(source, 1)
+        assert source.read(0) == b"1" * 1000
 
     def test_damaged_data(self, path):
         patched(path, lambda content: content.__setitem__(36, content[36] ^ 0xFF))
@@ -470,9 +461,3 @@ class TestCopies:
         path.unlink()
         with pytest.raises(UserError, match="cannot be read any more"):
             source.fingerprint()
-
-
-def test_checksums_are_those_of_zlib(tmp_path):
-    path = pack(tmp_path / "x.zip", {"1.png": b"1"})
-    with path.open("rb") as file:
-        assert next(read_members(file)).crc == zlib.crc32(b"1")

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from pggan_jax.data.checking.collection_check import check
-from pggan_jax.data.checking.pixel_findings import LOOK_BYTES, PixelFindings, alike
 from pggan_jax.data.checking.pixel_range import resolve_range
-from pggan_jax.data.images.crop_resize import Frame, fit
+from pggan_jax.data.checking.pixel_stats import SIGNATURE_BYTES, PixelStats, find_similar
+from pggan_jax.data.images.crop_resize import TargetFormat, crop_and_resize
 from pggan_jax.data.preparation.prepare import prepare
-from pggan_jax.data.preparation.spec import Preparation
+from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.sources.folder import FolderSource
 from pggan_jax.images import parse_range
 from tests.helpers.command_line import one_line_error
@@ -27,8 +27,8 @@ def deep(low, high, side=16, seed=0):
     return pixels
 
 
-def report_on(items, frame=None, workers=0):
-    return check(Items(items), frame, workers=workers, progress=False)
+def report_on(items, target=None, workers=0):
+    return check(Items(items), target, workers=workers, progress=False)
 
 
 def noted(report, part):
@@ -46,36 +46,44 @@ class TestRange:
         stored = deep(0, 65535)
         stored[1] = np.linspace(low, high, 16).astype(np.uint16)
         content = encoded(Image.fromarray(stored.astype(np.int32), "I"), "PPM") if kind == "PPM" else encoded(stored, kind)
-        made = fit(content, Frame(16, 16, 1, levels=levels))[..., 0]
+        made = crop_and_resize(content, TargetFormat(16, 16, 1, value_range=levels))[..., 0]
         expected = np.clip((stored.astype(float) - low) / (high - low), 0, 1) * 255
         assert np.abs(made - expected).max() <= 0.5
 
     def test_all_values_are_those_of_no_range(self):
         content = encoded(np.arange(2**16, dtype=np.uint16).reshape(256, 256))
-        np.testing.assert_array_equal(fit(content, Frame(256, 256, 1)), fit(content, Frame(256, 256, 1, levels=(0, 65535))))
+        np.testing.assert_array_equal(
+            crop_and_resize(content, TargetFormat(256, 256, 1)),
+            crop_and_resize(content, TargetFormat(256, 256, 1, value_range=(0, 65535))),
+        )
 
     def test_8_bits_stay_as_they_are(self):
         for content in (encoded(noise(16, 16)), noise(16, 16), encoded(noise(16, 16), "JPEG")):
-            np.testing.assert_array_equal(fit(content, Frame(16, 16, 3)), fit(content, Frame(16, 16, 3, levels=(7, 90))))
+            np.testing.assert_array_equal(
+                crop_and_resize(content, TargetFormat(16, 16, 3)),
+                crop_and_resize(content, TargetFormat(16, 16, 3, value_range=(7, 90))),
+            )
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_auto_is_of_the_whole_collection(self, workers):
         items = [encoded(deep(200, 900)), encoded(deep(100, 300, seed=1)), encoded(noise(16, 16)), b"broken", noise(16, 16)]
         for order in (items, items[::-1]):
-            resolved = resolve_range(Items(order), Preparation(16, channels=1, range="auto"), workers=workers, progress=False)
+            resolved = resolve_range(
+                Items(order), PreparationSpec(16, channels=1, range="auto"), workers=workers, progress=False
+            )
             assert resolved.range == "100,900"
-        assert resolve_range(Items(items[2:]), Preparation(16, channels=1, range="auto")).range == "full"
-        assert resolve_range(Items(items), Preparation(16, channels=1, range="auto", max_images=1)).range == "200,900"
+        assert resolve_range(Items(items[2:]), PreparationSpec(16, channels=1, range="auto")).range == "full"
+        assert resolve_range(Items(items), PreparationSpec(16, channels=1, range="auto", max_images=1)).range == "200,900"
 
     def test_single_pixels_do_not_decide(self):
         pixels = deep(100, 4000, side=200)
         pixels[50, 50], pixels[60, 60] = 65535, 0
-        assert resolve_range(Items([encoded(pixels)]), Preparation(16, channels=1, range="auto")).range == "100,4000"
+        assert resolve_range(Items([encoded(pixels)]), PreparationSpec(16, channels=1, range="auto")).range == "100,4000"
 
     @pytest.mark.parametrize("value", [0, 7, 65535])
     def test_one_value_alone(self, value):
         content = encoded(np.full((16, 16), value, np.uint16))
-        low, high = parse_range(resolve_range(Items([content]), Preparation(16, channels=1, range="auto")).range)
+        low, high = parse_range(resolve_range(Items([content]), PreparationSpec(16, channels=1, range="auto")).range)
         assert low <= value <= high == low + 1
 
     @pytest.mark.parametrize(
@@ -90,9 +98,9 @@ class TestRange:
             (tmp_path / "x").mkdir(exist_ok=True)
             (tmp_path / f"x/{number}.png").write_bytes(encoded(deep(48, 4095, seed=number)))
         source = FolderSource(str(tmp_path / "x"))
-        default = prepare(source, Preparation(16, channels=1), tmp_path / "full", progress=False)
-        auto = prepare(source, Preparation(16, channels=1, range="auto"), tmp_path / "auto", progress=False)
-        given = prepare(source, Preparation(16, channels=1, range="48,4095"), tmp_path / "given", progress=False)
+        default = prepare(source, PreparationSpec(16, channels=1), folder=tmp_path / "full", progress=False)
+        auto = prepare(source, PreparationSpec(16, channels=1, range="auto"), folder=tmp_path / "auto", progress=False)
+        given = prepare(source, PreparationSpec(16, channels=1, range="48,4095"), folder=tmp_path / "given", progress=False)
         assert "range" not in default.info["options"]
         assert [one.info["range"] for one in (default, auto, given)] == ["full", "48,4095", "48,4095"]
         assert auto.info["options"]["range"] == "auto"
@@ -126,7 +134,7 @@ class TestCommands:
         text = launch("check", f"folder:{tmp_path}", "--resolution=16")[1]
         assert "--crop=center: 38 % of the area is cut off, 75 % of 120x30; --crop=fit keeps all" in text
         text = launch("check", f"folder:{tmp_path}", "--resolution=16", "--crop=fit")[1]
-        assert "--crop=fit: nothing is cut off" in text
+        assert "--crop=fit: nothing is truncated" in text
 
 
 class TestSeen:
@@ -148,7 +156,7 @@ class TestSeen:
     def test_empty_channels_and_grey_in_colours(self):
         red = noise(16, 16)
         red[..., 1:] = (40, 90)
-        assert "channel B is empty, of one value, in 1 of 2 images" in report_on([red, noise(16, 16)]).warnings
+        assert "channel B is constant in 1 of 2 images" in report_on([red, noise(16, 16)]).warnings
         grey = np.repeat(noise(16, 16, 1), 3, axis=-1)
         assert noted(report_on([encoded(grey)] * 2), "all images are grey").endswith("--channels=1 trains faster")
         assert not any("all images are grey" in line for line in report_on([grey, noise(16, 16)]).warnings)
@@ -161,7 +169,7 @@ class TestSeen:
         items = [encoded(noise(16, 16, seed=seed % 5)) if seed % 3 else encoded(deep(0, 999 + seed)) for seed in range(60)]
         alone, together = (report_on(items, workers=workers) for workers in (0, 2))
         assert alone == together
-        assert alone.found.pixels.deep_images == 20
+        assert alone.stats.pixels.images_16_bit == 20
 
 
 class TestAlike:
@@ -170,18 +178,18 @@ class TestAlike:
         other_size = np.asarray(Image.fromarray(pictures[0]).resize((64, 48), Image.Resampling.LANCZOS))
         items = [*map(encoded, pictures), encoded(pictures[0], "JPEG", quality=80), encoded(other_size), encoded(pictures[2])]
         report = report_on(items)
-        assert report.alike == (("item 0", "item 4", "item 5"),)
+        assert report.similar == (("item 0", "item 4", "item 5"),)
         assert report.duplicates == (("item 2", "item 6"),)
 
     def test_blank_and_similar_pictures_are_not_joined(self):
         blank = [plain(color=(level, level, level)) for level in (20, 22, 24)]
         shifted = [np.roll(landscape(64, 64), 8 * number, axis=1) for number in range(4)]
-        assert report_on([*blank, *shifted]).alike == ()
+        assert report_on([*blank, *shifted]).similar == ()
 
     def test_as_by_comparing_all_with_all(self):
         """Buckets of quarters lose no pair."""
         random = np.random.default_rng(0)
-        first = random.integers(0, 256, (40, LOOK_BYTES), np.uint8)
+        first = random.integers(0, 256, (40, SIGNATURE_BYTES), np.uint8)
         second = first.copy()
         for row in second[::2]:
             for bit in random.choice(64, 2, replace=False):
@@ -189,11 +197,11 @@ class TestAlike:
         for row in second[1::2]:
             for bit in random.choice(64, 3, replace=False):
                 row[bit // 8] ^= 1 << bit % 8
-        groups = alike(np.concatenate([first, second]).tobytes(), range(80))
+        groups = find_similar(np.concatenate([first, second]).tobytes(), range(80))
         assert groups == [[number, 40 + number] for number in range(0, 40, 2)]
 
     def test_other_channels_are_counted_and_not_looked_at(self):
-        found = PixelFindings()
-        found.look_at(noise(4, 4, 7), "x")
-        assert (len(found.looks), sum(found.kinds.values())) == (LOOK_BYTES, 0)
-        assert alike(bytes(found.looks) * 3, [0, 1, 2]) == []
+        found = PixelStats()
+        found.add_image(noise(4, 4, 7), "x")
+        assert (len(found.signatures), sum(found.kinds.values())) == (SIGNATURE_BYTES, 0)
+        assert find_similar(bytes(found.signatures) * 3, [0, 1, 2]) == []

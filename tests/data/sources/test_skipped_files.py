@@ -57,7 +57,7 @@ def test_an_image_of_any_name_is_one(tmp_path, kind, name, form):
     source = open_as(kind, tmp_path, {"z.png": encoded(PIXELS), name: content})
     assert names_of(source) == [name, "z.png"]
     assert source.read(0) == content
-    assert source.notes == source.complaints == ()
+    assert source.notes == source.problems == ()
 
 
 @both
@@ -75,12 +75,12 @@ def test_everything_else_is_counted_and_named(tmp_path, kind):
     }
     source = open_as(kind, tmp_path, files)
     assert names_of(source) == ["1.png"]
-    assert source.complaints == ("1 file holds HEIC, which cannot be read (photo); convert it to PNG or JPEG",)
+    assert source.problems == ("1 file holds HEIC, which cannot be read (photo); convert it to PNG or JPEG",)
     files, hidden = source.notes
-    assert files.startswith("passed over 3 files, no images by their content: ")
+    assert files.startswith("skipped 3 files whose content is no image: ")
     for name in ("notes.txt", "more/list.csv", "more/empty"):
         assert name in files
-    assert hidden == "passed over 4 hidden or of the operating system"
+    assert hidden == "skipped 4 hidden files or files of the operating system"
 
 
 def test_pipes_and_links_are_not_waited_for(tmp_path):
@@ -89,7 +89,7 @@ def test_pipes_and_links_are_not_waited_for(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     source = FolderSource(str(tmp_path))
     assert names_of(source) == ["1.png"]
-    assert "passed over 2 files" in source.notes[0]
+    assert "skipped 2 files" in source.notes[0]
     assert "pipe" in source.notes[0]
 
 
@@ -110,7 +110,7 @@ def test_own_output_is_left_out_with_all_that_is_in_it(tmp_path, kind, inside, w
     source = open_as(kind, tmp_path, files | more)
     assert names_of(source) == ["cat/1.png", "dog/2.png"]
     assert source.class_names == ("cat", "dog")
-    assert source.notes[0] == f"left out {place}/: it is {what}; move it elsewhere, or read it by itself"
+    assert source.notes[0] == f"left out {place}/: it is {what}; move it elsewhere, or read it as a source of its own"
 
 
 @both
@@ -185,6 +185,6 @@ class TestSize:
         assert len(content) > archives.UNSEEN_BYTES
         source = open_as("zip", tmp_path, {"1.bmp": content})
         assert source.read(0) == content
-        monkeypatch.setattr(archives, "_SWELLING_BYTES", 2**20)
-        monkeypatch.setattr(archives, "_MOST_SWELLING", 2)
+        monkeypatch.setattr(archives, "_EXPANDED_BYTES", 2**20)
+        monkeypatch.setattr(archives, "_MAX_EXPANSION", 2)
         assert "which no photograph does" in self.reason(source)

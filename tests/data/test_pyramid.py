@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pggan_jax.data.levels import fill_levels, level_shapes
+from pggan_jax.data.pyramid import fill_levels, level_shapes
 from tests.helpers.image_samples import noise
 
 
@@ -13,7 +13,7 @@ def computed(images, resolution, base_shape=(4, 4)):
     """All levels of uint8 images of the largest shape."""
     shapes = level_shapes(resolution, base_shape)
     levels = {
-        size: np.full((len(images), *shape, images.shape[-1]), 77, np.uint8)  # what was there before must not matter
+        size: np.full((len(images), *shape, images.shape[-1]), 77, np.uint8)  # what occurs twice must not matter
         for size, shape in shapes.items()
     }
     levels[resolution][:] = images
