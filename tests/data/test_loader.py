@@ -201,5 +201,5 @@ class TestPrefetcher:
         assert timer.end_tick().phases["wait"] > 0.04
 
     def test_depth_must_be_positive(self):
-        with pytest.raises(ValueError, match="depth 0"):
+        with pytest.raises(ValueError, match="depth is 0"):
             Prefetcher(str, [], depth=0)

@@ -161,7 +161,7 @@ class TestWhileInUse:
             assert verification.problem(wait=True) == ""
             os.truncate(data / "r0008.npy", left)
             for read in (lambda: loader.images(8, np.arange(IMAGES)), lambda: loader.level(8)):
-                with pytest.raises(UserError, match=f"r0008.npy: was truncated while in use, {left:,} of ") as caught:
+                with pytest.raises(UserError, match=f"r0008.npy: was truncated while in use, to {left:,} of ") as caught:
                     read()
                 assert "\n" not in str(caught.value)
             assert "r0008.npy: has become shorter" in verification.problem(wait=False)
@@ -225,7 +225,7 @@ class TestTraining:
         with pytest.raises(UserError, match="does not match its checksum"):
             run_small(tmp_path / "run", self.config(data, schedule__total_kimg=0.16, schedule__stable_kimg=0.16))
         assert not saved
-        assert f"waiting until the data in {data} are verified" in capsys.readouterr().out
+        assert f"waiting for the verification of {data}" in capsys.readouterr().out
 
     def test_a_file_that_is_truncated_meanwhile(self, data, tmp_path, monkeypatch):
         """In the middle of a tick, at the resolution that is trained, by the thread that reads next: no read is under way."""

@@ -302,7 +302,7 @@ def test_number_of_lines_must_be_as_promised(tmp_path, count):
 
 
 def test_missing_binary_and_empty_files_are_one_line_each(tmp_path):
-    with pytest.raises(UserError, match="No such file or directory; give CelebA's"):
+    with pytest.raises(UserError, match=r"No such file or directory\); give CelebA's"):
         read_landmarks(tmp_path / "nothing.txt")
     binary, empty = tmp_path / "photo.jpg", tmp_path / "empty.txt"
     binary.write_bytes(b"\xff\xd8\xff\xe0")

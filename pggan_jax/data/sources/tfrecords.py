@@ -203,7 +203,7 @@ class TFRecordsSource:
             raise self._error(f"{path.name} has no uncompressed records; unpack it, or copy or write it again")
         if size % record_bytes:
             raise self._error(
-                f"{path.name} is truncated: {size} bytes are no multiple of its record size {record_bytes}; copy it again"
+                f"{path.name} is truncated: {size} bytes are no multiple of record size {record_bytes}; copy or write it again"
             )
         return _Level(path, exponent, size, record_bytes)
 

@@ -144,7 +144,7 @@ class TestFrame:
         reasons = [problem.reason for problem in report.stats.unusable]
         assert reasons == [
             "is 8x6, another shape than 4x4; crop it, or set crop=center",
-            "is grey, not RGB; convert it, or allow modes=convert",
+            "is grey, not RGB; convert it, or set modes=convert",
         ]
 
     def test_only_some_images(self):

@@ -143,7 +143,7 @@ class TestSeen:
         report = report_on([*items, *(encoded(noise(16, 16, seed=seed)) for seed in range(6))])
         assert "1 of 10 images (10 %) are black or nearly so, such as item 0" in noted(report, "black")
         assert "such as item 1" in noted(report, "are white")
-        assert "such as item 2" in noted(report, "one colour")
+        assert "such as item 2" in noted(report, "a single colour")
         assert "such as item 3" in noted(report, "transparent")
         assert not report.needs_decision
 

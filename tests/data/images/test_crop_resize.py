@@ -85,7 +85,7 @@ class TestCrop:
 
     def test_windows_that_do_not_fit(self):
         outside = TargetFormat(8, 8, 3, crop="10,10,8,8")
-        assert refusal(plain((17, 20)), outside) == "is 17x20; the crop 10,10,8,8 exceeds it; use a smaller window"
+        assert refusal(plain((17, 20)), outside) == "is 17x20; the crop window 10,10,8,8 exceeds it; use a smaller window"
         assert crop_and_resize(plain((18, 18)), outside).shape == (8, 8, 3)
         small = TargetFormat(8, 8, 3, crop="0,0,8,7")
         assert refusal(plain((20, 20)), small) == "leaves 8x7 of crop 0,0,8,7, smaller than 8x8; take a larger crop"
@@ -190,7 +190,7 @@ class TestChannels:
             if channels == own:
                 assert crop_and_resize(content, target).shape == (8, 8, channels)
             else:
-                assert refusal(content, target) == f"is {name}, not {wanted}; convert it, or allow modes=convert"
+                assert refusal(content, target) == f"is {name}, not {wanted}; convert it, or set modes=convert"
 
 
 class TestArrays:
@@ -205,7 +205,7 @@ class TestArrays:
         np.testing.assert_array_equal(crop_and_resize(pixels, target), crop_and_resize(encoded(pixels), target))
 
     def test_of_many_channels_have_only_their_own_size(self):
-        assert "has 7 channels; only 1 to 4" in refusal(noise(16, 16, 7), TargetFormat(8, 8, 7))
+        assert "has 7 channels; only images of 1 to 4" in refusal(noise(16, 16, 7), TargetFormat(8, 8, 7))
 
 
 class TestFilters:

@@ -175,7 +175,7 @@ class TestUnusable:
                     self.state = "changed"
                 return super().read(index)
 
-        message = refusal(prepare, Changing(noise(5, 4)), PreparationSpec(4), tmp_path / "out")
+        message = refusal(prepare, Changing(noise(5, 4)), PreparationSpec(4), folder=tmp_path / "out")
         assert message.startswith("array: changed while it was read")
         assert names(tmp_path) == []
 
@@ -184,7 +184,7 @@ class TestTwoAtOnce:
     def test_the_second_is_refused(self, tmp_path):
         source = labelled(log=tmp_path / "log")
         with lock_partial_folder(tmp_path / "out.partial", wait=False):
-            message = refusal(prepare, source, PreparationSpec(8), tmp_path / "out")
+            message = refusal(prepare, source, PreparationSpec(8), folder=tmp_path / "out")
         assert message.startswith(f"{tmp_path / 'out.partial'}: another process writes there")
         assert names(tmp_path) == []
 
@@ -268,7 +268,9 @@ class TestTwoAtOnce:
     def test_a_folder_of_that_name_that_is_the_user_s_own_is_left_alone(self, tmp_path):
         (tmp_path / "out.partial").mkdir()
         (tmp_path / "out.partial/precious").write_text("data")
-        assert "is in the way" in refusal(prepare, labelled(count=5), PreparationSpec(8), tmp_path / "out")
+        assert "was not created by this program" in refusal(
+            prepare, labelled(count=5), PreparationSpec(8), folder=tmp_path / "out"
+        )
         assert content(tmp_path / "out.partial") == {"precious": b"data"}
 
 
@@ -291,7 +293,7 @@ class TestExistingFolder:
         monkeypatch.setattr(Path, "mkdir", refuse)
         assert len(prepare_cached(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out").classes()) == 20
         assert len(prepare(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out").classes()) == 20
-        message = refusal(prepare, labelled(count=20), PreparationSpec(8), tmp_path / "new")
+        message = refusal(prepare, labelled(count=20), PreparationSpec(8), folder=tmp_path / "new")
         assert message == f"{tmp_path / 'new'}: cannot be written (Permission denied); choose a folder you may write to"
 
     @pytest.mark.parametrize(
@@ -308,7 +310,7 @@ class TestExistingFolder:
     def test_of_other_options_is_refused(self, tmp_path, change):
         prepare(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out")
         before = content(tmp_path / "out")
-        message = refusal(prepare, labelled(count=20), PreparationSpec(**({"resolution": 8} | change)), tmp_path / "out")
+        message = refusal(prepare, labelled(count=20), PreparationSpec(**({"resolution": 8} | change)), folder=tmp_path / "out")
         assert message.startswith(f"{tmp_path / 'out'}: holds array prepared with other options, or of other files; choose")
         assert content(tmp_path / "out") == before
         assert names(tmp_path) == ["out"]
@@ -319,21 +321,21 @@ class TestExistingFolder:
         source = labelled(count=20)
         for name, value in change.items():
             setattr(source, name, value)
-        assert "or of other files" in refusal(prepare, source, PreparationSpec(8), tmp_path / "out")
+        assert "or from other files" in refusal(prepare, source, PreparationSpec(8), folder=tmp_path / "out")
 
     def test_with_something_else_in_it_is_refused(self, tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out/notes.txt").write_text("mine")
-        message = refusal(prepare, labelled(count=5), PreparationSpec(8), tmp_path / "out")
+        message = refusal(prepare, labelled(count=5), PreparationSpec(8), folder=tmp_path / "out")
         assert message == f"{tmp_path / 'out'}: exists and is not a prepared folder; choose another --out, or remove it"
         assert names(tmp_path) == ["out"]
         assert names(tmp_path / "out") == ["notes.txt"]
 
     def test_that_is_a_file_is_refused(self, tmp_path):
         (tmp_path / "out").write_text("mine")
-        assert "is not a prepared folder" in refusal(prepare, labelled(count=5), PreparationSpec(8), tmp_path / "out")
+        assert "is not a prepared folder" in refusal(prepare, labelled(count=5), PreparationSpec(8), folder=tmp_path / "out")
         assert (tmp_path / "out").read_text() == "mine"
-        message = refusal(prepare, labelled(count=5), PreparationSpec(8), tmp_path / "out/below")
+        message = refusal(prepare, labelled(count=5), PreparationSpec(8), folder=tmp_path / "out/below")
         assert "cannot be written" in message
 
     @pytest.mark.parametrize("is_link", [False, True])
@@ -349,13 +351,15 @@ class TestExistingFolder:
     def test_the_top_of_a_disk_is_refused(self, monkeypatch, tmp_path):
         (tmp_path / "disk").mkdir()
         monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(tmp_path / "disk"))
-        assert "is the root of a disk" in refusal(prepare, labelled(count=5), PreparationSpec(8), tmp_path / "disk")
-        assert "is the root of a disk" in refusal(prepare, labelled(count=5), PreparationSpec(8), tmp_path / "disk/../disk")
+        assert "is the root of a disk" in refusal(prepare, labelled(count=5), PreparationSpec(8), folder=tmp_path / "disk")
+        assert "is the root of a disk" in refusal(
+            prepare, labelled(count=5), PreparationSpec(8), folder=tmp_path / "disk/../disk"
+        )
 
     def test_damaged_is_refused(self, tmp_path):
         prepare(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out")
         os.truncate(tmp_path / "out/r0008.npy", 500)
-        message = refusal(prepare, labelled(count=20), PreparationSpec(8), tmp_path / "out")
+        message = refusal(prepare, labelled(count=20), PreparationSpec(8), folder=tmp_path / "out")
         assert "is damaged" in message
         assert "is not overwritten" in message
         assert (tmp_path / "out/r0008.npy").stat().st_size == 500

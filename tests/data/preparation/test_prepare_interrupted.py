@@ -33,7 +33,7 @@ PROGRAM = """
     if __name__ == "__main__":
         from tests.helpers.array_source import COUNT, labelled
         from pggan_jax.data.preparation import resumable, worker_pool
-        from pggan_jax.data.preparation.spec import Preparation
+        from pggan_jax.data.preparation.spec import PreparationSpec
         from pggan_jax.data.preparation.prepare import prepare
         from pggan_jax.errors import UserError
         folder = Path(sys.argv[1])
@@ -77,7 +77,7 @@ class TestInterrupted:
         done = run_program(
             out,
             "resumable.SECONDS_BETWEEN_JOURNALS = 0; "
-            f"prepare(labelled(log=log, trouble={{580: 'kill'}}), Preparation(8), folder, workers={workers})",
+            f"prepare(labelled(log=log, trouble={{580: 'kill'}}), PreparationSpec(8), folder=folder, workers={workers})",
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert names(tmp_path) == ["log", "out.partial"]
@@ -234,7 +234,7 @@ class TestInterrupted:
         assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
 
     def test_a_worker_killed_for_want_of_memory(self, tmp_path):
-        message = refusal(prepare, labelled(trouble={580: "die"}), PreparationSpec(8), tmp_path / "out", workers=1)
+        message = refusal(prepare, labelled(trouble={580: "die"}), PreparationSpec(8), folder=tmp_path / "out", workers=1)
         assert message.startswith("a worker process was killed, most likely for lack of memory")
         assert names(tmp_path) == ["out.partial"]
         again = labelled(log=tmp_path / "again")
@@ -273,7 +273,7 @@ class TestFullDisk:
             append(self, rows)
 
         monkeypatch.setattr(ArrayFile, "append", full)
-        message = refusal(prepare, labelled(), PreparationSpec(8), tmp_path / "out", workers=workers)
+        message = refusal(prepare, labelled(), PreparationSpec(8), folder=tmp_path / "out", workers=workers)
         assert message.startswith(f"{tmp_path / 'out'}: the disk is full (No space left on device); free some space")
         assert not _worker_children()
         monkeypatch.undo()
@@ -286,7 +286,7 @@ class TestFullDisk:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(prepare_module, name, full)
-        assert "the disk is full" in refusal(prepare, labelled(), PreparationSpec(8), tmp_path / "out", workers=0)
+        assert "the disk is full" in refusal(prepare, labelled(), PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert names(tmp_path) == ["out.partial"]
         monkeypatch.undo()
         again = labelled(log=tmp_path / "again")
@@ -299,7 +299,7 @@ class TestFullDisk:
         source = labelled(count=10, log=tmp_path / "log")
         rows = 10 * (3 * (64 + 16) + 4)
         slots = 10 * 3 * (64 + 16)
-        message = refusal(prepare, source, PreparationSpec(8), tmp_path / "deep/out")
+        message = refusal(prepare, source, PreparationSpec(8), folder=tmp_path / "deep/out")
         assert message.startswith(f"{tmp_path / 'deep/out'}: array needs {rows + slots:,} bytes and 1,000 are free")
         assert names(tmp_path) == ["deep"]
         assert names(tmp_path / "deep") == []
@@ -309,7 +309,7 @@ class TestFullDisk:
         present = sum(path.stat().st_size for path in (tmp_path / "out.partial").iterdir() if path.name != "lock")
         needed = COUNT * (3 * (64 + 16) + 4) + 256 * 3 * (64 + 16)
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=needed - present - 1))
-        assert "are free" in refusal(prepare, labelled(), PreparationSpec(8), tmp_path / "out", workers=0)
+        assert "are free" in refusal(prepare, labelled(), PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert "journal.json" in names(tmp_path / "out.partial")
         # 88 images are left, in one block.
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=needed - present))

@@ -120,7 +120,7 @@ class TestPhotos:
             assert difference.mean() < 12
 
     def test_no_larger_than_the_photographs(self):
-        with pytest.raises(UserError, match=r"resolution 512: data.source = photos has at most 256; take 256, or your own"):
+        with pytest.raises(UserError, match=r"resolution 512: data.source = photos has at most 256; set 256, or use your own"):
             open_source("photos", resolution=512)
 
 

@@ -110,7 +110,7 @@ def test_own_output_is_left_out_with_all_that_is_in_it(tmp_path, kind, inside, w
     source = open_as(kind, tmp_path, files | more)
     assert names_of(source) == ["cat/1.png", "dog/2.png"]
     assert source.class_names == ("cat", "dog")
-    assert source.notes[0] == f"left out {place}/: it is {what}; move it elsewhere, or read it as a source of its own"
+    assert source.notes[0] == f"skipped {place}/: it is {what}; move it elsewhere, or read it as a source of its own"
 
 
 @both

@@ -95,7 +95,7 @@ class TestSynthetic:
 
     @pytest.mark.parametrize("channels", [-1, 17])
     def test_bad_channels_are_refused(self, channels):
-        with pytest.raises(UserError, match=rf"data\.channels = {channels}: synthetic has 1 to 16"):
+        with pytest.raises(UserError, match=rf"data\.channels = {channels}: synthetic allows 1 to 16"):
             synthetic(channels=channels)
 
     def test_fingerprint_follows_count_and_seed(self):
@@ -189,7 +189,7 @@ class TestStacked:
         with pytest.raises(UnusableImageError, match=f"image 0: {reason}"):
             StackedSource(Grey(1, odd_one={0: content}), count=1).read(0)
 
-    @pytest.mark.parametrize(("length", "count", "needle"), [(0, 5, "holds no image"), (5, 0, "0 stacks")])
+    @pytest.mark.parametrize(("length", "count", "needle"), [(0, 5, "has no image"), (5, 0, "stacks is 0")])
     def test_nothing_to_stack_is_refused(self, length, count, needle):
         with pytest.raises(UserError, match=needle):
             StackedSource(Grey(length), count=count)

@@ -165,7 +165,7 @@ class TestDamage:
         source = TFRecordsSource(str(folder))
         os.truncate(folder / "tiny-r04.tfrecords", 5 * RECORD_BYTES_16 + 20)
         source.read(4)
-        with pytest.raises(UnusableImageError, match="checksum differs"):
+        with pytest.raises(UnusableImageError, match="does not match its checksum"):
             source.read(5)
 
     @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ class TestDamage:
     def test_an_image_of_another_shape(self, tmp_path):
         wrong = image_record(np.zeros((3, 2, 8), np.uint8))
         (tmp_path / "a-r02.tfrecords").write_bytes(image_record(np.zeros((3, 4, 4), np.uint8)) + wrong)
-        with pytest.raises(UnusableImageError, match="holds 3x2x8 instead of 3x4x4"):
+        with pytest.raises(UnusableImageError, match="has the shape 3x2x8, not 3x4x4"):
             TFRecordsSource(str(tmp_path)).read(1)
 
     def test_no_readable_image_at_all(self, tmp_path):
@@ -209,7 +209,7 @@ class TestDamage:
 class TestRefusals:
     def test_no_folder_and_no_files(self, tmp_path):
         assert "cannot be listed (No such file or directory); give the folder" in refusal(tmp_path / "missing")
-        assert "holds no NAME-rNN.tfrecords" in refusal(tmp_path)
+        assert "has no files NAME-rNN.tfrecords" in refusal(tmp_path)
         (tmp_path / "file").write_text("")
         assert "Not a directory; give the folder" in refusal(tmp_path / "file")
 
@@ -233,7 +233,7 @@ class TestRefusals:
         message = refusal(folder)
         assert f"{path.name} is truncated" in message
         assert "copy or write it again" in message
-        assert ("holds 11 images" in message) == (cut == "between records")
+        assert ("has 11 images" in message) == (cut == "between records")
 
     @pytest.mark.parametrize("content", [b"", b"\x1f\x8b" + bytes(200), b"text"])
     def test_no_records(self, folder, content):
@@ -258,7 +258,7 @@ class TestRefusals:
     @pytest.mark.parametrize("length", [COUNT - 1, COUNT + 1])
     def test_labels_of_another_length(self, folder, length):
         write_labels(folder / "tiny-rxx.labels", np.eye(3, dtype=np.float32)[np.zeros(length, int)])
-        assert f"holds {length} labels for 12 images" in refusal(folder)
+        assert f"has {length} labels for 12 images" in refusal(folder)
 
     @pytest.mark.parametrize("row", [[0, 0, 0], [1, 1, 0], [0.5, 0.5, 0], [2, 0, 0], [float("nan"), 1, 0]])
     def test_labels_that_are_not_one_hot(self, folder, row):
