@@ -1,4 +1,4 @@
-"""Check the samples of a run on digits with a classifier that was trained on real digits only.
+"""Check the samples of a run on digits with a classifier trained on real digits only.
 
     python experiments/check_digits.py --workdir=runs/digits
 
@@ -37,7 +37,7 @@ MIN_TOP_PROBABILITY = 0.85
 
 
 def trained_classifier(resolution: int) -> tuple[Classifier, float, float]:
-    """Train the classifier; return it with its accuracy and mean top probability on held-out digits."""
+    """Return a classifier, and its accuracy and mean top probability on held-out digits."""
     from sklearn.model_selection import train_test_split
 
     source = DigitsSource(resolution=resolution)

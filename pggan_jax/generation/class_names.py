@@ -18,7 +18,7 @@ _LONGEST_SHOWN = 40
 
 
 def classes_of_seeds(seeds: Sequence[int] | np.ndarray, present: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return the default class of each seed: seed n shows the present class n modulo their number.
+    """Return the default class of each seed: the present class n modulo their number.
 
     Args:
         seeds: 0 or more.
@@ -70,7 +70,7 @@ def find_class(wanted: str, names: Sequence[str], *, count: int) -> int:
 
 
 def file_part(number: int, names: Sequence[str]) -> str:
-    """Return the part of a file name for a class, such as "class2_dog", or "class2" without name."""
+    """Return the part of a file name for a class: "class2_dog", or "class2" without name."""
     name = names[number] if number < len(names) else str(number)
     safe = _UNSAFE.sub("_", name).strip("._")
     safe = safe.encode()[:_LONGEST_PART_BYTES].decode(errors="ignore")

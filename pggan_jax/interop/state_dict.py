@@ -13,7 +13,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,17 @@ _TYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-_FindStorage = Callable[[str, np.dtype, int], np.ndarray]
+
+
+class _Storage(NamedTuple):
+    """Reference to the elements that one or several tensors are views of."""
+
+    key: str
+    dtype: np.dtype
+    size: int
+
+
+_FindStorage = Callable[[_Storage], np.ndarray]
 
 
 class _Refused(Exception):
@@ -60,7 +70,7 @@ class _TensorUnpickler(pickle.Unpickler):
         kind, dtype, key, _, count, *_ = saved
         if kind != "storage" or not isinstance(dtype, np.dtype):
             raise _Refused(f"it refers to a {kind}")
-        return self._find_storage(str(key), dtype, int(count))
+        return self._find_storage(_Storage(str(key), dtype, int(count)))
 
 
 def _rebuild(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
@@ -108,8 +118,8 @@ def _read_zip(file: BinaryIO) -> Any:
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() != b"little":
             raise _Refused("its numbers are in big-endian order")
 
-        def find_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
-            return np.frombuffer(archive.read(f"{root}data/{key}"), dtype, count)
+        def find_storage(wanted: _Storage) -> np.ndarray:
+            return np.frombuffer(archive.read(f"{root}data/{wanted.key}"), wanted.dtype, wanted.size)
 
         return _TensorUnpickler(io.BytesIO(archive.read(pickles[0])), find_storage).load()
 
@@ -118,7 +128,7 @@ def _read_legacy(file: BinaryIO) -> Any:
     """Read five pickles, then the number and the bytes of the elements of each storage."""
     file.seek(0)
 
-    def no_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+    def no_storage(wanted: _Storage) -> np.ndarray:
         raise _Refused("it has tensors in its header")
 
     def load_plain() -> Any:
@@ -129,9 +139,9 @@ def _read_legacy(file: BinaryIO) -> Any:
     load_plain()
     storages: dict[str, np.ndarray] = {}
 
-    def find_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+    def find_storage(wanted: _Storage) -> np.ndarray:
         # Filled below: the elements follow the tensors.
-        return storages.setdefault(key, np.empty(count, dtype))
+        return storages.setdefault(wanted.key, np.empty(wanted.size, wanted.dtype))
 
     start = file.tell()
     _TensorUnpickler(file, find_storage).load()

@@ -19,13 +19,13 @@ COUNT = 200
 
 @pytest.fixture(scope="module")
 def loader():
-    """Noise, so that no image is another's mirror image."""
+    """Noise: no image is the mirror image of another."""
     level = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 4, 1), dtype=np.uint8)
     return Loader(Pyramid({4: level}, np.arange(COUNT, dtype=np.int32) % 10, tuple("0123456789")), seed=0, use_labels=True)
 
 
 def read_by(pool):
-    """Which image each of a pool's is, and whether it is mirrored."""
+    """The number of each image of a pool, and whether it is mirrored."""
     known = {}
     for number, image in enumerate(pool.loader.level(4)):
         known[image.tobytes()] = number, False
@@ -38,8 +38,8 @@ def read_by(pool):
 
 
 class TestReals:
-    def test_half_of_them_are_mirrored_where_training_mirrored(self, loader):
-        """Of 200 coins 100 +- 7 fall on a side."""
+    def test_half_are_mirrored_if_training_mirrored(self, loader):
+        """The number is 100 with a deviation of 7."""
         numbers, flips = read_by(RealPool(loader, 4, 3, mirror=True))
         assert 65 < flips.sum() < 135
         again, same = read_by(RealPool(loader, 4, 3, mirror=True))
@@ -49,13 +49,13 @@ class TestReals:
     def test_none_is_mirrored_otherwise(self, loader):
         assert not read_by(RealPool(loader, 4, 3))[1].any()
 
-    def test_order_and_coins_are_of_the_seed(self, loader):
-        """An image keeps its coin wherever it stands in the order, so coins are compared by image."""
+    def test_order_and_flips_depend_on_the_seed(self, loader):
+        """Flips belong to images, not to positions in the order, so they are compared by image."""
         (first, flips), (second, others) = (read_by(RealPool(loader, 4, seed, mirror=True)) for seed in (3, 4))
         assert not np.array_equal(first, second)
         assert 65 < (flips[np.argsort(first)] != others[np.argsort(second)]).sum() < 135
 
-    def test_batches_change_no_coin(self, loader):
+    def test_batch_size_changes_no_flip(self, loader):
         found = RealPool(loader, 4, 3, mirror=True).draw(0, COUNT)
         pieces = [images for _, images in found.batches(7, until=COUNT)]
         np.testing.assert_array_equal(np.concatenate(pieces), found.read(0, COUNT))
@@ -63,7 +63,7 @@ class TestReals:
 
 @pytest.fixture(scope="module")
 def make():
-    """Images 8x8 of a fresh generator."""
+    """Images 8x8 of a generator at initialisation."""
     config = small_config(data__labels=True)
     networks = build_networks(config, 8, channels=1, label_size=10)
     params, _ = initialize(networks, 0)
@@ -77,7 +77,7 @@ def make():
 
 
 class TestFakes:
-    def test_are_of_their_seed(self, make):
+    def test_depend_on_the_seed(self, make):
         first, again, other = make(), make(), make(seed=2)
         np.testing.assert_array_equal(first, again)
         assert all(np.abs(a - b).max() > 1 for a, b in zip(first, other, strict=True))
@@ -85,13 +85,13 @@ class TestFakes:
         assert latents == 30, "each has a latent vector of its own"
 
     def test_take_their_classes_in_turn(self, make):
-        """Images 0, 3, 6 ... are of class 0 whether or not others are of another."""
+        """Images 0, 3, 6 ... are of class 0, whatever the classes of the others."""
         mixed, zeros = make(), make(classes=(0,))
         assert np.abs(mixed[::3] - zeros[::3]).max() <= 1
         assert np.abs(mixed[1::3] - zeros[1::3]).max(axis=(1, 2, 3)).min() > 1
 
-    def test_are_of_their_alpha(self, make):
-        """In between, they are in between."""
+    def test_depend_on_alpha(self, make):
+        """Images at an intermediate alpha are blends."""
         low, middle, high = (make(alpha=alpha) for alpha in (0.0, 0.25, 1.0))
         assert np.abs(low - high).max() > 10
         inside = (low > 0) & (low < 255) & (high > 0) & (high < 255)  # not clipped

@@ -45,12 +45,12 @@ class TestJoining:
         cuts = [data[:1], data[1:4], data[4:150], data[150:]]
         assert_close(merge_stats([FeatureStats.of(cut) for cut in cuts]), data)
 
-    def test_keeps_digits_where_means_are_far_from_zero(self):
-        """Of 16 digits, plain squares about 0 would keep four."""
+    def test_precision_with_means_far_from_zero(self):
+        """Plain squares about 0 would keep four of 16 digits."""
         data = features(300, SIZE, 1) + 1e6
         assert_close(merge_stats([FeatureStats.of(cut) for cut in np.split(data, 6)]), data, rel=1e-9)
 
-    def test_all_but_one_part(self):
+    def test_all_but_one_group(self):
         data = rows(95)
         parts = collected(data).split()
         for left_out in range(JACKKNIFE_GROUPS):
@@ -60,7 +60,7 @@ class TestJoining:
 
 class TestCollector:
     @pytest.mark.parametrize("kept", [1, 9, 16, 94])
-    def test_gives_the_moments_of_all_and_of_each_part(self, kept):
+    def test_statistics_of_all_and_of_each_group(self, kept):
         data = rows(95)
         summary = collected(data, kept=kept)
         assert summary.features is None
@@ -69,7 +69,7 @@ class TestCollector:
         for part, moments in enumerate(summary.split()):
             assert_close(moments, data[part::JACKKNIFE_GROUPS])
 
-    def test_one_part_where_there_is_no_jackknife(self):
+    def test_one_group_without_jackknife(self):
         data = rows(95)
         summary = collected(data, groups=1)
         assert_close(summary.whole(), data)
@@ -77,14 +77,14 @@ class TestCollector:
             summary.split()
 
     @pytest.mark.parametrize("count", [16, 40])
-    def test_few_features_are_kept_as_they_are(self, count):
+    def test_features_of_small_sets_are_kept(self, count):
         data = rows(count)
         summary = collected(data, kept=40)
         np.testing.assert_array_equal(summary.features, data)
         assert summary.groups == ()
         assert_close(summary.whole(), data)
 
-    def test_batches_change_nothing_at_all(self):
+    def test_batch_size_does_not_change_a_bit(self):
         data = rows(203)
         first, *others = [collected(data, batch=batch) for batch in (1, 7, 16, 50, 203)]
         for other in others:
@@ -107,7 +107,7 @@ class TestCollector:
         assert many < 1.05 * few
         assert many < 16384 * 64 * 4 / 2, "less than half of the features"
 
-    def test_order_and_number_are_what_was_said(self):
+    def test_order_and_number_are_checked(self):
         collector = FeatureStatsCollector(20, max_kept=8)
         collector.add(rows(5), 0)
         with pytest.raises(ValueError, match="expected image 5, not 7"):
@@ -117,12 +117,12 @@ class TestCollector:
 
 
 class TestFrechetDistance:
-    """What is streamed gives what the features give."""
+    """Statistics give the same distance as features."""
 
     @pytest.mark.parametrize(("count", "size"), [(400, 24), (95, 24), (60, 64), (40, 64)])
     @pytest.mark.parametrize("is_streamed", [(True, True), (True, False), (False, True)])
     def test_agrees(self, count, size, is_streamed):
-        """To rounding; with fewer images than features, where singular values of the features are another way, to 1e-6."""
+        """To rounding; to 1e-6 with fewer images than features, where the computations differ."""
         sets = [rows(count, seed, size, shift=seed / 3) for seed in (1, 2)]
         plain = fid(*map(FeatureSummary.of, sets))
         streamed = fid(

@@ -54,7 +54,7 @@ def outputs_of(images, wanted, *, batch=10, extractor=None):
 
 
 class TestCollector:
-    def test_keeps_what_is_asked_for_and_nothing_else(self):
+    def test_keeps_the_requested_outputs_only(self):
         images, extractor = image_set(50), StandIn()
         everything = outputs_of(images, {"features", "scores", "summary"}, extractor=extractor)
         assert extractor.shown == 50, "once for all"
@@ -65,7 +65,7 @@ class TestCollector:
         np.testing.assert_array_equal(scores.scores, everything.scores)
 
     @pytest.mark.parametrize("count", [16, 50])
-    def test_a_summary_is_the_same_alone_and_in_company(self, count):
+    def test_a_summary_does_not_depend_on_other_outputs(self, count):
         alone = outputs_of(image_set(count), {"summary"}).summary
         together = outputs_of(image_set(count), {"features", "scores", "summary"}, batch=7).summary
         assert (alone.features is None) == (together.features is None) == (count > 16)
@@ -88,7 +88,7 @@ class TestCollector:
         assert many < 1.2 * few
         assert many < 8192 * SIZE * 4 / 2, "less than half of the features"
 
-    def test_order_and_number_are_what_was_said(self):
+    def test_order_and_number_are_checked(self):
         collector = FeatureCollector(StandIn(), 4, request=OutputRequest(20, frozenset({"features"})))
         collector.add(image_set(5).read(0, 5), 0)
         with pytest.raises(ValueError, match="expected image 5, not 7"):
@@ -115,7 +115,7 @@ class TestCache:
     def kept(self, tmp_path):
         return sorted(path.name[64:] for path in (tmp_path / "cache").iterdir())
 
-    def test_moments_are_kept_where_they_are_enough(self, ask, tmp_path):
+    def test_statistics_are_stored_if_enough(self, ask, tmp_path):
         first, shown = ask({"summary"})
         assert (shown, self.kept(tmp_path)) == (50, ["-moments10.npz"])
         again, shown = ask({"summary"})
@@ -126,7 +126,7 @@ class TestCache:
             np.testing.assert_array_equal(ours.scatter, theirs.scatter)
         assert ask({"summary"}, groups=1)[1] == 50, "without a jackknife they are others"
 
-    def test_features_that_are_known_give_the_moments(self, ask, tmp_path):
+    def test_stored_features_give_statistics(self, ask, tmp_path):
         features, shown = ask({"features"})
         assert (shown, self.kept(tmp_path)) == (50, [".npz"])
         seen, shown = ask({"summary"})
@@ -137,30 +137,30 @@ class TestCache:
         np.testing.assert_array_equal(both.features, features.features)
         assert self.kept(tmp_path) == ["-moments10.npz", ".npz"]
 
-    def test_moments_do_not_give_the_features(self, ask):
+    def test_statistics_do_not_give_features(self, ask):
         ask({"summary"})
         seen, shown = ask({"summary", "features"})
         assert shown == 50
         assert seen.features.shape == (50, SIZE)
         assert ask({"features"})[1] == 0
 
-    def test_few_features_serve_everybody(self, ask, tmp_path):
+    def test_few_features_serve_both(self, ask, tmp_path):
         ask({"summary"}, count=12)
         assert self.kept(tmp_path) == [".npz"]
         seen, shown = ask({"summary", "features"}, count=12)
         assert shown == 0
         np.testing.assert_array_equal(seen.summary.features, seen.features)
 
-    def test_nothing_is_computed_for_nobody(self, ask, tmp_path):
+    def test_nothing_is_computed_without_request(self, ask, tmp_path):
         seen, shown = ask(frozenset())
         assert shown == 0
         assert seen.features is seen.summary is None
 
-    def test_other_images_are_other_images(self, ask):
+    def test_other_images_have_other_keys(self, ask):
         assert [ask({"summary"}, seed=seed)[1] for seed in (0, 1, 0)] == [50, 50, 0]
 
     @pytest.mark.parametrize("damage", [b"", b"damaged"])
-    def test_what_is_damaged_is_computed_again(self, ask, tmp_path, damage):
+    def test_damaged_files_are_computed_again(self, ask, tmp_path, damage):
         first, _ = ask({"summary"})
         for path in (tmp_path / "cache").iterdir():
             path.write_bytes(damage)
@@ -170,7 +170,7 @@ class TestCache:
         assert ask({"summary"})[1] == 0
 
     @pytest.mark.parametrize("is_archive", [True, False])
-    def test_other_arrays_in_its_place_are_computed_again(self, ask, tmp_path, is_archive):
+    def test_other_arrays_are_computed_again(self, ask, tmp_path, is_archive):
         """Features of another count, and a lone array under the name of an archive."""
         first, _ = ask({"features"})
         (path,) = (tmp_path / "cache").iterdir()
@@ -180,7 +180,7 @@ class TestCache:
         assert shown == 50
         np.testing.assert_array_equal(again.features, first.features)
 
-    def test_a_full_disk_loses_nothing(self, ask, tmp_path):
+    def test_a_failed_write_loses_nothing(self, ask, tmp_path):
         (tmp_path / "cache").write_bytes(b"no folder can be made here")
         seen, shown = ask({"summary"})
         assert (seen.summary.count, shown) == (50, 50)
@@ -198,7 +198,7 @@ class Pool(RealPool):
 
 
 class TestEvaluator:
-    """The Frechet distance is one number, whatever else is asked for and however it was gathered."""
+    """FID does not depend on other metrics or on how the features are collected."""
 
     @pytest.fixture
     def measure(self, monkeypatch, tmp_path):
@@ -215,7 +215,7 @@ class TestEvaluator:
         return measure
 
     @pytest.mark.parametrize("kept", [16, 2048])
-    def test_company_changes_nothing(self, measure, kept):
+    def test_fid_does_not_depend_on_other_metrics(self, measure, kept):
         alone, shown = measure("fid", kept=kept, cache="alone")
         assert shown == 60 + 60 + 60, "fakes, reals, and the halves of these for the floor"
         for cache in ("alone", "together"):
@@ -226,13 +226,13 @@ class TestEvaluator:
         assert shown == 60
         assert again.result == alone.result
 
-    def test_streaming_gives_what_features_give(self, measure):
+    def test_statistics_and_features_give_the_same(self, measure):
         streamed, kept = (measure("fid", kept=kept, cache=f"kept{kept}")[0] for kept in (16, 2048))
         for ours, theirs in ((streamed.result, kept.result), (streamed.floor, kept.floor)):
             assert ours.values["fid"] == pytest.approx(theirs.values["fid"], rel=1e-9)
             assert ours.uncertainty["fid"] == pytest.approx(theirs.uncertainty["fid"], rel=1e-9)
 
-    def test_the_inception_score_needs_nothing_of_reals(self, measure, tmp_path):
+    def test_inception_score_needs_no_reals(self, measure, tmp_path):
         _, with_score = measure("fid", "inception_score", kept=16, cache="a")
         _, without = measure("fid", kept=16, cache="b")
         assert with_score == without

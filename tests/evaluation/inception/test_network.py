@@ -1,4 +1,4 @@
-"""The Inception network gives the features of an independent one in PyTorch: stored ones, and fresh ones where PyTorch is."""
+"""The Inception network gives the features of an independent implementation in PyTorch, stored or computed here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def all_outputs():
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("mode", MODES)
 def test_golden_features(mode, side):
-    """The usual mistakes move features by 0.4 % (scaling) to 59 % (rows and columns exchanged)."""
+    """Typical mistakes change features by 0.4 % (scaling) to 59 % (rows and columns exchanged)."""
     golden = np.load(GOLDEN)
     for ours, name in zip(all_outputs()[mode, side], ("features", "scores"), strict=True):
         theirs = golden[f"{mode}_{side}_{name}"][0]
@@ -49,7 +49,7 @@ def test_modes_differ():
         assert np.abs(features[first] - features[second]).mean() > 1e-3 * np.abs(features[0]).mean()
 
 
-def test_pytorch_agrees_now():
+def test_equals_pytorch_if_installed():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from tests.helpers import torch_inception
 
@@ -60,13 +60,13 @@ def test_pytorch_agrees_now():
 
 
 class TestResize:
-    def test_nothing_to_do_is_the_identity(self):
+    def test_resizing_to_the_same_size_is_the_identity(self):
         image = golden_images(299)
         for mode in ("tf1", "clean"):
             np.testing.assert_allclose(resize_for_inception(image, mode) * 128 + 128, image, atol=1e-3)
 
     @pytest.mark.parametrize("side", [64, 512])
-    def test_clean_is_pillow(self, side):
+    def test_clean_equals_pillow(self, side):
         image = golden_images(side)
         planes = [Image.fromarray(image[0, ..., c].astype(np.float32)).resize((299, 299), Image.BICUBIC) for c in range(3)]
         expected = np.clip(np.stack([np.asarray(plane) for plane in planes], -1), 0, 255)
@@ -93,8 +93,8 @@ class TestExtractor:
         return InceptionWeights(to_variables(random_weights(0)), "random")
 
     @pytest.mark.slow
-    def test_batches_change_nothing(self, images, weights):
-        """The last one is padded and its padding dropped; results come out in order."""
+    def test_batch_size_does_not_change_features(self, images, weights):
+        """The last batch is padded and its padding dropped; results are in order."""
         extractor = FeatureExtractor(weights, "tf1", batch_size=4)
         together = extractor(images)
         assert [part.shape for part in together] == [(5, 2048), (5, 1008)]

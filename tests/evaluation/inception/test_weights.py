@@ -1,4 +1,4 @@
-"""Weight files: each kind that is taken gives the same tensors, everything else is refused in one line, and nothing runs."""
+"""Weight files: each known kind gives the same tensors; everything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def assert_same_variables(first, second):
 
 
 class TestFiles:
-    def test_pytorch_agrees_now(self, tmp_path, tensors):
+    def test_files_of_pytorch_if_installed(self, tmp_path, tensors):
         torch = pytest.importorskip("torch", reason="PyTorch is not installed")
         for is_zip in (True, False):
             state = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
@@ -100,7 +100,7 @@ class TestChecks:
         assert "--inception_weights=" in refusal(load_weights, tmp_path / "none.pth")
 
     @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 and no more"])
-    def test_an_npz_that_is_none(self, tmp_path, content):
+    def test_a_damaged_npz(self, tmp_path, content):
         (tmp_path / "w.npz").write_bytes(content)
         assert "w.npz: is not an .npz of tensors" in refusal(load_weights, tmp_path / "w.npz")
 
@@ -109,7 +109,7 @@ class TestChecks:
             np.save(file, np.zeros(3))
         assert "w.npz: is not an .npz of tensors" in refusal(load_weights, tmp_path / "w.npz")
 
-    def test_an_npz_is_whole_or_absent(self, tmp_path, tensors, monkeypatch):
+    def test_an_npz_is_written_completely_or_not_at_all(self, tmp_path, tensors, monkeypatch):
         first, out = saved(tmp_path / "first.npz", tensors), tmp_path / "out.npz"
         out.write_bytes(b"old")
 

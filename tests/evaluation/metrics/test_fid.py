@@ -1,4 +1,4 @@
-"""Frechet distance against closed forms and SciPy, with few images and with badly conditioned covariances."""
+"""Frechet distance against closed forms and SciPy; few images, ill-conditioned covariances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def frechet_distance_of_features(first, second):
 
 
 def by_scipy(first, second):
-    """The product of the roots has real eigenvalues of its own; its root in higher precision where SciPy's loses digits."""
+    """The distance by a symmetric product of roots, which is more precise than SciPy's root of the product."""
     root = scipy.linalg.sqrtm(first.covariance).real
     inner = root @ second.covariance @ root
     values = np.linalg.eigvalsh((inner + inner.T) / 2).clip(0)
@@ -38,7 +38,7 @@ def test_agrees_with_scipy(spread):
 
 @pytest.mark.parametrize(("n", "m"), [(20, 20), (20, 35), (60, 30)])
 def test_fewer_images_than_features(n, m):
-    """Singular covariances; three ways to the same number."""
+    """Singular covariances: three computations of the same value."""
     first, second = features(n, 64, 1, 0.1), features(m, 64, 2, 0.1, 0.2)
     moments = FeatureStats.of(first), FeatureStats.of(second)
     direct = frechet_distance_of_features(first, second)
@@ -63,8 +63,10 @@ def test_symmetric_and_zero_for_the_same():
 
 
 def test_uncertainty_and_note_about_the_bias():
-    """The scatter over 400 draws is known to 1 / sqrt(2 * 399) = 3.5 %; three times that, and 4 % for the jackknife, which is
-    exact for means alone."""
+    """The deviation over 400 draws has an error of 3.5 %, 1 / sqrt(2 * 399); a jackknife is exact for means only.
+
+    The tolerance is three times the former and 4 % for the latter.
+    """
     reals = FeatureSummary.of(features(400, 16, 1))
     runs = [fid(reals, FeatureSummary.of(features(400, 16, seed, 0.7, 0.1))) for seed in range(2, 402)]
     spread = np.std([run.values["fid"] for run in runs], ddof=1)
@@ -74,7 +76,7 @@ def test_uncertainty_and_note_about_the_bias():
 
 
 @pytest.mark.parametrize("count", [400, 12])
-def test_fid_alone_is_the_same_number(count, monkeypatch):
+def test_value_without_uncertainty(count, monkeypatch):
     """Without uncertainty the value is the same, and one distance is computed; by statistics and by features."""
     reals, fakes = (FeatureSummary.of(features(count, 16, seed)) for seed in (1, 2))
     both = fid(reals, fakes)

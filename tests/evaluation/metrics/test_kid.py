@@ -32,7 +32,7 @@ def test_equals_the_double_loop(n, m):
     assert mmd(first, second) == pytest.approx(slow_mmd(first, second), rel=1e-9)
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_block_size_does_not_change_values(monkeypatch):
     first, second = features(50, 1), features(40, 2)
     whole, measured = mmd(first, second), KernelDistance()(first, second, seed=0)
     monkeypatch.setattr(module, "_BLOCK", 7)
@@ -52,7 +52,7 @@ def test_memory_does_not_grow_with_the_square_of_the_images():
     assert peak < 150e6
 
 
-def test_one_set_twice_is_a_little_below_zero():
+def test_a_set_with_itself_is_slightly_negative():
     """Unbiased: the cross term counts each point with itself."""
     points = features(40, 1)
     assert mmd(points, points) == pytest.approx(slow_mmd(points, points), rel=1e-9)
@@ -71,7 +71,7 @@ def slow_kid(reals, fakes, seed, *, subsets, most):
 
 @pytest.mark.parametrize("count", [pytest.param(1010, marks=pytest.mark.slow), 60])
 def test_the_published_protocol(count):
-    """100 subsets of 1,000, or of all images where there are fewer: the numbers stand here, not in the module."""
+    """100 subsets of 1,000, or of all images if there are fewer; the numbers are those of the paper."""
     reals, fakes = features(count, 1), features(count + 5, 2, 0.3)
     size = {1010: 1000, 60: 60}[count]
     random = np.random.RandomState(3)
@@ -83,7 +83,7 @@ def test_the_published_protocol(count):
     for _ in range(100):
         a, b = (np.isin(np.arange(len(points)), random.choice(len(points), size, replace=False)) for points in (reals, fakes))
         draws.append((a @ own @ a + b @ theirs @ b) / (size * (size - 1)) - 2 * a @ cross @ b / size**2)
-    # What else is asked for is measured in other tests, and takes long.
+    # The uncertainty is tested below, and takes long.
     measured = KernelDistance(with_uncertainty=count == 60)(reals, fakes, seed=3)
     assert measured.values["kid"] == pytest.approx(np.mean(draws), rel=1e-9)
     assert measured.values["spread"] == pytest.approx(np.std(draws), rel=1e-7)
@@ -108,7 +108,7 @@ class TestSubsets:
             assert brief.values == pytest.approx(slow, rel=1e-9)
             assert brief.uncertainty == {}
 
-    def test_tell_the_same_from_another(self):
+    def test_equal_and_different_distributions(self):
         distance = KernelDistance()
         reals, near, far = features(300, 1), features(300, 2), features(300, 3, 1.0)
         same, other = distance(reals, near, seed=0), distance(reals, far, seed=0)
@@ -119,7 +119,7 @@ class TestSubsets:
         assert same.notes == ()
         assert "subsets of 60" in distance(reals[:60], near, seed=0).notes[0]
 
-    def test_what_is_known_of_reals_is_of_these_reals(self, monkeypatch):
+    def test_kept_means_belong_to_the_reals(self, monkeypatch):
         reals, others, fakes = features(120, 1), features(120, 2), features(110, 3)
         distance, counted = KernelDistance(), []
         own_mean = module._own_mean
@@ -139,11 +139,11 @@ class TestSubsets:
     @pytest.mark.parametrize(
         ("count", "shift"), [(60, 0.0), (60, 0.5), *(pytest.param(300, shift, marks=pytest.mark.slow) for shift in (0.0, 0.5))]
     )
-    def test_uncertainty_is_the_scatter_over_independent_draws(self, count, shift):
-        """With fewer images than a subset takes, and with more, of which subsets overlap.
+    def test_uncertainty_is_the_deviation_over_independent_draws(self, count, shift):
+        """With fewer images than a subset takes, and with more, whose subsets overlap.
 
-        The scatter over 100 draws is known to 7 %. Where both sets are of one kind the distance has no linear part, which is
-        all that a jackknife knows exactly: there it tells too much, never too little.
+        The deviation over 100 draws has an error of 7 %. A jackknife is exact for the linear part of the distance, which is
+        0 for equal distributions: there it is too large, never too small.
         """
         draws = [
             KernelDistance()(features(count, 2 * number), features(count, 2 * number + 1, shift), seed=number)
@@ -151,6 +151,6 @@ class TestSubsets:
         ]
         for name in ("kid", "full"):
             scatter = np.std([draw.values[name] for draw in draws])
-            told = np.mean([draw.uncertainty[name] for draw in draws])
+            reported = np.mean([draw.uncertainty[name] for draw in draws])
             low, high = (0.8, 1.35) if shift else (1.0, 1.9)
-            assert low < told / scatter < high
+            assert low < reported / scatter < high

@@ -19,14 +19,7 @@ from pggan_jax.evaluation.metrics.mode_coverage import (
     stacked_modes,
 )
 from pggan_jax.evaluation.pixels import pixel_rows
-
-
-@pytest.fixture(scope="module")
-def digits():
-    """Images 16x16 and classes."""
-    source = DigitsSource(resolution=16)
-    images = np.stack([source.read(number) for number in range(len(source))])
-    return images, np.array([source.label(number) for number in range(len(source))])
+from tests.helpers.image_batches import noise
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +28,18 @@ def reader(digits):
     return train_classifier(pixel_rows(images), classes, seed=0)
 
 
-def noise(count, channels=1):
-    return np.random.RandomState(0).randint(0, 256, (count, 16, 16, channels)).astype(np.uint8)
-
-
 class TestClassifier:
-    def test_reads_what_it_has_not_seen(self, reader):
+    def test_accuracy_on_unseen_digits(self, reader):
         assert reader.accuracy >= 0.985
 
     def test_probabilities(self, reader, digits):
         found = reader.probabilities(pixel_rows(digits[0][:50]))
         assert found.shape == (50, 10)
         assert found.max(axis=1).mean() > 0.95
-        assert reader.probabilities(pixel_rows(noise(50))).max(axis=1).mean() < 0.2, "noise is no digit"
+        assert reader.probabilities(pixel_rows(noise(50, 16, channels=1))).max(axis=1).mean() < 0.2, "noise is not a digit"
         assert np.mean(found.argmax(axis=1) == digits[1][:50]) > 0.95
 
-    def test_a_class_that_never_came(self, digits):
+    def test_classes_without_images(self, digits):
         images, classes = digits
         some = (classes == 2) | (classes == 7)
         found = train_classifier(pixel_rows(images[some]), classes[some], seed=0).probabilities(pixel_rows(images[:20]))
@@ -58,9 +47,9 @@ class TestClassifier:
         assert (found[:, [0, 1, 3, 4, 5, 6]] == 0).all()
 
     @pytest.mark.parametrize("classes", [[0] * 40, [0] * 37 + [1] * 3])
-    def test_too_little_to_learn_from(self, classes):
+    def test_too_few_images_or_classes_are_refused(self, classes):
         with pytest.raises(UserError, match="needs at least 2 classes with at least 8 images each"):
-            train_classifier(pixel_rows(noise(40)), np.array(classes), seed=0)
+            train_classifier(pixel_rows(noise(40, 16, channels=1)), np.array(classes), seed=0)
 
 
 class TestHistograms:
@@ -70,15 +59,15 @@ class TestHistograms:
         assert kl_divergence(np.array([3, 1]), np.array([1, 3])) == pytest.approx(0.5 * np.log(3))
         assert kl_divergence(np.array([1, 1]), np.array([1, 0])) == np.inf
 
-    def test_a_perfect_sampler_scores_its_floor(self, reader):
+    def test_a_perfect_sampler_is_at_kl_floor(self, reader):
         modes = np.random.RandomState(0).randint(0, STACKED_MODES, 25600)
         values = stacked_modes(modes, np.ones(25600), classifier=reader).values
         assert values["modes"] == 1000
         assert values["kl_floor"] == pytest.approx(0.0195, abs=1e-4)
         assert values["kl"] == pytest.approx(values["kl_floor"], abs=0.003)
 
-    def test_divergence_from_the_combinations_trained_on(self):
-        """Where ones are rare, a sampler with as few of them is at the floor of `kl_training`, not of `kl`."""
+    def test_divergence_from_the_training_combinations(self):
+        """If ones are rare, a sampler with as few of them has a small `kl_training`, but not a small `kl`."""
         shares = np.array([2, 1, *[2] * 8]) / 19
         digits = np.random.RandomState(0).choice(10, (3, 25600), p=shares)
         modes = 100 * digits[0] + 10 * digits[1] + digits[2]
@@ -86,7 +75,7 @@ class TestHistograms:
         assert values["kl_training"] == pytest.approx(values["kl_floor"], abs=0.003)
         assert values["kl"] > 2 * values["kl_floor"]
 
-    def test_errors_are_those_of_other_draws(self, reader):
+    def test_uncertainty_is_the_deviation_over_draws(self, reader):
         random = np.random.RandomState(0)
         runs = [stacked_modes(random.randint(0, STACKED_MODES, 2000), np.ones(2000), classifier=reader) for _ in range(12)]
         scatter = np.std([run.values["kl"] for run in runs])
@@ -99,7 +88,7 @@ class TestHistograms:
 
 
 class TestStacked:
-    def test_reads_the_colours_in_order(self, reader, digits):
+    def test_channels_are_read_in_order(self, reader, digits):
         images, classes = digits
         found, certainty = classify_stacked(
             plane_rows(np.concatenate([images[:60], images[60:120], images[120:180]], axis=-1)), reader
@@ -108,12 +97,12 @@ class TestStacked:
         assert np.mean(found == expected) > 0.95
         assert certainty.shape == (60,)
 
-    def test_reals_cover_more_than_copies_and_surer_than_noise(self, reader):
+    def test_reals_cover_more_than_copies_and_noise(self, reader):
         source = StackedSource(DigitsSource(resolution=16), count=400)
         reals = np.stack([source.read(number) for number in range(400)])
         found = {
             name: stacked_modes(*classify_stacked(plane_rows(images), reader), classifier=reader).values
-            for name, images in (("reals", reals), ("copies", np.repeat(reals[:4], 100, axis=0)), ("noise", noise(400, 3)))
+            for name, images in (("reals", reals), ("copies", np.repeat(reals[:4], 100, axis=0)), ("noise", noise(400, 16)))
         }
         assert found["reals"]["modes"] > 300
         assert found["copies"]["modes"] <= 4
@@ -123,11 +112,11 @@ class TestStacked:
 
     def test_floats_are_refused(self):
         with pytest.raises(UserError, match="must be uint8 from 0 to 255, not float32"):
-            pixel_rows(noise(2).astype(np.float32))
+            pixel_rows(noise(2, 16, channels=1).astype(np.float32))
 
     def test_grey_images_are_refused(self):
         with pytest.raises(UserError, match="three digits stacked"):
-            plane_rows(noise(2))
+            plane_rows(noise(2, 16, channels=1))
 
 
 class TestClasses:
@@ -146,7 +135,7 @@ class TestClasses:
 
 class TestTrainTest:
     @pytest.mark.slow
-    def test_reals_noise_and_few(self, reader, digits):
+    def test_reals_noise_and_few_images(self, reader, digits):
         images, classes = digits
         rows = pixel_rows(images)
         reals = rows[:900], classes[:900]
@@ -155,7 +144,10 @@ class TestTrainTest:
         assert good["gan_train"] > 0.9
         assert good["gan_test"] > 0.9
         bad = gan_train_test(
-            reals, (pixel_rows(noise(900)), classes[900:1800][:900][:897].repeat(2)[:900]), classifier=machine, seed=0
+            reals,
+            (pixel_rows(noise(900, 16, channels=1)), classes[900:1800][:900][:897].repeat(2)[:900]),
+            classifier=machine,
+            seed=0,
         ).values
         assert bad["gan_train"] < 0.3
         assert bad["gan_test"] < 0.3

@@ -1,4 +1,4 @@
-"""MS-SSIM against golden values of the authors' code, a slow reference, and what it must and must not depend on."""
+"""MS-SSIM against golden values of the authors' code and a slow reference; invariances."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import pytest
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metrics.ms_ssim import SimilarityCollector, ms_ssim, pair_similarities
 from tests.helpers import metric_reference
+from tests.helpers.image_batches import noise
 
 
 def golden_pair(side):
     y, x, c = np.mgrid[:side, :side, :3]
     first = (2 * x + y + 30 * c) % 256
     return first.astype(np.uint8), np.clip(first + (x * y) % 41 - 20, 0, 255).astype(np.uint8)
-
-
-def noise(count, side, seed=0, channels=3):
-    return np.random.RandomState(seed).randint(0, 256, (count, side, side, channels)).astype(np.uint8)
 
 
 def one(first, second):
@@ -64,7 +61,7 @@ def test_pairs_do_not_depend_on_batches():
         np.testing.assert_allclose(collected(images, batch), expected, atol=1e-6)
 
 
-def test_one_motif_scores_worse_than_many():
+def test_one_mode_scores_worse_than_many():
     reals = noise(64, 16)
     collapsed = np.clip(noise(1, 16, 9) + noise(64, 16, 5) / 20.0, 0, 255).astype(np.uint8)
     measured = ms_ssim(collected(reals, 64), collected(collapsed, 64))
@@ -72,7 +69,7 @@ def test_one_motif_scores_worse_than_many():
     assert measured.uncertainty["reals"] == pytest.approx(collected(reals, 64).std() / np.sqrt(32))
 
 
-def test_constant_images_are_all_alike():
+def test_constant_images_have_similarity_1():
     assert collected(np.full((4, 16, 16, 3), 90, np.uint8), 4) == pytest.approx(1.0)
 
 

@@ -1,29 +1,24 @@
-"""Nearest training images and the memorisation ratio, of pixels and of anything else that makes rows of numbers."""
+"""Nearest training images and the memorisation ratio, by pixels and by features."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pggan_jax.data.sources.builtin import DigitsSource
 from pggan_jax.evaluation.knn import nearest
 from pggan_jax.evaluation.metrics.nearest_neighbors import ShownImages, TrainingImages, neighbors, scaled_pixel_rows
+from tests.helpers.image_batches import noise
 
 SIDE = 16
 
 
-@pytest.fixture(scope="module")
-def digits():
-    source = DigitsSource(resolution=SIDE)
-    return np.stack([source.read(number) for number in range(len(source))])
-
-
-def noise(count, channels=1):
-    return np.random.RandomState(0).randint(0, 256, (count, SIDE, SIDE, channels)).astype(np.uint8)
+@pytest.fixture
+def digits(digits):
+    return digits[0]
 
 
 def as_features(images):
-    """Stands in for the Inception network: 300 positive numbers that lie close together, far from the origin."""
+    """Replacement of Inception features: 300 positive numbers, close together and far from the origin."""
     projection = np.random.RandomState(1).normal(size=(SIDE * SIDE, 300)) / SIDE
     return (10 + np.maximum(0, images.reshape(len(images), -1) / 255 @ projection)).astype(np.float32)
 
@@ -45,8 +40,8 @@ def compare(rows_of, training, fakes, held_out=None):
 
 
 class TestRows:
-    def test_distance_is_that_of_pixels(self):
-        images = noise(2, 3)
+    def test_distance_is_the_rms_difference_of_pixels(self):
+        images = noise(2, SIDE)
         rows = scaled_pixel_rows(images)
         expected = np.sqrt(np.square(images[0].astype(float) - images[1]).mean())
         assert np.linalg.norm(rows[0] - rows[1]) == pytest.approx(expected, rel=1e-5)
@@ -73,16 +68,16 @@ class TestNeighbors:
         assert found.values == pytest.approx({**alone.values, **expected}, rel=1e-5)
 
         assert list(found.images) == ["found"]
-        picture = found.images["found"]
+        illustration = found.images["found"]
         for row in range(4):
             tiles = [fakes[row], *training[np.argsort(of_fakes[row])[:3]]]
             for tile, left in zip(tiles, (0, 18, 34, 50), strict=True):
-                np.testing.assert_array_equal(picture[row * 18 : row * 18 + SIDE, left : left + SIDE], tile)
+                np.testing.assert_array_equal(illustration[row * 18 : row * 18 + SIDE, left : left + SIDE], tile)
 
-    def test_picture(self, digits):
-        picture = compare(scaled_pixel_rows, digits[:100], digits[100:120]).images["found"]
-        assert picture.shape == (4 * (SIDE + 2), SIDE + 2 + 3 * SIDE + 2, 1)
-        assert not picture[:, SIDE : SIDE + 2].any()
+    def test_illustration(self, digits):
+        illustration = compare(scaled_pixel_rows, digits[:100], digits[100:120]).images["found"]
+        assert illustration.shape == (4 * (SIDE + 2), SIDE + 2 + 3 * SIDE + 2, 1)
+        assert not illustration[:, SIDE : SIDE + 2].any()
 
     @SPACES
     @pytest.mark.parametrize("has_held_out", [False, True])

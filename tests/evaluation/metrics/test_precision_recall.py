@@ -53,8 +53,8 @@ class TestNearest:
         assert (numbers != np.arange(30)[:, None]).all()
         np.testing.assert_allclose(found, np.sort(slow_distances(ours, ours), axis=1)[:, 1:3], rtol=1e-4)
 
-    def test_ties_lie_within(self):
-        """Whole numbers: every distance is exact, and many are equal."""
+    def test_points_on_the_surface_are_inside(self):
+        """On a lattice every distance is exact, and many are equal."""
         lattice = np.stack(np.meshgrid(np.arange(6), np.arange(5)), -1).reshape(-1, 2).astype(np.float32)
         radii = np.full(30, 2.0)
         expected = (slow_distances(lattice, lattice) <= 2.0).sum(axis=1)
@@ -76,7 +76,7 @@ class TestPrecisionRecall:
         reals, fakes = (random.randint(0, 4, (60, 2)).astype(np.float32) for _ in range(2))
         assert precision_recall(reals, fakes).values == pytest.approx(slow(reals, fakes))
 
-    def test_few_modes_are_precise_and_recall_little(self):
+    def test_few_modes_have_high_precision_and_low_recall(self):
         reals = np.concatenate([points(40, seed, 20.0 * seed) for seed in range(5)])
         fakes = points(200, 9)
         found = precision_recall(reals, fakes).values

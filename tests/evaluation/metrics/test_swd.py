@@ -1,4 +1,4 @@
-"""SWD against golden values of the authors' code, a slow reference, and what it must and must not depend on."""
+"""SWD against golden values of the authors' code and a slow reference; invariances."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pggan_jax.evaluation.metrics import swd as module
 from pggan_jax.evaluation.metrics.laplacian_pyramid import laplacian_pyramid
 from pggan_jax.evaluation.metrics.swd import PatchCollector, patch_corners, random_directions, random_key, sliced_distances, swd
 from tests.helpers import metric_reference
+from tests.helpers.image_batches import noise
 
 
 def golden_image():
@@ -18,12 +19,8 @@ def golden_image():
     return ((5 * x + 3 * y + 7 * c + x * y) % 256).astype(np.uint8)
 
 
-def noise(count, side, seed=0, channels=3):
-    return np.random.RandomState(seed).randint(0, 256, (count, side, side, channels)).astype(np.uint8)
-
-
 def textures(count, side, seed=0):
-    """Soft blobs with some grain, as photographs have."""
+    """Smooth blobs with some noise, similar to photographs."""
     rough = np.random.RandomState(seed).standard_normal((count, side, side, 3))
     soft = ndimage.gaussian_filter(rough, (0, 2, 2, 0)) * 8
     return np.clip(128 + 40 * soft + 8 * rough, 0, 255).astype(np.uint8)
@@ -72,7 +69,7 @@ class TestPyramid:
 
 
 class TestPatches:
-    def test_every_place_is_reached_and_none_outside(self):
+    def test_corners_cover_the_image_uniformly(self):
         for side, patch in ((16, 7), (32, 7), (4, 3)):
             corners = np.asarray(
                 patch_corners(np.arange(64, dtype=np.uint32), random_key(3), side=side, positions=side - patch + 1)
@@ -83,14 +80,14 @@ class TestPatches:
             counts = np.bincount(corners[:, 0])
             assert counts.min() > 0.8 * counts.mean()
 
-    def test_every_seed_has_places_of_its_own(self):
-        """Twice the largest seed of a run and one more is what the fakes' side is given."""
+    def test_seeds_give_different_corners(self):
+        """The seeds of the two sides are 2 * seed and 2 * seed + 1."""
         images = noise(2, 16)
         seeds = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**33 - 1)
         places = [collect(images, seed=seed)._level(16).tobytes() for seed in seeds]
         assert len(set(places)) == len(seeds)
 
-    def test_are_cut_where_they_are_said_to_be(self):
+    def test_are_cut_at_the_corners(self):
         images = noise(3, 32)
         levels = [np.asarray(level) for level in laplacian_pyramid(images, 16)]
         collector = collect(images, seed=4)
@@ -101,8 +98,8 @@ class TestPatches:
                 for patch, (y, x) in zip(patches[number], corners[number], strict=True):
                     np.testing.assert_allclose(patch, level[number, y : y + 7, x : x + 7].transpose(2, 0, 1), atol=1e-4)
 
-    def test_depend_on_neither_batches_nor_what_is_kept(self):
-        """Small images are kept as they are, of large ones only their patches."""
+    def test_do_not_depend_on_batches_or_storage(self):
+        """Small images are stored, of large ones only the patches."""
         images = noise(70, 32)
         expected = {side: collect(images)._level(side) for side in (32, 16)}
         for batch in (1, 33, 64):
@@ -115,7 +112,7 @@ class TestPatches:
                 for side in (32, 16):
                     np.testing.assert_array_equal(collector.finish()._level(side), expected[side])
 
-    def test_are_kept_where_images_are_larger(self):
+    def test_are_stored_if_smaller_than_the_images(self):
         assert PatchCollector(256, 1, seed=0)._keeps_images
         assert not PatchCollector(1024, 1, seed=0)._keeps_images
 
@@ -148,13 +145,13 @@ class TestSlicedDistance:
         found = sliced_distances(first, second, directions=directions)
         assert found.mean() == pytest.approx(metric_reference.sliced_distance(first, second, directions), rel=1e-5)
 
-    def test_the_device_form_agrees(self):
+    def test_host_and_device_agree(self):
         first, second = (np.random.RandomState(seed).randn(500, 147).astype(np.float32) * (seed + 1) for seed in range(2))
         directions = random_directions(1, 64, size=147, count=16)
         on_device = np.asarray(module._distances_on_device(first, second, directions))
         np.testing.assert_allclose(on_device, sliced_distances(first, second, directions=directions), rtol=1e-5)
 
-    def test_identical_sets_are_at_no_distance(self):
+    def test_identical_sets_have_distance_0(self):
         points = np.random.RandomState(0).randn(300, 147).astype(np.float32)
         shuffled = points[np.random.RandomState(1).permutation(300)]
         assert sliced_distances(points, shuffled, directions=random_directions(0, 16, size=147)).max() < 1e-6
@@ -192,13 +189,13 @@ class TestSwd:
         assert list(values) == ["average", "64", "32", "16"]
         assert values["average"] == pytest.approx(np.mean([values["64"], values["32"], values["16"]]))
 
-    def test_uncertainty_is_that_of_other_draws(self):
-        """Of images, patches and directions alike."""
+    def test_uncertainty_is_the_deviation_over_draws(self):
+        """Draws of images, patches and directions."""
         sets = [(collect(textures(24, 16, 2 * draw), draw), collect(noise(24, 16, draw), 50 + draw)) for draw in range(10)]
         runs = [swd(reals, fakes, seed=seed) for seed, (reals, fakes) in enumerate(sets)]
         spread = np.std([run.values["16"] for run in runs], ddof=1)
-        told = np.sqrt(np.mean([run.uncertainty["16"] ** 2 for run in runs]))
-        assert spread / 2 < told < 2 * spread
+        reported = np.sqrt(np.mean([run.uncertainty["16"] ** 2 for run in runs]))
+        assert spread / 2 < reported < 2 * spread
 
     def test_controls_score_badly(self):
         reals, others = textures(64, 32), textures(64, 32, 1)
@@ -207,8 +204,8 @@ class TestSwd:
         for bad in (np.full_like(others, 90), np.repeat(others[:1], 64, axis=0), noise(64, 32), shuffled):
             assert distance(reals, bad)["average"] > 2 * floor
 
-    def test_blur_and_grain_show_at_the_finest_level(self):
-        """Blobs that are wide and strong against their grain: the coarse level hardly sees either."""
+    def test_fine_noise_changes_the_finest_level_most(self):
+        """Wide, strong blobs with weak grain: the coarse level hardly changes."""
         rough = np.random.RandomState(3).standard_normal((64, 64, 64, 3))
         soft = ndimage.gaussian_filter(rough, (0, 4, 4, 0)) * 16
         sharp = np.clip(128 + 50 * soft + 4 * rough, 0, 255).astype(np.uint8)
@@ -216,7 +213,7 @@ class TestSwd:
         values, floor = distance(sharp, checker), distance(sharp, sharp)
         assert values["64"] - floor["64"] > 5 * (values["16"] - floor["16"])
 
-    def test_the_small_form_takes_the_smallest_images(self):
+    def test_swd_small_takes_the_smallest_images(self):
         for side in (4, 8):
             options = {"patch": 3, "coarsest": side}
             reals, others = textures(64, side), textures(64, side, 1)
