@@ -248,8 +248,6 @@ class Evaluator:
                 outputs[count] = outputs.get(count, frozenset()) | metric.inception
         for count, wanted in outputs.items():
             groups = feature_stats.JACKKNIFE_GROUPS if side == _FAKES else 1
-            # Class scores are needed of generated images only.
-            wanted = wanted - {"scores"} if are_reals else wanted
             request = OutputRequest(count, wanted, groups=groups, max_kept=feature_stats.MAX_KEPT)
             collectors["inception", count] = (
                 CachedFeatures(self._context.extractor, images, request=request, folder=cache_root() / "features")
