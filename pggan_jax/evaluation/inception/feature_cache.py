@@ -35,7 +35,7 @@ class CachedFeatures:
     Args:
         extractor: the network.
         images: the set whose images will be added, from the first on.
-        request: outputs to return. "features" and "summary" are cached, "scores" are not; without outputs the network is not used.
+        request: outputs to return. "features" and "summary" are cached, "scores" are not.
         folder: `features` in a cache; created if absent.
     """
 
