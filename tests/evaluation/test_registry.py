@@ -14,8 +14,9 @@ from pggan_jax.data.open_loader import open_loader
 from pggan_jax.evaluation import metrics
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import RealPool
-from pggan_jax.evaluation.metric import Metric, MetricContext
+from pggan_jax.evaluation.metric import Metric, MetricContext, RowCollector
 from pggan_jax.evaluation.metric_result import MetricResult
+from pggan_jax.evaluation.pixels import pixel_rows
 from pggan_jax.evaluation.registry import METRICS, collect_metrics
 from pggan_jax.metric_kinds import METRIC_KINDS, MetricKind, public_name, read_kinds
 
@@ -106,3 +107,27 @@ def test_results_are_finite_in_records():
     assert record["values"] == {"kl": None, "smallest": 0.5}
     assert (record["floor"], record["kimg"], record["seed"]) == ({}, 1.0, 3)
     assert table([evaluation]).splitlines()[-1] == "classes20: a note"
+
+
+def test_metrics_share_collectors_and_sides_have_different_seeds(monkeypatch):
+    made = []
+
+    def collect(resolution, count, seed):
+        made.append((resolution, count, seed))
+        return RowCollector(pixel_rows, count)
+
+    for name in ("first", "second"):
+        kind = MetricKind(name, "mean", name, 100, has_floor=False)
+        compute = lambda reals, fakes, context, name=name: MetricResult({name: float(fakes["rows"].mean())})  # noqa: E731
+        monkeypatch.setitem(METRICS, name, Metric(kind, compute=compute, collect={"rows": collect}))
+    pool = RealPool(open_loader(DataConfig("digits", 8), seed=0), 8, 3)
+    Evaluator(["first", "second"], MetricContext(pool, DataConfig("digits", 8), show_progress=False), num_images=50)(
+        pool.draw(0, 50)
+    )
+    assert made == [(8, 50, 6), (8, 50, 7)]
+
+
+def test_what_the_context_keeps_is_made_once():
+    context, made = MetricContext(RealPool(None, 8, 0), DataConfig("digits", 8)), []
+    assert [context.once("a", lambda: made.append(0) or 5) for _ in range(2)] == [5, 5]
+    assert made == [0]
