@@ -1,1 +1,1 @@
-"""The two networks that grow in mirror, and how their parameters move to the next resolution."""
+"""Generator and discriminator, rebuilt for each resolution."""

@@ -1,4 +1,4 @@
-"""From a configuration to the pair of networks at one resolution, and their first parameters."""
+"""Generator and discriminator of one resolution, and their initial parameters."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _abstract_inputs(networks: Networks) -> tuple[tuple[jax.ShapeDtypeStruct, ..
 
 
 def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], stream: str) -> dict[str, Any]:
-    """What `module.init` would hold, with normal weights and zero biases as `Equalized` stores them."""
+    """Draw what `module.init` would hold: normal weights and zero biases as `Equalized` stores them."""
     stddevs: dict[str, float] = {}
 
     def note_stddev(next_function, args, kwargs, context):

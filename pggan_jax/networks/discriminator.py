@@ -1,4 +1,4 @@
-"""The discriminator, or critic, at one resolution (spec 1.6, 2.2): the generator's mirror."""
+"""The discriminator at one resolution (spec 1.6, 2.2): the generator's mirror."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ import jax
 import jax.numpy as jnp
 
 from pggan_jax.config import DiscriminatorConfig
-from pggan_jax.networks.layers import Equalized, InputNoise, add_bias, feature_maps, leaky_relu, minibatch_stddev, perturb
+from pggan_jax.networks.layers import (
+    EqualizedConv,
+    EqualizedDense,
+    InputNoise,
+    feature_maps,
+    leaky_relu,
+    minibatch_stddev,
+    perturb,
+)
 from pggan_jax.networks.resample import downscale
 
 
 def discriminator_features(config: DiscriminatorConfig, resolution: int) -> int:
-    """Channels of the discriminator's block at `resolution`; 2 means stage 0, the width of its dense layer."""
+    """Channels of the discriminator's block at `resolution`; of 2 (stage 0), the width of its dense layer."""
     stage = int(math.log2(resolution)) - 1
     return feature_maps(stage, fmap_base=config.fmap_base, fmap_decay=config.fmap_decay, fmap_max=config.fmap_max)
 
@@ -32,16 +40,16 @@ class DiscriminatorBlock(nn.Module):
         options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         features = discriminator_features(config, self.resolution)
         x = perturb(x, noise, 2 * self.resolution)
-        x = leaky_relu(add_bias(Equalized(features, name="conv0", **options)(x)))
+        x = leaky_relu(EqualizedConv(features, name="conv0", **options)(x))
         features = discriminator_features(config, self.resolution // 2)
         x = perturb(x, noise, 2 * self.resolution + 1)
         if config.fused_scale:
-            return leaky_relu(add_bias(Equalized(features, resampling="down", name="conv1", **options)(x)))
-        return downscale(leaky_relu(add_bias(Equalized(features, name="conv1", **options)(x))))
+            return leaky_relu(EqualizedConv(features, resampling="down", name="conv1", **options)(x))
+        return downscale(leaky_relu(EqualizedConv(features, name="conv1", **options)(x)))
 
 
 class DiscriminatorHead(nn.Module):
-    """Features `[batch, 4, 4, c]` to `[batch, 1 + label_size]`: minibatch stddev, a convolution, two dense layers."""
+    """Minibatch stddev, a convolution, two dense layers: `[batch, 4, 4, c]` to `[batch, 1 + label_size]`."""
 
     config: DiscriminatorConfig
     label_size: int
@@ -54,14 +62,13 @@ class DiscriminatorHead(nn.Module):
         if config.minibatch_stddev != "none":
             x = minibatch_stddev(x, config.stddev_groups, axis_name=self.axis_name)
         x = perturb(x, noise, 8)
-        x = leaky_relu(add_bias(Equalized(discriminator_features(config, 4), name="conv", **options)(x)))
+        x = leaky_relu(EqualizedConv(discriminator_features(config, 4), name="conv", **options)(x))
         # The paper's 4x4 convolution: noise belongs to its input channels, so it comes before the positions are flattened.
         x = perturb(x, noise, 9)
         x = x.reshape(x.shape[0], -1)
-        dense0 = Equalized(discriminator_features(config, 2), kernel_size=0, name="dense0", **options)
-        x = leaky_relu(add_bias(dense0(x)))
-        dense1 = Equalized(1 + self.label_size, kernel_size=0, gain=1.0, name="dense1", **options)
-        return add_bias(dense1(x)).astype(jnp.float32)
+        x = leaky_relu(EqualizedDense(discriminator_features(config, 2), name="dense0", **options)(x))
+        x = EqualizedDense(1 + self.label_size, gain=1.0, name="dense1", **options)(x)
+        return x.astype(jnp.float32)
 
 
 class Discriminator(nn.Module):
@@ -85,7 +92,7 @@ class Discriminator(nn.Module):
     def __call__(
         self, images: jax.Array, alpha: jax.Array | float = 1.0, noise: InputNoise | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Judge images.
+        """Score images.
 
         Args:
             images: float `[batch, resolution, resolution, channels]`, nominally in [-1, 1].
@@ -111,5 +118,5 @@ class Discriminator(nn.Module):
         """1x1 convolution with bias and leaky ReLU."""
         options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
         features = discriminator_features(self.config, resolution)
-        layer = Equalized(features, kernel_size=1, name=f"from_rgb_{resolution}x{resolution}", **options)
-        return leaky_relu(add_bias(layer(images)))
+        layer = EqualizedConv(features, kernel_size=1, name=f"from_rgb_{resolution}x{resolution}", **options)
+        return leaky_relu(layer(images))

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from pggan_jax.config import GeneratorConfig
-from pggan_jax.networks.layers import HE_GAIN, Equalized, add_bias, feature_maps, leaky_relu, pixel_norm
+from pggan_jax.networks.layers import HE_GAIN, EqualizedConv, EqualizedDense, feature_maps, leaky_relu, pixel_norm
 from pggan_jax.networks.resample import upscale
 
 
 def generator_features(config: GeneratorConfig, resolution: int) -> int:
-    """Channels of the generator's block at `resolution`; 2 means stage 0, whose channels are the default latent size."""
+    """Channels of the generator's block at `resolution`; of 2 (stage 0), the default latent size."""
     stage = int(math.log2(resolution)) - 1
     return feature_maps(stage, fmap_base=config.fmap_base, fmap_decay=config.fmap_decay, fmap_max=config.fmap_max)
 
@@ -44,12 +44,9 @@ class GeneratorBase(nn.Module):
         config = self.config
         features = generator_features(config, 4)
         options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
-        # The paper's "4x4 convolution" on a 1x1 input: 16 positions share one bias per channel, and a gain that makes their
-        # variance that of the later layers.
-        dense = Equalized(16 * features, kernel_size=0, gain=HE_GAIN / 4, bias_features=features, name="dense", **options)
-        linear, bias = dense(x)
-        x = activate(config, add_bias((linear.reshape(-1, 4, 4, features), bias)))
-        return activate(config, add_bias(Equalized(features, name="conv", **options)(x)))
+        # The paper's "4x4 convolution" on a 1x1 input, with a gain that makes its variance that of the later layers.
+        x = activate(config, EqualizedDense(features, positions=(4, 4), gain=HE_GAIN / 4, name="dense", **options)(x))
+        return activate(config, EqualizedConv(features, name="conv", **options)(x))
 
 
 class GeneratorBlock(nn.Module):
@@ -64,11 +61,11 @@ class GeneratorBlock(nn.Module):
         features = generator_features(config, self.resolution)
         options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         if config.fused_scale:
-            outputs = Equalized(features, resampling="up", name="conv0", **options)(x)
+            x = EqualizedConv(features, resampling="up", name="conv0", **options)(x)
         else:
-            outputs = Equalized(features, name="conv0", **options)(upscale(x))
-        x = activate(config, add_bias(outputs))
-        return activate(config, add_bias(Equalized(features, name="conv1", **options)(x)))
+            x = EqualizedConv(features, name="conv0", **options)(upscale(x))
+        x = activate(config, x)
+        return activate(config, EqualizedConv(features, name="conv1", **options)(x))
 
 
 class Generator(nn.Module):
@@ -120,5 +117,5 @@ class Generator(nn.Module):
     def _to_rgb(self, x: jax.Array, resolution: int) -> jax.Array:
         """1x1 convolution without activation, in [batch, resolution, resolution, channels] float32."""
         options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
-        layer = Equalized(self.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{resolution}x{resolution}", **options)
-        return add_bias(layer(x)).astype(jnp.float32)
+        layer = EqualizedConv(self.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{resolution}x{resolution}", **options)
+        return layer(x).astype(jnp.float32)

@@ -34,59 +34,89 @@ def feature_maps(stage: int, *, fmap_base: int, fmap_decay: float, fmap_max: int
 
 
 class Equalized(nn.Module):
-    """Parameters of one layer under the equalized learning rate (spec 1.2).
+    """A layer under the equalized learning rate (spec 1.2): base of `EqualizedConv` and `EqualizedDense`.
 
     Weights are stored as N(0, 1) and multiplied by gain / sqrt(fan_in) on every pass, in float32, before the cast to `dtype`.
     Without `use_wscale` they are stored as N(0, gain^2 / fan_in) and used as they are. Biases start at 0 and are never scaled.
 
     Attributes:
         features: output channels.
-        kernel_size: side of the kernel; 0 makes a dense layer.
-        resampling: "same", or "up" / "down" for the fused forms.
         gain: sqrt(2) before a leaky ReLU, 1 before nothing.
-        bias_features: length of the bias if it is not `features`.
+        use_wscale: scale the weights at run time.
+        dtype: of the activations.
     """
 
     features: int
-    kernel_size: int = 3
-    resampling: str = "same"
     gain: float = HE_GAIN
     use_wscale: bool = True
     dtype: str = "float32"
-    bias_features: int = 0
+
+    def taps(self) -> int:
+        """Positions of the input that each output sees."""
+        return 1
 
     def scale(self, features_in: int) -> float:
         """gain / sqrt(fan_in)."""
-        return self.gain / math.sqrt(max(1, self.kernel_size) ** 2 * features_in)
+        return self.gain / math.sqrt(self.taps() * features_in)
 
     def stored_stddev(self, features_in: int) -> float:
-        """Standard deviation that the weights are stored with."""
+        """Standard deviation that the weights are initialised with."""
         return 1.0 if self.use_wscale else self.scale(features_in)
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`x` `[batch, ..., c_in]` to (the layer's linear output, its float32 bias), so that callers can reshape in between."""
-        size = self.kernel_size
-        shape = (size, size, x.shape[-1], self.features) if size else (x.shape[-1], self.features)
-        runtime_factor = self.scale(x.shape[-1]) if self.use_wscale else 1.0
-        initializer = nn.initializers.normal(self.stored_stddev(x.shape[-1]))
+    def _kernel(self, *shape: int) -> jax.Array:
+        """The kernel, its last two axes input and output channels, as it is used."""
+        initializer = nn.initializers.normal(self.stored_stddev(shape[-2]))
         kernel = self.param("kernel", initializer, shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.bias_features or self.features,), jnp.float32)
-        kernel = (kernel * runtime_factor).astype(self.dtype)
-        if not size:
-            return x @ kernel, bias
-        if size == 1:
-            return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0]), bias
-        return _CONVOLUTIONS[self.resampling](x, kernel), bias
+        runtime_factor = self.scale(shape[-2]) if self.use_wscale else 1.0
+        return (kernel * runtime_factor).astype(self.dtype)
+
+    def _add_bias(self, x: jax.Array) -> jax.Array:
+        """Add one bias per channel, in float32.
+
+        A bias's gradient is a sum over all pixels of the batch, of which bfloat16 would keep three digits.
+        """
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
+        return (x.astype(jnp.float32) + bias).astype(x.dtype)
 
 
-def add_bias(linear_and_bias: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """What a layer does with the output of `Equalized`.
+class EqualizedConv(Equalized):
+    """A convolution with bias: `[batch, h, w, c_in]` to `[batch, h', w', features]`.
 
-    Added in float32: a bias's gradient is a sum over all pixels of the batch, of which bfloat16 would keep three digits.
+    Attributes:
+        kernel_size: side of the kernel.
+        resampling: "same", or "up" / "down" for the fused forms of a 3x3 convolution, which double or halve h and w.
     """
-    linear, bias = linear_and_bias
-    return (linear.astype(jnp.float32) + bias).astype(linear.dtype)
+
+    kernel_size: int = 3
+    resampling: str = "same"
+
+    def taps(self) -> int:
+        """Positions of the input that each output sees."""
+        return self.kernel_size**2
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolve `x` and add the bias."""
+        kernel = self._kernel(self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        if self.kernel_size == 1:
+            return self._add_bias(jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0]))
+        return self._add_bias(_CONVOLUTIONS[self.resampling](x, kernel))
+
+
+class EqualizedDense(Equalized):
+    """A dense layer with bias: `[batch, c_in]` to `[batch, *positions, features]`.
+
+    Attributes:
+        positions: shape of the output before its channels, such as (4, 4). The positions share one bias per channel.
+    """
+
+    positions: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Multiply `x` by the kernel and add the bias."""
+        kernel = self._kernel(x.shape[-1], math.prod(self.positions) * self.features)
+        return self._add_bias((x @ kernel).reshape(-1, *self.positions, self.features))
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Equalized layers, pixel norm, minibatch stddev on one and several devices, the critic's input noise."""
+"""Equalized layers, pixel norm, minibatch stddev on one and several devices, the discriminator's input noise."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from pggan_jax.config import StddevGroups
 from pggan_jax.distributed.batch_sharding import shard_batch
 from pggan_jax.networks.layers import (
-    Equalized,
+    EqualizedConv,
+    EqualizedDense,
     InputNoise,
-    add_bias,
     feature_maps,
     leaky_relu,
     minibatch_stddev,
@@ -58,51 +58,56 @@ def test_feature_maps_are_floored_capped_and_at_least_one(stage, decay, expected
 )
 def test_weights_are_multiplied_by_gain_over_root_fan_in(resampling, around):
     """A kernel that only passes its second input channel on, to its first output channel."""
-    layer = Equalized(2, resampling=resampling, gain=3.0)
+    layer = EqualizedConv(2, resampling=resampling, gain=3.0)
     kernel = np.zeros((3, 3, 4, 2), np.float32)
     kernel[1, 1, 1, 0] = 1.0
     x = normal(0, 1, 4, 6, 4)
-    linear, bias = layer.apply({"params": {"kernel": kernel, "bias": np.array([5.0, -1.0])}}, x)
-    np.testing.assert_allclose(linear[..., 0], around(x)[..., 1] * 3.0 / math.sqrt(9 * 4), atol=1e-6)
-    np.testing.assert_array_equal(linear[..., 1], 0.0)
-    np.testing.assert_array_equal(bias, [5.0, -1.0])
+    y = layer.apply({"params": {"kernel": kernel, "bias": np.array([5.0, -1.0], np.float32)}}, x)
+    np.testing.assert_allclose(y[..., 0], around(x)[..., 1] * 3.0 / math.sqrt(9 * 4) + 5.0, atol=1e-5)
+    np.testing.assert_array_equal(y[..., 1], -1.0)
 
 
-@pytest.mark.parametrize(("size", "fan_in"), [(0, 5), (1, 5)])
-def test_dense_and_pointwise_layers(size, fan_in):
-    layer = Equalized(3, kernel_size=size, gain=2.0)
-    x = normal(0, 2, 5) if size == 0 else normal(0, 2, 3, 4, 5)
+@pytest.mark.parametrize("is_dense", [True, False], ids=["dense", "1x1"])
+def test_dense_and_pointwise_layers(is_dense):
+    layer = EqualizedDense(3, gain=2.0) if is_dense else EqualizedConv(3, kernel_size=1, gain=2.0)
+    x = normal(0, 2, 5) if is_dense else normal(0, 2, 3, 4, 5)
     kernel = normal(1, 5, 3)
-    params = {"kernel": kernel if size == 0 else kernel[None, None], "bias": normal(2, 3)}
-    expected = x @ kernel * 2.0 / math.sqrt(fan_in) + params["bias"]
-    np.testing.assert_allclose(add_bias(layer.apply({"params": params}, x)), expected, atol=1e-5)
+    params = {"kernel": kernel if is_dense else kernel[None, None], "bias": normal(2, 3)}
+    expected = x @ kernel * 2.0 / math.sqrt(5) + params["bias"]
+    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, atol=1e-5)
+
+
+def test_positions_of_a_dense_layer_share_their_biases():
+    layer = EqualizedDense(3, positions=(2, 2), gain=1.0)
+    x, kernel, bias = normal(0, 2, 5), normal(1, 5, 12), normal(2, 3)
+    expected = (x @ kernel / math.sqrt(5)).reshape(2, 2, 2, 3) + bias
+    np.testing.assert_allclose(layer.apply({"params": {"kernel": kernel, "bias": bias}}, x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("use_wscale", [True, False])
 def test_stored_and_effective_spread_of_weights(use_wscale):
     """Stored N(0, 1) and scaled, or stored small and used as it is; the effective weights are alike."""
-    layer = Equalized(64, use_wscale=use_wscale, gain=1.5)
+    layer = EqualizedConv(64, use_wscale=use_wscale, gain=1.5)
     x = jnp.zeros((1, 4, 4, 32)).at[0, 1, 1, 0].set(1.0)
-    (linear, _), variables = quick_jit(layer.init_with_output)(jax.random.key(0), x)
+    y, variables = quick_jit(layer.init_with_output)(jax.random.key(0), x)
     kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
     scale = 1.5 / math.sqrt(9 * 32)
     assert kernel.shape == (3, 3, 32, 64)
     np.testing.assert_allclose(np.std(kernel), 1.0 if use_wscale else scale, rtol=0.03)
     np.testing.assert_allclose(np.mean(kernel), 0.0, atol=0.03)
     np.testing.assert_array_equal(bias, np.zeros(64))
-    seen = np.asarray(linear)[0, :3, :3]
+    seen = np.asarray(y)[0, :3, :3]
     np.testing.assert_allclose(seen, kernel[::-1, ::-1, 0] * (scale if use_wscale else 1.0), atol=1e-6)
 
 
 def test_weights_are_scaled_in_float32_before_the_cast():
-    layer = Equalized(64, kernel_size=0, gain=1.1, dtype="bfloat16")
+    layer = EqualizedDense(64, gain=1.1, dtype="bfloat16")
     kernel = normal(0, 7, 64)
     x = jnp.zeros((1, 7), jnp.bfloat16).at[0, 2].set(1.0)
-    linear, bias = layer.apply({"params": {"kernel": kernel, "bias": np.zeros(64, np.float32)}}, x)
-    assert (linear.dtype, bias.dtype) == (jnp.bfloat16, jnp.float32)
-    assert add_bias((linear, bias)).dtype == jnp.bfloat16
+    y = layer.apply({"params": {"kernel": kernel, "bias": np.zeros(64, np.float32)}}, x)
+    assert y.dtype == jnp.bfloat16
     expected = jnp.asarray(kernel[2] * np.float32(1.1 / math.sqrt(7)), jnp.bfloat16)
-    np.testing.assert_array_equal(np.asarray(linear[0], np.float32), np.asarray(expected, np.float32))
+    np.testing.assert_array_equal(np.asarray(y[0], np.float32), np.asarray(expected, np.float32))
 
 
 # Activations

@@ -18,7 +18,7 @@ from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.networks.cost import FIXED_COST, least_step_flops, relative_cost
 from pggan_jax.networks.generator import GeneratorBlock
-from pggan_jax.networks.layers import Equalized
+from pggan_jax.networks.layers import Equalized, EqualizedConv
 from tests.helpers.compiling import quick_jit
 from tests.helpers.official_networks import layer_path
 
@@ -146,20 +146,20 @@ def test_only_the_current_and_the_previous_rgb_layers_are_held(default_shapes):
 # Runtime factors
 
 
-LAYER_ATTRIBUTES = ("features", "kernel_size", "resampling", "gain", "use_wscale", "dtype", "bias_features")
+LAYER_ATTRIBUTES = ("features", "kernel_size", "resampling", "positions", "gain", "use_wscale", "dtype")
 
 
 @functools.cache
 def runtime_factor(layer: Equalized, inputs: int) -> float:
     """What a layer multiplies a kernel of one by, measured by running it."""
-    size = layer.kernel_size
+    size = layer.kernel_size if isinstance(layer, EqualizedConv) else 0
     kernel = np.zeros((size, size, inputs, 1) if size else (inputs, 1), np.float32)
     x = np.zeros((1, 4, 4, inputs) if size else (1, inputs), np.float32)
     kernel[(size // 2, size // 2, 0, 0) if size else (0, 0)] = 1.0
     x[..., 0] = 1.0
-    run = quick_jit(layer.clone(features=1, bias_features=0).apply)
-    linear, _ = run({"params": {"kernel": kernel, "bias": np.zeros(1, np.float32)}}, x)
-    return float(np.asarray(linear).ravel()[0])
+    single = layer.clone(features=1) if size else layer.clone(features=1, positions=())
+    y = quick_jit(single.apply)({"params": {"kernel": kernel, "bias": np.zeros(1, np.float32)}}, x)
+    return float(np.asarray(y).ravel()[0])
 
 
 def layers_called(abstract_run: Any, networks: Networks) -> dict[str, tuple[Equalized, int]]:
@@ -169,8 +169,8 @@ def layers_called(abstract_run: Any, networks: Networks) -> dict[str, tuple[Equa
     def note(call, arguments, options, context):
         module = context.module
         if isinstance(module, Equalized) and context.method_name == "__call__":
-            attributes = {name: getattr(module, name) for name in LAYER_ATTRIBUTES}
-            calls["/".join(module.path)] = Equalized(**attributes, parent=None), arguments[0].shape[-1]
+            attributes = {name: getattr(module, name) for name in LAYER_ATTRIBUTES if hasattr(module, name)}
+            calls["/".join(module.path)] = type(module)(**attributes, parent=None), arguments[0].shape[-1]
         return call(*arguments, **options)
 
     with nn.intercept_methods(note):
