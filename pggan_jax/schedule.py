@@ -1,7 +1,7 @@
-"""Growth over time: a pure function from the number of real images shown to what the run does there (spec 2.4-2.7).
+"""The schedule of growing: resolution, alpha, learning rate and batch size by images seen (spec 2.4-2.7).
 
-The schedule is looked at once every `repeats` iterations, as in the official code, so phases end on such looks. `Schedule`
-knows them in closed form: no simulation, no state. This room must not know JAX, data or files.
+The schedule is evaluated once every `repeats` iterations (a look), as in the official code, so phases end on looks. `Schedule`
+computes them in closed form, without simulation or state, and needs neither JAX nor data nor files.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from pggan_jax.config import ScheduleConfig
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What the schedule says at one point.
+class SchedulePoint:
+    """One point of the schedule.
 
     Attributes:
-        images_seen: real images shown to the critic before this point.
-        lod: official level of detail, log2(full resolution) minus log2(current), plus what is left of the fade.
+        images_seen: real images shown to the discriminator before this point.
         resolution: side of the images in pixels.
-        alpha: weight of the newest layers, 0 at the start of a fade-in, 1 when stable.
-        fading: whether a fade-in is under way.
-        batch_size: images per step over all devices.
+        alpha: weight of the newest layers, in (0, 1) during a fade-in and 1 when stable.
         learning_rate: step size of both networks, ramp included.
+        batch_size: images per step over all devices.
     """
 
     images_seen: int
-    lod: float
     resolution: int
     alpha: float
-    fading: bool
-    batch_size: int
     learning_rate: float
+    batch_size: int
+
+    @property
+    def fading(self) -> bool:
+        """Whether a fade-in is under way."""
+        return self.alpha < 1.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Tick:
-    """One status line's worth of training, in images."""
+    """A stretch of training that ends with one line of statistics, in images."""
 
     index: int
     start: int
@@ -109,21 +110,24 @@ class Schedule:
     def _fade_images(self, resolution: int) -> float:
         return _snap(1000 * self._config.fade_kimg_at.get(resolution, self._config.fade_kimg))
 
-    def look(self, images_seen: int) -> Moment:
-        """The official formula at exactly `images_seen`, whether or not the run looks at the schedule there (spec 2.4)."""
+    def look(self, images_seen: int) -> SchedulePoint:
+        """Evaluate the official formula at exactly `images_seen`, look or not (spec 2.4)."""
         phase = min(bisect_right(self._phase_starts, images_seen), len(self.resolutions)) - 1
         # A phase of zero length has the same start as the next; bisect_right steps over it.
         into_phase = images_seen - self._phase_starts[phase]
-        resolution, alpha, fading = self.resolutions[phase], 1.0, False
+        resolution, alpha = self.resolutions[phase], 1.0
         is_last = phase == len(self.resolutions) - 1
         into_fade = into_phase - self._stable_images(resolution)
         if not is_last and into_fade > 0:
-            resolution, fading = self.resolutions[phase + 1], True
+            resolution = self.resolutions[phase + 1]
             alpha = into_fade / self._fade_images(resolution)
-        lod = self._full_log2 - math.log2(resolution) + (1.0 - alpha)
         learning_rate = self._config.learning_rate_at.get(resolution, self._config.learning_rate)
         learning_rate *= ramp(images_seen / 1000, self._config.rampup_kimg)
-        return Moment(images_seen, lod, resolution, alpha, fading, self._config.batch_size_for(resolution), learning_rate)
+        return SchedulePoint(images_seen, resolution, alpha, learning_rate, self._config.batch_size_for(resolution))
+
+    def official_lod(self, point: SchedulePoint) -> float:
+        """The official level of detail: log2(full resolution / current resolution), plus 1 - alpha."""
+        return self._full_log2 - math.log2(point.resolution) + (1.0 - point.alpha)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -131,19 +135,19 @@ class Schedule:
         stages: list[Stage] = []
         start = 0
         while start < self._planned_images:
-            moment = self.look(start)
-            images_per_look = moment.batch_size * self._config.critic_steps * self._config.repeats
+            point = self.look(start)
+            images_per_look = point.batch_size * self._config.critic_steps * self._config.repeats
             most_looks = math.ceil((self._planned_images - start) / images_per_look)
             looks = self._looks_until_change(start, images_per_look, most_looks)
             end = start + looks * images_per_look
             stages.append(
                 Stage(
                     index=len(stages),
-                    resolution=moment.resolution,
-                    fading=moment.fading,
+                    resolution=point.resolution,
+                    fading=point.fading,
                     start=start,
                     end=end,
-                    batch_size=moment.batch_size,
+                    batch_size=point.batch_size,
                     critic_steps=self._config.critic_steps,
                     images_per_look=images_per_look,
                 )
@@ -152,16 +156,16 @@ class Schedule:
         return tuple(stages)
 
     def _looks_until_change(self, start: int, images_per_look: int, most: int) -> int:
-        """How many looks from `start` until one sees another (resolution, fading): binary search, for growth never reverts."""
+        """Count the looks from `start` to a change of resolution or fading, by binary search."""
 
         def kind(looks: int) -> tuple[int, bool]:
-            moment = self.look(start + looks * images_per_look)
-            return moment.resolution, moment.fading
+            point = self.look(start + looks * images_per_look)
+            return point.resolution, point.fading
 
-        here, low, high = kind(0), 1, most
+        first, low, high = kind(0), 1, most
         while low < high:
             middle = (low + high) // 2
-            if kind(middle) == here:
+            if kind(middle) == first:
                 low = middle + 1
             else:
                 high = middle
@@ -173,13 +177,14 @@ class Schedule:
         return self.stages[-1].end
 
     def stage_at(self, images_seen: int) -> Stage:
-        """The stage that the next step after `images_seen` belongs to; the last stage when the run is over."""
+        """The stage of the next step after `images_seen`; the last stage when the run is complete."""
         return self.stages[bisect_right(self._stage_starts, images_seen) - 1]
 
-    def at(self, images_seen: int) -> Moment:
-        """What the run does at `images_seen`: the formula at the newest look, so alpha moves in steps of one look.
+    def at(self, images_seen: int) -> SchedulePoint:
+        """The point that the run uses at `images_seen`: the formula at the newest look.
 
-        A finished run keeps what its last look said: it never looks at its own end, where the next phase may begin.
+        So alpha moves in steps of one look. A complete run keeps its last look: its end, where the next phase may begin, is no
+        look.
         """
         stage = self.stage_at(images_seen)
         newest = min(images_seen, stage.end - 1)
@@ -188,22 +193,22 @@ class Schedule:
 
     @cached_property
     def ticks(self) -> tuple[Tick, ...]:
-        """All ticks in order (spec 2.10). A tick ends on the first look at which it is as long as its resolution asks."""
+        """All ticks in order (spec 2.10); each ends on the first look at which it is long enough."""
         ticks: list[Tick] = []
-        start, now = 0, 0
+        start, end = 0, 0
         for stage in self.stages:
             length = _snap(1000 * self._config.tick_kimg_at.get(stage.resolution, self._config.tick_kimg))
-            while now < stage.end:
-                looks_left = (stage.end - now) // stage.images_per_look
-                looks = max(1, math.ceil((start + length - now) / stage.images_per_look))
+            while end < stage.end:
+                looks_left = (stage.end - end) // stage.images_per_look
+                looks = max(1, math.ceil((start + length - end) / stage.images_per_look))
                 if looks > looks_left:
-                    now = stage.end
+                    end = stage.end
                     break
-                now += looks * stage.images_per_look
-                ticks.append(Tick(len(ticks), start, now))
-                start = now
-        if start < now:
-            ticks.append(Tick(len(ticks), start, now))
+                end += looks * stage.images_per_look
+                ticks.append(Tick(len(ticks), start, end))
+                start = end
+        if start < end:
+            ticks.append(Tick(len(ticks), start, end))
         return tuple(ticks)
 
     @cached_property
@@ -215,7 +220,7 @@ class Schedule:
         return [tick.start for tick in self.ticks]
 
     def tick_at(self, images_seen: int) -> Tick:
-        """The tick that the next step after `images_seen` belongs to; the last tick when the run is over."""
+        """The tick of the next step after `images_seen`; the last tick when the run is complete."""
         return self.ticks[bisect_right(self._tick_starts, images_seen) - 1]
 
     def stages_between(self, start: int, end: int) -> Iterator[Stage]:
@@ -226,18 +231,21 @@ class Schedule:
         """Images of `[start, end)` by resolution."""
         images: dict[int, int] = {}
         for stage in self.stages_between(start, end):
-            here = min(end, stage.end) - max(start, stage.start)
-            images[stage.resolution] = images.get(stage.resolution, 0) + here
+            shared = min(end, stage.end) - max(start, stage.start)
+            images[stage.resolution] = images.get(stage.resolution, 0) + shared
         return images
 
 
 def _snap(images: float) -> float:
-    """`images` without the binary rounding of decimal kimg: 1000 * 4.035 is 4034.9999999999995, and would end a look early."""
+    """Remove the binary rounding of decimal kimg.
+
+    1000 * 4.035 is 4034.9999999999995, and a phase would end a look early.
+    """
     return round(float(images), 6)
 
 
 def ramp(kimg: float, rampup_kimg: float) -> float:
-    """Factor on the learning rate: exp(-5 (1 - kimg/rampup)^2) during the ramp, 1 after it or without one (spec 2.6)."""
+    """Factor on the learning rate (spec 2.6): exp(-5 (1 - kimg/rampup)^2) during the ramp, then 1."""
     if kimg >= rampup_kimg:
         return 1.0
     return math.exp(-5.0 * (1.0 - kimg / rampup_kimg) ** 2)

@@ -64,19 +64,19 @@ def test_each_resolution(schedule, official):
         for stage in stages:
             assert stage.batch_size == expected["minibatch"]
             for images_seen in (stage.start, (stage.start + stage.end) // 2, stage.end - 1):
-                moment = schedule.at(images_seen)
-                assert moment.batch_size == expected["minibatch"]
-                assert moment.learning_rate == pytest.approx(expected["lrate"], rel=1e-12)
+                point = schedule.at(images_seen)
+                assert point.batch_size == expected["minibatch"]
+                assert point.learning_rate == pytest.approx(expected["lrate"], rel=1e-12)
 
 
 def test_optimizer_resets_are_the_starts_of_the_stages(schedule, official):
     assert len(schedule.stages) == len(official["optimizer_resets"]) == 17
     for stage, reset in zip(schedule.stages, official["optimizer_resets"], strict=True):
-        moment = schedule.at(stage.start)
+        point = schedule.at(stage.start)
         assert (stage.start, stage.resolution) == (reset["images"], reset["resolution"])
-        assert (moment.images_seen, moment.resolution) == (reset["images"], reset["resolution"])
-        assert moment.lod == pytest.approx(reset["lod"], abs=5e-6)
-        assert moment.fading == (reset["lod"] % 1 != 0)
+        assert (point.images_seen, point.resolution) == (reset["images"], reset["resolution"])
+        assert schedule.official_lod(point) == pytest.approx(reset["lod"], abs=5e-6)
+        assert point.fading == (reset["lod"] % 1 != 0)
 
 
 def test_whole_schedule_is_replaced(name):

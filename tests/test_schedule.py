@@ -182,15 +182,15 @@ def test_against_a_literal_run_of_the_official_loop(seed):
     for step in official.iterations:
         assert schedule.stage_at(step.images).index == step.stage
         assert schedule.tick_at(step.images).index == step.tick
-        moment = schedule.at(step.images)
-        assert moment.resolution == step.resolution
-        assert moment.batch_size == step.batch == schedule.stages[step.stage].batch_size
-        assert moment.lod == pytest.approx(float(step.lod), abs=1e-9)
-        assert moment.alpha == pytest.approx(1 - float(step.lod - math.floor(step.lod)) if moment.fading else 1.0, abs=1e-9)
-        assert moment.fading == (step.lod.denominator != 1)
-        assert moment == schedule.look(moment.images_seen)
+        point = schedule.at(step.images)
+        assert point.resolution == step.resolution
+        assert point.batch_size == step.batch == schedule.stages[step.stage].batch_size
+        assert schedule.official_lod(point) == pytest.approx(float(step.lod), abs=1e-9)
+        assert point.alpha == pytest.approx(1 - float(step.lod - math.floor(step.lod)) if point.fading else 1.0, abs=1e-9)
+        assert point.fading == (step.lod.denominator != 1)
+        assert point == schedule.look(point.images_seen)
         between = step.images + step.batch * config.critic_steps - 1
-        assert schedule.at(between) == moment
+        assert schedule.at(between) == point
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -212,7 +212,7 @@ def test_stages_and_ticks_tile_the_run(seed):
     assert -1e-6 < past_plan < schedule.stages[-1].images_per_look
     looks = [schedule.look(images) for images in range(0, schedule.total_images, 7)]
     assert all(0 < look.alpha <= 1 for look in looks)
-    assert all(before.lod >= after.lod for before, after in itertools.pairwise(looks))
+    assert all(schedule.official_lod(before) >= schedule.official_lod(after) for before, after in itertools.pairwise(looks))
 
 
 @pytest.mark.parametrize(("stable", "fade"), [(600.0, 600.0), (0.0, 0.3), (0.25, 0.0), (0.333, 0.1), (2.007, 0.029)])
@@ -222,10 +222,10 @@ def test_look_is_the_official_formula(stable, fade):
     marks = [int(index * phase + part) for index in range(6) for part in (0, exact(stable), phase / 3)]
     for images in sorted({max(0, mark + shift) for mark in marks for shift in range(-2, 3)}):
         lod = uniform_lod(images, stable=exact(stable), fade=exact(fade), first=2, full=6)
-        moment = schedule.look(images)
-        assert moment.lod == pytest.approx(float(lod), abs=1e-9)
-        assert moment.resolution == 2 ** (6 - math.floor(lod))
-        assert moment.fading == (lod.denominator != 1)
+        point = schedule.look(images)
+        assert schedule.official_lod(point) == pytest.approx(float(lod), abs=1e-9)
+        assert point.resolution == 2 ** (6 - math.floor(lod))
+        assert point.fading == (lod.denominator != 1)
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
@@ -234,12 +234,12 @@ def test_golden_checkpoints(reference, name):
     config = ScheduleConfig(start_resolution=start, stable_kimg=float(stable), fade_kimg=float(fade), total_kimg=15000.0)
     schedule = Schedule(config, resolution)
     for expected in reference["schedule_checkpoints"][name]:
-        moment = schedule.look(expected["images"])
-        assert moment.images_seen == expected["images"]
-        assert moment.resolution == expected["resolution"]
-        assert moment.lod == pytest.approx(expected["lod"], abs=2e-6)
-        assert moment.alpha == pytest.approx(expected["alpha"], abs=2e-6)
-        assert moment.fading == (expected["alpha"] != 1.0)
+        point = schedule.look(expected["images"])
+        assert point.images_seen == expected["images"]
+        assert point.resolution == expected["resolution"]
+        assert schedule.official_lod(point) == pytest.approx(expected["lod"], abs=2e-6)
+        assert point.alpha == pytest.approx(expected["alpha"], abs=2e-6)
+        assert point.fading == (expected["alpha"] != 1.0)
 
 
 def test_golden_checkpoints_are_all_tried(reference):
@@ -312,11 +312,11 @@ def test_small_run_by_hand(small):
 def test_boundaries(small, images, stage, tick, look, alpha):
     assert small.stage_at(images).index == stage
     assert small.tick_at(images).index == tick
-    moment = small.at(images)
-    assert moment.images_seen == look
-    assert moment.alpha == pytest.approx(alpha)
-    assert moment.resolution == small.stages[stage].resolution
-    assert moment.fading == small.stages[stage].fading
+    point = small.at(images)
+    assert point.images_seen == look
+    assert point.alpha == pytest.approx(alpha)
+    assert point.resolution == small.stages[stage].resolution
+    assert point.fading == small.stages[stage].fading
 
 
 @pytest.mark.parametrize(
@@ -345,9 +345,9 @@ def test_stages_between(small, start, end, expected):
 def test_run_that_ends_between_phases_keeps_its_last_look(total, resolution, alpha):
     schedule = Schedule(replace(SMALL, total_kimg=total), 8)
     for images in (schedule.total_images, schedule.total_images + 1000):
-        moment = schedule.at(images)
-        assert moment.resolution == schedule.stage_at(images).resolution == resolution
-        assert moment.alpha == pytest.approx(alpha)
+        point = schedule.at(images)
+        assert point.resolution == schedule.stage_at(images).resolution == resolution
+        assert point.alpha == pytest.approx(alpha)
 
 
 def test_no_growing():

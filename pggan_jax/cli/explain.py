@@ -32,14 +32,14 @@ def _explain(config: Config, kimg: float | None) -> None:
     if not 0 <= kimg * 1000 <= total:
         raise UserError(f"--kimg={kimg:g}: must be from 0 to {total / 1000:g}, the length of the run")
     images_seen = round(kimg * 1000)
-    stage, moment = schedule.stage_at(images_seen), schedule.at(images_seen)
+    stage, point = schedule.stage_at(images_seen), schedule.at(images_seen)
     steps_before = sum(earlier.steps for earlier in schedule.stages[: stage.index])
     step = steps_before + (images_seen - stage.start) // stage.images_per_step
     print(f"at kimg {kimg:g} ({images_seen:,} images shown of {total:,}, {images_seen / total:.1%})")
     print(f"  stage          {stage.index + 1} of {len(schedule.stages)}: {stage.name}, kimg {_span(stage.start, stage.end)}")
-    print(f"  alpha          {moment.alpha:.6f}   (official lod {moment.lod:.6f})")
+    print(f"  alpha          {point.alpha:.6f}   (official lod {schedule.official_lod(point):.6f})")
     print(f"  batch size     {stage.batch_size}, {stage.critic_steps} critic update(s) per generator update")
-    print(f"  learning rate  {moment.learning_rate:g}")
+    print(f"  learning rate  {point.learning_rate:g}")
     print(f"  iteration      {step:,} of {sum(each.steps for each in schedule.stages):,}")
     tick = schedule.tick_at(images_seen)
     print(f"  tick           {tick.index + 1} of {len(schedule.ticks)}, kimg {_span(tick.start, tick.end)}")
