@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,23 @@ from pggan_jax.image_files import GENERATED_MARK
 from pggan_jax.system.files import write_atomically
 
 _MOST_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What the networks have to know of the data.
+
+    Attributes:
+        height: of the images at full resolution, in pixels.
+        width: as above.
+        channels: colour channels.
+        label_size: length of the one-hot labels, 0 for none.
+    """
+
+    height: int
+    width: int
+    channels: int
+    label_size: int = 0
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from pggan_jax.config import Config
 from pggan_jax.config_io import load_config
-from pggan_jax.images import parse_crop
+from pggan_jax.images import ImageSpec, parse_crop
 from pggan_jax.networks.build import build_networks
 from pggan_jax.networks.layers import feature_maps
 from pggan_jax.presets import PRESETS, apply_preset
@@ -160,7 +160,8 @@ def test_cifar10_is_the_setup_of_the_inception_score():
 def network_sizes(name):
     """(latent size, the generator's feature maps from 4x4 up, the discriminator's)."""
     config = config_of(name)
-    networks = build_networks(config, config.data.resolution, channels=config.data.channels, label_size=0)
+    resolution = config.data.resolution
+    networks = build_networks(config, resolution, image_spec=ImageSpec(resolution, resolution, config.data.channels))
     stages = range(1, config.data.resolution.bit_length() - 1)
     generator, discriminator = (
         [feature_maps(stage, fmap_base=of.fmap_base, fmap_decay=of.fmap_decay, fmap_max=of.fmap_max) for stage in stages]

@@ -62,6 +62,7 @@ def measure(case: str, steps: int) -> dict[str, int]:
 
     from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, RunConfig, ScheduleConfig
     from pggan_jax.distributed import devices
+    from pggan_jax.images import ImageSpec
     from pggan_jax.loop import step_cost
     from pggan_jax.networks.build import build_networks
     from pggan_jax.training.train_state import create_train_state
@@ -77,7 +78,7 @@ def measure(case: str, steps: int) -> dict[str, int]:
         schedule=ScheduleConfig(batch_size=int(batch_size)),
         run=RunConfig(microbatch=int(batch_size) // jax.device_count() // int(microbatches)),
     )
-    networks = build_networks(config, resolution, channels=3, label_size=0, axis_name=devices.AXIS)
+    networks = build_networks(config, resolution, image_spec=ImageSpec(resolution, resolution, 3), axis_name=devices.AXIS)
     mapped, compiled = step_cost.compile_step(config, networks, step_cost.choose_microbatches(config, networks))
     predicted = step_cost.peak_bytes(compiled)
     state = jax.device_get(create_train_state(config.optimizer, networks, 1))

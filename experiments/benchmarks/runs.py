@@ -20,6 +20,7 @@ from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config import Config
 from pggan_jax.distributed import devices
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training.train_state import abstract_train_state, create_train_state
 
@@ -121,7 +122,7 @@ def _start(workdir: str, cache: str) -> dict[str, float]:
 def checkpoint_times(config: Config, *, turns: int = 3) -> list[dict[str, Any]]:
     """Measure the median seconds to save and restore a checkpoint at full resolution."""
     resolution = config.data.resolution
-    networks = build_networks(config, resolution, channels=3, label_size=0)
+    networks = build_networks(config, resolution, image_spec=ImageSpec(resolution, resolution, 3))
     state = devices.replicate(create_train_state(config.optimizer, networks, config.run.seed))
     times: dict[str, list[float]] = {"until_training_goes_on": [], "until_complete": [], "read_back": []}
     folder = tempfile.mkdtemp()

@@ -13,10 +13,11 @@ from pggan_jax.checkpointing.trained_model import TrainedModel, abstract_state_f
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
+from pggan_jax.networks.build import build_networks
 from pggan_jax.networks.growth import GrowthReport, transfer
 from pggan_jax.schedule import Schedule
 from pggan_jax.system.paths import user_path
-from pggan_jax.training.train_state import TrainState, create_train_state, networks_for
+from pggan_jax.training.train_state import TrainState, create_train_state
 
 _REASONS_SHOWN = 3
 _LISTED_CHECKPOINTS = 3
@@ -131,7 +132,7 @@ def _set_aside(checkpoints: Checkpoints, reasons: dict[int, str]) -> list[str]:
 
 
 def _create(config: Config, loader: Loader) -> StartingPoint:
-    networks = networks_for(config, config.schedule.start_resolution, loader)
+    networks = build_networks(config, config.schedule.start_resolution, image_spec=loader.image_spec)
     state = create_train_state(config.optimizer, networks, config.run.seed)
     fresh = StartingPoint(state, CheckpointMetadata.from_tick(0, {}, networks=networks, alpha=1.0))
     return _start_from_other_run(fresh, config, loader) if config.run.init_from else fresh

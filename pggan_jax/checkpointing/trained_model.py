@@ -16,6 +16,7 @@ from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.generation.sampling import Sampler
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.training.train_state import TrainState, abstract_train_state
@@ -183,7 +184,9 @@ def abstract_state_for(config: Config, metadata: CheckpointMetadata) -> TrainSta
 
 
 def _networks_for(config: Config, metadata: CheckpointMetadata) -> Networks:
-    return build_networks(config, metadata.resolution, channels=metadata.channels, label_size=metadata.label_size)
+    resolution = config.data.resolution
+    image_spec = ImageSpec(resolution, resolution, metadata.channels, metadata.label_size)
+    return build_networks(config, metadata.resolution, image_spec=image_spec)
 
 
 def _is_being_removed(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from absl import flags
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.shared_flags import define_config_flags, define_float, flag_value, read_config
 from pggan_jax.config import Config, DataConfig
+from pggan_jax.images import ImageSpec
 from pggan_jax.schedule import Schedule, Stage
 
 FLAGS = flags.FlagValues()
@@ -57,15 +58,15 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
     for stage in schedule.stages:
         by_resolution.setdefault(stage.resolution, []).append(stage)
     check_batches(config, devices=devices.device_count(), backend=devices.backend())
-    channels, label_size = _data_shape(config.data)
+    image_spec = _image_spec(config.data)
     seconds: float = (flag_value(values, "seconds") or 0.0) if flag_value(values, "measure") else 0.0
-    print(f"{devices.describe_devices()}; {config.data.source}, {channels} channel(s)")
+    print(f"{devices.describe_devices()}; {config.data.source}, {image_spec.channels} channel(s)")
     rows: list[tuple[str, ...]] = []
     total_seconds = 0.0
     with tqdm(by_resolution.items(), desc="compiling and measuring", disable=None, leave=False) as bar:
         for resolution, stages in bar:
             bar.set_postfix_str(f"{resolution}x{resolution}")
-            cost = measure_step(config, stages[0], channels=channels, label_size=label_size, seconds=seconds)
+            cost = measure_step(config, stages[0], image_spec=image_spec, seconds=seconds)
             images = sum(stage.end - stage.start for stage in stages)
             duration = images / cost.images_per_second if cost.images_per_second else math.nan
             total_seconds += duration + cost.compile_seconds
@@ -94,16 +95,17 @@ def _share(images: int, parts: int) -> str:
     return str(images) if parts == 1 else f"{parts} x {images // parts}"
 
 
-def _data_shape(data: DataConfig) -> tuple[int, int]:
-    """Channels and label size of the data; the source is opened only if the settings leave one of them open."""
+def _image_spec(data: DataConfig) -> ImageSpec:
+    """Shape of images and labels; the source is opened only if the settings leave it open."""
     if data.channels and not data.labels:
-        return data.channels, 0
+        return ImageSpec(data.resolution, data.resolution, data.channels)
     from pggan_jax.data.open_loader import check_source_fits
     from pggan_jax.data.sources.open_source import open_source
 
     source = open_source(data.source, resolution=data.resolution, channels=data.channels)
     check_source_fits(source, data)
-    return data.channels or source.channels, len(source.class_names) if data.labels else 0
+    label_size = len(source.class_names) if data.labels else 0
+    return ImageSpec(data.resolution, data.resolution, data.channels or source.channels, label_size)
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

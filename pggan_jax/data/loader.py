@@ -21,6 +21,7 @@ from pggan_jax.data.preparation.prepared_folder import level_name
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
+from pggan_jax.images import ImageSpec
 from pggan_jax.system.machine import available_cpus
 
 # Waking a thread costs as much as copying about one megabyte.
@@ -146,6 +147,12 @@ class Loader:
         None without it.
         """
         return image_checksums(self._pyramid, resolution) if not resolution or resolution in self._pyramid.levels else None
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """Shape of the images at full resolution, and length of their labels."""
+        side = max(self._pyramid.levels)
+        return ImageSpec(side, side, self.channels, self.label_size)
 
     @property
     def channels(self) -> int:

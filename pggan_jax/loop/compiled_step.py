@@ -11,9 +11,8 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.loop.step_cost import choose_microbatches, with_microbatches
-from pggan_jax.networks.build import Networks
+from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.training.multi_step import make_multi_step
-from pggan_jax.training.train_state import networks_for
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Program:
 
 def build_program(config: Config, resolution: int, loader: Loader) -> Program:
     """Modules and functions for `resolution`; unless memory may be short, nothing is compiled before it is called."""
-    networks = networks_for(config, resolution, loader)
+    networks = build_networks(config, resolution, image_spec=loader.image_spec, axis_name=devices.AXIS)
     microbatches = choose_microbatches(config, networks)
     config = with_microbatches(config, resolution, microbatches)
     multi_step = devices.map_over_devices(make_multi_step(config, networks))

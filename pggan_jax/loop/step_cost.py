@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from pggan_jax.config import Config
 from pggan_jax.distributed import devices
 from pggan_jax.distributed.batch_sharding import microbatch_counts, microbatches_as_set
+from pggan_jax.images import ImageSpec
 from pggan_jax.loop.input_feed import abstract_batch_and_schedule_points, effective_steps_per_call
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.networks.cost import least_step_flops, step_bytes_per_image
@@ -49,16 +50,16 @@ class StepCost:
     images_per_second: float | None
 
 
-def measure_step(config: Config, stage: Stage, *, channels: int, label_size: int, seconds: float) -> StepCost:
+def measure_step(config: Config, stage: Stage, *, image_spec: ImageSpec, seconds: float) -> StepCost:
     """Compile the train step of a stage and time it on noise.
 
     Args:
         config: the run's settings.
         stage: which resolution and batch size.
-        channels, label_size: of the data.
+        image_spec: of the data.
         seconds: how long to measure after the first step; 0 leaves the speed out and runs nothing.
     """
-    networks = build_networks(config, stage.resolution, channels=channels, label_size=label_size, axis_name=devices.AXIS)
+    networks = build_networks(config, stage.resolution, image_spec=image_spec, axis_name=devices.AXIS)
     microbatches = choose_microbatches(config, networks)
     start = time.perf_counter()
     mapped, compiled = compile_step(config, networks, microbatches)

@@ -13,6 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pggan_jax.config import Config
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.discriminator import Discriminator
 from pggan_jax.networks.generator import Generator, latent_size
 from pggan_jax.networks.layers import Equalized
@@ -32,21 +33,18 @@ class Networks:
         return self.generator.resolution
 
 
-def build_networks(
-    config: Config, resolution: int, *, channels: int, label_size: int, axis_name: str | None = None
-) -> Networks:
-    """The pair of modules for `resolution`; holds no parameters.
+def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, axis_name: str | None = None) -> Networks:
+    """Build the modules for `resolution`; they hold no parameters.
 
     Args:
         config: the run's settings.
         resolution: side of the images, 4*2^k, from `schedule.start_resolution` up.
-        channels: colour channels.
-        label_size: number of classes trained with, 0 for none.
-        axis_name: the device axis that the critic's batch is spread over, if any.
+        image_spec: of the data; `loader.image_spec`.
+        axis_name: the device axis that the discriminator's batch is spread over, if any.
     """
-    start = config.schedule.start_resolution
+    start, label_size = config.schedule.start_resolution, image_spec.label_size
     return Networks(
-        generator=Generator(config.generator, resolution, channels, label_size, start),
+        generator=Generator(config.generator, resolution, image_spec.channels, label_size, start),
         discriminator=Discriminator(config.discriminator, resolution, label_size, start, axis_name),
         latent_size=latent_size(config.generator),
     )

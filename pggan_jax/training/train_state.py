@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pggan_jax.config import Config, OptimizerConfig
-from pggan_jax.distributed import devices
-from pggan_jax.networks.build import Networks, build_networks, initialize, parameter_shapes
+from pggan_jax.config import OptimizerConfig
+from pggan_jax.networks.build import Networks, initialize, parameter_shapes
 from pggan_jax.networks.growth import GrowthReport, transfer
 from pggan_jax.training.optimizer import AdamMoments, leaf_paths, official_adam, update_if_finite
 
@@ -157,12 +156,6 @@ def reset_moments(state: TrainState) -> TrainState:
     return state.replace(
         generator_moments=_zeros(state.generator_moments), discriminator_moments=_zeros(state.discriminator_moments)
     )
-
-
-def networks_for(config: Config, resolution: int, loader: Any) -> Networks:
-    """The modules for `resolution` and the loader's data."""
-    sizes = {"channels": loader.channels, "label_size": loader.label_size}
-    return build_networks(config, resolution, **sizes, axis_name=devices.AXIS)
 
 
 def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -24,6 +24,7 @@ from pggan_jax.config import OptimizerConfig
 from pggan_jax.config_io import replace_setting, to_json
 from pggan_jax.distributed import devices
 from pggan_jax.errors import UserError
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training.train_state import create_train_state
 from tests.helpers.damage import (
@@ -49,7 +50,7 @@ TOTAL = 160
 
 @pytest.fixture(scope="module")
 def networks():
-    return build_networks(small_config(), 4, channels=1, label_size=0)
+    return build_networks(small_config(), 4, image_spec=ImageSpec(4, 4, 1))
 
 
 @pytest.fixture(scope="module")

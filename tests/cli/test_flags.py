@@ -129,7 +129,7 @@ def door(launch, places, monkeypatch):
         note(allow_data_change=allow_data_change)
         return True
 
-    def measure_step(config, stage, *, channels, label_size, seconds):
+    def measure_step(config, stage, *, image_spec, seconds):
         note(config=config, seconds=seconds)
         return step_cost.StepCost(1, 1, 1, 1e9, 2**20, 1.0, 100.0 if seconds else None)
 

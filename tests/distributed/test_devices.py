@@ -140,7 +140,7 @@ def test_one_process_has_all_samples():
 def train(config, *, devices, steps, alpha):
     """The state as NumPy and the metrics of some steps at 8x8, from the same start on some of the devices."""
     loader = small_loader(config.data, config.run.seed)
-    networks = build_networks(config, 8, channels=1, label_size=loader.label_size, axis_name=placement.AXIS)
+    networks = build_networks(config, 8, image_spec=loader.image_spec, axis_name=placement.AXIS)
     chosen = jax.local_devices()[:devices]
     mapped = placement.map_over_devices(make_multi_step(config, networks), devices=chosen)
     state = jax.device_get(create_train_state(config.optimizer, networks, 5))

@@ -15,6 +15,7 @@ from pggan_jax.evaluation.image_sets import ImageSet, RealPool, generated_images
 from pggan_jax.evaluation.inception.features import load_extractor
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.generation.sampling import Sampler
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import build_networks, initialize
 from tests.helpers.runs import small_config
 
@@ -32,7 +33,7 @@ def fakes_of(images):
 
 def untrained_generator(count):
     """Samples of a generator at initialisation."""
-    networks = build_networks(small_config(data__resolution=SIDE), SIDE, channels=1, label_size=0)
+    networks = build_networks(small_config(data__resolution=SIDE), SIDE, image_spec=ImageSpec(SIDE, SIDE, 1))
     params, classes = initialize(networks, 0)[0], np.zeros(1, np.int32)
     return generated_images(Sampler(networks.generator), params, classes=classes, alpha=1.0, seed=0, count=count)
 

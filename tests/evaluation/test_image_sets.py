@@ -9,6 +9,7 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.evaluation.image_sets import RealPool, generated_images
 from pggan_jax.generation.sampling import Sampler
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import build_networks, initialize
 from tests.helpers.runs import small_config
 
@@ -65,7 +66,7 @@ class TestReals:
 def make():
     """Images 8x8 of a generator at initialisation."""
     config = small_config(data__labels=True)
-    networks = build_networks(config, 8, channels=1, label_size=10)
+    networks = build_networks(config, 8, image_spec=ImageSpec(8, 8, 1, 10))
     params, _ = initialize(networks, 0)
     sampler = Sampler(networks.generator)
 

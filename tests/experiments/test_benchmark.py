@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict
 from experiments.benchmarks.steps import step_settings
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, OptimizerConfig, ScheduleConfig
 from pggan_jax.distributed import devices
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training.multi_step import make_multi_step
 from pggan_jax.training.rng import sample_noise
@@ -53,7 +54,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def networks():
-    return build_networks(config_of(), RESOLUTION, channels=3, label_size=0, axis_name=devices.AXIS)
+    return build_networks(config_of(), RESOLUTION, image_spec=ImageSpec(RESOLUTION, RESOLUTION, 3), axis_name=devices.AXIS)
 
 
 @pytest.fixture(scope="module")

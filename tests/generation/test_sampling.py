@@ -18,7 +18,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.generation import sampling
 from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
 from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
-from pggan_jax.images import make_grid
+from pggan_jax.images import ImageSpec, make_grid
 from pggan_jax.loop.image_grids import Snapshots, grid_seeds
 from pggan_jax.networks.build import build_networks, initialize
 from pggan_jax.run_logs.workdir import Workdir
@@ -54,7 +54,7 @@ class TestLatents:
 
 @pytest.fixture(scope="module")
 def generator():
-    networks = build_networks(small_config(data__resolution=4), 4, channels=1, label_size=0)
+    networks = build_networks(small_config(data__resolution=4), 4, image_spec=ImageSpec(4, 4, 1))
     params, _ = initialize(networks, 3)
     return networks.generator, jax.device_get(params)
 
@@ -76,7 +76,7 @@ class TestSampler:
 
     def test_blends_by_alpha(self):
         """At 0 the enlarged image of the previous resolution, at 1 the new one, in between a blend."""
-        networks = {side: build_networks(small_config(), side, channels=1, label_size=0) for side in (4, 8)}
+        networks = {side: build_networks(small_config(), side, image_spec=ImageSpec(side, side, 1)) for side in (4, 8)}
         params, _ = initialize(networks[8], 3)
         older = {name: params[name] for name in ("block_4x4", "to_rgb_4x4")}
         latents, labels = latents_for_seeds(range(7), 8), np.zeros((7, 0))

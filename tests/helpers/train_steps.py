@@ -26,8 +26,7 @@ class Trainer:
 
     def __post_init__(self):
         self.loader = small_loader(self.config.data, self.config.run.seed)
-        sizes = {"channels": 1, "label_size": self.loader.label_size}
-        self.networks = build_networks(self.config, self.resolution, **sizes, axis_name=devices.AXIS)
+        self.networks = build_networks(self.config, self.resolution, image_spec=self.loader.image_spec, axis_name=devices.AXIS)
         one_device = jax.local_devices()[:1]
         self.multi_step = devices.map_over_devices(make_multi_step(self.config, self.networks), devices=one_device)
 

@@ -13,6 +13,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from pggan_jax.distributed import devices
+from pggan_jax.images import ImageSpec
 from pggan_jax.loop import trainer
 from pggan_jax.loop.background_compile import BackgroundCompiler, GrowthGap, abstract_arguments
 from pggan_jax.loop.input_feed import InputFeed, plan_chunks
@@ -56,7 +57,7 @@ class TestTrainsTheSame:
 
     def test_new_layers_are_drawn_while_their_shapes_are_traced(self):
         """Two threads that trace the same function share one trace; notes that are taken on the way must not be lost."""
-        networks = build_networks(small_config(), 8, channels=1, label_size=0)
+        networks = build_networks(small_config(), 8, image_spec=ImageSpec(8, 8, 1))
         interval = sys.getswitchinterval()
         sys.setswitchinterval(1e-4)
         try:
@@ -82,7 +83,7 @@ class TestAbstractArguments:
         config = small_config(data__labels=labels, schedule__critic_steps=critic_steps, run__device_data_mb=resident_mb)
         schedule = Schedule(config.schedule, config.data.resolution)
         loader = small_loader(config.data, config.run.seed)
-        networks = build_networks(config, 8, channels=1, label_size=loader.label_size, axis_name=devices.AXIS)
+        networks = build_networks(config, 8, image_spec=loader.image_spec, axis_name=devices.AXIS)
         state = devices.replicate(create_train_state(config.optimizer, networks, 0))
         stage = next(stage for stage in schedule.stages if stage.resolution == 8)
         chunks = plan_chunks(schedule, start=stage.start, steps_per_call=steps)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig, LossConfig
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.networks.resample import downscale, upscale
 from pggan_jax.training.losses import classification_loss, discriminator_loss, generator_loss, gradient_norms, gradient_penalty
@@ -52,7 +53,7 @@ def make_variant(name: str, entries: list) -> Variant:
     labels = np.eye(3, dtype=np.float32)[np.arange(8) % 3][:, :label_size]
     features = {"fmap_base": 64, "fmap_max": 16, "fused_scale": "True" in name}
     config = Config(generator=GeneratorConfig(**features), discriminator=DiscriminatorConfig(**features))
-    networks = {size: build_networks(config, size, channels=3, label_size=label_size) for size in (4, 8, 16)}
+    networks = {size: build_networks(config, size, image_spec=ImageSpec(size, size, 3, label_size)) for size in (4, 8, 16)}
     return Variant(generator, discriminator, latents, images, labels, networks)
 
 

@@ -13,6 +13,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig, OptimizerConfig
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import Networks, build_networks, initialize
 from pggan_jax.networks.growth import transfer
 from pggan_jax.networks.resample import downscale, upscale
@@ -27,7 +28,7 @@ def make_networks(resolution: int, *, start: int = 4, **options: Any) -> Network
     features = {"fmap_base": 64, "fmap_max": 4} | options
     config = Config(generator=GeneratorConfig(**features), discriminator=DiscriminatorConfig(**features))
     config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, start_resolution=start))
-    return build_networks(config, resolution, channels=3, label_size=LABELS)
+    return build_networks(config, resolution, image_spec=ImageSpec(resolution, resolution, 3, LABELS))
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.networks.cost import FIXED_COST, least_step_flops, relative_cost
 from pggan_jax.networks.generator import GeneratorBlock
@@ -34,7 +35,7 @@ def make_networks(resolution: int, *, channels: int = 3, label_size: int = 0, st
         parts[name] = kind(**{key: value for key, value in (SMALL | options).items() if key in known})
     config = Config(**parts)
     config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, start_resolution=start))
-    return build_networks(config, resolution, channels=channels, label_size=label_size)
+    return build_networks(config, resolution, image_spec=ImageSpec(resolution, resolution, channels, label_size))
 
 
 def generator_shapes(networks: Networks) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def count(leaves: dict[str, Any], *prefixes: str) -> int:
 
 @pytest.fixture(scope="module")
 def default_shapes() -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
-    return {size: shapes(build_networks(Config(), size, channels=3, label_size=0)) for size in DEFAULT_RESOLUTIONS}
+    networks = (build_networks(Config(), size, image_spec=ImageSpec(size, size, 3)) for size in DEFAULT_RESOLUTIONS)
+    return {pair.resolution: shapes(pair) for pair in networks}
 
 
 def single_and_all(by_resolution: dict[int, tuple[dict, dict]], network: int, layer: str) -> tuple[int, int]:
@@ -182,7 +184,7 @@ def layers_called(abstract_run: Any, networks: Networks) -> dict[str, tuple[Equa
 def test_runtime_factors_of_the_default(reference, name, abstract_run):
     called: dict[str, tuple[Equalized, int]] = {}
     for size in DEFAULT_RESOLUTIONS[::-2]:  # the current and the previous RGB layers of these are all of them
-        called |= layers_called(abstract_run, build_networks(Config(), size, channels=3, label_size=0))
+        called |= layers_called(abstract_run, build_networks(Config(), size, image_spec=ImageSpec(size, size, 3)))
     for layer in reference[f"{name}_1024_layers"]:
         module, inputs = called.pop(layer_path(layer["name"], 1024))
         np.testing.assert_allclose(runtime_factor(module, inputs), layer["runtime_scale"], rtol=1e-5, err_msg=layer["name"])
@@ -551,7 +553,7 @@ def test_above_the_start_resolution_there_is():
 
 def test_relative_cost_counts_the_multiply_adds_of_the_convolutions():
     config = Config(generator=GeneratorConfig(**SMALL), discriminator=DiscriminatorConfig(**SMALL))
-    leaves = shapes(build_networks(config, 16, channels=3, label_size=0))
+    leaves = shapes(build_networks(config, 16, image_spec=ImageSpec(16, 16, 3)))
     expected = FIXED_COST
     for tree in leaves:
         for path, leaf in tree.items():

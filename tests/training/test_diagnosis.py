@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pggan_jax.distributed import devices
+from pggan_jax.images import ImageSpec
 from pggan_jax.loop.input_feed import InputFeed, plan_chunks
 from pggan_jax.networks.build import build_networks
 from pggan_jax.schedule import Schedule
@@ -24,7 +25,7 @@ def diagnose(change=lambda state: state):
     """What is found in the first step of a run whose state was changed."""
     config = small_config()
     schedule, loader = Schedule(config.schedule, config.data.resolution), small_loader(config.data, config.run.seed)
-    networks = build_networks(config, 4, channels=1, label_size=0, axis_name=devices.AXIS)
+    networks = build_networks(config, 4, image_spec=ImageSpec(4, 4, 1), axis_name=devices.AXIS)
     state = devices.replicate(change(create_train_state(config.optimizer, networks, 5)))
     chunk = next(plan_chunks(schedule, start=0, steps_per_call=1))
     _, inputs = InputFeed(config, schedule, loader, steps_per_call=1)(chunk)

@@ -21,6 +21,7 @@ from pggan_jax.distributed.batch_sharding import (
     shard_batch,
 )
 from pggan_jax.errors import ConfigError
+from pggan_jax.images import ImageSpec
 from pggan_jax.loop import step_cost
 from pggan_jax.loop.step_cost import choose_microbatches, with_microbatches
 from pggan_jax.networks.build import build_networks
@@ -130,7 +131,7 @@ ALPHAS = (0.0, 0.5, 1.0)
 def train(config, *, microbatches, resolution=8, devices=1):
     """The state as NumPy and the metrics of three steps from the same start."""
     loader = small_loader(config.data, config.run.seed)
-    networks = build_networks(config, resolution, channels=1, label_size=loader.label_size, axis_name=placement.AXIS)
+    networks = build_networks(config, resolution, image_spec=loader.image_spec, axis_name=placement.AXIS)
     with mock.patch.object(placement, "device_count", return_value=devices):
         config = with_microbatches(config, resolution, microbatches)
     multi_step = make_multi_step(config, networks)
@@ -224,7 +225,7 @@ def optimised():
 def test_microbatches_take_less_memory(backend, optimised):
     """In either form the step's own memory with four microbatches is below half of that with one."""
     config = small_config(schedule__batch_size=1024)
-    networks = build_networks(config, 4, channels=1, label_size=0, axis_name=devices.AXIS)
+    networks = build_networks(config, 4, image_spec=ImageSpec(4, 4, 1), axis_name=devices.AXIS)
     with mock.patch.object(devices, "backend", return_value=backend):
         compiled = [step_cost.compile_step(config, networks, count)[1] for count in (1, 4)]
     whole, accumulated = (one.memory_analysis().temp_size_in_bytes for one in compiled)
@@ -237,7 +238,7 @@ class TestChoice:
     def choose(self, limit, **changes):
         """Microbatches chosen with so much memory, and those that were compiled to see."""
         config = small_config(**changes)
-        networks = build_networks(config, 8, channels=1, label_size=0, axis_name=devices.AXIS)
+        networks = build_networks(config, 8, image_spec=ImageSpec(8, 8, 1), axis_name=devices.AXIS)
         compiled = []
 
         def compile_step(config, networks, count):

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, RunConfig, ScheduleConfig
 from pggan_jax.distributed import devices
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training.multi_step import make_multi_step
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
@@ -47,7 +48,8 @@ def exported(resolution: int, dtype: str, labels: bool, *, platforms: tuple[str,
     """The exported step of one resolution: a fade and what follows it are one program."""
     config = config_of(resolution, dtype, labels=labels, fmap_max=fmap_max)
     label_size = 10 if labels else 0
-    networks = build_networks(config, resolution, channels=3, label_size=label_size, axis_name=devices.AXIS)
+    image_spec = ImageSpec(resolution, resolution, 3, label_size)
+    networks = build_networks(config, resolution, image_spec=image_spec, axis_name=devices.AXIS)
     multi_step = make_multi_step(config, networks)
     leading = DEVICES, STEPS, config.schedule.critic_steps, 16 // DEVICES
     batch = Batch(

@@ -8,6 +8,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from pggan_jax.config import OptimizerConfig
+from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import build_networks
 from pggan_jax.training.train_state import create_train_state, grow_train_state, reset_moments
 from tests.helpers.runs import BOUNDARY, digest, load_trained_model, run_small, small_config
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def networks_at(resolution):
-    return build_networks(small_config(), resolution, channels=1, label_size=0)
+    return build_networks(small_config(), resolution, image_spec=ImageSpec(resolution, resolution, 1))
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from pggan_jax.config import (
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.distributed import devices
+from pggan_jax.images import ImageSpec
 from pggan_jax.loop.input_feed import InputFeed, plan_chunks
 from pggan_jax.networks.build import build_networks
 from pggan_jax.schedule import Schedule
@@ -85,7 +86,7 @@ def images_at(start: int) -> tuple[np.ndarray, np.ndarray]:
 def before(loss: str):
     """A state in mid-run: every parameter, average and moment has a value of its own."""
     config, random = config_of(loss), np.random.default_rng(1)
-    networks = build_networks(config, 8, channels=3, label_size=5, axis_name=devices.AXIS)
+    networks = build_networks(config, 8, image_spec=ImageSpec(8, 8, 3, 5), axis_name=devices.AXIS)
     state = jax.device_get(create_train_state(config.optimizer, networks, 5))
     shake = lambda tree: jax.tree.map(lambda leaf: leaf + 0.3 * random.standard_normal(leaf.shape, np.float32), tree)  # noqa: E731
     square = lambda tree: jax.tree.map(lambda leaf: 0.01 * random.random(leaf.shape, np.float32), tree)  # noqa: E731
