@@ -1,0 +1,47 @@
+"""The worked examples of docs/extending.md, run as they stand on the page."""
+
+from __future__ import annotations
+
+import re
+import types
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from pggan_jax.training import multi_step
+from tests.helpers.runs import run_small, small_config, stats
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+def with_diff(heading: str) -> dict[str, str]:
+    """Sources by path, after the diffs in one section of the page."""
+    section = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S).group(1)
+    sources = {}
+    for path, lines in re.findall(r"```diff\n--- (\S+)\n(.*?)```", section, re.S):
+        rows = lines.splitlines()
+        old = "".join(f"{row[1:]}\n" for row in rows if row[:1] in " -")
+        new = "".join(f"{row[1:]}\n" for row in rows if row[:1] in " +")
+        source = sources.get(path) or (ROOT / path).read_text(encoding="utf-8")
+        assert source.count(old) == 1, f"{path} does not have these lines once:\n{old}"
+        sources[path] = source.replace(old, new)
+    return sources
+
+
+def test_a_new_loss_term(tmp_path):
+    """It trains otherwise, and its scalar is in stats.jsonl."""
+    ((path, source),) = with_diff("Example: a new loss term").items()
+    changed = types.ModuleType("changed_train_step")
+    exec(compile(source, path, "exec"), vars(changed))
+    config = small_config(data__resolution=4, schedule__stable_kimg=0.16)
+    assert run_small(tmp_path / "plain", config, shared=False)
+    with mock.patch.object(multi_step, "train_step", changed.train_step):
+        assert run_small(tmp_path / "changed", config, shared=False)
+    (plain,), (record,) = stats(tmp_path / "plain"), stats(tmp_path / "changed")
+    assert record.keys() - plain.keys() == {"brightness"}
+    assert np.isfinite(record["brightness"])
+    assert record["loss_g"] != plain["loss_g"]
