@@ -1,4 +1,4 @@
-"""The schedule of growing: resolution, alpha, learning rate and batch size by images seen (spec 2.4-2.7).
+"""The schedule of growing, as a function of the images seen (spec 2.4-2.7).
 
 The schedule is evaluated once every `repeats` iterations (a look), as in the official code, so phases end on looks. `Schedule`
 computes them in closed form, without simulation or state, and needs neither JAX nor data nor files.
@@ -245,7 +245,7 @@ def _snap(images: float) -> float:
 
 
 def ramp(kimg: float, rampup_kimg: float) -> float:
-    """Factor on the learning rate (spec 2.6): exp(-5 (1 - kimg/rampup)^2) during the ramp, then 1."""
+    """Factor on the learning rate: exp(-5 (1 - kimg/rampup)^2) in the ramp, then 1 (spec 2.6)."""
     if kimg >= rampup_kimg:
         return 1.0
     return math.exp(-5.0 * (1.0 - kimg / rampup_kimg) ** 2)

@@ -1,4 +1,4 @@
-"""How a batch is split over devices, and a device's samples over microbatches, without splitting a minibatch-stddev group.
+"""Splitting a batch over devices and microbatches, with whole minibatch-stddev groups.
 
 Pure arithmetic on sample indices: it does not know which devices there are.
 """
@@ -85,7 +85,7 @@ def microbatch_indices(samples: int, largest: int, groups: StddevGroups) -> np.n
 
 
 def microbatches_as_set(config: Config, resolution: int, *, devices: int) -> int:
-    """The number of microbatches at `resolution` by the setting `run.microbatch`; 0 if it is not set.
+    """Number of microbatches at `resolution` by the setting `run.microbatch`; 0 if not set.
 
     Raises:
         ConfigError: microbatches cannot be as small as it asks for.
@@ -100,7 +100,7 @@ def microbatches_as_set(config: Config, resolution: int, *, devices: int) -> int
 
 
 def check_batches(config: Config, *, devices: int, backend: str = "") -> None:
-    """Refuse batches that cannot be split over so many devices, and microbatches that their samples cannot be split into.
+    """Refuse batches and microbatches that cannot be split over so many devices.
 
     Args:
         config: batch sizes and microbatches of all resolutions, and the minibatch-stddev groups.
@@ -133,7 +133,7 @@ def possible_device_counts(batch_size: int, groups: StddevGroups) -> list[int]:
 
 
 def near_batch_sizes(batch_size: int, groups: StddevGroups, *, devices: int) -> list[int]:
-    """The nearest smaller and the nearest larger batch that can be split over so many devices; or the larger alone."""
+    """The nearest smaller and larger batch sizes that can be split over so many devices."""
 
     def is_possible(size: int) -> bool:
         is_grouped = groups.form not in ("whole_batch", "none")

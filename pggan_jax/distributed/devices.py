@@ -1,4 +1,4 @@
-"""The only room that knows devices and hosts: `jax.pmap`, the dealing of a batch, means over devices.
+"""Devices: `jax.pmap`, placement of arrays, means over devices.
 
 The state has no device axis: it is the same on every device, and checkpoints are the same for any number of them.
 """
@@ -22,7 +22,7 @@ from pggan_jax.distributed.batch_sharding import shard_batch
 from pggan_jax.system.machine import available_memory
 
 AXIS = "devices"
-_WHOLE, _SHARES = PartitionSpec(), PartitionSpec(AXIS)
+_REPLICATED, _SHARDED = PartitionSpec(), PartitionSpec(AXIS)
 # Up to this size calling `device_put` takes longer than copying.
 _SMALL_BYTES = 2**18
 Result = TypeVar("Result")
@@ -45,12 +45,15 @@ def backend() -> str:
 
 
 def device_memory_bytes() -> int:
-    """Peak memory in use on the first device, or 0 where the backend does not tell (a CPU)."""
+    """Peak memory in use on the first device, or 0 where the backend does not report it (a CPU)."""
     return _memory_statistic("peak_bytes_in_use")
 
 
 def memory_limit_bytes() -> int:
-    """Memory that each device may use, the same answer on every process; on a CPU its share of `available_memory`."""
+    """Memory in bytes that each device may use, the same on every process.
+
+    On a CPU it is the device's share of `available_memory`.
+    """
     on_cpu = backend() == "cpu"
     own = available_memory() // jax.local_device_count() if on_cpu else _memory_statistic("bytes_limit")
     if jax.process_count() == 1:
@@ -61,7 +64,7 @@ def memory_limit_bytes() -> int:
 
 
 def resident_bytes(device_data_mb: float) -> float:
-    """How large a level of the data may be to stay on each device, by the setting `run.device_data_mb`."""
+    """Largest level of the data in bytes that stays on each device, by `run.device_data_mb`."""
     if device_data_mb >= 0:
         return device_data_mb * 1e6
     return 0.0 if backend() == "cpu" else _memory_statistic("bytes_limit") / 4
@@ -85,7 +88,7 @@ def map_over_devices(function: Callable[..., Any], *, devices: Sequence[jax.Devi
 
 
 def mean_over_devices(tree: Any) -> Any:
-    """Mean of each leaf over all devices, as one all-reduce. To be called inside a mapped function only."""
+    """Mean of each leaf over all devices, as one all-reduce, inside a mapped function."""
     if lax.axis_size(AXIS) == 1:
         return tree
     flat, unravel = ravel_pytree(tree)
@@ -93,24 +96,27 @@ def mean_over_devices(tree: Any) -> Any:
 
 
 def replicate(tree: Any) -> Any:
-    """Place host or device arrays on every local device, as the mapped step returns them: the step then never recompiles."""
-    return jax.device_put(tree, _local_sharding(_WHOLE))
+    """Place arrays on every local device.
+
+    The mapped step returns its state in this form, so it never recompiles.
+    """
+    return jax.device_put(tree, _local_sharding(_REPLICATED))
 
 
 def split(tree: Any) -> Any:
     """Place arrays `[local devices, ...]` with one row on each local device."""
-    shares = _local_sharding(_SHARES)
+    sharded = _local_sharding(_SHARDED)
     if jax.local_device_count() == 1 and sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) <= _SMALL_BYTES:
-        return _copying_program(shares)(tree)
-    return jax.device_put(tree, shares)
+        return _copying_program(sharded)(tree)
+    return jax.device_put(tree, sharded)
 
 
 def as_placed(shapes: Any, placing: Callable[[Any], Any]) -> Any:
-    """Shapes and types where `replicate`, `split` or `first_device` would put arrays of them, to compile ahead."""
+    """Add the sharding of `replicate`, `split` or `first_device` to shapes, to compile ahead."""
     one = SingleDeviceSharding(jax.local_devices()[0])
     places: dict[Callable[[Any], Any], Sharding] = {
-        replicate: _local_sharding(_WHOLE),
-        split: _local_sharding(_SHARES),
+        replicate: _local_sharding(_REPLICATED),
+        split: _local_sharding(_SHARDED),
         first_device: one,
     }
     place = places[placing]
@@ -119,12 +125,12 @@ def as_placed(shapes: Any, placing: Callable[[Any], Any]) -> Any:
 
 @lru_cache
 def _copying_program(sharding: NamedSharding) -> Callable[[Any], Any]:
-    """Places small arrays on one device in a fraction of the time of `device_put`, at the price of another copy."""
+    """Place small arrays on one device faster than `device_put`, at the price of another copy."""
     return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 
 class ResidentLevel:
-    """A level of the data that lies whole on every local device, and the small program that gathers rows of it.
+    """A level of the data on every local device, with a program that gathers rows of it.
 
     That program is no part of the train step, which therefore is the same, to the bit, with data from anywhere. It runs on this
     process's devices alone, so that processes need not agree on when.
@@ -139,11 +145,11 @@ class ResidentLevel:
             return jnp.take(level, rows, axis=0, mode="clip")
 
         self._level = replicate(np.asarray(level))
-        mesh = _local_sharding(_SHARES).mesh
-        self._gather = jax.jit(jax.shard_map(gather_rows, mesh=mesh, in_specs=(_WHOLE, _SHARES), out_specs=_SHARES))
+        mesh = _local_sharding(_SHARDED).mesh
+        self._gather = jax.jit(jax.shard_map(gather_rows, mesh=mesh, in_specs=(_REPLICATED, _SHARDED), out_specs=_SHARDED))
 
     def __call__(self, rows: jax.Array) -> jax.Array:
-        """Images of the int32 `rows` that each device was dealt by `split`; they lie where their rows did."""
+        """Gather the images of int32 `rows` that `split` has placed; each stays on its device."""
         return self._gather(self._level, rows)
 
 
@@ -167,7 +173,7 @@ def to_host(tree: Any) -> Any:
 
 
 def global_arrays(tree: Any) -> Any:
-    """The tree in the form that Orbax can save: over several hosts, arrays that all of them know to be equal."""
+    """The tree as Orbax can save it: over several hosts, as replicated global arrays."""
     if jax.process_count() == 1:
         return tree
     from orbax.checkpoint.utils import fully_replicated_host_local_array_to_global_array

@@ -84,7 +84,7 @@ def _abstract_inputs(networks: Networks) -> tuple[tuple[jax.ShapeDtypeStruct, ..
 
 
 def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], stream: str) -> dict[str, Any]:
-    """Draw what `module.init` would hold: normal weights and zero biases as `Equalized` stores them."""
+    """Sample what `module.init` would hold: normal weights and zero biases."""
     stddevs: dict[str, float] = {}
 
     def note_stddev(next_function, args, kwargs, context):

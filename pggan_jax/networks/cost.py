@@ -1,4 +1,7 @@
-"""How much arithmetic and memory an image takes at each resolution, by the layer table. Rough; `plan` asks the compiler."""
+"""Rough estimates of arithmetic and memory per image and resolution.
+
+`plan` reports what the compiler says instead.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ FIXED_COST = 2e5
 """Multiply-adds that the work per image besides convolutions is worth; it keeps 4x4 from looking free."""
 
 BYTES_PER_ACTIVATION = 40.0
-"""Of a step's memory per feature of the generator's and the critic's blocks; several copies are needed for the derivatives."""
+"""Memory of a step per feature of all blocks of both networks; the derivatives need several copies."""
 
 
 def relative_cost(config: Config, resolution: int) -> float:
-    """Multiply-adds of one generator and one critic pass for one image, convolutions alone, plus a fixed cost."""
+    """Estimate multiply-adds per image: the convolutions of both networks, plus a fixed cost."""
     total, size = FIXED_COST, 4
     while size <= resolution:
         g_in = generator_features(config.generator, max(2, size // 2))
@@ -30,7 +33,7 @@ def relative_cost(config: Config, resolution: int) -> float:
 
 
 def step_bytes_per_image(config: Config, resolution: int) -> float:
-    """Memory of one iteration per image worked on at once, activations alone, within a factor of about three."""
+    """Estimate the activations in bytes per image of a microbatch, within a factor of three."""
     numbers, size = 0, 4
     while size <= resolution:
         numbers += size**2 * (generator_features(config.generator, size) + discriminator_features(config.discriminator, size))
@@ -39,10 +42,11 @@ def step_bytes_per_image(config: Config, resolution: int) -> float:
 
 
 def least_step_flops(shapes: Mapping[str, Mapping[str, Sequence[int]]]) -> float:
-    """Floating-point operations of one iteration per image, if nothing is computed that could be left out.
+    """Least floating-point operations of one iteration per image.
 
-    Of a generator's forward pass, an iteration takes one for the critic's fakes, one for its own, and two for its gradient; of
-    the critic's, two for reals and fakes, four for their gradient, four for the penalty, and two for the generator's gradient.
+    Of a generator's forward pass, an iteration takes one for the discriminator's fakes, one for its own, and two for its
+    gradient; of the discriminator's, two for reals and fakes, four for their gradient, four for the penalty, and two for the
+    generator's gradient.
 
     Args:
         shapes: of the parameters, by network (`generator`, `discriminator`) and path.
@@ -56,7 +60,7 @@ def least_step_flops(shapes: Mapping[str, Mapping[str, Sequence[int]]]) -> float
 
 
 def _multiplications(network: str, path: str, shape: Sequence[int]) -> float:
-    """Of one layer for one image; fused layers as convolutions with a 4x4 kernel at the lower resolution."""
+    """Multiply-adds of one layer per image; a fused one is a 4x4 convolution at the lower side."""
     if len(shape) != 4:
         return float(math.prod(shape)) if len(shape) == 2 else 0.0
     *folder, layer, _ = path.split("/")

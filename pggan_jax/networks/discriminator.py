@@ -23,7 +23,7 @@ from pggan_jax.networks.resample import downscale
 
 
 def discriminator_features(config: DiscriminatorConfig, resolution: int) -> int:
-    """Channels of the discriminator's block at `resolution`; of 2 (stage 0), the width of its dense layer."""
+    """Channels of the block at `resolution`; 2 (stage 0) gives the width of the dense layer."""
     stage = int(math.log2(resolution)) - 1
     return feature_maps(stage, fmap_base=config.fmap_base, fmap_decay=config.fmap_decay, fmap_max=config.fmap_max)
 
@@ -49,7 +49,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorHead(nn.Module):
-    """Minibatch stddev, a convolution, two dense layers: `[batch, 4, 4, c]` to `[batch, 1 + label_size]`."""
+    """Features `[batch, 4, 4, c]` to score and label logits `[batch, 1 + label_size]`."""
 
     config: DiscriminatorConfig
     label_size: int

@@ -18,7 +18,7 @@ from pggan_jax.networks.resample import upscale
 
 
 def generator_features(config: GeneratorConfig, resolution: int) -> int:
-    """Channels of the generator's block at `resolution`; of 2 (stage 0), the default latent size."""
+    """Channels of the block at `resolution`; 2 (stage 0) gives the default latent size."""
     stage = int(math.log2(resolution)) - 1
     return feature_maps(stage, fmap_base=config.fmap_base, fmap_decay=config.fmap_decay, fmap_max=config.fmap_max)
 

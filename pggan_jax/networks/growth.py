@@ -1,4 +1,4 @@
-"""Growing: copy everything with an equal path into the tree of the next resolution, and tell what became of each leaf."""
+"""Growing: copy all leaves with equal paths into the tree of the next resolution."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def transfer(old: Mapping[str, Any], fresh: Mapping[str, Any]) -> tuple[dict[str
     source, target = flatten_dict(old, sep="/"), flatten_dict(fresh, sep="/")
     for path in source.keys() & target.keys():
         if source[path].shape != target[path].shape:
-            raise ValueError(f"{path} has shape {source[path].shape} but the grown network wants {target[path].shape}")
+            raise ValueError(f"{path} has shape {source[path].shape} but {target[path].shape} in the grown network")
     merged = {path: source.get(path, leaf) for path, leaf in target.items()}
     report = GrowthReport(
         kept=tuple(sorted(source.keys() & target.keys())),

@@ -1,4 +1,4 @@
-"""The building blocks that both networks share: equalized layers, pixel norm, minibatch stddev (spec 1.1-1.3, 1.7)."""
+"""Layers of both networks: equalized layers, pixel norm, minibatch stddev (spec 1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _CONVOLUTIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 
 
 def feature_maps(stage: int, *, fmap_base: int, fmap_decay: float, fmap_max: int) -> int:
-    """Channels of a stage: min(floor(fmap_base / 2^(stage * fmap_decay)), fmap_max), at least 1 (spec 1.1).
+    """Channels of a stage (spec 1.1).
+
+    They are min(floor(fmap_base / 2^(stage * fmap_decay)), fmap_max), and at least 1.
 
     The block at resolution 2^res is stage res - 1.
     """
@@ -34,7 +36,7 @@ def feature_maps(stage: int, *, fmap_base: int, fmap_decay: float, fmap_max: int
 
 
 class Equalized(nn.Module):
-    """A layer under the equalized learning rate (spec 1.2): base of `EqualizedConv` and `EqualizedDense`.
+    """Base of `EqualizedConv` and `EqualizedDense`, the equalized learning rate (spec 1.2).
 
     Weights are stored as N(0, 1) and multiplied by gain / sqrt(fan_in) on every pass, in float32, before the cast to `dtype`.
     Without `use_wscale` they are stored as N(0, gain^2 / fan_in) and used as they are. Biases start at 0 and are never scaled.
@@ -125,7 +127,7 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 
 def pixel_norm(x: jax.Array, epsilon: float) -> jax.Array:
-    """Scale each pixel's (or row's) channels to unit mean square: x * rsqrt(mean(x^2) + epsilon).
+    """Scale the channels of each pixel to unit mean square: x * rsqrt(mean(x^2) + epsilon).
 
     In float32 throughout, and so are the sums over channels in its derivatives.
     """
@@ -191,7 +193,7 @@ def _stddev_over_all_devices(values: jax.Array, unbiased: bool, axis_name: str |
 
 
 class InputNoise(NamedTuple):
-    """Multiplicative noise on the inputs of the critic's convolutions (LSGAN, spec 3.6).
+    """Multiplicative noise on the inputs of the discriminator's convolutions (LSGAN, spec 3.6).
 
     Attributes:
         strength: scalar s.
@@ -203,7 +205,7 @@ class InputNoise(NamedTuple):
 
 
 def perturb(x: jax.Array, noise: InputNoise | None, layer: int) -> jax.Array:
-    """x * (1 + s * sqrt(c) * n) with n ~ N(0, 1) per sample and channel; `layer` makes each layer's draw its own."""
+    """Multiply by 1 + s * sqrt(c) * n with n ~ N(0, 1) per sample, channel and `layer`."""
     if noise is None:
         return x
     channels = x.shape[-1]

@@ -39,12 +39,12 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def upscale_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Equals `convolve(upscale(x), kernel)` for a 3x3 `kernel` `[3, 3, c_in, c_out]`, borders included."""
+    """`convolve(upscale(x), kernel)`, borders included; `kernel` is `[3, 3, c_in, c_out]`."""
     return enlarge(x, _box_sum(kernel[::-1, ::-1].swapaxes(2, 3)))
 
 
 def convolve_downscale(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Equals `downscale(convolve(x, kernel))` for a 3x3 `kernel` `[3, 3, c_in, c_out]`, borders included."""
+    """`downscale(convolve(x, kernel))`, borders included; `kernel` is `[3, 3, c_in, c_out]`."""
     # Scaled before the sum. If the scaling comes last, XLA:GPU moves the reversal of `_enlarge_by_transposition` below it, no
     # longer sees a transposed convolution, and runs one with four times the arithmetic.
     return shrink(x, _box_sum(kernel * jnp.asarray(0.25, kernel.dtype)))
@@ -70,7 +70,7 @@ def enlarge(low: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def correlate(high: jax.Array, low: jax.Array) -> jax.Array:
-    """The adjoint of `shrink` in its kernel, as a convolution in which `low`, the smaller array, is the dilated kernel."""
+    """The adjoint of `shrink` in its kernel: a convolution with `low` as the dilated kernel."""
     return lax.conv_general_dilated(
         high, low, (1, 1), ((1, 1), (1, 1)), rhs_dilation=(2, 2), dimension_numbers=("CHWN", "IHWO", "HWNC")
     )
@@ -88,8 +88,11 @@ def _enlarge_by_transposition(low: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _enlarge_by_pixel_shuffle(low: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Each window of 2x2 low pixels makes 2x2 high pixels: high[2j - 1 + p] sees low[j - 1] with kernel[2 + p] and low[j] with
-    kernel[p]. A stride-1 convolution, which XLA:CPU runs on its fast path, unlike a dilated one."""
+    """Compute 2x2 high pixels from each window of 2x2 low pixels.
+
+    high[2j - 1 + p] sees low[j - 1] with kernel[2 + p] and low[j] with kernel[p]. This is a stride-1 convolution, which XLA:CPU
+    runs on its fast path, unlike a dilated one.
+    """
     batch, height, width, c_low = low.shape
     c_high = kernel.shape[2]
     by_tap_and_phase = kernel.reshape(2, 2, 2, 2, c_high, c_low)[::-1, :, ::-1]

@@ -1,1 +1,1 @@
-"""From losses to a run that can be stopped and continued."""
+"""The mathematics of training: losses, the train step, the optimizer, the state."""

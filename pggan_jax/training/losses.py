@@ -1,4 +1,4 @@
-"""Losses of generator and discriminator (spec 3): pure functions of scores, and of a discriminator to differentiate."""
+"""Losses of generator and discriminator (spec 3), as pure functions."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def gradient_penalty(
     *,
     resolution_ratio: float,
 ) -> jax.Array:
-    """Mean gradient penalty before its weight: (norm - target)^2 for WGAN-GP, norm^2 for R1, else 0 (spec 3.4, 3.7).
+    """Mean gradient penalty before its weight (spec 3.4, 3.7).
+
+    It is (norm - target)^2 for WGAN-GP, norm^2 for R1, and 0 for other losses.
 
     WGAN-GP's official code measures the norm on images upscaled to the full resolution, where the same gradient is spread over
     ratio^2 pixels and its norm is `ratio` times smaller. R1's norm is that at the current resolution; StyleGAN's code takes the
@@ -107,7 +109,7 @@ def gradient_norms(discriminator: BoundDiscriminator, images: jax.Array) -> jax.
 
 
 def classification_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean softmax cross entropy of label logits and one-hot labels `[batch, label_size]`; 0 without labels."""
+    """Mean softmax cross entropy of logits and labels `[batch, label_size]`; 0 without labels."""
     if not logits.shape[-1]:
         return jnp.zeros((), jnp.float32)
     return optax.softmax_cross_entropy(logits, labels).mean()
@@ -116,7 +118,7 @@ def classification_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def discriminator_noise(
     config: LossConfig, lsgan_average: jax.Array, keys: jax.Array, *, pass_number: int
 ) -> InputNoise | None:
-    """LSGAN's input noise of one pass through the discriminator; None for other losses (spec 3.6).
+    """LSGAN's input noise of one discriminator pass; None for other losses (spec 3.6).
 
     Args:
         config: which loss.
@@ -131,12 +133,12 @@ def discriminator_noise(
 
 
 def lsgan_noise_strength(average: jax.Array) -> jax.Array:
-    """Strength of the discriminator's input noise for the running average of its loss (spec 3.6)."""
+    """Strength of LSGAN's input noise for the running average of the loss (spec 3.6)."""
     return LSGAN_NOISE_GAIN * jnp.square(jnp.maximum(average - LSGAN_NOISE_THRESHOLD, 0.0))
 
 
 def update_lsgan_average(average: jax.Array, loss: jax.Array) -> jax.Array:
-    """Running average that controls the noise: of the discriminator's loss clipped to [0, 1], as official (spec 3.6)."""
+    """Update the running average of the discriminator's loss, clipped to [0, 1] (spec 3.6)."""
     # A loss that is not a number would make every later average so.
     signal = jnp.where(jnp.isnan(loss), average, jnp.clip(loss, 0.0, 1.0))
     return LSGAN_AVERAGE_DECAY * average + (1.0 - LSGAN_AVERAGE_DECAY) * signal

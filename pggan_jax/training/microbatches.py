@@ -24,7 +24,7 @@ LossFunction = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 def accumulate_gradients(
     loss_fn: LossFunction, params: Any, samples: tuple[Any, ...], microbatches: np.ndarray
 ) -> tuple[tuple[jax.Array, dict[str, jax.Array]], Any]:
-    """`jax.value_and_grad(loss_fn, has_aux=True)` over a batch that is spread over microbatches and devices.
+    """`jax.value_and_grad(loss_fn, has_aux=True)` over microbatches and devices.
 
     Args:
         loss_fn: `loss_fn(params, *samples) -> (loss, metrics)`; both are means over the samples that it is given.

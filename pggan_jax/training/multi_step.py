@@ -58,7 +58,9 @@ def run_steps(
     *,
     step: Callable[..., tuple[TrainState, Metrics]],
 ) -> tuple[TrainState, StepTotals]:
-    """Run the first `count` of the steps that the inputs are for, so that a short last call needs no second program.
+    """Run the first `count` of the steps that the inputs are for.
+
+    So a short last call needs no second program.
 
     Args:
         state: before the first step.
@@ -87,7 +89,7 @@ def run_steps(
 
 
 def make_multi_step(config: Config, networks: Networks) -> Callable[..., tuple[TrainState, StepTotals]]:
-    """`run_steps` of `train_step` with these settings and networks, for `devices.map_over_devices`."""
+    """Bind settings and networks to `run_steps` of `train_step`, for `devices.map_over_devices`."""
     step = partial(train_step, config=config, networks=networks)
 
     def multi_step(

@@ -1,4 +1,4 @@
-"""Adam as the authors' framework computes it, and updates that are skipped if they are not finite (spec 2.7, 2.8)."""
+"""Adam in the official form; updates that are not finite are skipped (spec 2.7, 2.8)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pggan_jax.config import OptimizerConfig
 
 
 class AdamMoments(NamedTuple):
-    """State of `official_adam`: updates since the last reset, and the moments. `first` is empty when beta1 is 0."""
+    """State of `official_adam`: updates since the last reset, and the moments.
+
+    `first` is empty when beta1 is 0.
+    """
 
     count: jax.Array  # type: ignore[assignment]  # hides `tuple.count`; checkpoints hold the name
     first: Any
@@ -20,7 +23,9 @@ class AdamMoments(NamedTuple):
 
 
 def official_adam(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Adam whose epsilon is added before bias correction: sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps).
+    """Adam whose epsilon is added before bias correction (spec 2.8).
+
+    The direction is sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps).
 
     `optax.adam` adds it after, which differs only for gradients near epsilon (spec 2.8). The result is not yet multiplied by
     the learning rate, so that one compiled program serves every learning rate.
@@ -81,6 +86,6 @@ def update_if_finite(
 
 
 def leaf_paths(tree: Any) -> list[str]:
-    """Paths such as 'generator/block_4x4/conv/kernel', the same for dataclasses, named tuples and dicts."""
+    """Paths such as 'generator/block_4x4/conv/kernel', for dataclasses, named tuples and dicts."""
     named = jax.tree_util.tree_leaves_with_path(tree)
     return ["/".join(str(getattr(key, "name", getattr(key, "key", key))) for key in path) for path, _ in named]

@@ -1,4 +1,4 @@
-"""Inputs of the train step: real images, a point of the schedule, and what all steps of a call share."""
+"""Inputs of the train step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 
 class TracedSchedulePoint(NamedTuple):
-    """What the schedule gives a train step as traced scalars, so that one program serves fade-in and stable phase.
+    """A point of the schedule as traced scalars: one program serves fade and stable phase.
 
     Attributes:
         alpha: weight of the newest layers, in [0, 1]; float32, `[steps]` for a call of several steps.

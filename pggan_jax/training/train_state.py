@@ -1,4 +1,4 @@
-"""The state of a run as one pytree: parameters, moments, moving average of the generator, counters.
+"""The state of a run as one pytree.
 
 Everything random and the order of the data follow from `(seed, step, images_seen)`, so this is all that resume needs.
 """
@@ -53,7 +53,10 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def create_train_state(config: OptimizerConfig, networks: Networks, seed: int) -> TrainState:
-    """The state before the first step, on the host: there zeros need no program for each shape they come in."""
+    """Create the state before the first step, on the host.
+
+    There zeros need no program for each shape.
+    """
     generator, discriminator = initialize(networks, seed)
     shapes = jax.eval_shape(partial(_with_parameters, config), generator, discriminator)
     return _zeros(shapes).replace(
@@ -68,7 +71,7 @@ def _zeros(tree: Any) -> Any:
 
 
 def abstract_train_state(config: OptimizerConfig, networks: Networks) -> TrainState:
-    """Shapes and types of the state, without drawing or allocating anything."""
+    """Shapes and types of the state, without sampling or allocating anything."""
     return jax.eval_shape(partial(_with_parameters, config), *parameter_shapes(networks))
 
 
@@ -92,7 +95,7 @@ def _with_parameters(config: OptimizerConfig, generator: dict[str, Any], discrim
 def apply_gradients_if_finite(
     state: TrainState, network: str, gradients: Any, *, loss: jax.Array, learning_rate: jax.Array, config: OptimizerConfig
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Update one network, or count a skipped update if that would leave anything that is not finite (spec 2.7).
+    """Update one network, or count a skipped update if it would not be finite (spec 2.7).
 
     Args:
         state: before the update.
@@ -152,12 +155,12 @@ def _grow_moments(old: AdamMoments, fresh: AdamMoments) -> AdamMoments:
 
 
 def reset_moments(state: TrainState) -> TrainState:
-    """Forget both networks' moments and their bias-correction counters (spec 2.7); the new ones are on the host."""
+    """Set moments and bias-correction counters of both networks to 0, on the host (spec 2.7)."""
     return state.replace(
         generator_moments=_zeros(state.generator_moments), discriminator_moments=_zeros(state.discriminator_moments)
     )
 
 
 def leaf_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes by paths such as 'generator/block_4x4/conv/kernel', the same for dataclasses, named tuples and dicts."""
+    """Shapes of leaves by their paths; see `leaf_paths`."""
     return {path: leaf.shape for path, leaf in zip(leaf_paths(tree), jax.tree.leaves(tree), strict=True)}

@@ -34,7 +34,9 @@ def train_step(
     config: Config,
     networks: Networks,
 ) -> tuple[TrainState, Metrics]:
-    """One iteration: n_critic discriminator steps, each followed by the EMA update, then one generator step (spec 2.7).
+    """Run one iteration: n_critic discriminator steps, then one generator step (spec 2.7).
+
+    Each discriminator step is followed by the EMA update, as in the official code.
 
     Args:
         state: before the step.
@@ -79,7 +81,7 @@ def discriminator_step(
     config: Config,
     networks: Networks,
 ) -> tuple[TrainState, Metrics, Metrics]:
-    """One discriminator update (spec 3.3-3.6).
+    """Update the discriminator once (spec 3.3-3.6).
 
     Returns:
         The new state, metrics, and which leaves were finite: see `update_if_finite`.
@@ -132,7 +134,7 @@ def generator_step(
     config: Config,
     networks: Networks,
 ) -> tuple[TrainState, Metrics, Metrics]:
-    """One generator update with latents and labels of its own (spec 3.2).
+    """Update the generator once, with latents and labels of its own (spec 3.2).
 
     Returns:
         As `discriminator_step`.
