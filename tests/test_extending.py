@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
+import sys
 import types
 from pathlib import Path
 from unittest import mock
@@ -18,11 +22,14 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
+def section(heading: str) -> str:
+    return re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S).group(1)
+
+
 def with_diff(heading: str) -> dict[str, str]:
     """Sources by path, after the diffs in one section of the page."""
-    section = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S).group(1)
     sources = {}
-    for path, lines in re.findall(r"```diff\n--- (\S+)\n(.*?)```", section, re.S):
+    for path, lines in re.findall(r"```diff\n--- (\S+)\n(.*?)```", section(heading), re.S):
         rows = lines.splitlines()
         old = "".join(f"{row[1:]}\n" for row in rows if row[:1] in " -")
         new = "".join(f"{row[1:]}\n" for row in rows if row[:1] in " +")
@@ -45,3 +52,18 @@ def test_a_new_loss_term(tmp_path):
     assert record.keys() - plain.keys() == {"brightness"}
     assert np.isfinite(record["brightness"])
     assert record["loss_g"] != plain["loss_g"]
+
+
+def test_a_new_metric(tmp_path, finished):
+    """In a copy of the program, the file is all that `evaluate` needs."""
+    path, source = re.search(r"```python\n# (\S+)\n(.*?)```", section("Example: a new metric"), re.S).groups()
+    shutil.copytree(ROOT / "pggan_jax", tmp_path / "pggan_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "launch.py", tmp_path)
+    assert not (tmp_path / path).exists()
+    (tmp_path / path).write_text(source, encoding="utf-8")
+    words = ["evaluate", f"--workdir={finished}", "--metrics=brightness", "--num_images=32", f"--out={tmp_path / 'out'}"]
+    command = [sys.executable, "launch.py", *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (record,) = map(json.loads, (tmp_path / "out" / "metric-brightness.jsonl").read_text().splitlines())
+    assert 0.0 <= record["difference"] <= 255.0
