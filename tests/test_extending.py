@@ -66,4 +66,4 @@ def test_a_new_metric(tmp_path, finished):
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
     (record,) = map(json.loads, (tmp_path / "out" / "metric-brightness.jsonl").read_text().splitlines())
-    assert 0.0 <= record["difference"] <= 255.0
+    assert 0.0 <= record["values"]["difference"] <= 255.0

@@ -141,7 +141,7 @@ def test_growing_from_8_to_16_keeps_the_blocks_and_drops_the_oldest_rgb_layers()
 
 
 def test_another_shape_under_the_same_path_is_refused():
-    with pytest.raises(ValueError, match=r"block_4x4/conv/kernel has shape \(3, 2\).*wants \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"block_4x4/conv/kernel has shape \(3, 2\) but \(3, 4\)"):
         transfer({"block_4x4": {"conv": {"kernel": np.ones((3, 2))}}}, {"block_4x4": {"conv": {"kernel": np.ones((3, 4))}}})
 
 
