@@ -10,7 +10,7 @@ import numpy as np
 class Source(Protocol):
     """Images by number; picklable, as worker processes get a copy.
 
-    A source knows its images one by one; not the wanted resolution, the levels, the storage or the order of training.
+    A source is independent of the wanted resolution, the levels, the storage and the order of training.
 
     Attributes:
         name: the setting that opens the source, for messages.

@@ -110,7 +110,7 @@ class TfdsSource:
         return UserError(f"data.source = {self.name!r}: {problem}")
 
     def _find_builder(self, name: str) -> DatasetBuilder:
-        """Return the builder, which knows features and files; importing TFDS takes about a second."""
+        """Return the builder, which has features and files; importing TFDS takes about a second."""
         tfds = import_optional("tensorflow_datasets", package="tensorflow-datasets", needed_by=f"data.source = {self.name!r}")
         visibility = tfds.core.visibility
         # Read the variable now; TFDS uses its value at import.
