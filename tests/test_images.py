@@ -1,4 +1,4 @@
-"""Pixels: ranges and rounding, box down and nearest up, grids, PNG files."""
+"""Host images: ranges and rounding, upscaling, grids, PNG files."""
 
 from __future__ import annotations
 

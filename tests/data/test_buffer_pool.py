@@ -1,4 +1,4 @@
-"""Memory used again: only when the last array on it is gone, wherever that array has been."""
+"""Reuse of memory: only after the last array on it is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache: what is in it, what leaves it first, what never does, and images that are there only while they are looked at."""
+"""The cache: entries, order of removal, locks, and temporary folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows by position and the prefetcher: the same position is the same image, whatever the batches and restarts around it."""
+"""Rows by sample index, independent of batches and restarts; the prefetcher."""
 
 import threading
 from unittest import mock

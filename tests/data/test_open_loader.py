@@ -1,4 +1,4 @@
-"""From a configuration to a loader: prepared once, told once, read again from the cache, or from a prepared folder."""
+"""From a configuration to a loader: prepared once, reused from the cache, or a prepared folder."""
 
 import numpy as np
 import pytest
@@ -35,16 +35,16 @@ def config(source="folder:x", resolution=8, **more):
     return DataConfig(source=source, resolution=resolution, **more)
 
 
-def test_prepared_once_told_once_and_used_again(tmp_path, monkeypatch, cache):
+def test_prepared_once_reported_once_and_reused(tmp_path, monkeypatch, cache):
     source = ArraySource(noise(20, 8), np.arange(20) % 2, ("a", "b"), log=tmp_path / "log")
     use(monkeypatch, source)
-    told = []
-    first = open_loader(config(labels=True), seed=0, report=told.append)
+    reported = []
+    first = open_loader(config(labels=True), seed=0, report=reported.append)
     (folder,) = cache.iterdir()
-    assert told == [f"preparing 20 images of array once, 0 MB in {folder}; later runs reuse them"]
+    assert reported == [f"preparing 20 images of array once, 0 MB in {folder}; later runs reuse them"]
     assert source.reads()[0] == list(range(20))
-    second = open_loader(config(labels=True), seed=0, report=told.append)
-    assert len(told) == 1
+    second = open_loader(config(labels=True), seed=0, report=reported.append)
+    assert len(reported) == 1
     assert len(source.reads()[0]) == 20
     assert len(first) == len(second) == 20
     assert (first.label_size, first.channels) == (second.label_size, second.channels) == (2, 3)
@@ -116,11 +116,11 @@ class TestPreparedFolder:
         return tmp_path / "out"
 
     def test_is_read_in_place(self, folder, cache):
-        told = []
-        loader = open_loader(config(f"prepared:{folder}", labels=True), seed=0, report=told.append)
+        reported = []
+        loader = open_loader(config(f"prepared:{folder}", labels=True), seed=0, report=reported.append)
         assert (len(loader), loader.label_size) == (20, 2)
         assert len(open_loader(config(f"prepared:{folder}", resolution=4, max_images=7, channels=3), seed=0)) == 7
-        assert told == []
+        assert reported == []
         assert not cache.exists()
 
     def test_cannot_give_what_it_does_not_hold(self, folder, tmp_path):

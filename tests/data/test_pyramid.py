@@ -1,4 +1,4 @@
-"""Lower resolutions: exactly the means of the largest image, rounded once (spec 4.1)."""
+"""Lower levels: exactly the means of the largest one, rounded once (spec 4.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepared data that were damaged: noticed before the first checkpoint, told in one line, and verified only once."""
+"""Verification of prepared data: found before the first checkpoint; files are read once."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class TestVerification:
         zero(data / "r0008.npy")
         assert "r0008.npy: does not match its checksum" in problem_of(loader_of(data))
 
-    def test_where_nothing_can_be_remembered_nothing_fails(self, data, monkeypatch):
+    def test_works_without_a_folder_for_its_records(self, data, monkeypatch):
         with mock.patch.object(watched_files, "write_atomically", side_effect=OSError(errno.ENOSPC, "No space left")):
             assert problem_of(loader_of(data)) == ""
         assert not list(cache_folder().with_name("verified").iterdir())

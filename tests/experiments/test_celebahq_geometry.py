@@ -1,4 +1,4 @@
-"""The geometry of CelebA-HQ against numbers worked out by hand and its symmetries, and the file of landmarks."""
+"""The geometry of CelebA-HQ against computed numbers and symmetries; the landmark file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script that makes CelebA-HQ's pictures, run as a user runs it."""
+"""The script that makes the images of CelebA-HQ, run as a user runs it."""
 
 from __future__ import annotations
 

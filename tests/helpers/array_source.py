@@ -1,4 +1,4 @@
-"""Arrays as a source for tests: bad images, trouble of all kinds at chosen places, and what came of it."""
+"""Arrays as a source for tests, with bad images and errors at chosen indices."""
 
 from __future__ import annotations
 

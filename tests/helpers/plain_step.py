@@ -70,12 +70,12 @@ def iterate(settings: Settings, state: Plain, reals: list, draws: list, table: n
     Returns:
         The state after, and the means that are reported.
     """
-    told = []
+    reported = []
     for (images, classes), own in zip(reals, draws[:-1], strict=True):
         state, terms = discriminator_step(settings, state, images, classes, own)
-        told.append(terms)
+        reported.append(terms)
     state, loss = generator_step(settings, state, draws[-1], table)
-    means = {name: float(np.mean([terms[name] for terms in told])) for name in told[0]}
+    means = {name: float(np.mean([terms[name] for terms in reported])) for name in reported[0]}
     return state, means | {"loss_g": float(loss)}
 
 

@@ -1,4 +1,4 @@
-"""The report on a source: everything that is wrong with it by name, counted right, and no image that stops the check."""
+"""The check of a collection: every problem is named and counted, and no image stops it."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class Exploding(Items):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_nothing_stops_it(workers):
+def test_no_image_stops_the_check(workers):
     source = Exploding([plain(), b"", b"", "has no label; add one", plain()])
     report = check(source, workers=workers, progress=False)
     assert report.usable == 2

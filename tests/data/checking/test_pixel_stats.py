@@ -1,4 +1,4 @@
-"""What a check sees in the pixels, and how images with 16 bits become 8."""
+"""Pixel statistics of a check, and the range of 16-bit images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def report_on(items, target=None, workers=0):
 
 
 def noted(report, part):
-    """The only line about something."""
+    """Return the only line that contains `part`."""
     (line,) = [line for line in report.warnings if part in line]
     assert len(line) <= 300
     return line
@@ -138,7 +138,7 @@ class TestCommands:
 
 
 class TestSeen:
-    def test_images_of_nothing(self):
+    def test_blank_images(self):
         items = [plain(color="black"), plain(color="white"), plain(color=(9, 90, 200)), plain(mode="RGBA", color=(1, 2, 3, 0))]
         report = report_on([*items, *(encoded(noise(16, 16, seed=seed)) for seed in range(6))])
         assert "1 of 10 images (10 %) are black or nearly so, such as item 0" in noted(report, "black")
@@ -173,7 +173,7 @@ class TestSeen:
 
 
 class TestAlike:
-    def test_the_same_picture_in_other_files(self):
+    def test_the_same_image_in_other_files(self):
         pictures = [landscape(96, 128)[:, ::-1] // 2 + 64, landscape(128, 96), noise(64, 64), noise(64, 64, seed=1)]
         other_size = np.asarray(Image.fromarray(pictures[0]).resize((64, 48), Image.Resampling.LANCZOS))
         items = [*map(encoded, pictures), encoded(pictures[0], "JPEG", quality=80), encoded(other_size), encoded(pictures[2])]
@@ -181,7 +181,7 @@ class TestAlike:
         assert report.similar == (("item 0", "item 4", "item 5"),)
         assert report.duplicates == (("item 2", "item 6"),)
 
-    def test_blank_and_similar_pictures_are_not_joined(self):
+    def test_blank_and_similar_images_are_not_joined(self):
         blank = [plain(color=(level, level, level)) for level in (20, 22, 24)]
         shifted = [np.roll(landscape(64, 64), 8 * number, axis=1) for number in range(4)]
         assert report_on([*blank, *shifted]).similar == ()

@@ -1,4 +1,4 @@
-"""Pictures of any shape in one frame: the right part, the right way up, by the wanted filter, or a clear refusal."""
+"""Crop and resize: the right part, upright, by the wanted filter, or a clear reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refusal(content, target):
 
 
 def coordinates(height, width):
-    """Every pixel tells where it is: its column and row, uint8 `[height, width, 3]`."""
+    """Return an image whose pixels are their column and row, uint8 `[height, width, 3]`."""
     rows, columns = np.mgrid[0:height, 0:width]
     return np.stack([columns, rows, np.zeros_like(rows)], axis=-1).astype(np.uint8)
 
@@ -50,7 +50,7 @@ class TestCrop:
             ((100, 50), TargetFormat(24, 32, 1), (16, 0, 83, 50)),
         ],
     )
-    def test_the_largest_part_of_the_frame_s_shape_in_the_middle(self, size, target, box):
+    def test_center_keeps_the_largest_centred_part(self, size, target, box):
         assert box_of(size, target) == box
 
     def test_none_takes_all_of_the_same_shape_only(self):
@@ -77,7 +77,7 @@ class TestCrop:
         target = TargetFormat(8, 8, 1, crop="10,20,40,16")
         assert box_of((100, 100), target) == (22, 20, 38, 36)
 
-    def test_a_window_counts_on_the_upright_picture(self):
+    def test_a_window_refers_to_the_upright_image(self):
         picture = coordinates(20, 30)
         for orientation in range(1, 9):
             content = stored_turned(picture, orientation)
@@ -90,7 +90,7 @@ class TestCrop:
         small = TargetFormat(8, 8, 3, crop="0,0,8,7")
         assert refusal(plain((20, 20)), small) == "leaves 8x7 of crop 0,0,8,7, smaller than 8x8; take a larger crop"
 
-    def test_pad_puts_the_picture_in_the_middle_of_black(self):
+    def test_pad_centres_the_image_on_black(self):
         digit = noise(28, 28, 1)
         padded = crop_and_resize(digit, TargetFormat(32, 32, 1, crop="pad"))
         np.testing.assert_array_equal(padded, np.pad(digit, ((2, 2), (2, 2), (0, 0))))
@@ -224,7 +224,7 @@ class TestFilters:
 
     @pytest.mark.parametrize("size", [(640, 640), (640, 427), (427, 640), (1001, 1001), (2000, 1501)])
     @pytest.mark.parametrize("shape", [(16, 16), (40, 40), (24, 32)])
-    def test_large_pictures_come_out_as_by_the_plain_filter(self, size, shape):
+    def test_large_images_equal_the_plain_filter(self, size, shape):
         """Reduced first, and JPEG decoded at a part of its size: faster, and nearly the same.
 
         At 1001 pixels the decoder rounds its size up; a box half a reduced pixel off would differ by 33 at edges.
@@ -244,7 +244,7 @@ class TestFilters:
         expected = open_image(file).resize((16, 16), Image.Resampling.LANCZOS)
         np.testing.assert_array_equal(crop_and_resize(file, TargetFormat(16, 16, 3)), expected)
 
-    def test_a_jpeg_of_the_frame_s_size_is_its_pixels(self):
+    def test_a_jpeg_of_the_target_size_is_unchanged(self):
         file = encoded(landscape(16, 16), "JPEG")
         np.testing.assert_array_equal(crop_and_resize(file, TargetFormat(16, 16, 3)), np.asarray(open_image(file)))
 
@@ -275,8 +275,8 @@ class TestFilters:
 
 
 @pytest.mark.parametrize("height", [4, 8, 12])
-def test_every_frame_is_filled(height):
-    """Whatever the picture's shape, the result has the frame's, and nothing from outside the picture."""
+def test_every_target_is_filled(height):
+    """For any image shape, the result has the target's shape and no pixels from outside."""
     for width in range(4, 14, 3):
         for size in ((width, height), (64, 48), (31, 77), (129, 15)):
             target = TargetFormat(height, width, 3)

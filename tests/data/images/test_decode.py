@@ -1,4 +1,4 @@
-"""Encoded files to pictures: every kind of bad file ends in a clear reason, every kind of good one in its true colours."""
+"""Decoding: a reason for every kind of bad file, the right colours for every kind of good one."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class TestBadFiles:
     def test_every_format_of_the_list_is_read(self, kind):
         assert open_image(encoded(noise(8, 8), kind)).format == kind
 
-    def test_a_tiff_of_parts_that_are_larger_than_the_picture(self):
+    def test_a_tiff_with_tiles_larger_than_the_image(self):
         tags = {256: 8, 257: 8, 258: 8, 259: 5, 262: 1, 322: 2**20, 323: 2**20, 324: 8, 325: 8}
         entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
         content = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
@@ -195,7 +195,7 @@ class TestSideChunks:
         content = encoded(noise(8, 8), transparency=(1, 2, 3))
         assert "remove it" in refusal(content.replace(b"tRNS\0\1", b"tRNS\0\2"))
 
-    def test_a_turn_that_is_told_by_text_counts(self):
+    def test_an_orientation_in_a_text_chunk_counts(self):
         picture = quarters(16, 32)
         turned = Image.fromarray(picture).transpose(Image.Transpose.ROTATE_90)
         xmp = '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
@@ -206,7 +206,7 @@ class TestSideChunks:
         frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime")]
         assert is_animated(open_image(encoded(frames[0], save_all=True, append_images=frames[1:], pnginfo=text("a", "b"))))
 
-    def test_pictures_of_this_program_are_told_from_images(self):
+    def test_grids_of_this_program_are_refused(self):
         grid = encode_png(noise(8, 8), holds="several images")
         assert refusal(grid).startswith("shows several images and was written by this program")
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(grid))), noise(8, 8))
@@ -228,7 +228,7 @@ class TestMoreBadFiles:
     def test_a_png_without_pixels(self, content):
         assert refusal(png_chunks(png_header(8, 8), (b"IEND", b"")))
 
-    def test_want_of_memory_is_the_image_s_fault(self):
+    def test_lack_of_memory_leaves_out_one_image(self):
         """The worker that meets one such image has others to do."""
         with pytest.raises(UnusableImageError, match="more memory"), decoding_errors():
             raise MemoryError
@@ -327,7 +327,7 @@ class TestColours:
         np.testing.assert_allclose([red, green, blue], [76, 150, 29], atol=1)
 
     @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-    def test_arrays_are_pictures_too(self, channels):
+    def test_arrays_are_images_too(self, channels):
         pixels = noise(5, 7, channels)
         image = open_image(pixels)
         assert image.size == (7, 5)

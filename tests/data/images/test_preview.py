@@ -1,4 +1,4 @@
-"""Items as pictures for people: nothing lost, side by side with captions that can be read, equal or not."""
+"""Images at their own size, labelled grids with legible captions, and comparison."""
 
 from __future__ import annotations
 

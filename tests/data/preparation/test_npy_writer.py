@@ -1,4 +1,4 @@
-"""Files that grow row by row: at the end the very bytes of np.save, wherever and however they were interrupted."""
+"""Files that grow row by row equal those of np.save, also after an interruption."""
 
 import zlib
 
@@ -36,9 +36,9 @@ def test_the_same_bytes_as_numpy_writes(tmp_path, array):
     file.finish()
     assert (tmp_path / "a.npy").read_bytes() == saved(tmp_path / "b.npy", array)
     assert file.checksum == zlib.crc32(array.tobytes())
-    told = []
-    assert checksum(tmp_path / "a.npy", told.append) == file.checksum
-    assert sum(told) == array.nbytes
+    reported = []
+    assert checksum(tmp_path / "a.npy", reported.append) == file.checksum
+    assert sum(reported) == array.nbytes
 
 
 def test_rows_of_a_larger_array_and_of_another_type(tmp_path):

@@ -1,4 +1,4 @@
-"""Prepared folders: the right bytes whatever the number of processes, and whenever and however the work was interrupted."""
+"""Prepared folders: the same bytes for any number of processes, and errors for existing folders."""
 
 import errno
 import fcntl
@@ -189,7 +189,7 @@ class TestTwoAtOnce:
         assert names(tmp_path) == []
 
     def test_in_a_cache_the_second_waits_and_both_get_the_same(self, tmp_path):
-        begun, may_go_on, told, results = threading.Event(), threading.Event(), [], []
+        begun, may_go_on, reported, results = threading.Event(), threading.Event(), [], []
 
         class Slow(ArraySource):
             def read(self, index):
@@ -207,7 +207,7 @@ class TestTwoAtOnce:
         waiting = threading.Event()
 
         def report(line):
-            told.append(line)
+            reported.append(line)
             waiting.set()
 
         late = ArraySource(images, labels, CLASSES, log=tmp_path / "log")
@@ -221,7 +221,7 @@ class TestTwoAtOnce:
         second.join(20)
         assert len(results) == 2
         assert results[0].info == results[1].info
-        assert told == [f"waiting for another process that writes {tmp_path / 'out.partial'}"]
+        assert reported == [f"waiting for another process that writes {tmp_path / 'out.partial'}"]
         assert late.reads() == ([], set())
         assert names(tmp_path) == ["out"]
 
@@ -369,11 +369,11 @@ class TestExistingFolder:
         prepare_cached(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out")
         before = content(tmp_path / "out")
         os.truncate(tmp_path / "out" / name, 130)
-        told = []
-        prepare_cached(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out", report=told.append)
+        reported = []
+        prepare_cached(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out", report=reported.append)
         assert content(tmp_path / "out") == before
-        assert told[0] == f"{tmp_path / 'out'} is damaged and is prepared again"
-        assert told[1].startswith("preparing 20 images of array once, 0 MB in ")
+        assert reported[0] == f"{tmp_path / 'out'} is damaged and is prepared again"
+        assert reported[1].startswith("preparing 20 images of array once, 0 MB in ")
 
 
 def test_nothing_is_shown_where_stderr_is_no_terminal(tmp_path, capfd):

@@ -1,4 +1,4 @@
-"""Preparing that is killed, interrupted, or meets a full disk: nothing unfinished is used, and the same command continues."""
+"""Interrupted preparation: killed, stopped, full disk; it continues, and nothing unfinished is used."""
 
 import errno
 import json
@@ -43,7 +43,7 @@ PROGRAM = """
 
 
 def run_program(folder, body, **more):
-    """A program of its own that prepares something."""
+    """Run a preparation in a process of its own."""
     text = textwrap.dedent(PROGRAM).format(tests=str(ROOT / "tests"), body=body)
     return subprocess.run(
         [sys.executable, "-c", text, str(folder)],
@@ -63,8 +63,8 @@ def is_running(process):
         return False
 
 
-def wholly_prepared(folder, preparation=PLAIN):
-    """What an undisturbed preparation writes."""
+def fully_prepared(folder, preparation=PLAIN):
+    """Return the files of an uninterrupted preparation."""
     prepare(labelled(), preparation, folder=folder, workers=0)
     return content(folder)
 
@@ -89,15 +89,15 @@ class TestInterrupted:
             assert time.monotonic() < limit, "workers outlive the program"
             time.sleep(0.05)
 
-        told = []
+        reported = []
         again = labelled(log=tmp_path / "again")
-        prepare(again, PreparationSpec(8), folder=out, workers=0, report=told.append)
+        prepare(again, PreparationSpec(8), folder=out, workers=0, report=reported.append)
         numbers, _ = again.reads()
         assert numbers == list(range(numbers[0], COUNT))
         assert 100 < numbers[0] <= 580
-        assert told == [f"continuing behind the {numbers[0]:,} images that are done"]
+        assert reported == [f"continuing after {numbers[0]:,} finished images"]
         assert names(tmp_path) == ["again", "log", "out"]
-        assert content(out) == wholly_prepared(tmp_path / "whole")
+        assert content(out) == fully_prepared(tmp_path / "whole")
 
     def test_killed_before_the_first_journal(self, tmp_path):
         done = run_program(
@@ -108,7 +108,7 @@ class TestInterrupted:
         again = labelled(log=tmp_path / "again")
         prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(COUNT))
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
     def interrupted(self, out, at=580, preparation=PLAIN, **more):
         """A folder in the state that Ctrl-C leaves, which is that of the last whole block."""
@@ -130,7 +130,7 @@ class TestInterrupted:
 
     def test_between_any_two_writes(self, tmp_path, monkeypatch):
         """An interruption inside a block drops that block, in every file."""
-        expected = wholly_prepared(tmp_path / "whole")
+        expected = fully_prepared(tmp_path / "whole")
         whole_append = ArrayFile.append
         for stop in range(9):
             calls = []
@@ -178,7 +178,7 @@ class TestInterrupted:
         again = labelled(log=tmp_path / "again")
         prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(COUNT))
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
     def test_levels_of_a_larger_resolution_do_not_stay(self, tmp_path):
         images = noise(COUNT, 16)
@@ -207,7 +207,7 @@ class TestInterrupted:
         again = labelled(log=tmp_path / "again")
         prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(COUNT))
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
     @pytest.mark.parametrize("name", ["r0008.npy", "r0004.npy", "labels.npy"])
     @pytest.mark.parametrize("is_gone", [False, True])
@@ -220,7 +220,7 @@ class TestInterrupted:
         again = labelled(log=tmp_path / "again")
         prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(COUNT))
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
     def test_after_the_last_image_nothing_is_read_again(self, tmp_path, monkeypatch):
         monkeypatch.setattr(prepare_module, "_mean_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -231,16 +231,16 @@ class TestInterrupted:
         again = labelled(log=tmp_path / "again")
         prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == []
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
-    def test_a_worker_killed_for_want_of_memory(self, tmp_path):
+    def test_a_worker_killed_for_lack_of_memory(self, tmp_path):
         message = refusal(prepare, labelled(trouble={580: "die"}), PreparationSpec(8), folder=tmp_path / "out", workers=1)
         assert message.startswith("a worker process was killed, most likely for lack of memory")
         assert names(tmp_path) == ["out.partial"]
         again = labelled(log=tmp_path / "again")
         prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0][0] > 0
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
 
 class TestFullDisk:
@@ -258,7 +258,7 @@ class TestFullDisk:
         again = labelled(log=tmp_path / "again")
         prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == list(range(512, COUNT))
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
     @pytest.mark.parametrize("stop", [1, 5, 8])
     @pytest.mark.parametrize("workers", [0, 1])
@@ -278,7 +278,7 @@ class TestFullDisk:
         assert not _worker_children()
         monkeypatch.undo()
         prepare(labelled(), PreparationSpec(8), folder=tmp_path / "out", workers=0)
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
     @pytest.mark.parametrize("name", ["write_png", "write_atomically"])
     def test_at_the_very_end(self, tmp_path, monkeypatch, name):
@@ -292,7 +292,7 @@ class TestFullDisk:
         again = labelled(log=tmp_path / "again")
         prepare(again, PreparationSpec(8), folder=tmp_path / "out", workers=0)
         assert again.reads()[0] == []
-        assert content(tmp_path / "out") == wholly_prepared(tmp_path / "whole")
+        assert content(tmp_path / "out") == fully_prepared(tmp_path / "whole")
 
     def test_too_little_space_is_refused_before_any_work(self, tmp_path, monkeypatch):
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))

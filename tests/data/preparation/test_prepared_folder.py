@@ -1,4 +1,4 @@
-"""Opening prepared folders: whole ones, parts of them, and one line for everything that is not whole."""
+"""Opening prepared folders, parts of them, and the errors for damaged ones."""
 
 import json
 import os
@@ -132,7 +132,7 @@ class TestPyramid:
             (5, "left out 5 unusable images: 0 is bad; 1 is bad; 2 is bad; and 2 more"),
         ],
     )
-    def test_images_left_out_are_told_in_one_line(self, count, expected):
+    def test_images_left_out_are_reported_in_one_line(self, count, expected):
         skipped = tuple(f"{index} is bad" for index in range(count))
         assert Pyramid({4: noise(1, 4)}, np.zeros(1, np.int32), (), skipped).warning == expected
 

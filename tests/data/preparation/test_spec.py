@@ -1,4 +1,4 @@
-"""Which images, in which order, at which sizes; what a source cannot give is refused."""
+"""PreparationSpec: which images, in which order and size; channels a source cannot give are refused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Worker processes: results in order, few at a time, one line when one dies, and nobody left behind."""
+"""Worker processes: ordered results, bounded number in flight, one line if one is killed, no orphans."""
 
 import multiprocessing
 import os
@@ -63,7 +63,7 @@ def test_closing_early_ends_the_processes():
         ("memory", 0, "too"),
     ],
 )
-def test_want_of_memory_is_one_line(kind, count, needle):
+def test_lack_of_memory_is_one_line(kind, count, needle):
     with pytest.raises(UserError, match=needle) as caught:
         list(ordered_map(trouble, kind, requests=range(9), workers=count))
     assert "\n" not in str(caught.value)

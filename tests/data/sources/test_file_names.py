@@ -1,4 +1,4 @@
-"""Names of files: kept without loss, printed on one line, and never leading out of their folder."""
+"""File names: stored without loss, printed on one line, never leading out of their folder."""
 
 import pickle
 
@@ -63,7 +63,7 @@ def test_paths_that_lead_elsewhere_are_refused(written):
         relative_path(written)
 
 
-def test_names_of_images_pass_the_sieve_and_unreadable_ones_are_counted():
+def test_image_names_are_accepted_and_unreadable_ones_counted():
     image_filter = ImageFilter()
     names = [b"a.png", b"b.JPEG", b"c.txt", b"d.HEIC", b"e.heic", b"png", b"f.dng", b"g.json", b"h.\xff", b"i.jfif", b"j.PGM"]
     assert [name for name in names if image_filter.accepts(name, lambda path: path)] == [

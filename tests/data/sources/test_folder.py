@@ -1,4 +1,4 @@
-"""Folders: every image below, in order, with its class; for what cannot be read, a reason and what to do."""
+"""Folders: all images in order with their classes; a reason and a remedy for unreadable files."""
 
 import json
 import os
@@ -72,13 +72,13 @@ class TestListing:
         monkeypatch.chdir("/")
         assert source.read(0) == b"faces/1.png"
 
-    def test_images_of_unknown_formats_are_complaints(self, tmp_path):
+    def test_images_of_unknown_formats_are_problems(self, tmp_path):
         fill(tmp_path, "1.png", "2.heic", "a/3.HEIC", "4.txt")
         assert FolderSource(str(tmp_path)).problems == (
             "2 files end in .heic, which cannot be read (such as 2.heic); convert them to PNG or JPEG",
         )
 
-    def test_a_folder_that_cannot_be_listed_is_a_complaint(self, tmp_path, monkeypatch):
+    def test_a_folder_that_cannot_be_listed_is_a_problem(self, tmp_path, monkeypatch):
         fill(tmp_path, "1.png", "closed/2.png")
         scandir = os.scandir
 
@@ -221,7 +221,7 @@ class TestUnusableFiles:
         monkeypatch.setattr(file_collection, "MAX_FILE_BYTES", len("1.png") - 1)
         assert "too large (5 bytes, at most 4 are read)" in reason_for(source)
 
-    def test_a_link_to_nothing(self, tmp_path):
+    def test_a_broken_link(self, tmp_path):
         (tmp_path / "1.png").symlink_to(tmp_path / "nowhere.png")
         assert "broken link" in reason_for(FolderSource(str(tmp_path)))
 

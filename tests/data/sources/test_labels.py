@@ -1,4 +1,4 @@
-"""Labels: from subfolders or dataset.json, and one line for whatever cannot be meant."""
+"""Labels from subfolders or dataset.json, and one line for every invalid form."""
 
 import json
 
@@ -73,7 +73,7 @@ class TestSubfolders:
     @pytest.mark.parametrize(
         "names", [["1.png"], ["only/1.png", "only/2.png"], ["cat/1.png", "dog/2.png", "3.png"], ["a/cat/1.png", "a/2.png"]]
     )
-    def test_no_classes_where_folders_tell_nothing_apart(self, names):
+    def test_no_classes_where_one_folder_holds_all_images(self, names):
         labels = label(names)
         assert labels.class_names == ()
         assert labels.numbers.tolist() == [0] * len(names)
@@ -108,7 +108,7 @@ class TestDatasetJson:
     def test_utf8_with_a_mark_at_its_beginning(self):
         assert label(["1.png"], at={"": "\ufeff" + document(("1.png", 1))}).numbers.tolist() == [1]
 
-    def test_labels_without_image_are_complaints_and_images_without_label_are_marked(self):
+    def test_labels_without_image_are_problems_and_images_without_label_are_marked(self):
         labels = label(["1.png", "2.png"], at={"": document(("1.png", 1), ("gone\n.png", 7))})
         assert labels.numbers.tolist() == [1, NO_LABEL]
         [complaint] = labels.problems
@@ -117,7 +117,7 @@ class TestDatasetJson:
         assert "\n" not in complaint
         assert len(labels.class_names) == 8
 
-    def test_many_complaints_are_summed_up(self):
+    def test_many_problems_are_summarised(self):
         entries = [("1.png", 0), *((f"gone{number}.png", 0) for number in range(1000))]
         problems = label(["1.png"], at={"": document(*entries)}).problems
         assert len(problems) < 50

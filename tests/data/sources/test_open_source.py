@@ -1,4 +1,4 @@
-"""`open_source` and the embedded sources: real images at the wanted size, the same ones every time, without a network."""
+"""`open_source` and the built-in data: real images at the wanted size, without a network."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TestDigits:
         means = load_digits().images[:20].reshape(20, 4, 2, 4, 2).mean(axis=(2, 4)) * 255 / 16
         np.testing.assert_allclose([source.read(index)[..., 0] for index in range(20)], means, atol=0.51)
 
-    def test_size_unless_told(self):
+    def test_default_size(self):
         assert open_source("digits").read(0).shape == (64, 64, 1)
 
 
@@ -141,9 +141,9 @@ class TestProtocol:
         assert len(names) == len(source)
         assert all(name.isprintable() for name in names)
 
-    def test_fingerprints_tell_sources_apart(self):
+    def test_fingerprints_differ_between_sources(self):
         assert open_source("digits").fingerprint() != open_source("photos").fingerprint()
 
     def test_every_kind_can_be_opened(self):
-        """What the settings accept, `open_source` knows."""
+        """`open_source` accepts every source that the settings accept."""
         assert set(_OPENERS) == set(SOURCE_KINDS)

@@ -1,4 +1,4 @@
-"""TFRecord files of other tools: what can be read is read, the rest is described in a line."""
+"""TFRecord files of other tools: readable ones are read, others are described in one line."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class TestDamage:
                 outcomes.append("does not match its checksum" in str(error) and None)
         assert outcomes == [True, True, None, True, True]
 
-    def test_a_file_that_is_cut_off(self, tmp_path):
+    def test_a_truncated_file(self, tmp_path):
         path = tmp_path / "x.tfrecords"
         write(path, [[bytes_feature("img", encoded(image))] for image in IMAGES])
         os.truncate(path, path.stat().st_size - 5)

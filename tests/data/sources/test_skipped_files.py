@@ -1,4 +1,4 @@
-"""Which files of a collection are images, what becomes of the others, and that nothing is passed over without a word."""
+"""Which files of a collection are images; all others are counted and named."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_pipes_and_links_are_not_waited_for(tmp_path):
     ],
 )
 @pytest.mark.parametrize("place", ["own", "cat/own"])
-def test_own_output_is_left_out_with_all_that_is_in_it(tmp_path, kind, inside, what, place):
+def test_output_of_this_program_is_skipped_as_a_whole(tmp_path, kind, inside, what, place):
     files = {"cat/1.png": encoded(PIXELS), "dog/2.png": encoded(PIXELS)}
     more = {f"{place}/{name}": content for name, content in inside.items()} | {f"{place}/deep/er/3.png": encoded(PIXELS)}
     source = open_as(kind, tmp_path, files | more)
@@ -171,7 +171,7 @@ class TestSize:
         assert self.reason(FolderSource(str(tmp_path))) == "is not an image; remove it or save it as PNG or JPEG"
 
     @pytest.mark.parametrize("start", [b"", b"%!PS", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"])
-    def test_a_member_that_swells(self, tmp_path, start):
+    def test_a_member_that_expands(self, tmp_path, start):
         with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as packed, packed.open("1.png", "w") as member:
             member.write(start)
             for _ in range(40):

@@ -1,4 +1,4 @@
-"""Sources without files: the same pictures every time, classes one can see, and stacks of exactly the official three."""
+"""Sources without files: reproducible images, distinct classes, the official stacks."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class TestSynthetic:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             np.testing.assert_array_equal(list(pool.map(source.read, range(40), chunksize=40)), expected)
 
-    def test_two_resolutions_show_the_same_picture(self):
+    def test_two_resolutions_show_the_same_image(self):
         small, large = synthetic(resolution=32).read(5), synthetic(resolution=128).read(5)
         means = large.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
         assert np.abs(means - small).mean() < 3
 
     def test_classes_are_seen_in_the_colours(self):
-        """The mean colour alone tells the ten classes apart, image by image."""
+        """The mean colour of each image determines its class."""
         source = synthetic()
         assert source.class_names == tuple("0123456789")
         colours = np.array([source.read(index).mean(axis=(0, 1)) for index in range(200)])
@@ -79,7 +79,7 @@ class TestSynthetic:
         assert spread[0] > 2
         assert spread[5] < 0.5
 
-    def test_pictures_are_smooth_and_use_the_range(self):
+    def test_images_are_smooth_and_use_the_range(self):
         images = np.array([synthetic(resolution=64).read(index) for index in range(20)], int)
         assert np.abs(np.diff(images, axis=1)).mean() < 12
         assert images.min() < 30

@@ -1,4 +1,4 @@
-"""Data sets of tensorflow_datasets: real small ones prepared here without TensorFlow, and mocked ones of the paper."""
+"""Data sets of tensorflow_datasets: small ones prepared here without TensorFlow, and mocked ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official multi-resolution files: read to the byte, and every way in which a folder of them can be wrong."""
+"""The official multi-resolution files: exact pixels, and every kind of damaged folder."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class TestDamage:
         payload = example(*features)
         image = random_images(1, 3, 4)[0]
         fitting = example(data_feature(image.tobytes()), shape_feature(image.shape))
-        # Records of one size: the strange payload is filled up with a field that nobody knows.
+        # Records of one size: the payload is padded with an unknown field.
         fill = len(fitting) - len(payload) - 2
         payload += bytes([15 << 3 | 2, fill]) + bytes(fill) if fill >= 0 else b""
         assert len(payload) == len(fitting)

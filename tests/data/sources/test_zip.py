@@ -1,4 +1,4 @@
-"""Archives: the images and labels of the folder that they unpack to, and nothing that leads out of it or swells."""
+"""Archives: the images and labels of the unpacked folder; no unsafe paths, no bombs."""
 
 import json
 import os
@@ -361,11 +361,11 @@ class TestUnusableMembers:
 
 
 class TestBombs:
-    SWOLLEN = 50 * 2**20
+    UNPACKED = 50 * 2**20
 
     @pytest.fixture
     def path(self, tmp_path):
-        return pack(tmp_path / "x.zip", {"1.png": bytes(self.SWOLLEN)})
+        return pack(tmp_path / "x.zip", {"1.png": bytes(self.UNPACKED)})
 
     def peak_of(self, path):
         source = ArchiveSource(str(path))
@@ -375,13 +375,13 @@ class TestBombs:
         tracemalloc.stop()
         return reason, peak
 
-    def test_an_honest_one_is_refused_before_it_swells(self, path, monkeypatch):
-        monkeypatch.setattr(file_collection, "MAX_FILE_BYTES", self.SWOLLEN - 1)
+    def test_one_of_true_size_is_refused_before_unpacking(self, path, monkeypatch):
+        monkeypatch.setattr(file_collection, "MAX_FILE_BYTES", self.UNPACKED - 1)
         reason, peak = self.peak_of(path)
         assert "too large" in reason
         assert peak < 2**20
 
-    def test_one_that_lies_swells_no_further_than_it_said(self, path):
+    def test_one_of_false_size_unpacks_no_further_than_stated(self, path):
         patched(path, lambda content: set_field(content, b"1.png", 24, "<L", 100_000))
         reason, peak = self.peak_of(path)
         assert "another size" in reason
@@ -451,7 +451,7 @@ class TestCopies:
         seen.add(ArchiveSource(str(path)).fingerprint())
         assert len(seen) == 6
 
-    def test_fingerprint_tells_that_the_archive_changed_since_it_was_opened(self, tmp_path):
+    def test_fingerprint_changes_when_the_archive_does(self, tmp_path):
         path = pack(tmp_path / "x.zip", {"1.png": b"1"})
         source = ArchiveSource(str(path))
         before = source.fingerprint()
