@@ -25,7 +25,7 @@ BAD = {
     "empty.png": (b"", "is empty"),
     "text.png": (b"hello", "is not an image; remove it or save it as PNG or JPEG"),
     "bomb.png": (bomb(), "has more than 134,217,728 pixels; shrink it"),
-    "large.png": (bomb(12_000, 12_000), "has 12000x12000 pixels; at most 134,217,728 are decoded: shrink it"),
+    "large.png": (bomb(12_000, 12_000), "has 12000x12000 pixels, at most 134,217,728 are decoded; shrink it"),
     "float.tif": (encoded(Image.new("F", (40, 40)), "TIFF"), "has floating-point pixels of unknown range"),
     "\udcff.png": (b"hello", "is not an image"),
 }

@@ -134,7 +134,7 @@ class TestCommands:
         text = launch("check", f"folder:{tmp_path}", "--resolution=16")[1]
         assert "--crop=center: 38 % of the area is cut off, 75 % of 120x30; --crop=fit keeps all" in text
         text = launch("check", f"folder:{tmp_path}", "--resolution=16", "--crop=fit")[1]
-        assert "--crop=fit: nothing is truncated" in text
+        assert "--crop=fit: nothing is cut off" in text
 
 
 class TestSeen:

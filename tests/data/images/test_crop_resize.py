@@ -88,7 +88,9 @@ class TestCrop:
         assert refusal(plain((17, 20)), outside) == "is 17x20; the crop window 10,10,8,8 exceeds it; use a smaller window"
         assert crop_and_resize(plain((18, 18)), outside).shape == (8, 8, 3)
         small = TargetFormat(8, 8, 3, crop="0,0,8,7")
-        assert refusal(plain((20, 20)), small) == "leaves 8x7 of crop 0,0,8,7, smaller than 8x8; take a larger crop"
+        assert (
+            refusal(plain((20, 20)), small) == "has 8x7 pixels in the crop window 0,0,8,7, fewer than 8x8; use a larger window"
+        )
 
     def test_pad_centres_the_image_on_black(self):
         digit = noise(28, 28, 1)
@@ -223,7 +225,9 @@ class TestFilters:
         np.testing.assert_allclose(crop_and_resize(picture, TargetFormat(8, 8, 3, resample="box")), means, atol=1)
 
     @pytest.mark.parametrize("size", [(640, 640), (640, 427), (427, 640), (1001, 1001), (2000, 1501)])
-    @pytest.mark.parametrize("shape", [(16, 16), (40, 40), (24, 32)])
+    @pytest.mark.parametrize(
+        "shape", [(24, 32), pytest.param((16, 16), marks=pytest.mark.slow), pytest.param((40, 40), marks=pytest.mark.slow)]
+    )
     def test_large_images_equal_the_plain_filter(self, size, shape):
         """Reduced first, and JPEG decoded at a part of its size: faster, and nearly the same.
 

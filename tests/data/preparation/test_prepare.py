@@ -294,7 +294,7 @@ class TestExistingFolder:
         assert len(prepare_cached(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out").classes()) == 20
         assert len(prepare(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out").classes()) == 20
         message = refusal(prepare, labelled(count=20), PreparationSpec(8), folder=tmp_path / "new")
-        assert message == f"{tmp_path / 'new'}: cannot be written (Permission denied); choose a folder you may write to"
+        assert message == f"{tmp_path / 'new'}: cannot be written (Permission denied); choose a folder with write permission"
 
     @pytest.mark.parametrize(
         "change",
@@ -311,7 +311,7 @@ class TestExistingFolder:
         prepare(labelled(count=20), PreparationSpec(8), folder=tmp_path / "out")
         before = content(tmp_path / "out")
         message = refusal(prepare, labelled(count=20), PreparationSpec(**({"resolution": 8} | change)), folder=tmp_path / "out")
-        assert message.startswith(f"{tmp_path / 'out'}: holds array prepared with other options, or of other files; choose")
+        assert message.startswith(f"{tmp_path / 'out'}: holds array prepared with other options, or from other files; choose")
         assert content(tmp_path / "out") == before
         assert names(tmp_path) == ["out"]
 

@@ -211,7 +211,7 @@ class TestRefusals:
         assert "cannot be listed (No such file or directory); give the folder" in refusal(tmp_path / "missing")
         assert "has no files NAME-rNN.tfrecords" in refusal(tmp_path)
         (tmp_path / "file").write_text("")
-        assert "Not a directory; give the folder" in refusal(tmp_path / "file")
+        assert "cannot be listed (Not a directory); give the folder" in refusal(tmp_path / "file")
 
     @pytest.mark.parametrize("kept", [[4], [2, 4], [3, 4]])
     def test_missing_levels_are_made_from_a_larger_one(self, folder, kept):
