@@ -83,7 +83,7 @@ def test_square_turns_grows_and_moves_with_the_face(degrees, factor, offset):
 
 def test_landmarks_in_one_point_are_refused():
     # The mouth lies on the eyes, and these on each other.
-    with pytest.raises(ValueError, match="where up is"):
+    with pytest.raises(ValueError, match="do not determine an orientation"):
         face_square(np.full((5, 2), 7))
 
 
