@@ -164,7 +164,7 @@ class TestWhileInUse:
                 with pytest.raises(UserError, match=f"r0008.npy: was truncated while in use, to {left:,} of ") as caught:
                     read()
                 assert "\n" not in str(caught.value)
-            assert "r0008.npy: has become shorter" in verification.problem(wait=False)
+            assert "r0008.npy: was truncated" in verification.problem(wait=False)
         loader.images(4, np.arange(IMAGES))
 
     def test_labels_need_no_file(self, data):
