@@ -1,7 +1,7 @@
-"""Every setting of a run, as frozen dataclasses with their help text and limits beside them.
+"""Every setting of a run, as frozen dataclasses: name, type, default, help and limits of each.
 
-This room knows names, types, defaults and limits. It must not know JAX, data or devices. Reading and writing settings
-(`--set`, JSON, diffs) lives in `config_io.py`; rules that join several settings live in `config_rules.py`.
+Reading and writing settings (experiment files, `--set`, JSON, differences) is in `config_io.py`; rules between several
+settings are in `config_validation.py`. This module imports neither JAX nor anything that reads data.
 """
 
 from __future__ import annotations
@@ -19,16 +19,23 @@ def setting(
     help: str,
     *,
     minimum: float | None = None,
-    above: float | None = None,
     maximum: float | None = None,
-    below: float | None = None,
+    exclusive: str = "",
     choices: Sequence[str] | None = None,
 ) -> Any:
-    """A dataclass field that carries its own documentation and limits.
+    """Make a dataclass field that carries its help text and limits as metadata.
 
-    `minimum` and `maximum` are inclusive, `above` and `below` exclusive. For a mapping the limits hold for its values.
+    Args:
+        default: value of the setting where nothing else is set.
+        help: its meaning, as printed by `launch.py settings`.
+        minimum: smallest allowed value; for a mapping, of its values.
+        maximum: largest allowed value, likewise.
+        exclusive: `minimum` or `maximum`, if that limit itself is not allowed.
+        choices: allowed texts.
     """
-    limits = {"minimum": minimum, "above": above, "maximum": maximum, "below": below, "choices": choices}
+    lower = "above" if exclusive == "minimum" else "minimum"
+    upper = "below" if exclusive == "maximum" else "maximum"
+    limits = {lower: minimum, upper: maximum, "choices": choices}
     metadata = {"help": help, **{name: limit for name, limit in limits.items() if limit is not None}}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
@@ -44,12 +51,21 @@ MAX_FLOAT = 1e38  # float32 has no larger power of ten
 MAX_WIDTH = 2**16  # feature maps, latents
 DTYPES = ("float32", "bfloat16")
 RESAMPLES = ("lanczos", "bicubic", "bilinear", "box", "nearest")
+_KIMG: dict[str, Any] = {"minimum": 0, "maximum": MAX_KIMG}
+_WEIGHT: dict[str, Any] = {"minimum": 0, "maximum": MAX_WEIGHT}
+_FRACTION: dict[str, Any] = {"minimum": 0, "maximum": 1, "exclusive": "maximum"}
+_RATE: dict[str, Any] = {"minimum": 0, "maximum": MAX_FLOAT, "exclusive": "minimum"}
+_EPSILON: dict[str, Any] = {"minimum": 0, "maximum": 1000, "exclusive": "minimum"}
+_COUNT: dict[str, Any] = {"minimum": 1, "maximum": MAX_TICKS}
+_MICROBATCH: dict[str, Any] = {"minimum": 0, "maximum": 2**16}
+_TICK: dict[str, Any] = {"minimum": 1, "maximum": MAX_KIMG}
+_FMAP_BASE: dict[str, Any] = {"minimum": 1, "maximum": 2**24}
 OFFICIAL_TICKS = {4: 160.0, 8: 140.0, 16: 120.0, 32: 100.0, 64: 80.0, 128: 60.0, 256: 40.0, 512: 20.0, 1024: 10.0}
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What the critic is shown."""
+    """The real images."""
 
     source: str = setting(
         "digits", "where images come from: " + "; ".join(f"{kind.usage}: {kind.help}" for kind in SOURCE_KINDS.values())
@@ -62,25 +78,25 @@ class DataConfig:
     mirror: bool = setting(False, "flip each real image left-right with probability 1/2")
     crop: str = setting(
         "center",
-        "how images of other shapes are fitted: center takes the largest middle part; none refuses them; pad puts smaller ones "
-        "on black, unscaled; fit puts the whole of each on "
-        "black, shrunk if it is larger; LEFT,TOP,WIDTH,HEIGHT cuts that window first",
+        "how images of other shapes are fitted: center takes the largest square in the middle; none refuses them; pad adds "
+        "black borders to smaller ones, unscaled; fit keeps the whole of each, shrunk if it is larger, with black borders; "
+        "LEFT,TOP,WIDTH,HEIGHT cuts that window first",
     )
     resample: str = setting("lanczos", "filter that shrinks larger images", choices=RESAMPLES)
     modes: str = setting(
         "convert",
-        "images with other colour channels than data.channels: convert them, or refuse (leave them out)",
+        "convert images with other colour channels than data.channels, or refuse (leave out) them",
         choices=("convert", "refuse"),
     )
     range: str = setting(
         "full",
-        "which values of images with 16 bits become black and white: full scales all 65,536; auto those that the images use, "
-        "but for 1 pixel in 10,000 at either end; LOW,HIGH these, as 0,4095 for 12 bits. Images with 8 bits stay as they are",
+        "values that become black and white with 16 bits: full scales all 65,536; auto the range that the images use, "
+        "without 1 pixel in 10,000 at either end; LOW,HIGH that range, as 0,4095 for 12 bits; no effect on 8 bits",
     )
     max_images: int = setting(0, "use at most so many images; 0 uses all", minimum=0, maximum=MAX_IMAGES)
     shuffle_seed: int = setting(
         -1,
-        "store images in the order of this seed's permutation (123 in the authors' files); -1 keeps the source's order",
+        "store images in the order of this seed's permutation (123 in the authors' files); -1 keeps the order of the source",
         minimum=-1,
         maximum=2**32 - 1,
     )
@@ -88,10 +104,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Options of the generator (spec 1.8). The official `structure` switch has no counterpart: both forms give the values of
-    the static-depth network that is built here."""
+    """The generator (spec 1.8). The official option `structure` is missing: both of its forms compute this network."""
 
-    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1, maximum=2**24)
+    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", **_FMAP_BASE)
     fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
     fmap_max: int = setting(512, "most feature maps in any layer", minimum=1, maximum=MAX_WIDTH)
     latent_size: int = setting(
@@ -100,7 +115,7 @@ class GeneratorConfig:
     normalize_latents: bool = setting(True, "scale latent and label vector together to unit mean square")
     use_wscale: bool = setting(True, "equalized learning rate")
     use_pixelnorm: bool = setting(True, "pixelwise feature normalisation after each convolution")
-    pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", above=0, maximum=1000)
+    pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", **_EPSILON)
     use_leakyrelu: bool = setting(True, "leaky ReLU with slope 0.2; false means ReLU")
     fused_scale: bool = setting(True, "upscale and convolve in one transposed convolution; the same function, faster")
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
@@ -121,9 +136,9 @@ class StddevGroups:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Options of the discriminator, or critic (spec 1.8)."""
+    """The discriminator (spec 1.8)."""
 
-    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", minimum=1, maximum=2**24)
+    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", **_FMAP_BASE)
     fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
     fmap_max: int = setting(512, "most feature maps in any layer", minimum=1, maximum=MAX_WIDTH)
     use_wscale: bool = setting(True, "equalized learning rate")
@@ -133,12 +148,9 @@ class DiscriminatorConfig:
         "neighbours, as in pytorch_GAN_zoo; none: no such channel",
         choices=("strided", "whole_batch", "contiguous", "none"),
     )
-    mbstd_group_size: int = setting(
-        4, "samples in a minibatch-stddev group; a smaller batch is one group", minimum=2, maximum=2**16
-    )
+    mbstd_group_size: int = setting(4, "samples per minibatch-stddev group, at most the batch", minimum=2, maximum=2**16)
     fused_scale: bool = setting(
-        True,
-        "convolve and average in one strided convolution, before the activation: another function than separate (spec 1.5)",
+        True, "convolve and average in one strided convolution, before the activation: not the same function (spec 1.5)"
     )
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
 
@@ -150,39 +162,27 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How the run grows. One kimg is 1,000 real images shown to the critic."""
+    """Phases, batches and learning rates. One kimg is 1,000 real images seen by the discriminator."""
 
     start_resolution: int = setting(
         4, "resolution of the first stage, 4*2^k; data.resolution means no growing", minimum=4, maximum=MAX_RESOLUTION
     )
-    stable_kimg: float = setting(600.0, "length of each stable phase", minimum=0, maximum=MAX_KIMG)
-    stable_kimg_at: Mapping[int, float] = setting(
-        {}, "stable_kimg of single resolutions, as 4:10,8:25", minimum=0, maximum=MAX_KIMG
-    )
-    fade_kimg: float = setting(600.0, "length of each fade-in", minimum=0, maximum=MAX_KIMG)
-    fade_kimg_at: Mapping[int, float] = setting(
-        {}, "fade_kimg of single resolutions, as 8:10,16:25", minimum=0, maximum=MAX_KIMG
-    )
-    total_kimg: float = setting(
-        0.0, "length of the run; 0 ends it after the stable phase of the last resolution", minimum=0, maximum=MAX_KIMG
-    )
+    stable_kimg: float = setting(600.0, "length of each stable phase", **_KIMG)
+    stable_kimg_at: Mapping[int, float] = setting({}, "stable_kimg of single resolutions, as 4:10,8:25", **_KIMG)
+    fade_kimg: float = setting(600.0, "length of each fade-in", **_KIMG)
+    fade_kimg_at: Mapping[int, float] = setting({}, "fade_kimg of single resolutions, as 8:10,16:25", **_KIMG)
+    total_kimg: float = setting(0.0, "length of the run; 0 ends it after the stable phase of the last resolution", **_KIMG)
     batch_size: int = setting(16, "images per step over all devices", minimum=1, maximum=2**16)
     batch_size_at: Mapping[int, int] = setting({}, "batch_size of single resolutions, as 4:128,8:64", minimum=1, maximum=2**16)
-    learning_rate: float = setting(0.001, "Adam's step size for both networks", above=0, maximum=MAX_FLOAT)
-    learning_rate_at: Mapping[int, float] = setting(
-        {}, "learning_rate of single resolutions, as 1024:0.0015", above=0, maximum=MAX_FLOAT
-    )
-    rampup_kimg: float = setting(
-        0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", minimum=0, maximum=MAX_KIMG
-    )
-    critic_steps: int = setting(1, "critic updates per generator update", minimum=1, maximum=1024)
+    learning_rate: float = setting(0.001, "Adam's step size for both networks", **_RATE)
+    learning_rate_at: Mapping[int, float] = setting({}, "learning_rate of single resolutions, as 1024:0.0015", **_RATE)
+    rampup_kimg: float = setting(0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", **_KIMG)
+    critic_steps: int = setting(1, "n_critic: discriminator updates per generator update", minimum=1, maximum=1024)
     repeats: int = setting(
-        4, "iterations between two looks at the schedule; phases end on such a look", minimum=1, maximum=2**16
+        4, "iterations between two updates of resolution, alpha and learning rate; phases end on one", minimum=1, maximum=2**16
     )
-    tick_kimg: float = setting(160.0, "length of a tick: one status line and one picture", minimum=1, maximum=MAX_KIMG)
-    tick_kimg_at: Mapping[int, float] = setting(
-        OFFICIAL_TICKS, "tick_kimg of single resolutions, as 4:20,8:10", minimum=1, maximum=MAX_KIMG
-    )
+    tick_kimg: float = setting(160.0, "length of a tick: one status line and one sample grid", **_TICK)
+    tick_kimg_at: Mapping[int, float] = setting(OFFICIAL_TICKS, "tick_kimg of single resolutions, as 4:20,8:10", **_TICK)
 
     def batch_size_for(self, resolution: int) -> int:
         """Images per step at `resolution`, over all devices."""
@@ -191,51 +191,44 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam in the official form (spec 2.8) and the moving average of the generator (spec 2.9)."""
+    """Adam in the official form (spec 2.8) and the generator's moving average (spec 2.9)."""
 
-    beta1: float = setting(0.0, "decay of Adam's first moment; 0 stores none", minimum=0, below=1)
-    beta2: float = setting(0.99, "decay of Adam's second moment", minimum=0, below=1)
-    epsilon: float = setting(1e-8, "added to the root of Adam's second moment", above=0, maximum=1000)
+    beta1: float = setting(0.0, "decay of Adam's first moment; 0 stores none", **_FRACTION)
+    beta2: float = setting(0.99, "decay of Adam's second moment", **_FRACTION)
+    epsilon: float = setting(1e-8, "added to the root of Adam's second moment", **_EPSILON)
     on_new_phase: str = setting(
         "reset", "Adam's moments when a fade starts or ends: reset (official) or carry", choices=("reset", "carry")
     )
-    ema_decay: float = setting(0.999, "decay per step of the generator's moving average", minimum=0, below=1)
-    ema_half_life_kimg: float = setting(
-        0.0, "half-life of the generator's moving average in kimg; 0 means ema_decay rules", minimum=0, maximum=MAX_KIMG
-    )
+    ema_decay: float = setting(0.999, "decay per step of the generator's moving average", **_FRACTION)
+    ema_half_life_kimg: float = setting(0.0, "half-life of the generator's moving average in kimg; 0 uses ema_decay", **_KIMG)
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Which game the networks play (spec 3)."""
+    """The loss functions (spec 3)."""
 
     name: str = setting(
         "wgan_gp", "wgan_gp (paper), lsgan (spec 3.6), logistic or hinge", choices=("wgan_gp", "lsgan", "logistic", "hinge")
     )
-    gp_weight: float = setting(10.0, "wgan_gp: weight of the gradient penalty", minimum=0, maximum=MAX_WEIGHT)
+    gp_weight: float = setting(10.0, "wgan_gp: weight of the gradient penalty", **_WEIGHT)
     gp_target: float = setting(
-        1.0, "wgan_gp: gradient norm aimed at; 750 in the paper's CIFAR-10 run", above=0, maximum=MAX_WEIGHT
+        1.0, "wgan_gp: target gradient norm; 750 in the paper's CIFAR-10 run", exclusive="minimum", **_WEIGHT
     )
     gradient_norm: str = setting(
         "full_resolution",
-        "where wgan_gp measures the gradient norm: full_resolution, as the official code does on upscaled images, or current",
+        "where wgan_gp measures the gradient norm: full_resolution (official, on upscaled images) or current",
         choices=("full_resolution", "current"),
     )
-    drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", minimum=0, maximum=MAX_WEIGHT)
+    drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", **_WEIGHT)
     r1_gamma: float = setting(
-        10.0,
-        "logistic and hinge: weight of the R1 penalty on reals, measured at the current resolution; 0 turns it off",
-        minimum=0,
-        maximum=MAX_WEIGHT,
+        10.0, "logistic and hinge: weight of the R1 penalty on reals at the current resolution; 0 turns it off", **_WEIGHT
     )
-    label_weight: float = setting(
-        1.0, "weight of the auxiliary classifier when data.labels is on", minimum=0, maximum=MAX_WEIGHT
-    )
+    label_weight: float = setting(1.0, "weight of the auxiliary classifier when data.labels is on", **_WEIGHT)
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything around the training itself."""
+    """Seed, memory, checkpoints and logs."""
 
     seed: int = setting(1000, "seed of weights, noise and data order", minimum=0, maximum=2**32 - 1)
     steps_per_call: int = setting(
@@ -243,70 +236,60 @@ class RunConfig:
     )
     microbatch: int = setting(
         0,
-        "most images that a device works on at once; a larger share of a batch is worked through in parts of whole "
-        "minibatch-stddev groups, whose gradients are added up: the same update up to rounding, in less memory and more time; "
-        "0 takes the share whole, or the fewest parts that should fit where it is too large for the memory",
-        minimum=0,
-        maximum=2**16,
+        "largest microbatch: images that a device processes at once. Gradients of microbatches, which hold whole "
+        "minibatch-stddev groups, are averaged: the same update up to rounding, in less memory and more time; 0 takes one "
+        "microbatch, or the fewest that are predicted to fit into memory",
+        **_MICROBATCH,
     )
-    microbatch_at: Mapping[int, int] = setting(
-        {}, "microbatch of single resolutions, as 512:2,1024:1", minimum=0, maximum=2**16
-    )
+    microbatch_at: Mapping[int, int] = setting({}, "microbatch of single resolutions, as 512:2,1024:1", **_MICROBATCH)
     device_data_mb: float = setting(
         -1.0,
-        "all images at one resolution stay on each device if they are no larger than so many MB; 0 streams them; -1 chooses: "
-        "a quarter of the memory of a GPU or TPU, none on a CPU, where a memory map already lies in the same memory",
+        "keep all images of one resolution on each device if they take at most so many MB; 0 streams them; -1 takes a "
+        "quarter of the memory of a GPU or TPU, and 0 on a CPU, where a memory map already lies in the same memory",
         minimum=-1,
         maximum=10**9,
     )
-    grid: str = setting("1080p", "size of the picture grids: 1080p, 4k, or columns x rows such as 10x10")
-    checkpoint_ticks: int = setting(1, "ticks between checkpoints", minimum=1, maximum=MAX_TICKS)
-    keep_last: int = setting(3, "how many of the newest checkpoints to keep", minimum=1, maximum=MAX_TICKS)
-    keep_every_kimg: float = setting(
-        0.0, "besides, keep one checkpoint in each span of so many kimg; 0 keeps none", minimum=0, maximum=MAX_KIMG
-    )
-    tensorboard: bool = setting(False, "write the numbers of stats.jsonl for TensorBoard, too; needs requirements-optional.txt")
+    grid: str = setting("1080p", "size of the sample grids: 1080p, 4k, or columns x rows such as 10x10")
+    checkpoint_ticks: int = setting(1, "ticks between checkpoints", **_COUNT)
+    keep_last: int = setting(3, "how many of the newest checkpoints to keep", **_COUNT)
+    keep_every_kimg: float = setting(0.0, "also keep one checkpoint per so many kimg; 0 keeps none", **_KIMG)
+    tensorboard: bool = setting(False, "also write the numbers of stats.jsonl for TensorBoard; needs requirements-optional.txt")
     init_from: str = setting(
         "", "start from the weights of another run: its workdir, or WORKDIR@KIMG for one of its checkpoints; empty means fresh"
     )
     patience: int = setting(
-        20,
-        "iterations in a row with an update skipped, as its gradient was not finite, that count as a divergence",
-        minimum=1,
-        maximum=MAX_TICKS,
+        20, "iterations in a row with a skipped update (gradient not finite) that count as divergence", **_COUNT
     )
     max_rollbacks: int = setting(
         3,
-        "how often a diverged run goes back to its last good checkpoint, with other noise, before it stops",
+        "how often a diverged run continues from its last good checkpoint, with other noise, before it stops",
         minimum=0,
         maximum=MAX_TICKS,
     )
 
     def microbatch_for(self, resolution: int) -> int:
-        """Most images that a device works on at once at `resolution`; 0 leaves it open."""
+        """Largest microbatch at `resolution`; 0 leaves it open."""
         return self.microbatch_at.get(resolution, self.microbatch)
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How good the run is while it trains; `launch.py evaluate` judges it afterwards."""
+    """Metrics during training; `launch.py evaluate` measures a run afterwards."""
 
     metrics: tuple[str, ...] = setting(
         (),
-        "measure these of the moving average while training; none by default: "
+        "metrics of the moving average to measure during training; none by default: "
         + "; ".join(f"{name}: {kind.help}" for name, kind in METRIC_KINDS.items() if kind.during_training),
         choices=tuple(name for name, kind in METRIC_KINDS.items() if kind.during_training),
     )
-    ticks: int = setting(20, "ticks between two measurements; the last tick is always measured", minimum=1, maximum=MAX_TICKS)
+    ticks: int = setting(20, "ticks between two measurements; the last is always measured", **_COUNT)
     num_images: int = setting(1024, "images on each side; fewer where there are fewer reals", minimum=16, maximum=10_000_000)
     best: str = setting(
         "",
-        "keep the checkpoint that is best by this metric, too; empty means by the first of eval.metrics",
+        "also keep the best checkpoint by this metric; empty means the first of eval.metrics",
         choices=("", *METRIC_KINDS),
     )
-    inception_weights: str = setting(
-        "", "file with the weights of the Inception network, for metrics that need it (docs/metrics.md)"
-    )
+    inception_weights: str = setting("", "file with the Inception weights, for metrics that need them (docs/metrics.md)")
 
     @property
     def best_by(self) -> str:
@@ -316,11 +299,11 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run. Experiment files build one of these; `config_io` overrides single settings by dotted names."""
+    """A whole run. Experiment files return one; `--set` overrides single settings by dotted name."""
 
     preset: str = setting(
         "",
-        "official schedule to start from; other settings are applied over it",
+        "official schedule to start from; other settings override it",
         choices=("", "v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus"),
     )
     data: DataConfig = field(default_factory=DataConfig)

@@ -93,11 +93,11 @@ def _read_experiment(experiment: str) -> Config:
         files = [file for file in found if file.is_file() and "def get_config" in file.read_text(errors="replace")]
         known = [str(file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file) for file in files]
         raise UserError(f"--config={experiment}: no such file; there are {', '.join(known)}")
-    with _failures_told(experiment, path, "cannot be run"):
+    with _report_failures(experiment, path, "cannot be run"):
         namespace = runpy.run_path(str(path))
     if "get_config" not in namespace:
         raise UserError(f"--config={experiment}: defines no get_config(); it must return a pggan_jax.config.Config")
-    with _failures_told(experiment, path, "get_config() failed"):
+    with _report_failures(experiment, path, "get_config() failed"):
         config = namespace["get_config"]()
     if not isinstance(config, Config):
         raise UserError(f"--config={experiment}: get_config() returned {type(config).__name__}, not a pggan_jax.config.Config")
@@ -107,7 +107,7 @@ def _read_experiment(experiment: str) -> Config:
 
 
 @contextmanager
-def _failures_told(experiment: str, path: Path, what: str) -> Iterator[None]:
+def _report_failures(experiment: str, path: Path, what: str) -> Iterator[None]:
     """An experiment file may do anything; whatever it raises, `sys.exit()` included, is its own failure.
 
     Raises:
@@ -152,7 +152,7 @@ def _split_override(text: str) -> tuple[str, str]:
     return path.strip(), value.strip()
 
 
-class _TwiceError(ValueError):
+class _DuplicateKeyError(ValueError):
     """Two values for one resolution, of which one would be lost; the text goes on from the setting."""
 
 
@@ -167,7 +167,7 @@ def parse_value(path: str, text: str) -> Any:
         raise ConfigError(path, text, f"there is no such setting; {_nearest(path, list(hints))}")
     try:
         return _parse(text, hints[path])
-    except _TwiceError as error:
+    except _DuplicateKeyError as error:
         raise ConfigError(path, text, str(error)) from None
     except (ValueError, SyntaxError):
         raise ConfigError(path, text, f"must be {type_name(hints[path])}") from None
@@ -192,7 +192,7 @@ def _parse(text: str, hint: Any) -> Any:
         found: dict[Any, Any] = {}
         for one, single in parsed:
             if one in found:
-                raise _TwiceError(f"names {one} twice; give it one value")
+                raise _DuplicateKeyError(f"names {one} twice; give it one value")
             found[one] = single
         return found
     if hint is bool:

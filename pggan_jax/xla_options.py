@@ -13,7 +13,7 @@ _MEASURED = ("0.10.", "0.11.", "0.12.")
 """Beginnings of the jaxlib versions whose options have been measured; the later two are fastest as they are."""
 
 
-def describe_unmeasured() -> str:
+def describe_unknown_jaxlib() -> str:
     """A line for the log where the speed of the installed jaxlib is not known; empty where it is."""
     installed = version("jaxlib")
     if installed.startswith(_MEASURED):

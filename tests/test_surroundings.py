@@ -23,8 +23,8 @@ from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.distributed import backend, devices
 from pggan_jax.errors import LONGEST_MESSAGE, UserError
 from pggan_jax.run_logs.console import Log
-from pggan_jax.system.os_features import _NoLocks, interrupts_held_back, pread
 from pggan_jax.system.paths import cache_root, user_path
+from pggan_jax.system.portability import _NoLocks, block_interrupts, pread
 from tests.helpers.command_line import ROOT, SMOKE, environment, one_line_error, small_flags
 from tests.helpers.runs import copy_of, run_small, small_config, small_loader, stats
 
@@ -446,11 +446,11 @@ class TestSystems:
         assert expected[3] == bytes(range(30, 37))
 
     def test_interrupts(self, monkeypatch):
-        with interrupts_held_back():
+        with block_interrupts():
             assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
         monkeypatch.delattr(signal, "pthread_sigmask")
-        with interrupts_held_back():
+        with block_interrupts():
             pass
 
 

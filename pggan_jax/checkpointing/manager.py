@@ -119,7 +119,7 @@ class Checkpoints:
             has_begun: whether the run has left traces of training; then it has lost its checkpoints if the folder is gone.
         """
         are_lost = not self.all_images_seen() and (self._mark.exists() or (has_begun and not self._had_folder))
-        return bool(processes.first_text("lost" if are_lost else ""))
+        return bool(processes.first_message("lost" if are_lost else ""))
 
     def save(self, state: TrainState, metadata: CheckpointMetadata) -> list[str]:
         """Start saving, and return as soon as the state may be donated.
@@ -155,7 +155,7 @@ class Checkpoints:
             self._saving = metadata.images_seen
         except Exception as error:
             failure = first_line(error)
-        failure = processes.first_text(failure)
+        failure = processes.first_message(failure)
         return [*failures, self._give_up(metadata.images_seen, failure)] if failure else failures
 
     def finish(self) -> list[str]:
@@ -169,7 +169,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:
             failure = first_line(error)
-        failure = processes.first_text(failure)
+        failure = processes.first_message(failure)
         if failure:
             return [self._give_up(self._saving, failure)]
         if processes.is_main_process() and self.all_images_seen():
@@ -281,7 +281,7 @@ def _on_every_process(checkpoint: Path, read: Callable[[], Result]) -> Result:
         problem = str(error)
     except Exception as error:
         problem = f"{checkpoint}: cannot be restored ({first_line(error)})"
-    problem = processes.first_text(problem)
+    problem = processes.first_message(problem)
     if problem or result is None:
         raise UserError(problem)
     return result

@@ -68,15 +68,15 @@ def check_data(
     Raises:
         UserError: the data differ and that is not accepted, or the networks do not fit these data.
     """
-    is_accepted = bool(processes.first_text("accepted" if is_accepted and processes.is_main_process() else ""))
+    is_accepted = bool(processes.first_message("accepted" if is_accepted and processes.is_main_process() else ""))
     if metadata is None:
         return _describe_empty_classes(loader.record())
     stored_record, before = _load(stored)
     records = [one for one in (metadata.data_record, stored_record) if one]
     lines = _keep_class_order(loader, records)
     record = loader.record()
-    misfit = processes.first_text(_misfit(metadata, loader, record, records))
-    problem = processes.first_text(misfit or _compare(loader, record, records, before))
+    misfit = processes.first_message(_misfit(metadata, loader, record, records))
+    problem = processes.first_message(misfit or _compare(loader, record, records, before))
     if problem and (misfit or not is_accepted):
         raise UserError(_refusal(source, problem, is_acceptable=not misfit))
     if problem:

@@ -21,8 +21,8 @@ from absl import flags, logging
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.distributed import backend
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.system.jax_variables import own_jax_settings
-from pggan_jax.system.machine import require_limits
+from pggan_jax.system.jax_environment import fixed_jax_settings
+from pggan_jax.system.resource_limits import require_limits
 from pggan_jax.xla_options import prefer_fast_convolutions
 
 COMMANDS = {
@@ -122,14 +122,14 @@ def _run(parsed: Parsed, out: Terminal) -> int:
     # Orbax reports every file it writes, warns of choices that are made here on purpose, and repeats errors that are told here.
     logging.set_verbosity(logging.FATAL)
     # To the end of the process: those threads outlive this function.
-    sys.unraisablehook = _tell_unraisable
+    sys.unraisablehook = _report_unraisable
     prefer_fast_convolutions()
     try:
         # A command that compiles nothing has nothing to say of JAX.
         compiles = "compilation_cache" in values
         if compiles:
             require_limits()
-        with own_jax_settings(_warn if compiles else lambda _line: None):
+        with fixed_jax_settings(_warn if compiles else lambda _line: None):
             status = _module_of(name).run(values, *arguments) or 0
         out.flush()
         return status
@@ -178,7 +178,7 @@ def _documentation(module: ModuleType) -> str:
     return (text or COMMANDS[module.__name__.rpartition(".")[2]]).strip()
 
 
-def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """All but what Orbax's threads still have to say when a save or a restore has failed; that it has failed is told here."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

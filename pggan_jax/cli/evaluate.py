@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
-from pggan_jax.cli.evaluate_output import kimg_name, tell_results, writable
-from pggan_jax.cli.evaluate_sources import common_side, open_held_out, refuse_idle_held_out, told_of
+from pggan_jax.cli.evaluate_output import kimg_name, report_results, writable
+from pggan_jax.cli.evaluate_sources import check_held_out, common_side, name_flag_in_errors, open_held_out
 from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value, folder
 from pggan_jax.config import MAX_RESOLUTION
 from pggan_jax.errors import UserError
@@ -101,7 +101,7 @@ def run(values: flags.FlagValues) -> int:
     """Print a table per checkpoint; 1 if one of several is damaged."""
     if not flag_value(values, "metrics"):
         raise UserError(f"--metrics=: is empty; choose from {', '.join(METRIC_KINDS)}")
-    refuse_idle_held_out(flag_value(values, "held_out"), flag_value(values, "metrics"))
+    check_held_out(flag_value(values, "held_out"), flag_value(values, "metrics"))
     use_compilation_cache(values)
     if flag_value(values, "images") is not None:
         for name in ("workdir", "checkpoint", "network"):
@@ -129,10 +129,10 @@ def _evaluate_run(values: flags.FlagValues) -> int:
         out = workdir if out is None else writable(out, config.data.source, *_named(values))
         chosen, metrics = choose_checkpoints(flag_value(values, "checkpoint"), checkpoints), flag_value(values, "metrics")
         data = _data_config(values, config.data)
-        with told_of(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
+        with name_flag_in_errors(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
             loader = open_loader(data, seed=config.run.seed, report=print)
         held_out = open_held_out(flag_value(values, "held_out"), data, loader.channels)
-        judge = _CheckpointJudge(values, data, loader, held_out, out)
+        judge = _CheckpointEvaluator(values, data, loader, held_out, out)
         if flag_value(values, "checkpoint") != "all":
             judge(read_chosen(config, checkpoints, checkpoint=flag_value(values, "checkpoint")), names=metrics)
             return 0
@@ -157,7 +157,7 @@ def _kind(error: UserError) -> str:
     return "note" if isinstance(error, CheckpointRemovedError) else "error"
 
 
-class _CheckpointJudge:
+class _CheckpointEvaluator:
     """Measures one checkpoint after the other. What is known of the reals, and the generator's compiled program, are kept for
     the next checkpoint of the same resolution."""
 
@@ -202,7 +202,7 @@ class _CheckpointJudge:
             "data": self._data.source,
         }
         print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {self._data.source}")
-        tell_results(evaluator(fakes), self._out, where, name=kimg_name(position.images_seen))
+        report_results(evaluator(fakes), self._out, where, name=kimg_name(position.images_seen))
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:
@@ -219,7 +219,7 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     resolution = common_side(flag_value(values, "resolution"), open_source(judged), images)
     with ExitStack() as held:
         # Images of another program come as they are: cut or shrunk, they would be other images.
-        with told_of(f"--images={images}"):
+        with name_flag_in_errors(f"--images={images}"):
             fakes = held.enter_context(temporary_loader(DataConfig(judged, resolution, crop="none"), report=print))
         _judge_images(values, fakes, resolution, out)
 
@@ -233,14 +233,14 @@ def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out:
     if fakes.warning:
         print(f"{images}: {fakes.warning}")
     data = DataConfig(source, resolution, channels=fakes.channels)
-    with told_of(f"--data={source}"):
+    with name_flag_in_errors(f"--data={source}"):
         reals = open_loader(data, seed=0, report=print)
     held_out = open_held_out(flag_value(values, "held_out"), data, reals.channels)
     evaluator = _evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
     fake_set = RealPool(fakes, resolution, flag_value(values, "seed")).draw(0, min(len(fakes), evaluator.max_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
-    tell_results(evaluator(fake_set), out, where, name="images")
+    report_results(evaluator(fake_set), out, where, name="images")
 
 
 def _evaluator(

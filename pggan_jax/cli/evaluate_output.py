@@ -24,14 +24,14 @@ def writable(path: str, *sources: str) -> Path:
     Raises:
         UserError: it cannot be made, or lies inside one of the sources, which would read what is written there.
     """
-    from pggan_jax.system.output_marks import claim_output
+    from pggan_jax.system.own_output import claim_output
 
     out = folder("out", path)
     claim_output("out", out, *sources, command="evaluate")
     return out
 
 
-def tell_results(evaluations: list[Evaluation], out: Path | None, where: dict[str, Any], *, name: str) -> None:
+def report_results(evaluations: list[Evaluation], out: Path | None, where: dict[str, Any], *, name: str) -> None:
     """Print a table, and write records, pictures and lists.
 
     Args:

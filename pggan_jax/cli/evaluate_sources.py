@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told_of(flag: str) -> Iterator[None]:
+def name_flag_in_errors(flag: str) -> Iterator[None]:
     """Put the flag that has named a source before what is wrong with it."""
     try:
         yield
@@ -61,7 +61,7 @@ def common_side(wanted: int, source: Source, images: str) -> int:
     return height
 
 
-def refuse_idle_held_out(source: str | None, metrics: list[str]) -> None:
+def check_held_out(source: str | None, metrics: list[str]) -> None:
     """Refuse --held_out where nothing asks for it.
 
     Raises:
@@ -91,7 +91,7 @@ def open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[
     if source == data.source:
         raise UserError(f"--held_out={source}: these are the reals themselves; name images that were not trained on")
     wanted = replace(data, source=source, channels=channels, labels=False, max_images=0, shuffle_seed=-1)
-    with told_of(f"--held_out={source}"):
+    with name_flag_in_errors(f"--held_out={source}"):
         loader = open_loader(wanted, seed=0, report=print)
     if len(loader) < MIN_IMAGES:
         raise UserError(f"--held_out={source}: has {len(loader)} images; {MIN_IMAGES} or more are needed")

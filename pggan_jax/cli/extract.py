@@ -35,7 +35,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.images import write_png
     from pggan_jax.system.files import write_atomically
-    from pggan_jax.system.output_marks import MARKER, claim_output
+    from pggan_jax.system.own_output import MARKER, claim_output
 
     source = open_source(source_name, resolution=flag_value(values, "resolution"))
     if out.exists() and (not out.is_dir() or any(path.name != MARKER for path in out.iterdir())):

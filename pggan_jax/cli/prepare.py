@@ -18,7 +18,7 @@ from absl import flags
 
 from pggan_jax.cli.shared_flags import define_preparation_flags, define_workers_flag, flag_value, folder, read_preparation
 from pggan_jax.errors import UserError
-from pggan_jax.system.output_marks import lies_inside
+from pggan_jax.system.own_output import is_inside_source
 
 ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
@@ -93,5 +93,5 @@ def run(values: flags.FlagValues, source_name: str) -> int:
 
 
 def _check_apart(source_name: str, out: Path) -> None:
-    if lies_inside(out, source_name):
+    if is_inside_source(out, source_name):
         raise UserError(f"--out={out}: lies inside {source_name}, and would be read as part of it; choose a folder beside it")

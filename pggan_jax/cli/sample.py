@@ -62,7 +62,7 @@ def run(values: flags.FlagValues) -> None:
     from pggan_jax.checkpointing.trained_model import load_trained_model
     from pggan_jax.generation.sampling import images_of_seeds
     from pggan_jax.images import make_grid, nearest_upscale
-    from pggan_jax.system.output_marks import claim_output
+    from pggan_jax.system.own_output import claim_output
 
     use_compilation_cache(values)
     trained = load_trained_model(workdir, flag_value(values, "checkpoint"))

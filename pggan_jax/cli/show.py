@@ -34,7 +34,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.data.images.preview import fitting_resolution, grid_shape, labelled_grid
     from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.images import write_png
-    from pggan_jax.system.output_marks import claim_output
+    from pggan_jax.system.own_output import claim_output
 
     given = flag_value(values, "resolution")
     source = open_source(source_name, resolution=given or 0, channels=flag_value(values, "channels"))

@@ -29,7 +29,7 @@ from pggan_jax.cli.shared_flags import (
     read_config,
 )
 from pggan_jax.config import Config
-from pggan_jax.system.os_features import in_main_thread
+from pggan_jax.system.portability import in_main_thread
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -106,7 +106,7 @@ def _train(values: flags.FlagValues, config: Config) -> int:
     workdir = flag_value(values, "workdir")
     workdir = folder("workdir", _default_workdir(flag_value(values, "config")) if workdir is None else workdir)
 
-    with _ended_by_interrupt():
+    with _exit_on_interrupt():
         from pggan_jax.distributed import processes
 
         hosts = (flag_value(values, name) for name in ("coordinator", "num_processes", "process_id"))
@@ -120,22 +120,22 @@ def _train(values: flags.FlagValues, config: Config) -> int:
         tell = print if is_main else lambda _line: None
         loader = open_loader(config.data, seed=config.run.seed, progress=is_main, report=tell)
         allow_data_change = flag_value(values, "allow_data_change")
-        with _handlers_put_back():
+        with _restore_signal_handlers():
             is_complete = train(opened, loader, allow_data_change=allow_data_change, should_stop=StopRequest())
     return 0 if is_complete else EXIT_STOPPED
 
 
 @contextmanager
-def _ended_by_interrupt() -> Iterator[None]:
+def _exit_on_interrupt() -> Iterator[None]:
     """Ctrl-C ends the process here, where nothing is at stake: as an exception, a callback inside an import may swallow it."""
-    with _handlers_put_back():
+    with _restore_signal_handlers():
         if in_main_thread():
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         yield
 
 
 @contextmanager
-def _handlers_put_back() -> Iterator[None]:
+def _restore_signal_handlers() -> Iterator[None]:
     """What answered signals before does so again after the `with` block: a notebook's process lives on."""
     before = {number: signal.getsignal(number) for number in signal.valid_signals()} if in_main_thread() else {}
     try:

@@ -24,7 +24,7 @@ from pggan_jax.data.preparation.resumable import LOCK
 from pggan_jax.errors import visible
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.json_files import is_count, read_json_object
-from pggan_jax.system.os_features import fcntl
+from pggan_jax.system.portability import fcntl
 
 KINDS = ("data", "features", "compiled")
 DEFAULT_LIMITS: dict[str, int | None] = {"data": 200 * 10**9, "features": 10 * 10**9, "compiled": 5 * 10**9}

@@ -22,7 +22,7 @@ from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
 from pggan_jax.images import ImageSpec
-from pggan_jax.system.machine import available_cpus
+from pggan_jax.system.resource_limits import available_cpus
 
 # Waking a thread costs as much as copying about one megabyte.
 _BYTES_PER_THREAD = 2 * 2**20

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 
 from pggan_jax.config import StddevGroups
 from pggan_jax.distributed.batch_sharding import shard_batch
-from pggan_jax.system.machine import available_memory
+from pggan_jax.system.resource_limits import available_memory
 
 AXIS = "devices"
 _REPLICATED, _SHARDED = PartitionSpec(), PartitionSpec(AXIS)

@@ -40,7 +40,7 @@ def is_lost_process(message: str) -> bool:
     return message.startswith(_STATUSES) or bool(_OF_THE_NETWORK.search(message))
 
 
-def note_traceback(log: Path | None, error: BaseException) -> None:
+def log_traceback(log: Path | None, error: BaseException) -> None:
     """Add the whole traceback to log.txt, once; where that is impossible the terminal has to do."""
     if log is not None and log.parent.is_dir() and not hasattr(error, _IS_LOGGED):
         setattr(error, _IS_LOGGED, True)

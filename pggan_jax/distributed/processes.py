@@ -17,11 +17,11 @@ from jax import lax
 
 from pggan_jax.distributed.coordinator import check_host_flags, listening_address
 from pggan_jax.distributed.devices import AXIS
-from pggan_jax.distributed.lost_process import is_lost_process, note_traceback
+from pggan_jax.distributed.lost_process import is_lost_process, log_traceback
 from pggan_jax.errors import UserError, first_line
 
-SECONDS_TO_NOTICE_A_DEAD_HOST = 20
-EXIT_ABANDONED = 76
+HEARTBEAT_TIMEOUT_SECONDS = 20
+EXIT_LOST_PROCESS = 76
 """Exit status when another process of the run has died."""
 _LONGEST_MESSAGE = 4096
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ def initialize_hosts(
         return
     where = str(address) if address else None
     bind = listening_address(address) if address and process_id == 0 else None
-    patience = SECONDS_TO_NOTICE_A_DEAD_HOST
+    patience = HEARTBEAT_TIMEOUT_SECONDS
     try:
         jax.distributed.initialize(
             where, num_processes, process_id, heartbeat_timeout_seconds=patience, coordinator_bind_address=bind
@@ -58,7 +58,7 @@ def initialize_hosts(
 
 
 @contextmanager
-def leaving_the_dead(log: Path | None = None) -> Iterator[None]:
+def exit_on_lost_process(log: Path | None = None) -> Iterator[None]:
     """End a run of several processes with one line when JAX has failed: as another process is lost, or for a reason of its own.
 
     What would follow otherwise waits for the others: the end of a save, the end of JAX itself. Checkpoints are written under
@@ -76,8 +76,8 @@ def leaving_the_dead(log: Path | None = None) -> Iterator[None]:
         if is_shared and is_lost_process(str(error)):
             reason = f"stops, as another has died or cannot be reached ({first_line(error)})"
             remedy = "start all of them again with the same commands, and the run continues from its newest checkpoint"
-            _leave(f"{reason}; {remedy}", EXIT_ABANDONED)
-        note_traceback(log, error)
+            _leave(f"{reason}; {remedy}", EXIT_LOST_PROCESS)
+        log_traceback(log, error)
         if not is_shared:
             raise
         traceback.print_exc()
@@ -121,13 +121,13 @@ def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result
             refusal = str(error)
         except OSError as error:
             refusal = f"{error.filename or 'the workdir'}: {error.strerror or first_line(error)}"
-    refusal = first_text(refusal)
+    refusal = first_message(refusal)
     if refusal:
         raise UserError(refusal)
     return result
 
 
-def first_text(text: str) -> str:
+def first_message(text: str) -> str:
     """What the first process that has something to say says; empty if none has. Every process must ask."""
     if jax.process_count() == 1:
         return text
@@ -167,12 +167,12 @@ class StopVote:
         return len(self._votes) > self._delay and int(self._votes.popleft()) > 0
 
 
-def refuse_everywhere(problem: str) -> None:
+def raise_everywhere(problem: str) -> None:
     """Raise if any process has a problem; empty means none. Every process must ask.
 
     Raises:
         UserError: with the same text on every process.
     """
-    problem = first_text(problem)
+    problem = first_message(problem)
     if problem:
         raise UserError(problem)

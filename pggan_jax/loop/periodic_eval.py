@@ -95,7 +95,7 @@ class Judge:
                 problem, self._evaluator = _told(error), None
         scores = json.dumps({result.metric: result.headline for result in results}) if processes.is_main_process() else ""
         where = {"resolution": program.networks.resolution, "alpha": alpha, "network": "ema", "data": self._config.data.source}
-        return Judgement(json.loads(processes.first_text(scores)), problem, results, where)
+        return Judgement(json.loads(processes.first_message(scores)), problem, results, where)
 
     def public_name(self, metric: str) -> str:
         """What a score may be called in public; known to the first process alone."""

@@ -19,8 +19,8 @@ from pggan_jax.distributed.batch_sharding import check_batches
 from pggan_jax.loop.divergence import RollbackCount
 from pggan_jax.loop.trainer import Run
 from pggan_jax.run_logs.workdir import Workdir, claim_workdir, store_config
-from pggan_jax.system.jax_variables import own_jax_settings
-from pggan_jax.xla_options import describe_unmeasured
+from pggan_jax.system.jax_environment import fixed_jax_settings
+from pggan_jax.xla_options import describe_unknown_jaxlib
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def train(
         UserError: the folder cannot be written, or its checkpoints or the data do not fit.
     """
     config, paths, changes = opened.config, opened.paths, opened.changes
-    with own_jax_settings(), processes.leaving_the_dead(paths.log), ExitStack() as held:
+    with fixed_jax_settings(), processes.exit_on_lost_process(paths.log), ExitStack() as held:
 
         def claim() -> None:
             if not paths.config.exists():
@@ -105,7 +105,7 @@ def train(
         has_begun = paths.stats.exists()
         start = restore_or_create(config, loader, checkpoints=checkpoints, has_begun=has_begun, check=check)
         run = held.enter_context(Run(config, paths, loader, checkpoints=checkpoints, start=start))
-        if about_speed := describe_unmeasured() if devices.backend() == "cpu" else "":
+        if about_speed := describe_unknown_jaxlib() if devices.backend() == "cpu" else "":
             run.log(about_speed)
         if processes.is_main_process():
             try:
@@ -116,5 +116,5 @@ def train(
             store_config(paths, config)
             run.log.event("config_change", "configuration changed: " + "; ".join(changes), changes=changes)
         # Inside, too: when another process has died, nothing that is held here can be closed.
-        with processes.leaving_the_dead(paths.log):
+        with processes.exit_on_lost_process(paths.log):
             return run.to_the_end(should_stop)

@@ -15,7 +15,7 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.data.open_loader import start_verification
 from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.distributed import devices, processes
-from pggan_jax.distributed.processes import refuse_everywhere
+from pggan_jax.distributed.processes import raise_everywhere
 from pggan_jax.errors import UserError
 from pggan_jax.loop.background_compile import BackgroundCompiler, GrowthGap, StepRunner, abstract_arguments, compile_program
 from pggan_jax.loop.compiled_step import Program, build_program
@@ -281,7 +281,7 @@ class Run:
         tick = self.meter.unfinished()
         self._check_divergence()
         with self.timer.phase("save"):
-            refuse_everywhere(self.verification.problem(wait=True))
+            raise_everywhere(self.verification.problem(wait=True))
             metadata = CheckpointMetadata.from_tick(
                 chunk.end,
                 tick,
@@ -301,7 +301,7 @@ class Run:
 
     def _finish_tick(self, chunk: StepChunk, *, save: bool) -> None:
         """At the end of a tick: picture, checkpoint, stats.jsonl, status line."""
-        refuse_everywhere(self.verification.problem(wait=False))
+        raise_everywhere(self.verification.problem(wait=False))
         images_in_process = self.meter.images_in_process
         metrics = self.meter.finish(int(self.state.skipped_generator) + int(self.state.skipped_discriminator))
         self._check_divergence()

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from pggan_jax.system.json_files import parse_json
-from pggan_jax.system.os_features import fcntl
+from pggan_jax.system.portability import fcntl
 
 HEARTBEAT_SECONDS = 10.0
 SECONDS_TO_LIVE = 60.0

@@ -11,7 +11,7 @@ from pggan_jax.errors import UserError, visible
 CACHE_VARIABLE = "PGGAN_JAX_CACHE"
 
 
-def expanded(text: str) -> Path:
+def expand_path(text: str) -> Path:
     """`text` with `~` and `~user` replaced by the home folder.
 
     Raises:
@@ -31,7 +31,7 @@ def expanded(text: str) -> Path:
 
 
 def user_path(text: str, *, named: str, example: str = "name a file or a folder") -> Path:
-    """A path as a user writes it, see `expanded`.
+    """A path as a user writes it, see `expand_path`.
 
     Args:
         text: as the user has written it.
@@ -44,7 +44,7 @@ def user_path(text: str, *, named: str, example: str = "name a file or a folder"
     if not text.strip():
         raise UserError(f"{named}: is empty; {example}")
     try:
-        return expanded(text)
+        return expand_path(text)
     except ValueError as error:
         raise UserError(f"{named}{visible(text)}: {error}") from None
 
@@ -59,7 +59,7 @@ def cache_root() -> Path:
         if os.environ.get(variable, "").strip():
             return user_path(os.environ[variable], named=f"{variable}=") / below
     try:
-        return expanded("~/.cache/pggan_jax")
+        return expand_path("~/.cache/pggan_jax")
     except ValueError:
         raise UserError(f"there is no folder for caches, as HOME is not set; let {CACHE_VARIABLE} name one") from None
 

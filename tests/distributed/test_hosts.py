@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pggan_jax.checkpointing.trained_model import load_trained_model
-from pggan_jax.distributed.processes import EXIT_ABANDONED
+from pggan_jax.distributed.processes import EXIT_LOST_PROCESS
 from tests.helpers.command_line import environment, small_flags
 from tests.helpers.damage import truncate
 from tests.helpers.runs import (
@@ -200,7 +200,7 @@ class TestADeadProcess:
         status = processes[survivor].wait(60)
         assert time.monotonic() - killed_at < 60
         _, said = finish(workdir, processes)
-        assert status == EXIT_ABANDONED, said[survivor]
+        assert status == EXIT_LOST_PROCESS, said[survivor]
         assert f"error: process {survivor} of 2 stops, as another has died or cannot be reached" in said[survivor]
         assert "start all of them again with the same commands" in said[survivor]
         assert "Traceback" not in said[survivor]

@@ -7,7 +7,7 @@ from unittest import mock
 import jax
 import pytest
 
-from pggan_jax.distributed import devices, processes
+from pggan_jax.distributed import processes
 from pggan_jax.distributed.lost_process import is_lost_process
 from pggan_jax.errors import UserError
 
@@ -55,7 +55,7 @@ def two_processes(monkeypatch):
     """This one is the second of two; leaving raises instead."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax, "process_index", lambda: 1)
-    with mock.patch.object(devices.os, "_exit", side_effect=Left) as leave:
+    with mock.patch.object(processes.os, "_exit", side_effect=Left) as leave:
         yield leave
 
 
@@ -65,9 +65,9 @@ def fail_with(message):
 
 class TestLeaving:
     def test_a_lost_process_is_one_line(self, tmp_path, capsys, two_processes):
-        with pytest.raises(Left), processes.leaving_the_dead(tmp_path / "log.txt"):
+        with pytest.raises(Left), processes.exit_on_lost_process(tmp_path / "log.txt"):
             fail_with(LOST[3])
-        two_processes.assert_called_once_with(processes.EXIT_ABANDONED)
+        two_processes.assert_called_once_with(processes.EXIT_LOST_PROCESS)
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert error.startswith("error: process 1 of 2 stops, as another has died or cannot be reached (INTERNAL: ")
@@ -77,7 +77,7 @@ class TestLeaving:
     def test_another_error_is_named_with_its_traceback(self, tmp_path, capsys, two_processes, message):
         log = tmp_path / "log.txt"
         log.write_text("tick 1\n")
-        with pytest.raises(Left), processes.leaving_the_dead(log):
+        with pytest.raises(Left), processes.exit_on_lost_process(log):
             fail_with(message)
         two_processes.assert_called_once_with(1)
         error = capsys.readouterr().err
@@ -93,18 +93,18 @@ class TestLeaving:
     @pytest.mark.parametrize("error", [jax.errors.JaxRuntimeError(LOST[0]), ZeroDivisionError("a fault"), OSError(5, "no")])
     def test_in_one_process_it_goes_on_and_is_in_the_log(self, tmp_path, error):
         log = tmp_path / "log.txt"
-        with pytest.raises(type(error)) as caught, processes.leaving_the_dead(log):
+        with pytest.raises(type(error)) as caught, processes.exit_on_lost_process(log):
             raise error
         assert caught.value is error
         assert log.read_text().count("Traceback (most recent call last):") == 1
 
     def test_an_error_that_passes_through_two_blocks_is_in_the_log_once(self, tmp_path):
         log = tmp_path / "log.txt"
-        with pytest.raises(ZeroDivisionError), processes.leaving_the_dead(log), processes.leaving_the_dead(log):
+        with pytest.raises(ZeroDivisionError), processes.exit_on_lost_process(log), processes.exit_on_lost_process(log):
             raise ZeroDivisionError("a fault")
         assert log.read_text().count("ZeroDivisionError: a fault") == 1
 
     def test_a_user_s_mistake_is_no_traceback(self, tmp_path):
-        with pytest.raises(UserError), processes.leaving_the_dead(tmp_path / "log.txt"):
+        with pytest.raises(UserError), processes.exit_on_lost_process(tmp_path / "log.txt"):
             raise UserError("is wrong")
         assert not (tmp_path / "log.txt").exists()

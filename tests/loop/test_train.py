@@ -152,7 +152,7 @@ class TestResume:
 
     def test_a_complete_run_says_so(self, finished, tmp_path, monkeypatch):
         workdir = copy_of(finished, tmp_path)
-        monkeypatch.setattr(train, "describe_unmeasured", lambda: "this jaxlib has not been measured")
+        monkeypatch.setattr(train, "describe_unknown_jaxlib", lambda: "this jaxlib has not been measured")
         before = (workdir / "stats.jsonl").read_bytes()
         assert run_small(workdir, small_config())
         assert (workdir / "stats.jsonl").read_bytes() == before

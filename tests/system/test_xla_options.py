@@ -10,7 +10,7 @@ import jaxlib
 import pytest
 
 from pggan_jax import xla_options
-from pggan_jax.xla_options import describe_unmeasured, prefer_fast_compilation, prefer_fast_convolutions
+from pggan_jax.xla_options import describe_unknown_jaxlib, prefer_fast_compilation, prefer_fast_convolutions
 
 OPTION = "--xla_cpu_experimental_ynn_fusion_type="
 EMITTERS = "--xla_cpu_use_fusion_emitters"
@@ -55,7 +55,7 @@ def test_other_versions_are_left_alone(monkeypatch):
 )
 def test_a_version_without_measurements_is_named(monkeypatch, installed, is_measured):
     monkeypatch.setattr(xla_options, "version", lambda _: installed)
-    assert (installed in describe_unmeasured()) != is_measured
+    assert (installed in describe_unknown_jaxlib()) != is_measured
 
 
 def test_so_is_a_machine_with_tpus(monkeypatch):

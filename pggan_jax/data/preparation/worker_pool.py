@@ -18,8 +18,8 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from pggan_jax.errors import UserError
-from pggan_jax.system.machine import available_cpus
-from pggan_jax.system.os_features import interrupts_held_back
+from pggan_jax.system.portability import block_interrupts
+from pggan_jax.system.resource_limits import available_cpus
 
 Context = TypeVar("Context")
 Request = TypeVar("Request")
@@ -80,7 +80,7 @@ def _map_in_processes(
     try:
         for request in requests:
             # Workers inherit the blocked signal: one that is still starting would print a traceback.
-            with interrupts_held_back():
+            with block_interrupts():
                 pending.append(pool.submit(_call, function, request))
             if len(pending) == in_flight(workers):
                 yield pending.popleft().result()

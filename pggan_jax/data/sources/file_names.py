@@ -104,7 +104,7 @@ class ImageFilter:
     def skip_folder(self, folder: bytes, kind: str) -> None:
         """Record a folder written by this program.
 
-        `kind` as `output_marks.kind_of_folder` returns it.
+        `kind` as `output_marks.describe_own_folder` returns it.
         """
         self._own.append((folder, kind))
 

@@ -21,8 +21,8 @@ from pggan_jax.data.sources.file_collection import (
 )
 from pggan_jax.data.sources.file_names import CompactNames, ImageFilter, is_hidden_name, printable
 from pggan_jax.image_files import HEAD_BYTES
-from pggan_jax.system.output_marks import MARKER, is_mark, kind_of_folder
-from pggan_jax.system.paths import expanded
+from pggan_jax.system.own_output import MARKER, describe_own_folder, is_marker
+from pggan_jax.system.paths import expand_path
 
 _MAX_SETTINGS = 2**20
 _PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")
@@ -48,7 +48,7 @@ class FolderSource(ImageCollection):
         """
         name = f"folder:{printable(os.fsencode(folder))}"
         try:
-            place = expanded(folder)
+            place = expand_path(folder)
         except ValueError as error:
             raise source_error(name, str(error)) from None
         # Absolute: the program may change its folder before a worker starts.
@@ -89,7 +89,7 @@ class FolderSource(ImageCollection):
             except UnusableImageError:
                 return None
 
-        return kind_of_folder(names, load)
+        return describe_own_folder(names, load)
 
     def _files_below(self, image_filter: ImageFilter, unlisted: list[str]) -> Iterator[bytes]:
         """Yield the sorted relative paths of all files below.
@@ -175,7 +175,7 @@ def _visible(
     `marks` gets those that may mark output of this program.
     """
     for entry in entries:
-        if is_mark(entry.name):
+        if is_marker(entry.name):
             marks.append(entry.name)
         if entry.name == MARKER.encode():
             continue

@@ -25,8 +25,8 @@ from pggan_jax.data.sources.tfrecords import NoReadableImageError, TFRecordsSour
 from pggan_jax.errors import UserError
 from pggan_jax.image_files import FORMATS, HEAD_BYTES, detect_format
 from pggan_jax.interop.tfrecord import DamagedRecordError, iterate_spans, parse_example, unframe
-from pggan_jax.system.os_features import pread, read_only_flags
 from pggan_jax.system.paths import user_path
+from pggan_jax.system.portability import pread, read_only_flags
 
 _RECORD_FILE = re.compile(r".+\.tfrecords?(-\d+-of-\d+)?")
 _LABEL_FEATURES = ("label", "labels", "class", "image/class/label")

@@ -20,8 +20,8 @@ import numpy as np
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.errors import UserError
 from pggan_jax.interop.tfrecord import DamagedRecordError, find_record_bytes, parse_example, unframe
-from pggan_jax.system.os_features import pread, read_only_flags
 from pggan_jax.system.paths import user_path
+from pggan_jax.system.portability import pread, read_only_flags
 
 _LEVEL_FILE = re.compile(r"(?P<name>.+)-r(?P<exponent>\d\d)\.tfrecords")
 # Limits of the size of a record: channels, and bytes beside the pixels.

@@ -33,9 +33,9 @@ from pggan_jax.data.sources.file_names import (
     summarize_names,
 )
 from pggan_jax.image_files import HEAD_BYTES
-from pggan_jax.system.os_features import pread
-from pggan_jax.system.output_marks import MARKER, is_mark, kind_of_folder
-from pggan_jax.system.paths import expanded
+from pggan_jax.system.own_output import MARKER, describe_own_folder, is_marker
+from pggan_jax.system.paths import expand_path
+from pggan_jax.system.portability import pread
 
 _ENCRYPTED_FLAG = 1
 _UTF8_FLAG = 0x800
@@ -93,7 +93,7 @@ class ArchiveSource(ImageCollection):
         marks: dict[bytes, list[bytes]] = {}
         for path in members:
             folder, slash, name = path.rpartition(b"/")
-            if slash and is_mark(name):
+            if slash and is_marker(name):
                 marks.setdefault(folder + slash, []).append(name)
         own: dict[bytes, str] = {}
         for folder, names in marks.items():
@@ -104,12 +104,12 @@ class ArchiveSource(ImageCollection):
                 except UnusableImageError:
                     return None
 
-            if kind := kind_of_folder(names, load):
+            if kind := describe_own_folder(names, load):
                 own[folder] = kind
         for folder in sorted(own):
             if not lies_in(folder[:-1], own):
                 image_filter.skip_folder(folder, own[folder])
-        inside = (path for path in sorted(members) if not is_mark(path.rpartition(b"/")[2]) and not lies_in(path, own))
+        inside = (path for path in sorted(members) if not is_marker(path.rpartition(b"/")[2]) and not lies_in(path, own))
         return [path for path in inside if image_filter.accepts(path, lambda one: _unpack_head(self._file, members[one]))]
 
     def _content(self, index: int) -> bytes:
@@ -155,7 +155,7 @@ class _SharedFile:
 def _existing_file(name: str, file: str) -> bytes:
     """Return the path of the archive, absolute as the program may change its working folder."""
     try:
-        path = os.path.abspath(os.fsencode(expanded(file)))
+        path = os.path.abspath(os.fsencode(expand_path(file)))
     except ValueError as error:
         raise source_error(name, str(error)) from None
     if not os.path.exists(path):

@@ -17,7 +17,7 @@ from pggan_jax.data.sources import zip as archives
 from pggan_jax.data.sources.folder import FolderSource
 from pggan_jax.data.sources.zip import ArchiveSource
 from pggan_jax.errors import UserError
-from pggan_jax.system.output_marks import MARKER, claim_output
+from pggan_jax.system.own_output import MARKER, claim_output
 from tests.helpers.image_samples import encoded, noise
 
 PIXELS = noise(8, 8)

@@ -51,7 +51,7 @@ _ON = ("1", "t", "true", "y", "yes", "on")
 
 
 @contextmanager
-def own_jax_settings(tell: Callable[[str], object] = lambda _line: None) -> Iterator[None]:
+def fixed_jax_settings(tell: Callable[[str], object] = lambda _line: None) -> Iterator[None]:
     """Inside the `with` block JAX computes what this program means, whatever the shell or an importing program has set.
 
     Afterwards all is as it was. The precision of matrix products is left to the user, where XLA knows it everywhere.

@@ -16,7 +16,7 @@ import pytest
 from pggan_jax.config_io import to_json
 from pggan_jax.evaluation.image_sets import generated_images
 from pggan_jax.evaluation.metrics.swd import patch_corners, random_key
-from pggan_jax.system.jax_variables import own_jax_settings
+from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.training.rng import sample_noise
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from tests.helpers.command_line import environment
@@ -54,7 +54,7 @@ class TestOwnSettings:
     def test_a_variable_of_the_shell_is_named_and_not_followed(self, monkeypatch, name):
         monkeypatch.setenv(name, ALL[name])
         before, told = dict(os.environ), []
-        with own_jax_settings(told.append):
+        with fixed_jax_settings(told.append):
             assert name not in os.environ
         assert dict(os.environ) == before
         (line,) = told
@@ -67,7 +67,7 @@ class TestOwnSettings:
     def test_nothing_is_told_of_what_is_so_anyway(self, monkeypatch, name, value):
         monkeypatch.setenv(name, value)
         told = []
-        with own_jax_settings(told.append):
+        with fixed_jax_settings(told.append):
             pass
         assert told == []
 
@@ -75,7 +75,7 @@ class TestOwnSettings:
         for name, value in (ALL | {"JAX_DEFAULT_PRNG_IMPL": "x" * 5000}).items():
             monkeypatch.setenv(name, value)
         told = []
-        with own_jax_settings(told.append):
+        with fixed_jax_settings(told.append):
             pass
         (line,) = told
         assert len(line) < 300
@@ -84,14 +84,14 @@ class TestOwnSettings:
     def test_a_known_precision_is_left_and_told(self, monkeypatch):
         monkeypatch.setenv("JAX_DEFAULT_MATMUL_PRECISION", "highest")
         told = []
-        with own_jax_settings(told.append):
+        with fixed_jax_settings(told.append):
             assert os.environ["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
         assert [line.split()[1] for line in told] == ["JAX_DEFAULT_MATMUL_PRECISION=highest"]
 
     def test_what_a_program_has_set_is_set_again_afterwards(self):
         changes = {"jax_enable_x64": True, "jax_numpy_dtype_promotion": "strict", "jax_debug_nans": True}
         with jax_settings(**changes):
-            with own_jax_settings():
+            with fixed_jax_settings():
                 assert not jax.config.jax_enable_x64
                 assert not jax.config.jax_debug_nans
                 assert jax.config.jax_numpy_dtype_promotion.name == "STANDARD"

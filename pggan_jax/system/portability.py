@@ -50,7 +50,7 @@ def read_only_flags() -> int:
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
+def block_interrupts() -> Iterator[None]:
     """Hold Ctrl-C back inside the `with` block, in this thread and in processes started there, where the system can."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -11,7 +11,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.source_kinds import parse_source
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.json_files import parse_json
-from pggan_jax.system.paths import expanded
+from pggan_jax.system.paths import expand_path
 
 MARKER = ".pggan_jax"
 """File in a folder that a command has made for images it writes; JSON with the name of the command."""
@@ -21,16 +21,16 @@ _RUN_SETTINGS = frozenset({"data", "generator", "discriminator", "schedule"})
 _MAX_JSON = 2**20
 
 
-def is_mark(name: bytes) -> bool:
+def is_marker(name: bytes) -> bool:
     """Whether a name may tell that its folder is output of this program."""
     return name in _MARKS or _PREPARED_LEVEL.fullmatch(name) is not None
 
 
-def kind_of_folder(names: Collection[bytes], load: Callable[[bytes], bytes | None]) -> str:
+def describe_own_folder(names: Collection[bytes], load: Callable[[bytes], bytes | None]) -> str:
     """What of its own a folder is to this program: "" if nothing, else words that go on from "is".
 
     Args:
-        names: of everything that lies in it and `is_mark`.
+        names: of everything that lies in it and `is_marker`.
         load: gives the content of one of these files, None if it cannot be had.
     """
     if any(map(_PREPARED_LEVEL.fullmatch, names)) and (b"info.json" in names or b"journal.json" in names):
@@ -66,7 +66,7 @@ def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
     """
     try:
         is_ours = not out.exists() or (out / MARKER).is_file() or not any(out.iterdir())
-        inside = next((source for source in sources if lies_inside(out, source)), None)
+        inside = next((source for source in sources if is_inside_source(out, source)), None)
         if inside and (not is_ours or _is_source_itself(out, inside)):
             raise UserError(
                 f"--{flag}={out}: lies inside {inside}, which would read what is written there; choose a new folder"
@@ -78,7 +78,7 @@ def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
         raise UserError(f"--{flag}={out}: cannot be written ({error.strerror}); choose a folder you may write to") from None
 
 
-def lies_inside(out: Path, source: str) -> bool:
+def is_inside_source(out: Path, source: str) -> bool:
     """Whether a path lies in the folder whose images a setting of the form `data.source` reads, or is that folder."""
     folder = _folder_of(source)
     return folder is not None and out.resolve().is_relative_to(folder)
@@ -94,6 +94,6 @@ def _folder_of(source: str) -> Path | None:
         source = source.partition(":")[2]
     try:
         kind, argument = parse_source(source)
-        return expanded(argument).resolve() if kind == "folder" else None
+        return expand_path(argument).resolve() if kind == "folder" else None
     except ValueError:
         return None
