@@ -1,15 +1,15 @@
-"""CelebA at 128x128: 202,599 faces, cut from the aligned photographs as in the paper's comparisons.
+"""CelebA at 128x128: 202,599 faces, cropped as in the paper's comparisons.
 
     python launch.py --config=experiments/celeba.py
 
 Needs the data set prepared once, see docs/data.md; or --set data.source=folder:DIR with the aligned 178x218 images, where
-shuffle_seed then gives the authors' order. All three parts of the set are used, as in the authors' data set tool.
+shuffle_seed then gives the authors' order. All three splits are used, as in the authors' data set tool.
 
-The schedule is the official v2-1gpu. Nearer to Table 1 of the paper, row (g), is
+The schedule is the official v2-1gpu. Closer to Table 1 of the paper, row (g), is
 --set preset=v1-1gpu --set schedule.total_kimg=10000 --set generator.fmap_base=2048 --set discriminator.fmap_base=2048
 --set generator.fused_scale=false --set discriminator.fused_scale=false --set discriminator.minibatch_stddev=whole_batch.
 
-Cost: not measured; for a GPU, 12,000 kimg in the official networks.
+Cost: not measured; 12,000 kimg with the official networks need a GPU.
 Expect: the paper reports SWD x1e3 of 3.56 on average and MS-SSIM 0.2845 for row (g), 2.96 and 0.2828 for its best network.
 """
 
@@ -18,7 +18,7 @@ from pggan_jax.presets import apply_preset
 
 
 def get_config() -> Config:
-    """The official networks and the v2-1gpu schedule on columns 25..152 and rows 57..184, mirrored."""
+    """Official networks, schedule v2-1gpu, columns 25..152 and rows 57..184, mirrored."""
     data = DataConfig(
         source="tfds:celeb_a:train+validation+test",
         resolution=128,

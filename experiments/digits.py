@@ -2,9 +2,9 @@
 
     python launch.py
 
-Cost: 505 s in all on 2 cores of a 2.8 GHz Xeon, 37 s of them compilation: 10 s at 4x4, 83 s at 8x8, 169 s at 16x16 and
-243 s at 32x32. Other programs were running beside it now and then.
-Expect: a grid with one row per class, every digit legible; `python experiments/check_digits.py` reads them with a classifier.
+Cost: 505 s in total on 2 cores of a 2.8 GHz Xeon, 37 s of them compilation: 10 s at 4x4, 83 s at 8x8, 169 s at 16x16 and
+243 s at 32x32. Other programs ran at times.
+Expect: a sample grid of legible digits, one row per class; `python experiments/check_digits.py` classifies samples.
 """
 
 from pggan_jax.config import (
@@ -21,7 +21,7 @@ from pggan_jax.config import (
 def get_config() -> Config:
     """32 feature maps, 165 kimg. Most of the learning happens at 8x8, where images are cheap.
 
-    A short run needs a high learning rate and a moving average that forgets within a fraction of a stage.
+    A short run needs a high learning rate and a moving average with a half-life much shorter than a phase.
     """
     return Config(
         data=DataConfig(source="digits", resolution=32, labels=True),

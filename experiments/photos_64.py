@@ -1,10 +1,9 @@
-"""Crops of real colour photographs at 64x64: the first run in colour, still without any download.
+"""Crops of ten colour photographs at 64x64, built-in: a run in colour without a download.
 
     python launch.py --config=experiments/photos_64.py
 
-Cost: about an hour on 2 cores of a 2.8 GHz Xeon, as `python launch.py plan` measures it; it was not run beyond 32x32.
-Expect: textures and colours of the ten embedded photographs, and flowers, cups and skies from 16x16 on; crops of ten pictures
-teach no more.
+Cost: about an hour on 2 cores of a 2.8 GHz Xeon, as `python launch.py plan` measures it; not run beyond 32x32.
+Expect: textures and colours of the ten photographs; flowers, cups and skies from 16x16 on.
 """
 
 from pggan_jax.config import (

@@ -1,9 +1,9 @@
-"""A tiny run from 4x4 to 16x16 with two fade-ins: for tests and first tries.
+"""A tiny run from 4x4 to 16x16 with two fade-ins, for tests.
 
     python launch.py --config=experiments/smoke.py
 
-Cost: 35 s in all on 2 cores of a 2.8 GHz Xeon, 20 s of them compilation.
-Expect: blurred blobs. It shows that everything works, not what a GAN can do.
+Cost: 35 s in total on 2 cores of a 2.8 GHz Xeon, 20 s of them compilation.
+Expect: blurred shapes; the run shows that the installation works.
 """
 
 from pggan_jax.config import (

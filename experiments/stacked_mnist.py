@@ -1,23 +1,22 @@
-"""Stacked MNIST: three random digits as red, green and blue, 1,000 modes, to see how many of them a generator keeps.
+"""Stacked MNIST: three digits as red, green and blue, with 1,000 modes.
 
     python launch.py --config=experiments/stacked_mnist.py
 
-Needs MNIST prepared once, see docs/data.md. A million images are drawn from it, three scans each.
+Needs MNIST prepared once, see docs/data.md. A million images are composed of three scans each.
 
-The paper's last column of this test (with progression, spec 6.5) in schedule, loss and latents. Its networks were smaller
-still, with one convolution per resolution, and slope 0.3 and tanh in the generator; those here are the usual ones with the
-feature maps of its K/2 variant.
+Schedule, loss and latents are those of the last column of the paper's test (with progressive growing, spec 6.5). The paper's
+networks were smaller, with one convolution per resolution, and slope 0.3 and tanh in the generator; these are the usual ones
+with the feature maps of the variant K/2.
 
 Cost: not measured as a whole; `python launch.py plan` estimates 8 hours on 2 CPU cores.
-Expect: spec 6.5 has 919.8 of 1,000 modes for K/2 in the paper, not verified, and with networks other than these: a landmark,
-not an aim.
+Expect: the paper reports 919.8 of 1,000 modes for K/2 (spec 6.5), with other networks than these; not verified here.
 """
 
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, LossConfig, ScheduleConfig
 
 
 def get_config() -> Config:
-    """64, 32, 16, 8 feature maps against 16, 16, 8, 4, from 4x4 to 32x32."""
+    """Feature maps 64, 32, 16, 8 in the generator, 16, 16, 8, 4 in the discriminator."""
     return Config(
         data=DataConfig(source="stacked:tfds:mnist", resolution=32, channels=3, crop="pad", max_images=1_000_000),
         generator=GeneratorConfig(fmap_base=128, fmap_max=64, latent_size=64),

@@ -1,4 +1,4 @@
-"""Every setting of a run, as frozen dataclasses: name, type, default, help and limits of each.
+"""Every setting of a run, as frozen dataclasses with type, default, help and limits.
 
 Reading and writing settings (experiment files, `--set`, JSON, differences) is in `config_io.py`; rules between several
 settings are in `config_validation.py`. This module imports neither JAX nor anything that reads data.
@@ -104,7 +104,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The generator (spec 1.8). The official option `structure` is missing: both of its forms compute this network."""
+    """The generator (spec 1.8); both forms of the official option `structure` compute it."""
 
     fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", **_FMAP_BASE)
     fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
@@ -162,7 +162,7 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Phases, batches and learning rates. One kimg is 1,000 real images seen by the discriminator."""
+    """Phases, batches, learning rates. A kimg is 1,000 reals seen by the discriminator."""
 
     start_resolution: int = setting(
         4, "resolution of the first stage, 4*2^k; data.resolution means no growing", minimum=4, maximum=MAX_RESOLUTION
@@ -299,7 +299,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run. Experiment files return one; `--set` overrides single settings by dotted name."""
+    """A whole run, as returned by experiment files; `--set` overrides single settings."""
 
     preset: str = setting(
         "",

@@ -1,4 +1,4 @@
-"""Configurations in and out: experiment files, `--set a.b=value`, JSON, and the difference between two of them."""
+"""Reading and writing configurations: experiment files, `--set`, JSON, differences."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def name_origins(default: str, by_path: Mapping[str, str] | None = None) -> Iter
 
 
 def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
-    """Read an experiment file, apply `name=value` overrides in order (a preset first), and validate the result.
+    """Read an experiment file, apply `name=value` overrides, and validate the result.
+
+    Overrides are applied in order, but a preset first.
 
     Args:
         experiment: path of a Python file with a function `get_config()` that returns a `Config`.
@@ -108,10 +110,10 @@ def _read_experiment(experiment: str) -> Config:
 
 @contextmanager
 def _report_failures(experiment: str, path: Path, what: str) -> Iterator[None]:
-    """An experiment file may do anything; whatever it raises, `sys.exit()` included, is its own failure.
+    """Report every exception of an experiment file, `SystemExit` included, as a `UserError`.
 
     Raises:
-        UserError: it has raised something.
+        UserError: the `with` block has raised an exception.
     """
     try:
         yield
@@ -122,7 +124,7 @@ def _report_failures(experiment: str, path: Path, what: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException, path: Path) -> str:
-    """Type, message and, where known, the line of `path` that raised, in one line."""
+    """Describe an exception in one line: type, message, and the line of `path` if known."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f" (line {lines[-1]})" if lines else ""
     return one_line(f"{type(error).__name__}: {error}", longest=_LONGEST_REASON) + where
@@ -141,7 +143,7 @@ def _check_preset(config: Config) -> None:
 
 
 def settings_of(config: Config) -> list[tuple[str, Any]]:
-    """All settings as (dotted path, value), in the order of the dataclasses."""
+    """List all settings as (dotted path, value), in the order of the dataclasses."""
     return [(path, value) for path, value, _, _ in walk(config)]
 
 
@@ -153,7 +155,7 @@ def _split_override(text: str) -> tuple[str, str]:
 
 
 class _DuplicateKeyError(ValueError):
-    """Two values for one resolution, of which one would be lost; the text goes on from the setting."""
+    """A mapping with two values for one resolution."""
 
 
 def parse_value(path: str, text: str) -> Any:
@@ -204,18 +206,18 @@ def _parse(text: str, hint: Any) -> Any:
 
 
 def replace_setting(config: Any, path: str, value: Any) -> Any:
-    """A copy of a config dataclass with one dotted setting changed."""
+    """Return a copy of a config dataclass with one setting changed, by its dotted name."""
     head, _, rest = path.partition(".")
     new = replace_setting(getattr(config, head), rest, value) if rest else value
     return dataclasses.replace(config, **{head: new})
 
 
 ADDED_SETTINGS = frozenset({"data.range"})
-"""Settings that runs of earlier versions did not store; they have done what the default does."""
+"""Settings that runs of earlier versions did not store; those runs behaved as the default does."""
 
 
 def to_json(config: Config) -> str:
-    """The whole configuration as readable JSON."""
+    """Write the whole configuration as indented JSON."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
@@ -266,6 +268,6 @@ def _flatten(tree: dict[str, Any], prefix: str = ""):
 
 
 def difference(old: Config, new: Config) -> list[str]:
-    """One line 'name: old -> new' for each setting that differs."""
+    """List each setting that differs, as 'name: old -> new'."""
     before = dict(settings_of(old))
     return [f"{path}: {before[path]!r} -> {value!r}" for path, value in settings_of(new) if value != before[path]]

@@ -1,4 +1,7 @@
-"""Is a configuration possible? Limits of single settings, then rules that join several. Nothing is compiled or read here."""
+"""Checks of a configuration: limits of single settings, then rules between several.
+
+Nothing is compiled or read here.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ from pggan_jax.schedule import Schedule
 from pggan_jax.source_kinds import parse_source
 
 MAX_TOTAL_IMAGES = 2**31 - 1
-MAX_PICTURE_SIDE = 2**16 - 1
+MAX_GRID_SIDE = 2**16 - 1
 
 
 def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
-    """All settings below a config dataclass as (dotted path, value, type, metadata).
+    """Yield all settings below a config dataclass as (dotted path, value, type, metadata).
 
     Raises:
-        ConfigError: a section is not of its class, for example a plain dict.
+        ConfigError: a section has another class, such as a plain dict.
     """
     hints = get_type_hints(type(node))
     for field in fields(node):
@@ -38,7 +41,7 @@ def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[s
 
 
 def type_name(hint: Any) -> str:
-    """A type as a user would say it."""
+    """Name a type in the words of a user."""
     if get_origin(hint) is tuple:
         return "names with commas between them"
     if get_args(hint):
@@ -48,7 +51,7 @@ def type_name(hint: Any) -> str:
 
 
 def has_type(value: Any, hint: Any) -> bool:
-    """Whether `value` is of the annotated type; a whole number passes as a number, a bool never does."""
+    """Whether `value` has the type; a whole number is also a number, a bool is neither."""
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(has_type(item, get_args(hint)[0]) for item in value)
     if get_args(hint):
@@ -60,10 +63,10 @@ def has_type(value: Any, hint: Any) -> bool:
 
 
 def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> None:
-    """Type and limits of one setting.
+    """Check type and limits of one setting.
 
     Raises:
-        ConfigError: naming the value, the allowed range and where the value came from.
+        ConfigError: the value has another type or is outside the limits.
     """
     if not has_type(value, hint):
         raise ConfigError(path, value, f"must be {type_name(hint)}")
@@ -86,7 +89,7 @@ _LIMITS = {
 
 
 def allowed_range(limits: Mapping[str, Any]) -> str:
-    """Such as 'at least 0 and less than 1'; empty without limits."""
+    """Describe limits, such as 'at least 0 and less than 1'; empty without limits."""
     return " and ".join(f"{words} {limits[name]}" for name, (words, _) in _LIMITS.items() if name in limits)
 
 
@@ -109,12 +112,12 @@ def validate(config: Config) -> None:
         config: the whole configuration.
 
     Raises:
-        ConfigError: for the first problem found, in one line.
+        ConfigError: for the first setting that is wrong.
     """
     for path, value, hint, limits in walk(config):
         check_single(path, value, hint, limits)
     _check_resolutions(config)
-    _check_picture(config)
+    _check_data_and_grid(config)
     _check_evaluation(config)
     _check_schedule(config)
     for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
@@ -142,7 +145,7 @@ def _check_resolutions(config: Config) -> None:
                     raise ConfigError(path, dict(value), f"{resolution} is not a resolution; use 4, 8, 16, 32 ...")
 
 
-def _check_picture(config: Config) -> None:
+def _check_data_and_grid(config: Config) -> None:
     try:
         kind, _ = parse_source(config.data.source)
     except ValueError as error:
@@ -156,13 +159,13 @@ def _check_picture(config: Config) -> None:
     except ValueError as error:
         raise ConfigError("data.range", config.data.range, str(error)) from None
     if kind == "photos" and config.data.labels:
-        raise ConfigError("data.labels", True, "photos have no classes; use data.labels=false")
+        raise ConfigError("data.labels", True, "the source photos has no classes; use data.labels=false")
     try:
         side = max(grid_size(config.run.grid, config.data.resolution)) * config.data.resolution
     except ValueError:
         raise ConfigError("run.grid", config.run.grid, "must be 1080p, 4k, or columns x rows such as 10x8") from None
-    if side > MAX_PICTURE_SIDE:
-        rule = f"a picture may be at most {MAX_PICTURE_SIDE} pixels wide and high; this one would have {side}"
+    if side > MAX_GRID_SIDE:
+        rule = f"a sample grid may be at most {MAX_GRID_SIDE} pixels wide and high; this one would have {side}"
         raise ConfigError("run.grid", config.run.grid, rule)
 
 
@@ -185,37 +188,39 @@ def _check_schedule(config: Config) -> None:
         fade = config.schedule.fade_kimg_at.get(high, config.schedule.fade_kimg)
         if not stable and not fade:
             path = "schedule.fade_kimg_at" if high in config.schedule.fade_kimg_at else "schedule.fade_kimg"
-            rule = f"the stable phase at {low} has no length either, so nothing is trained at {low}; give one of them kimg"
+            rule = f"the stable phase at {low} has no length either, so nothing is trained at {low}; set one of them above 0"
             raise ConfigError(path, fade, rule)
     last = config.data.resolution
     planned = schedule.planned_kimg
     if not planned:
-        rule = f"the run would have no length: give schedule.total_kimg, or a stable phase at {last}"
+        rule = f"the run has no length; set schedule.total_kimg, or a stable phase at {last}"
         raise ConfigError("schedule.total_kimg", config.schedule.total_kimg, rule)
     if planned * 1000 > MAX_TOTAL_IMAGES:
-        rule = f"the run may show at most {MAX_TOTAL_IMAGES // 1000} kimg (2^31 - 1 images); this one shows {planned:.0f} kimg"
+        rule = f"a run may have at most {MAX_TOTAL_IMAGES // 1000} kimg (2^31 - 1 images); this one has {planned:.0f} kimg"
         raise ConfigError("schedule.total_kimg", config.schedule.total_kimg, rule)
-    _check_looks(config, schedule)
+    _check_schedule_updates(config, schedule)
 
 
-def _check_looks(config: Config, schedule: Schedule) -> None:
-    """Phases end on looks at the schedule; a look that is too long runs past the end or over a whole resolution."""
+def _check_schedule_updates(config: Config, schedule: Schedule) -> None:
+    """Check that no schedule update skips a resolution or exceeds the longest run."""
     for stage, grown in zip(schedule.stages, [*schedule.stages[1:], None], strict=True):
         path, batch = _batch_size(config, stage.resolution)
         look = (
             f"{config.schedule.repeats} iterations of {config.schedule.critic_steps} x {batch} images at "
-            f"{stage.resolution}x{stage.resolution} (schedule.repeats, critic_steps, batch_size) are one look at the schedule"
+            f"{stage.resolution}x{stage.resolution} (schedule.repeats, critic_steps, batch_size) make one schedule update"
         )
         if grown and grown.resolution > 2 * stage.resolution:
-            rule = f"{look} and step over {2 * stage.resolution}x{2 * stage.resolution}; take fewer, or give it more kimg"
+            rule = (
+                f"{look} and skip {2 * stage.resolution}x{2 * stage.resolution}; use fewer, or give that resolution more kimg"
+            )
             raise ConfigError(path, batch, rule)
         if stage.end > MAX_TOTAL_IMAGES:
-            rule = f"{look} and end after {stage.end:,} images; the run may show at most {MAX_TOTAL_IMAGES:,}"
+            rule = f"{look} and end after {stage.end:,} images; a run may have at most {MAX_TOTAL_IMAGES:,}"
             raise ConfigError(path, batch, rule)
 
 
 def _batch_size(config: Config, resolution: int) -> tuple[str, int]:
-    """The setting that rules the batch size at `resolution`, and its value there."""
+    """Return the setting that gives the batch size at `resolution`, and its value."""
     single = config.schedule.batch_size_at
     if resolution in single:
         return "schedule.batch_size_at", single[resolution]

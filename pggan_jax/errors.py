@@ -1,4 +1,4 @@
-"""The exception that stands for a user's mistake, and how any text becomes one line of a bounded length."""
+"""Exceptions for mistakes that a user can fix, and messages of one line."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from types import ModuleType
 from typing import Any
 
 LONGEST_MESSAGE = 300
-"""Characters in the longest line that a mistake is answered with."""
+"""Most characters of an error message."""
 _LONGEST_VALUE = 60
 _SHORTEST_WORD = 48
 _GAP = "..."
-# Escape codes, other controls, and marks that make a terminal write from right to left or begin a new line.
+# Escape codes, other controls, and characters that change the writing direction or start a new line.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
-    """Something the user can mend: the message names the value, what is allowed, and how to fix it."""
+    """A mistake that the user can fix; the message says what is wrong and what to do."""
 
 
 class ConfigError(UserError):
@@ -51,13 +51,13 @@ def _format_value(value: Any) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of another library says, short enough for one line; its type if it says nothing."""
+    """Return the first line of an exception, or its type if it has no message."""
     lines = str(error).strip().splitlines()
     return one_line(lines[0], longest=200) if lines else type(error).__name__
 
 
 def visible(text: str, *, but: str = "") -> str:
-    """`text` with control characters as backslash escapes, except those in `but`; safe to print on any terminal."""
+    """Escape control characters in `text`, except those in `but`, for any terminal."""
 
     def escape(match: re.Match[str]) -> str:
         return match[0] if match[0] in but else match[0].encode("unicode_escape").decode()
@@ -66,12 +66,12 @@ def visible(text: str, *, but: str = "") -> str:
 
 
 def one_line(text: str, *, longest: int = LONGEST_MESSAGE) -> str:
-    """`text` as one visible line of at most `longest` characters.
+    """Shorten `text` to one printable line of at most `longest` characters.
 
-    Long words, such as paths and numbers, lose their middle first; then the line does. Its beginning names the value, its end
-    the remedy.
+    Long words, such as paths and numbers, lose their middle first, then the line does: messages begin with the value and end
+    with what to do.
     """
-    # Of a text that is longer by far nothing but the two ends can be shown.
+    # Of a much longer text only the two ends can be shown.
     text = text if len(text) <= 100 * longest else text[: 50 * longest] + _GAP + text[-50 * longest :]
     words = visible(" ".join(text.split())).split(" ")
     excess = len(" ".join(words)) - longest
@@ -99,10 +99,12 @@ def import_optional(module: str, *, package: str, needed_by: str) -> ModuleType:
         needed_by: the source, setting or flag that needs it, as the user wrote it.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the library, or one that it needs, is not installed.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        # What is missing may be something that the library itself needs.
-        raise UserError(f"{needed_by}: needs the package {error.name}, which is not installed: pip install {package}") from None
+        # The missing package may be one that the library itself needs.
+        raise UserError(
+            f"{needed_by}: needs the package {error.name}, which is not installed; run pip install {package}"
+        ) from None

@@ -1,4 +1,7 @@
-"""The schedules that the authors published, by name (spec 2.5). Batch sizes are totals over all devices."""
+"""The schedules that the authors published, by name (spec 2.5).
+
+Batch sizes are totals over all devices.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +51,13 @@ PRESETS = tuple(_SCHEDULES)
 
 
 def apply_preset(config: Config, name: str) -> Config:
-    """`config` with the schedule of the official preset `name`, and v1's larger minibatch-stddev groups.
+    """Return `config` with the schedule and minibatch-stddev group size of an official preset.
 
-    The whole section `schedule` is replaced: nothing that an experiment has set there mixes with the official run.
+    The whole section `schedule` is replaced, so that no setting of an experiment mixes with the official schedule.
+
+    Args:
+        config: all other settings.
+        name: one of `PRESETS`.
 
     Raises:
         ConfigError: there is no such preset.

@@ -1,4 +1,4 @@
-"""The kinds of image sources and how `data.source` writes each; `data/sources/open_source.py` opens them."""
+"""The kinds of image sources, as written in `data.source`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SourceKind:
-    """How one kind is written.
+    """How a kind of source is written.
 
     Attributes:
-        usage: as a user types it; brackets mark what may be left out.
+        usage: as a user types it; brackets mark optional parts.
         help: what it reads, in a few words.
-        needs_argument: whether something must follow the colon.
-        takes_argument: whether something may.
+        needs_argument: whether an argument must follow the colon.
+        takes_argument: whether an argument may follow the colon.
     """
 
     usage: str
@@ -25,8 +25,8 @@ class SourceKind:
 LONGEST_ARGUMENT = 8192
 """Characters; no path is longer, and Python makes no number of more than 4,300 digits."""
 SOURCE_KINDS = {
-    "digits": SourceKind("digits", "1,797 scanned digits, embedded", needs_argument=False, takes_argument=False),
-    "photos": SourceKind("photos", "4,096 crops of ten photographs, embedded", needs_argument=False, takes_argument=False),
+    "digits": SourceKind("digits", "1,797 scanned digits, built-in", needs_argument=False, takes_argument=False),
+    "photos": SourceKind("photos", "4,096 crops of ten photographs, built-in", needs_argument=False, takes_argument=False),
     "folder": SourceKind("folder:DIR", "every image below DIR; one subfolder per class, or dataset.json, gives labels"),
     "zip": SourceKind("zip:FILE", "every image in a zip archive, labelled like a folder"),
     "tfds": SourceKind("tfds:NAME[:SPLIT]", "a data set of tensorflow_datasets, such as tfds:cifar10:train"),
@@ -38,10 +38,10 @@ SOURCE_KINDS = {
 
 
 def parse_source(spec: str) -> tuple[str, str]:
-    """(kind, argument) of a source as it is written in `data.source`.
+    """Split a source as written in `data.source` into (kind, argument).
 
     Raises:
-        ValueError: the kind is unknown, or its argument is missing or superfluous; the message says what is allowed.
+        ValueError: the kind is unknown, or its argument is missing or not allowed; the message says what is allowed.
     """
     kind, colon, argument = spec.partition(":")
     if kind not in SOURCE_KINDS:

@@ -1,4 +1,4 @@
-"""What XLA is asked for beyond its defaults. It reads the environment once, before the first array: knows no JAX."""
+"""Options of XLA other than its defaults, set in XLA_FLAGS before JAX makes its first array."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 from importlib.metadata import version
 from importlib.util import find_spec
 
-_KNOWN_BY = "0.10."
-"""Beginning of the jaxlib versions that know what is asked here; XLA ends the process for an option that it does not know."""
+_SUPPORTED = "0.10."
+"""Prefix of the jaxlib versions that have these options; XLA exits for an option that it does not have."""
 
 _MEASURED = ("0.10.", "0.11.", "0.12.")
-"""Beginnings of the jaxlib versions whose options have been measured; the later two are fastest as they are."""
+"""Prefixes of the jaxlib versions that have been measured; the later two are fastest with their defaults."""
 
 
 def describe_unknown_jaxlib() -> str:
-    """A line for the log where the speed of the installed jaxlib is not known; empty where it is."""
+    """Return a line for the log if the installed jaxlib is not measured, else ""."""
     installed = version("jaxlib")
     if installed.startswith(_MEASURED):
         return ""
@@ -22,29 +22,31 @@ def describe_unknown_jaxlib() -> str:
 
 
 def prefer_fast_convolutions() -> None:
-    """Have XLA:CPU run convolutions on all cores, as it did before it gave them to YNNPACK, which takes one core for each.
+    """Make XLA:CPU run each convolution on all cores.
 
-    On 2 cores that makes 1.2 to 1.6 times as many train steps (docs/performance.md). Accelerators are not concerned.
+    Without the option jaxlib 0.10 uses YNNPACK with one core per convolution. On 2 cores the option makes train steps 1.2 to
+    1.6 times as fast (docs/performance.md). It has no effect on accelerators.
 
-    To be called before JAX has made its first array. An own choice in XLA_FLAGS stands.
+    Call it before JAX makes its first array. An option that XLA_FLAGS sets already is kept.
     """
-    _ask_for("--xla_cpu_experimental_ynn_fusion_type=")
+    _add_option("--xla_cpu_experimental_ynn_fusion_type=")
 
 
 def prefer_fast_compilation() -> None:
-    """Take XLA:CPU's older emitters: a step compiles in 0.8 of the time, or 0.4 where nothing is optimised, and runs slower.
+    """Use XLA:CPU's older emitters, which compile faster and run slower.
 
-    To be called before JAX has made its first array. An own choice in XLA_FLAGS stands.
+    A step compiles in 0.8 of the time, or in 0.4 without optimisation. Call it before JAX makes its first array. An option
+    that XLA_FLAGS sets already is kept.
     """
-    _ask_for("--xla_cpu_use_fusion_emitters=false")
+    _add_option("--xla_cpu_use_fusion_emitters=false")
 
 
-def _ask_for(option: str) -> None:
-    """Add an option, `--name=value`, where XLA knows it."""
+def _add_option(option: str) -> None:
+    """Add `--name=value` to XLA_FLAGS if the installed XLA has the option."""
     flags = os.environ.get("XLA_FLAGS", "").strip()
     names_a_file = flags and not flags.startswith("-")
     name, _, _ = option.partition("=")
-    # The TPU's library reads the same variable, with an XLA of its own.
-    if names_a_file or name in flags or find_spec("libtpu") or not version("jaxlib").startswith(_KNOWN_BY):
+    # libtpu reads the same variable with another version of XLA.
+    if names_a_file or name in flags or find_spec("libtpu") or not version("jaxlib").startswith(_SUPPORTED):
         return
     os.environ["XLA_FLAGS"] = f"{flags} {option}".strip()

@@ -312,20 +312,20 @@ def test_one_empty_phase_of_two_is_possible():
 def test_run_without_length_is_refused(schedule):
     error = refusal(scheduled(**schedule))
     assert (error.path, error.value) == ("schedule.total_kimg", 0.0)
-    assert "no length" in error.rule
+    assert "length" in error.rule
 
 
 def test_run_beyond_31_bits_is_refused():
     error = refusal(scheduled(stable_kimg=1e6))
     assert (error.path, error.value) == ("schedule.total_kimg", 0.0)
-    assert "at most 2147483 kimg" in error.rule
+    assert "2147483 kimg" in error.rule
     validate(scheduled(stable_kimg=2e6, total_kimg=100.0))
 
 
 def test_last_look_beyond_31_bits_is_refused():
     error = refusal(scheduled(start_resolution=32, total_kimg=2147483.0, batch_size=2**16, repeats=2**10))
     assert (error.path, error.value) == ("schedule.batch_size", 65536)
-    assert "the run may show at most 2,147,483,647" in error.rule
+    assert "2,147,483,647" in error.rule
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_look_over_a_whole_resolution_is_refused(schedule, path, batch):
     config = scheduled(stable_kimg=0.5, fade_kimg=0.5, total_kimg=20.0, **schedule)
     error = refusal(config)
     assert (error.path, error.value) == (path, batch)
-    assert "step over 8x8" in error.rule
+    assert "8x8" in error.rule
     validate(scheduled(stable_kimg=0.5, fade_kimg=0.5, total_kimg=20.0))
 
 

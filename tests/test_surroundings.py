@@ -287,15 +287,17 @@ class TestBackend:
 
         with pytest.raises(TypeError) as of_jax:
             jax.numpy.zeros("x")
-        assert backend.problem(of_jax.value) == ""
+        assert backend.describe_backend_error(of_jax.value) == ""
         monkeypatch.setattr(devices, "device_count", fail)
-        assert "no backend" in backend.problem(of_jax.value)
+        assert "no backend" in backend.describe_backend_error(of_jax.value)
         monkeypatch.undo()
-        assert backend.problem(RuntimeError("of another")) == ""
+        assert backend.describe_backend_error(RuntimeError("of another")) == ""
 
     def test_a_library_that_is_absent(self):
-        assert "the library orbax is not installed" in backend.problem(ModuleNotFoundError("No module", name="orbax"))
-        assert backend.problem(ModuleNotFoundError("No module", name="pggan_jax.mistyped")) == ""
+        assert "the library orbax is not installed" in backend.describe_backend_error(
+            ModuleNotFoundError("No module", name="orbax")
+        )
+        assert backend.describe_backend_error(ModuleNotFoundError("No module", name="pggan_jax.mistyped")) == ""
 
     @pytest.mark.parametrize(
         ("variable", "value"),

@@ -1,7 +1,7 @@
-"""The door: absl flags and commands. Everything a user types arrives here, and every user's mistake leaves as one line.
+"""The command line, `python launch.py [COMMAND] [FLAGS]`; without a command it trains.
 
-`python launch.py [COMMAND] [FLAGS]`; without a command it trains. Each command has a module with `FLAGS` and `run`, imported
-only when it is asked for, so that `--help` and mistakes are answered at once.
+Each command is a module with `FLAGS` and `run`, which is imported only when it is used, so that `--help` and mistakes are
+answered at once. A user's mistake is one line of at most 300 characters on stderr and exit status 2.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from pggan_jax.xla_options import prefer_fast_convolutions
 
 COMMANDS = {
     "train": "train a network, or continue a run (what launch.py does without a command)",
-    "plan": "what a run will cost, per resolution: steps, parameters, arithmetic, memory, time",
-    "explain": "what the schedule does at one point of a run",
-    "sample": "make pictures with a trained generator",
+    "plan": "estimate what a run costs, per resolution: steps, parameters, arithmetic, memory, time",
+    "explain": "print what the schedule does at one point of a run",
+    "sample": "generate images from a checkpoint",
     "inspect": "list the checkpoints of a run",
-    "evaluate": "how good a run's samples, or any folder of images, are: SWD, MS-SSIM, FID and more",
-    "report": "one page about a run: samples, curves, timeline, settings",
-    "check": "read a collection of images once and tell what is in it and what is wrong with it",
-    "prepare": "turn a collection of images into memory maps of all resolutions",
-    "show": "one picture of a collection, with labels",
+    "evaluate": "measure the samples of a run, or any folder of images: SWD, MS-SSIM, FID and more",
+    "report": "write an HTML report of a run: samples, curves, timeline, settings",
+    "check": "read a collection of images and report its content and its problems",
+    "prepare": "convert a collection of images to memory maps of all resolutions",
+    "show": "write a grid of images of a collection, with labels",
     "extract": "write the images of a collection as PNG files",
-    "compare": "compare two collections position by position",
-    "convert_inception": "turn a file with the weights of the Inception network into an .npz, which loads fastest",
+    "compare": "compare two collections image by image",
+    "convert_inception": "convert the weights of the Inception network to an .npz, which loads fastest",
     "settings": "list every setting that --set takes, with its default and limits",
-    "cache": "list or remove what is kept for the next time: prepared data, features, compiled programs",
+    "cache": "list or remove cached files: prepared data, features, compiled programs",
 }
-# Their result is what they print: without a reader they have nothing to do.
+# Their result is what they print, so they stop if nobody reads it.
 _PRINTING = frozenset({"plan", "explain", "inspect", "check", "compare", "settings"})
 _HELP = ("--help", "-h", "--helpfull", "--helpshort")
 _EXIT_MISTAKE = 2
@@ -53,7 +53,7 @@ Progressive Growing of GANs: networks that start at 4x4 and grow while they trai
 
 
 class Parsed(NamedTuple):
-    """A command line: the command's name, its flags, and what it works on."""
+    """A parsed command line: name of the command, flags, and other arguments."""
 
     name: str
     values: flags.FlagValues
@@ -61,7 +61,7 @@ class Parsed(NamedTuple):
 
 
 def parse(argv: Sequence[str]) -> Parsed:
-    """Understand the command line; print help or a one-line error and exit otherwise."""
+    """Parse the command line; for --help or a mistake, print the text and exit."""
     with streams() as out:
         try:
             return _parse(argv)
@@ -74,7 +74,7 @@ def parse(argv: Sequence[str]) -> Parsed:
 
 
 class _Answer(Exception):
-    """What was asked for is a text."""
+    """The text of --help."""
 
 
 def _parse(argv: Sequence[str]) -> Parsed:
@@ -117,15 +117,15 @@ def main(parsed: Parsed) -> int:
 
 
 def _run(parsed: Parsed, out: Terminal) -> int:
-    """The command's exit status, everything told."""
+    """Run the command, print its errors, and return the exit status."""
     name, values, arguments = parsed
-    # Orbax reports every file it writes, warns of choices that are made here on purpose, and repeats errors that are told here.
+    # Orbax logs every file, warns of choices that are made here on purpose, and repeats errors that are printed here.
     logging.set_verbosity(logging.FATAL)
-    # To the end of the process: those threads outlive this function.
+    # Until the process exits: Orbax's threads outlive this function.
     sys.unraisablehook = _report_unraisable
     prefer_fast_convolutions()
     try:
-        # A command that compiles nothing has nothing to say of JAX.
+        # Other commands compile nothing, and need no warnings about JAX.
         compiles = "compilation_cache" in values
         if compiles:
             require_limits()
@@ -141,21 +141,23 @@ def _run(parsed: Parsed, out: Terminal) -> int:
         if error is out.failure:
             return 0
         return _report(
-            f"{error.filename or 'input or output'}: {error.strerror or error}; mend that and run the same command again"
+            f"{error.filename or 'input or output'}: {error.strerror or error}; fix that and run the same command again"
         )
     except Exception as error:
-        problem = backend.problem(error)
+        problem = backend.describe_backend_error(error)
         if not problem:
             raise
         return _report(problem)
 
 
 def _after_printing(status: int, out: Terminal) -> int:
-    """The exit status of a command that has something to say, by what has become of it."""
-    # The reader of our output, such as `head`, may have seen enough.
+    """Return the exit status of a command that prints, by what happened to stdout."""
+    # A reader such as `head` may have closed the pipe.
     if status or not out.failure or isinstance(out.failure, BrokenPipeError):
         return status
-    return _report(f"standard output: {out.failure.strerror}: what was printed is lost; send it elsewhere and run this again")
+    return _report(
+        f"standard output: {out.failure.strerror}: the output is lost; redirect it to another place and run the command again"
+    )
 
 
 def _module_of(name: str) -> ModuleType:
@@ -163,14 +165,14 @@ def _module_of(name: str) -> ModuleType:
 
 
 def _forget_values(values: flags.FlagValues) -> None:
-    """In a notebook one process parses many command lines, each of which begins with the defaults."""
+    """Reset all flags to their defaults: in a notebook one process parses many command lines."""
     values.unparse_flags()
     for name in values:
         values[name].unparse()
 
 
 def _documentation(module: ModuleType) -> str:
-    """The text of a command's --help; from the source where Python was told to drop it (-OO)."""
+    """Return the text of a command's --help, from its source if Python runs with -OO."""
     text = module.__doc__
     if text is None:
         with suppress(OSError, TypeError, SyntaxError):
@@ -179,7 +181,7 @@ def _documentation(module: ModuleType) -> str:
 
 
 def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """All but what Orbax's threads still have to say when a save or a restore has failed; that it has failed is told here."""
+    """Report exceptions of destructors, but not those of Orbax's threads after a failure."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
@@ -194,7 +196,7 @@ def _overview() -> str:
         "  python launch.py --config=experiments/folder.py --set data.source=folder:~/photos --workdir=runs/mine\n"
         "  python launch.py check folder:~/photos\n"
         "  python launch.py sample --workdir=runs/digits --seeds=0-35 --out=samples\n\n"
-        "python launch.py COMMAND --help tells the flags of a command."
+        "python launch.py COMMAND --help prints the flags of a command."
     )
 
 

@@ -1,10 +1,13 @@
 """python launch.py cache [--clear=data|features|compiled|all] [--limit=KIND:SIZE,...]
 
-List what is kept so that it need not be made again, with its size and when it was last used: data (prepared images), features
-(of reals, for metrics) and compiled (programs). It lies in ~/.cache/pggan_jax; PGGAN_JAX_CACHE names another folder.
+List or remove cached files, with size and time of the last use. There are three kinds: data (prepared images), features (of
+reals, for metrics) and compiled (programs of XLA). They lie in ~/.cache/pggan_jax, or where PGGAN_JAX_CACHE says.
 
-Each kind has a limit. When something is added, what was used longest ago goes, until the rest is within the limit. What a
-running process uses is never removed, neither then nor by --clear. All of it is made again when it is needed.
+Example: python launch.py cache --clear=compiled --limit=data:500GB
+
+Each kind has a limit. When files are added, those that were used longest ago are removed until the rest is within the limit.
+Files that a running process uses are never removed, neither then nor by --clear. Removed files are made again when needed.
+Writes nothing else; exit status 1 if something that should be removed could not be.
 """
 
 from __future__ import annotations
@@ -29,19 +32,23 @@ _KINDS = ("data", "features", "compiled")
 _LARGEST = 10**18
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum(
-    "clear", None, [*_KINDS, "all"], "remove all of that kind that is not in use, without asking", flag_values=FLAGS
+    "clear",
+    None,
+    [*_KINDS, "all"],
+    "remove all files of that kind that are not in use, without confirmation",
+    flag_values=FLAGS,
 )
 flags.DEFINE_list(
     "limit",
     [],
-    "how much may be kept from now on, with commas between the kinds, as data:500GB,compiled:none; kinds: "
+    "new limits of the kinds, as data:500GB,compiled:none; kinds: "
     f"{', '.join(_KINDS)}; sizes: a number with B, kB, MB, GB or TB, or none for no limit",
     flag_values=FLAGS,
 )
 
 
 def run(values: flags.FlagValues) -> int:
-    """Print the list, or what was removed; 1 if something that should go could not be removed."""
+    """Print the list or the removed files; 1 if something could not be removed."""
     from pggan_jax.data.cache import Cache
 
     cache = Cache(cache_root())
@@ -51,7 +58,7 @@ def run(values: flags.FlagValues) -> int:
             cache.set_limits(limits)
         except OSError as error:
             raise UserError(
-                f"{cache.root}: cannot be written ({error.strerror}); let PGGAN_JAX_CACHE name another folder"
+                f"{cache.root}: cannot be written ({error.strerror}); set PGGAN_JAX_CACHE to another folder"
             ) from None
         for kind in limits:
             cache.trim(kind, print)
@@ -66,7 +73,7 @@ def run(values: flags.FlagValues) -> int:
 def _parse_limit(text: str) -> tuple[str, int | None]:
     kind, _, size = text.strip().partition(":")
     if kind not in _KINDS:
-        raise UserError(f"--limit={text}: names no kind; write it as {' or '.join(f'{one}:20GB' for one in _KINDS)}")
+        raise UserError(f"--limit={text}: has no kind; write it as {' or '.join(f'{one}:20GB' for one in _KINDS)}")
     if size == "none":
         return kind, None
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)\s*(B|kB|MB|GB|TB)", size)
@@ -93,7 +100,7 @@ def _list(cache: Cache) -> None:
 
 
 def _rows(cache: Cache, kind: str, entries: list[Entry]) -> list[tuple[int, float, str]]:
-    """Data one by one; of features and programs there are too many."""
+    """Rows of (bytes, last use, text): data one by one, features and programs by folder."""
     if kind == "data":
         in_use = [" (in use)" if cache.is_in_use(entry) else "" for entry in entries]
         return [
@@ -117,7 +124,7 @@ def _date(seconds: float) -> str:
 
 
 def _clear(cache: Cache, kind: str) -> bool:
-    """Remove all of a kind and say what; False if something could not be removed."""
+    """Remove all files of a kind and print them; False if something could not be removed."""
     from pggan_jax.data.cache import format_bytes
 
     is_done, freed, count, used = True, 0, 0, 0
@@ -135,6 +142,6 @@ def _clear(cache: Cache, kind: str) -> bool:
             print(f"removed {format_bytes(entry.bytes)}: {entry.what}; {entry.path}")
     print(f"{kind}: removed {format_bytes(freed)} in {count:,} entries")
     if used:
-        reason = "in use by a running process, or their disk has no locks to tell"
-        print(f"{kind}: {used:,} entries stay: {reason}", file=sys.stderr)
+        reason = "in use by a running process, or on a disk without locks"
+        print(f"{kind}: {used:,} entries are kept: {reason}", file=sys.stderr)
     return is_done and not used

@@ -1,10 +1,13 @@
 """python launch.py check SOURCE [FLAGS]
 
-Read every image once, on all cores, and tell how many there are, of what sizes, modes and classes, which are exact copies, and
-which cannot be used, why, and what helps. SOURCE is written as in data.source: folder:DIR, zip:FILE, tfds:NAME, tfrecords:DIR,
-prepared:DIR ... With --resolution=R images are also judged by whether they can be prepared at that resolution with these flags.
+Read every image of a collection once, on all cores, and print sizes, modes, classes, exact copies, and the images that cannot
+be used, with the reason and what to do. SOURCE is written as in data.source: folder:DIR, zip:FILE, tfds:NAME, tfrecords:DIR,
+prepared:DIR ... With --resolution=R it also checks whether the images can be prepared at that resolution with these flags.
 
-Exit status 1 means that something needs a decision: an unusable image, a label without image, copies with different labels.
+Example: python launch.py check folder:~/photos --resolution=128
+
+Writes no files. Exit status 1 means that something needs a decision: an unusable image, a label without an image, copies with
+different labels.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ _COPIES_SHOWN = 3
 _RESOLUTIONS_SHOWN = 4
 _NAME_WIDTH = 40
 _MUCH = 0.75
-# What experiments/folder.py grows to; more is for those who know what it costs.
+# The resolution of experiments/folder.py.
 _SUGGESTED_RESOLUTION = 128
 _PREPARATION_FLAGS = ("base_shape", "channels", "crop", "resample", "modes", "range", "max_images", "shuffle_seed")
 
@@ -64,7 +67,7 @@ def _refuse_flags_without_resolution(values: flags.FlagValues) -> None:
     for name in _PREPARATION_FLAGS:
         # Channels say what to draw, too.
         if values[name].present and name != "channels":
-            raise UserError(f"--{name}={flag_value(values, name)}: says how images are prepared; give --resolution as well")
+            raise UserError(f"--{name}={flag_value(values, name)}: has an effect only on prepared images; add --resolution")
 
 
 def _as_json(report: CheckReport) -> dict[str, Any]:
@@ -121,14 +124,14 @@ def _as_text(report: CheckReport, values: flags.FlagValues) -> str:
     if not report.usable:
         lines.append("nothing to train on: none of the images can be used")
     elif report.needs_decision:
-        lines.append("needs a decision: mend what is listed, or go on: `prepare` and `train` leave unusable images out")
+        lines.append("needs a decision: fix what is listed, or continue: `prepare` and `train` skip unusable images")
     else:
         lines.append(f"next: {_next_command(report, values)}")
     return "\n".join(lines)
 
 
 def _sizes(sizes: Counter[tuple[int, int]]) -> str:
-    """The commonest, and the range of the rest."""
+    """The most frequent size, and the range of the others."""
     if not sizes:
         return "none"
     (commonest, count), *others = sizes.most_common()
@@ -166,7 +169,7 @@ def _classes(report: CheckReport) -> str:
 
 
 def _resolutions(report: CheckReport) -> str:
-    """The largest that suits all, then each at which some more fall out."""
+    """The largest resolution for all images, then each at which more images are too small."""
     largest = {count: size for size, count in report.resolutions()}
     if not largest:
         return "none; all usable images are smaller than 4x4" if report.usable else "none"
@@ -181,7 +184,7 @@ def _kept(report: CheckReport) -> dict[str, Any] | None:
 
 
 def _crop(report: CheckReport) -> str:
-    """What is thrown away."""
+    """How much of the images the crop removes."""
     kept = report.kept_area()
     if kept is None:
         return "nothing to cut"
@@ -208,7 +211,7 @@ def _pixels(report: CheckReport) -> dict[str, Any]:
 
 
 def _used(report: CheckReport) -> str:
-    """The values that occur, as they would be trained on."""
+    """The pixel values that occur, as they would be used for training."""
     from pggan_jax.data.checking.pixel_range import measured_range
 
     pixels = report.stats.pixels
@@ -223,10 +226,10 @@ def _used(report: CheckReport) -> str:
 
 
 def _copies(report: CheckReport) -> list[str]:
-    """How many there are, and the first groups of those with equal labels."""
+    """Number of exact copies, and the first groups with equal labels."""
     if not report.duplicates:
         return ["  copies      none", *_alike(report)]
-    lines = [f"  copies      {report.copies:,} in {_count(len(report.duplicates), 'group')}; what is there twice counts twice"]
+    lines = [f"  copies      {report.copies:,} in {_count(len(report.duplicates), 'group')}; each copy is used for training"]
     conflicts = set(report.conflicts)
     harmless = [group for group in report.duplicates if group not in conflicts]
     for group in harmless[:_DUPLICATES_SHOWN]:
@@ -238,7 +241,7 @@ def _copies(report: CheckReport) -> list[str]:
 
 
 def _alike(report: CheckReport) -> list[str]:
-    """Images that look the same, and the first groups."""
+    """Number of images that look the same, and the first groups."""
     if not report.similar:
         return []
     number = sum(len(group) - 1 for group in report.similar)
@@ -254,7 +257,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _next_command(report: CheckReport, values: flags.FlagValues) -> str:
-    """What to type to train on these images as they were judged."""
+    """The command that trains on these images with these flags."""
     fitting = [size for size, count in report.resolutions() if count == report.usable]
     size = flag_value(values, "resolution") or min(max(fitting, default=4), _SUGGESTED_RESOLUTION)
     given = {name: flag_value(values, name) for name in _PREPARATION_FLAGS if values[name].present}

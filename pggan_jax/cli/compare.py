@@ -1,7 +1,11 @@
 """python launch.py compare SOURCE_A SOURCE_B [--ignore_labels]
 
-Compare two sources position by position: how many images have equal pixels and how many labels are equal. Exit status 0 if all
-are and both have the same number, 1 otherwise.
+Compare two collections image by image, in their order, and print how many images have equal pixels and how many labels are
+equal. Use it to verify prepared or converted data.
+
+Example: python launch.py compare prepared:data/mine tfrecords:old
+
+Writes no files. Exit status 0 if all are equal and both have the same number of images, else 1.
 """
 
 from __future__ import annotations
@@ -17,18 +21,18 @@ if TYPE_CHECKING:
 
 ARGUMENTS = ("SOURCE_A", "SOURCE_B")
 FLAGS = flags.FlagValues()
-flags.DEFINE_boolean("ignore_labels", False, "compare pixels alone", flag_values=FLAGS)
+flags.DEFINE_boolean("ignore_labels", False, "compare pixels only", flag_values=FLAGS)
 define_drawn_size_flag(FLAGS)
 
 
-def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:
+def run(values: flags.FlagValues, *source_names: str) -> int:
     """Print the numbers; 1 if the sources differ."""
     from tqdm import tqdm
 
     from pggan_jax.data.images.preview import equal_images
     from pggan_jax.data.sources.open_source import open_source
 
-    first, second = (open_source(name, resolution=flag_value(values, "resolution")) for name in (first_name, second_name))
+    first, second = (open_source(name, resolution=flag_value(values, "resolution")) for name in source_names)
     common = min(len(first), len(second))
     images = labels = 0
     first_difference = None
@@ -53,5 +57,5 @@ def run(values: flags.FlagValues, first_name: str, second_name: str) -> int:
 
 
 def _label(source: Source, index: int) -> int | None:
-    """The class, or None where there are none: no label differs from class 0."""
+    """Class of an image, or None without labels, which is not equal to class 0."""
     return source.label(index) if source.class_names else None

@@ -1,4 +1,4 @@
-"""Programs that XLA has compiled are kept in the user's cache folder, for the next command that needs the same ones."""
+"""The flag --compilation_cache: compiled programs are stored for the next command."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def define_compilation_cache_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         _FLAG,
         None,
-        "folder in which compiled programs are kept for the next time, or off "
+        "folder where compiled programs are stored for the next command, or off "
         f"(default: as {_OF_JAX} says, else ~/.cache/pggan_jax/compiled, which PGGAN_JAX_CACHE moves)",
         flag_values=values,
     )
 
 
 def use_compilation_cache(values: flags.FlagValues) -> None:
-    """Keep and find compiled programs where the flag says. A folder that cannot be written is told in one line.
+    """Use the folder of the flag for compiled programs; warn if it cannot be written.
 
-    To be called before anything is compiled.
+    Call it before anything is compiled.
 
     Raises:
         UserError: the flag is empty, or JAX has no device.
@@ -52,7 +52,7 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
         raise UserError(f"--{_FLAG}=: is empty; name a folder, or {_OFF}")
     try:
         folder = _default_folder() if wanted is None else user_path(wanted, named=f"--{_FLAG}=").absolute()
-        # Code for one processor does not run on another, and a home may be shared by several machines.
+        # Code for one processor may not run on another, and several machines may share a home folder.
         folder = folder / _machine()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -66,13 +66,13 @@ def use_compilation_cache(values: flags.FlagValues) -> None:
     if wanted is None:
         _keep_within_limit(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Everything: on a CPU many small programs take as long as a large one.
+    # Store all programs: on a CPU many small ones take as long as a large one.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _keep_within_limit(folder: Path) -> None:
-    """Before programs are added; and from now on, no other process removes any."""
+    """Remove old programs; from now on no other process removes any."""
     from pggan_jax.data.cache import Cache
 
     cache = Cache(folder.parent.parent)
@@ -81,7 +81,7 @@ def _keep_within_limit(folder: Path) -> None:
 
 
 def _warn(problem: str, *, is_default: bool) -> None:
-    advice = f"--{_FLAG}=DIR {f'or {CACHE_VARIABLE}=DIR ' * is_default}takes another folder, --{_FLAG}={_OFF} none"
+    advice = f"--{_FLAG}=DIR {f'or {CACHE_VARIABLE}=DIR ' * is_default}uses another folder, --{_FLAG}={_OFF} uses none"
     print(one_line(f"WARNING: going on without a compilation cache: {problem}; {advice}"), file=sys.stderr)
 
 
@@ -90,12 +90,12 @@ def _default_folder() -> Path:
 
 
 def _machine() -> str:
-    """A name for all machines whose processors have the same instructions."""
+    """Return a name that machines with the same processor instructions share."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    # Of the first core; "Features" on ARM.
+    # The first core; "Features" on ARM.
     features = next((sorted(line.split()) for line in lines if line.startswith(("flags", "Features"))), [])
     model = next((line for line in lines if line.startswith("model name")), platform.processor())
     text = " ".join([platform.system(), platform.machine(), model, *features])

@@ -1,8 +1,12 @@
 """python launch.py convert_inception IN OUT.npz [--overwrite]
 
-Turn a file with the weights of the Inception network, of any kind that docs/metrics.md names, into an .npz, which loads
-fastest. Prints the sha256 of the file they were first read from, the number of tensors, and the mean of the features of a fixed
-image: two users with the same numbers have the same network. Nothing in the file is run.
+Convert a file with the weights of the Inception network, of any kind that docs/metrics.md lists, to OUT.npz, which loads
+fastest. Nothing in the file is executed.
+
+Example: python launch.py convert_inception inception-2015-12-05.pt inception.npz
+
+Prints the sha256 of the original file, the number of tensors, and the mean feature of a fixed image: two users with equal
+numbers have the same network.
 """
 
 from __future__ import annotations
@@ -18,11 +22,12 @@ from pggan_jax.system.paths import user_path
 
 ARGUMENTS = ("IN", "OUT.npz")
 FLAGS = flags.FlagValues()
-flags.DEFINE_boolean("overwrite", False, "replace OUT.npz if it is there", flag_values=FLAGS)
+flags.DEFINE_boolean("overwrite", False, "replace OUT.npz if it exists", flag_values=FLAGS)
 
 
-def run(values: flags.FlagValues, source: str, target: str) -> None:
-    """Write the file and print what is in it."""
+def run(values: flags.FlagValues, *paths: str) -> None:
+    """Write the file and print its fingerprint."""
+    source, target = paths
     out = _checked_file(target, may_be_there=flag_value(values, "overwrite"))
     require_backend()
     import jax
@@ -42,12 +47,12 @@ def run(values: flags.FlagValues, source: str, target: str) -> None:
 
 def _checked_file(path: str, *, may_be_there: bool) -> Path:
     if not path.endswith(".npz"):
-        raise UserError(f"{path or 'OUT.npz'}: an .npz file is written; let its name end in .npz")
+        raise UserError(f"{path or 'OUT.npz'}: the output is an .npz file; choose a name that ends in .npz")
     out = user_path(path, named="OUT.npz ")
     if out.is_dir():
         raise UserError(f"{path}: is a folder; name a file in it")
     if not out.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {out.parent}; make it, or choose another place")
+        raise UserError(f"{path}: there is no folder {out.parent}; create it, or choose another path")
     if out.exists() and not may_be_there:
-        raise UserError(f"{path}: is there already; give --overwrite to replace it, or choose another name")
+        raise UserError(f"{path}: exists already; add --overwrite to replace it, or choose another name")
     return out

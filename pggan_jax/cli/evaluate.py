@@ -1,9 +1,12 @@
 """python launch.py evaluate --workdir=runs/digits --metrics=swd,ms_ssim
 
-Measure how good the samples of a run are. Beside every number stands what reals against other reals give: no generator can be
-expected to be better than that. Writes a line per checkpoint and metric to WORKDIR/metric-NAME.jsonl and prints a table.
+Measure the samples of a run by one or more metrics. Each value is printed with its floor, the value of reals against other
+reals: a generator cannot be expected to be better. With --images=DIR --data=SOURCE, measure images that another program has
+made, against the images of SOURCE.
 
-With --images=DIR --data=SOURCE it judges images that any other program has made, against the images of SOURCE.
+Example: python launch.py evaluate --images=samples --data=folder:~/photos --metrics=fid --inception_weights=inception.npz
+
+Prints a table per checkpoint and appends a line per checkpoint and metric to WORKDIR/metric-NAME.jsonl.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values
 flags.DEFINE_list(
     "metrics",
     ["swd", "ms_ssim"],
-    "which, with commas between them:\n"
+    "metrics, separated by commas:\n"
     + "\n".join(f"        {name:{_WIDTH}}  {kind.help}" for name, kind in METRIC_KINDS.items())
     + "\n     ",
     flag_values=FLAGS,
@@ -45,7 +48,7 @@ flags.DEFINE_list(
 flags.DEFINE_integer(
     "num_images",
     0,
-    "images on each side; 0 takes the number of the published protocol, such as 16,384 for swd; where there are fewer reals, "
+    "images on each side; 0 takes the number of the published protocol, such as 16,384 for swd; if there are fewer reals, "
     "each is used once",
     flag_values=FLAGS,
     lower_bound=0,
@@ -61,11 +64,11 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "held_out",
     None,
-    "reals that were not trained on, written as data.source, such as tfds:mnist:test or folder:DIR: neighbors and "
-    "neighbors_features give the ratio to their distance from the training images instead of that of these among themselves",
+    "reals that were not used for training, written as data.source, such as tfds:mnist:test or folder:DIR: neighbors and "
+    "neighbors_features then compare with their distance from the training images",
     flag_values=FLAGS,
 )
-flags.DEFINE_string("images", None, "judge the images in this folder instead of a run; needs --data", flag_values=FLAGS)
+flags.DEFINE_string("images", None, "measure the images in this folder instead of a run; needs --data", flag_values=FLAGS)
 flags.DEFINE_integer(
     "resolution",
     0,
@@ -81,17 +84,17 @@ flags.DEFINE_enum(
     "resize",
     "tf1",
     ["tf1", "pytorchfid", "clean"],
-    "how images are brought to the 299x299 of the Inception network; numbers of different ways do not compare",
+    "how images are resized to the 299x299 of the Inception network; values of different methods are not comparable",
     flag_values=FLAGS,
 )
-flags.DEFINE_boolean("floor", True, "measure reals against other reals, too", flag_values=FLAGS)
+flags.DEFINE_boolean("floor", True, "also measure reals against other reals", flag_values=FLAGS)
 flags.DEFINE_integer(
-    "seed", 0, "of latents, patches, directions and subsets", flag_values=FLAGS, lower_bound=0, upper_bound=2**32 - 1
+    "seed", 0, "seed of latents, patches, directions and subsets", flag_values=FLAGS, lower_bound=0, upper_bound=2**32 - 1
 )
 flags.DEFINE_string(
     "out",
     None,
-    "folder for metric-NAME.jsonl and pictures (default: the workdir; with --images nothing is written)",
+    "folder for metric-NAME.jsonl and images (default: the workdir; with --images nothing is written)",
     flag_values=FLAGS,
 )
 define_compilation_cache_flag(FLAGS)
@@ -106,14 +109,12 @@ def run(values: flags.FlagValues) -> int:
     if flag_value(values, "images") is not None:
         for name in ("workdir", "checkpoint", "network"):
             if values[name].present:
-                raise UserError(
-                    f"--{name}={flag_value(values, name)}: is of a run and does not go with --images; leave one of them out"
-                )
+                raise UserError(f"--{name}={flag_value(values, name)}: applies to a run, not to --images; remove one of them")
         _evaluate_images(values)
         return 0
     if flag_value(values, "resolution"):
         raise UserError(
-            f"--resolution={flag_value(values, 'resolution')}: goes with --images; a checkpoint is judged at its own resolution"
+            f"--resolution={flag_value(values, 'resolution')}: needs --images; a checkpoint is measured at its own resolution"
         )
     return _evaluate_run(values)
 
@@ -131,10 +132,10 @@ def _evaluate_run(values: flags.FlagValues) -> int:
         data = _data_config(values, config.data)
         with name_flag_in_errors(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
             loader = open_loader(data, seed=config.run.seed, report=print)
-        held_out = open_held_out(flag_value(values, "held_out"), data, loader.channels)
-        judge = _CheckpointEvaluator(values, data, loader, held_out, out)
+        held_out = open_held_out(flag_value(values, "held_out"), data, channels=loader.channels)
+        measure = _CheckpointEvaluator(values, data, loader, held_out, out)
         if flag_value(values, "checkpoint") != "all":
-            judge(read_chosen(config, checkpoints, checkpoint=flag_value(values, "checkpoint")), names=metrics)
+            measure(read_chosen(config, checkpoints, checkpoint=flag_value(values, "checkpoint")), names=metrics)
             return 0
         passed_over: list[UserError] = []
 
@@ -142,11 +143,11 @@ def _evaluate_run(values: flags.FlagValues) -> int:
             passed_over.append(error)
             print(f"{_kind(error)}: {error}", file=sys.stderr)
 
-        judged = 0
+        count = 0
         for trained in read_all(config, checkpoints, on_skip=pass_over):
-            judge(trained, names=_fitting(metrics, trained.metadata.resolution) if len(chosen) > 1 else metrics)
-            judged += 1
-    if not judged:
+            measure(trained, names=_fitting(metrics, trained.metadata.resolution) if len(chosen) > 1 else metrics)
+            count += 1
+    if not count:
         raise UserError(f"--checkpoint=all: none of {len(passed_over)} checkpoints could be read; see the lines above")
     return int(any(_kind(error) == "error" for error in passed_over))
 
@@ -158,8 +159,10 @@ def _kind(error: UserError) -> str:
 
 
 class _CheckpointEvaluator:
-    """Measures one checkpoint after the other. What is known of the reals, and the generator's compiled program, are kept for
-    the next checkpoint of the same resolution."""
+    """Measure checkpoints one after another.
+
+    Statistics of the reals and the compiled generator are kept per resolution.
+    """
 
     def __init__(
         self,
@@ -202,29 +205,31 @@ class _CheckpointEvaluator:
             "data": self._data.source,
         }
         print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {self._data.source}")
-        report_results(evaluator(fakes), self._out, where, name=kimg_name(position.images_seen))
+        report_results(evaluator(fakes), self._out, where=where, name=kimg_name(position.images_seen))
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:
     images, source = flag_value(values, "images"), flag_value(values, "data")
     if source is None:
-        raise UserError(f"--images={images}: needs --data=SOURCE, the images to compare with, such as --data=folder:~/photos")
+        raise UserError(
+            f"--images={images}: needs the images to compare with; add --data=SOURCE, such as --data=folder:~/photos"
+        )
     out = flag_value(values, "out")
     out = None if out is None else writable(out, f"folder:{images}", *_named(values))
     from pggan_jax.config import DataConfig
     from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.data.temporary_levels import temporary_loader
 
-    judged = f"folder:{folder('images', images)}"
-    resolution = common_side(flag_value(values, "resolution"), open_source(judged), images)
+    fake_source = f"folder:{folder('images', images)}"
+    resolution = common_side(flag_value(values, "resolution"), open_source(fake_source), images=images)
     with ExitStack() as held:
-        # Images of another program come as they are: cut or shrunk, they would be other images.
+        # Images of another program are measured without any crop or resize.
         with name_flag_in_errors(f"--images={images}"):
-            fakes = held.enter_context(temporary_loader(DataConfig(judged, resolution, crop="none"), report=print))
-        _judge_images(values, fakes, resolution, out)
+            fakes = held.enter_context(temporary_loader(DataConfig(fake_source, resolution, crop="none"), report=print))
+        _measure_images(values, fakes, resolution, out)
 
 
-def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out: Path | None) -> None:
+def _measure_images(values: flags.FlagValues, fakes: Loader, resolution: int, out: Path | None) -> None:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.open_loader import open_loader
     from pggan_jax.evaluation.image_sets import RealPool
@@ -235,12 +240,12 @@ def _judge_images(values: flags.FlagValues, fakes: Loader, resolution: int, out:
     data = DataConfig(source, resolution, channels=fakes.channels)
     with name_flag_in_errors(f"--data={source}"):
         reals = open_loader(data, seed=0, report=print)
-    held_out = open_held_out(flag_value(values, "held_out"), data, reals.channels)
+    held_out = open_held_out(flag_value(values, "held_out"), data, channels=reals.channels)
     evaluator = _evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
     fake_set = RealPool(fakes, resolution, flag_value(values, "seed")).draw(0, min(len(fakes), evaluator.max_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
-    report_results(evaluator(fake_set), out, where, name="images")
+    report_results(evaluator(fake_set), out, where=where, name="images")
 
 
 def _evaluator(
@@ -280,20 +285,20 @@ def _check_fits(trained: TrainedModel, loader: Loader, data: DataConfig) -> None
             f"--data={data.source}: has {loader.channels} colour channels and {loader.label_size} classes; the run was trained "
             f"on {position.channels} and {position.label_size}"
         )
-    # The networks know classes by number.
+    # The networks use class numbers.
     record = position.data_record
     loader.use_class_order(record.class_names if record else loader.former_class_names)
 
 
 def _fitting(names: list[str], resolution: int) -> list[str]:
-    """Of several checkpoints some may be too small for a metric: told, not refused."""
+    """Return the metrics that work at `resolution`, and print the others."""
     fitting = [name for name in names if name not in METRIC_KINDS or resolution >= METRIC_KINDS[name].minimum_resolution]
     if len(fitting) < len(names):
         missing = ", ".join(name for name in names if name not in fitting)
-        print(f"{resolution}x{resolution}: too small for {missing}, left out here")
+        print(f"{resolution}x{resolution}: too small for {missing}, skipped")
     return fitting
 
 
 def _named(values: flags.FlagValues) -> list[str]:
-    """The sources that flags name."""
+    """The sources given by flags."""
     return [flag_value(values, name) for name in ("data", "held_out") if flag_value(values, name)]

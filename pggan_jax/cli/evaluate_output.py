@@ -1,4 +1,4 @@
-"""What `evaluate` leaves: a table, lines of metric-NAME.jsonl, pictures."""
+"""Output of `evaluate`: a table, lines of metric-NAME.jsonl, images."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def kimg_name(images_seen: int) -> str:
-    """For names of files: kimg, with a fraction where they are not whole."""
+    """Format kimg for file names, with a fraction only if needed."""
     thousands, rest = divmod(images_seen, 1000)
     return f"{thousands:06d}" + (f".{rest:03d}" if rest else "")
 
 
 def writable(path: str, *sources: str) -> Path:
-    """The folder of --out, made and marked as output of this program if it is new.
+    """Create the folder of --out, and mark it as output of this program if it is new.
 
     Raises:
-        UserError: it cannot be made, or lies inside one of the sources, which would read what is written there.
+        UserError: the folder cannot be written, or lies inside one of the sources.
     """
     from pggan_jax.system.own_output import claim_output
 
@@ -31,14 +31,14 @@ def writable(path: str, *sources: str) -> Path:
     return out
 
 
-def report_results(evaluations: list[Evaluation], out: Path | None, where: dict[str, Any], *, name: str) -> None:
-    """Print a table, and write records, pictures and lists.
+def report_results(evaluations: list[Evaluation], out: Path | None, *, where: dict[str, Any], name: str) -> None:
+    """Print a table, and write records, images and lists.
 
     Args:
-        evaluations: of all metrics.
+        evaluations: one per metric.
         out: the folder; None writes nothing.
-        where: what was judged, for the records.
-        name: of pictures and lists, behind that of the metric.
+        where: what was measured, for the records.
+        name: end of the names of image and list files.
     """
     from pggan_jax.evaluation.result_log import append_record, as_record, table
     from pggan_jax.images import write_png
@@ -46,7 +46,7 @@ def report_results(evaluations: list[Evaluation], out: Path | None, where: dict[
 
     print(table(evaluations))
     if out is None:
-        print("nothing was written; to keep the numbers and images, give --out=DIR")
+        print("nothing was written; add --out=DIR to store the numbers and images")
         return
     written = [append_record(out, as_record(evaluation, **where)) for evaluation in evaluations]
     for evaluation in evaluations:

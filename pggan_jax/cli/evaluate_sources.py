@@ -1,4 +1,4 @@
-"""What `evaluate` reads besides runs: images of other programs, and reals that were not trained on."""
+"""Images that `evaluate` reads besides runs: those of other programs, and held-out reals."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 
 @contextmanager
 def name_flag_in_errors(flag: str) -> Iterator[None]:
-    """Put the flag that has named a source before what is wrong with it."""
+    """Put a flag before the message of each `UserError` raised in the `with` block."""
     try:
         yield
     except UserError as error:
         raise UserError(f"{flag}: {error}") from None
 
 
-def common_side(wanted: int, source: Source, images: str) -> int:
-    """Side at which images of another program are judged: the one that all of them have, unless another is wanted.
+def common_side(wanted: int, source: Source, *, images: str) -> int:
+    """Return the resolution at which images of another program are measured.
+
+    Args:
+        wanted: the resolution; 0 takes the size that all images have.
+        source: the images.
+        images: the folder, for messages.
 
     Raises:
-        UserError: it is none, or they differ and nothing is wanted.
+        UserError: the resolution is not 4*2^k, or `wanted` is 0 and sizes differ.
     """
     from collections import Counter
 
@@ -43,7 +48,7 @@ def common_side(wanted: int, source: Source, images: str) -> int:
         return wanted
     sizes: Counter[tuple[int, int]] = Counter()
     for number in tqdm(range(len(source)), desc="reading sizes", unit="img", delay=2, leave=False, disable=None):
-        # What cannot be read is told, and left out, when all are.
+        # Images that cannot be read are reported when the loader reads them.
         with suppress(UnusableImageError):
             sizes[open_image(source.read(number)).size] += 1
     if not sizes:
@@ -62,24 +67,27 @@ def common_side(wanted: int, source: Source, images: str) -> int:
 
 
 def check_held_out(source: str | None, metrics: list[str]) -> None:
-    """Refuse --held_out where nothing asks for it.
+    """Refuse --held_out if no metric uses it.
 
     Raises:
-        UserError: no metric does.
+        UserError: no metric uses it.
     """
     takers = [name for name, kind in METRIC_KINDS.items() if kind.uses_held_out]
-    # What is no metric at all has a message of its own.
+    # An unknown metric has a message of its own.
     if source is not None and set(metrics) <= METRIC_KINDS.keys() - set(takers):
         raise UserError(
-            f"--held_out={source}: is of no use to --metrics={','.join(metrics)}; add {' or '.join(takers)}, or leave it out"
+            f"--held_out={source}: has no effect on --metrics={','.join(metrics)}; add {' or '.join(takers)}, or remove it"
         )
 
 
-def open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[str, Loader] | None:
-    """Reals that were not trained on, by their source: prepared as `data` has the others, all of them, without classes.
+def open_held_out(source: str | None, data: DataConfig, *, channels: int) -> tuple[str, Loader] | None:
+    """Open reals that were not used for training, prepared like `data`, without classes.
+
+    Returns:
+        The source and its loader; None without a source.
 
     Raises:
-        UserError: they cannot be compared with the others.
+        UserError: the source is that of `data`, cannot be read, or has too few images.
     """
     if source is None:
         return None
@@ -89,10 +97,12 @@ def open_held_out(source: str | None, data: DataConfig, channels: int) -> tuple[
     from pggan_jax.evaluation.evaluator import MIN_IMAGES
 
     if source == data.source:
-        raise UserError(f"--held_out={source}: these are the reals themselves; name images that were not trained on")
+        raise UserError(
+            f"--held_out={source}: is the source of the training images; give images that were not used for training"
+        )
     wanted = replace(data, source=source, channels=channels, labels=False, max_images=0, shuffle_seed=-1)
     with name_flag_in_errors(f"--held_out={source}"):
         loader = open_loader(wanted, seed=0, report=print)
     if len(loader) < MIN_IMAGES:
-        raise UserError(f"--held_out={source}: has {len(loader)} images; {MIN_IMAGES} or more are needed")
+        raise UserError(f"--held_out={source}: has {len(loader)} images; at least {MIN_IMAGES} are needed")
     return source, loader

@@ -1,7 +1,10 @@
 """python launch.py explain --kimg=4321 [FLAGS]
 
-Say exactly what a run does at one point: resolution, alpha, batch size, learning rate, iteration, tick, and what comes next.
-Nothing is trained or read.
+Print what a run does at one point of its schedule: resolution, alpha, batch size, learning rate, iteration, tick, next phase.
+
+Example: python launch.py explain --config=experiments/celebahq_1024.py --kimg=4321
+
+Nothing is trained, read or written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """python launch.py extract SOURCE --out=DIR [FLAGS]
 
-Write the images of any source as PNG files img00000000.png ..., in its order, with a dataset.json where there are labels, so
-that folder:DIR gives the same images and labels again. Without --resolution images keep the size they have.
+Write the images of any source to DIR as PNG files img00000000.png ..., in its order, and dataset.json if there are labels, so
+that folder:DIR gives the same images and labels again. Images keep their size.
+
+Example: python launch.py extract prepared:data/mine --out=images
+
+Exit status 1 if some images could not be read.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ flags.DEFINE_integer(
 
 
 def run(values: flags.FlagValues, source_name: str) -> int:
-    """Write the files and say where; 1 if some images could not be read."""
+    """Write the files and print where; 1 if some images could not be read."""
     if flag_value(values, "out") is None:
         raise UserError("extract needs --out, such as --out=images")
     out = folder("out", flag_value(values, "out"))
@@ -39,24 +43,24 @@ def run(values: flags.FlagValues, source_name: str) -> int:
 
     source = open_source(source_name, resolution=flag_value(values, "resolution"))
     if out.exists() and (not out.is_dir() or any(path.name != MARKER for path in out.iterdir())):
-        raise UserError(f"--out={out}: is there already and is not an empty folder; choose another")
+        raise UserError(f"--out={out}: exists and is not an empty folder; choose another")
     claim_output("out", out, source_name, command="extract")
     count = min(len(source), flag_value(values, "max_images") or len(source))
     labels: list[list[str | int]] = []
     unusable = 0
     for index in tqdm(range(count), desc=f"extracting {source.name}", unit="img", delay=2, disable=None):
         try:
-            picture = image_array(source.read(index))
+            pixels = image_array(source.read(index))
         except UnusableImageError as error:
             unusable += 1
-            tqdm.write(f"left out {source.item_name(index)} {error}")
+            tqdm.write(f"skipped {source.item_name(index)} {error}")
             continue
         name = f"img{index:08d}.png"
         try:
-            write_png(out / name, picture)
+            write_png(out / name, pixels)
         except OSError as error:
             raise UserError(
-                f"--out={out}: {error.strerror} after {len(labels):,} images; mend that, remove the folder and extract again"
+                f"--out={out}: {error.strerror} after {len(labels):,} images; fix that, remove the folder and extract again"
             ) from None
         labels.append([name, source.label(index)])
     if source.class_names:

@@ -1,9 +1,12 @@
 """python launch.py inspect --workdir=runs/digits [--json]
 
-List a run's checkpoints: kimg, resolution, alpha, size on disk, a sha256 over all leaves of the state, of what is read back;
-and below, the data they were trained on. Two runs that did the same have the same sums. A damaged checkpoint is named, and the
-exit status is then 1. Of a run that is training, checkpoints that it removes meanwhile are named and left out; those that it
-writes meanwhile are listed at the end.
+Read and verify all checkpoints of a run, and list them: kimg, resolution, alpha, size on disk, sha256 of the state; below them
+the data they were trained on. Runs with equal results have equal sums.
+
+Example: python launch.py inspect --workdir=runs/digits --json
+
+Writes no files. Exit status 1 if a checkpoint is damaged. If the run is training, checkpoints that it removes meanwhile are
+reported and skipped; those that it writes meanwhile are listed at the end.
 """
 
 from __future__ import annotations
@@ -42,9 +45,9 @@ def run(values: flags.FlagValues) -> int:
 
     config, checkpoints = open_checkpoints(workdir)
     damaged: list[int] = []
-    told = ""
+    printed = ""
 
-    def pass_over(images_seen: int, error: UserError) -> None:
+    def skip(images_seen: int, error: UserError) -> None:
         if not isinstance(error, CheckpointRemovedError):
             damaged.append(images_seen)
         tqdm.write(f"{'note' if isinstance(error, CheckpointRemovedError) else 'error'}: {error}", file=sys.stderr)
@@ -52,7 +55,7 @@ def run(values: flags.FlagValues) -> int:
     with closing(checkpoints):
         if not flag_value(values, "json"):
             print(f"{'kimg':>10}  {'resolution':>10}  {'alpha':>6}  {'MB':>8}  sha256")
-        readable = read_all(config, checkpoints, on_skip=pass_over)
+        readable = read_all(config, checkpoints, on_skip=skip)
         count = len(checkpoints.all_images_seen())
         for trained in tqdm(readable, desc="reading", total=count, delay=2, disable=None, leave=False):
             entry = _describe(trained, checkpoints.directory / str(trained.metadata.images_seen))
@@ -60,8 +63,8 @@ def run(values: flags.FlagValues) -> int:
                 tqdm.write(json.dumps(entry), file=sys.stdout)
                 continue
             tqdm.write(_row(entry), file=sys.stdout)
-            if (data := _describe_data(entry["data"])) != told:
-                told = data
+            if (data := _describe_data(entry["data"])) != printed:
+                printed = data
                 tqdm.write(data, file=sys.stdout)
     return int(bool(damaged))
 
@@ -71,7 +74,7 @@ def _describe(trained: TrainedModel, folder: Path) -> dict[str, Any]:
 
     metadata = trained.metadata
     size, record = 0, metadata.data_record
-    # It has been read; that it is removed only now changes nothing of what it was.
+    # The run may remove it after it has been read.
     with suppress(FileNotFoundError):
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return {
@@ -89,7 +92,7 @@ def _describe(trained: TrainedModel, folder: Path) -> dict[str, Any]:
 
 
 def _describe_data(data: dict[str, Any] | None) -> str:
-    """One line, below the first checkpoint of which it is true."""
+    """One line, printed below the first checkpoint with these data."""
     if data is None:
         return "  data: not recorded, the checkpoint is of an earlier version"
     line = f"  data: {data['images']:,} images, fingerprint {data['fingerprint']}"

@@ -1,8 +1,12 @@
 """python launch.py plan --config=experiments/celebahq_1024.py [FLAGS]
 
-What a run will cost on this machine, per resolution: images, steps, batch per device, parameters, arithmetic per image, memory
-that the compiled step needs, speed of a few real steps, and time. Each resolution's step is compiled, and run for a moment on
-noise; --nomeasure only compiles. Nothing is written but the compilation cache.
+Estimate what a run costs on this machine, per resolution: images, steps, batch per device, parameters, arithmetic per image,
+memory of the compiled step, measured speed, and time. The step of each resolution is compiled and run on noise for a few
+seconds; --nomeasure only compiles.
+
+Example: python launch.py plan --config=experiments/folder.py --set data.source=folder:~/photos
+
+Writes nothing but compiled programs to the compilation cache.
 """
 
 from __future__ import annotations
@@ -19,8 +23,8 @@ from pggan_jax.schedule import Schedule, Stage
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
-flags.DEFINE_boolean("measure", True, "run a few real steps of each resolution to tell its speed", flag_values=FLAGS)
-define_float("seconds", 2.0, "how long to measure each resolution", lowest=0.1, highest=3600, values=FLAGS)
+flags.DEFINE_boolean("measure", True, "run a few steps of each resolution to measure its speed", flag_values=FLAGS)
+define_float("seconds", 2.0, "seconds of measurement per resolution", lowest=0.1, highest=3600, values=FLAGS)
 define_compilation_cache_flag(FLAGS)
 
 _COLUMNS = (
@@ -75,7 +79,7 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
                     f"{resolution}x{resolution}",
                     f"{images / 1000:.1f}",
                     f"{sum(stage.steps for stage in stages):,}",
-                    _share(stages[0].batch_size // devices.device_count(), cost.microbatches),
+                    _format_share(stages[0].batch_size // devices.device_count(), cost.microbatches),
                     f"{cost.generator_parameters:,}",
                     f"{cost.discriminator_parameters:,}",
                     f"{cost.flops_per_image / 1e9:.3g}",
@@ -88,10 +92,10 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
     _print_table(rows)
     steps = sum(stage.steps for stage in schedule.stages)
     time = f"about {format_duration(total_seconds)} with compilation" if seconds else "time not measured (--nomeasure)"
-    print(f"total: {schedule.total_images / 1000:.1f} kimg, {steps:,} steps, {time}; pictures and checkpoints come on top")
+    print(f"total: {schedule.total_images / 1000:.1f} kimg, {steps:,} steps, {time}; sample grids and checkpoints not included")
 
 
-def _share(images: int, parts: int) -> str:
+def _format_share(images: int, parts: int) -> str:
     return str(images) if parts == 1 else f"{parts} x {images // parts}"
 
 

@@ -1,11 +1,13 @@
 """python launch.py prepare SOURCE --out=DIR --resolution=R [FLAGS]
 
-Turn a collection into a prepared folder that training reads without decoding anything: uint8 memory maps of every resolution
-(r0004.npy ... ), labels.npy, info.json with all options, counts, checksums and the mean image, mean.png. Then train with
---set data.source=prepared:DIR. Training on a raw source does the same by itself, into a cache.
+Convert a collection to a prepared folder, from which training reads without decoding: uint8 memory maps of every resolution
+(r0004.npy ...), labels.npy, info.json with options, counts and checksums, and the mean image mean.png. Then train with
+--set data.source=prepared:DIR. Training on another source does the same by itself, into a cache.
 
-Nothing is ever overwritten. The work happens in DIR.partial, which becomes DIR at the end; when it was interrupted, the same
-command continues. Images that cannot be used are left out and listed in info.json; `launch.py check` names them beforehand.
+Example: python launch.py prepare folder:~/photos --out=data/photos --resolution=128
+
+Nothing is overwritten. The files are written to DIR.partial, which is renamed to DIR at the end; after an interruption, the
+same command continues. Unusable images are skipped and listed in info.json; `launch.py check` lists them beforehand.
 """
 
 from __future__ import annotations
@@ -27,20 +29,20 @@ define_preparation_flags(FLAGS)
 flags.DEFINE_boolean(
     "mirror",
     False,
-    "follow each image by its mirror image, which doubles the files; --set data.mirror=true flips while training instead",
+    "store each image and its mirror image, which doubles the files; --set data.mirror=true mirrors during training instead",
     flag_values=FLAGS,
 )
 define_workers_flag(FLAGS)
 flags.DEFINE_boolean(
     "dry_run",
     False,
-    "say what would be written and how much space it takes, and write nothing; exit status 1 if there is not enough",
+    "print what would be written and the space it needs, and write nothing; exit status 1 if there is too little",
     flag_values=FLAGS,
 )
 
 
 def run(values: flags.FlagValues, source_name: str) -> int:
-    """Write the folder and say what is in it."""
+    """Write the folder and print what it holds."""
     for required, example in (("resolution", "128"), ("out", "data/mine")):
         if flag_value(values, required) is None:
             raise UserError(f"prepare needs --{required}, such as --{required}={example}")
@@ -63,7 +65,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     if flag_value(values, "dry_run"):
         fits = "enough" if needed.free >= needed.needed else "NOT ENOUGH"
         print(
-            f"{source.name}: would write at most {plan} to {out}, which takes {needed.needed:,} bytes on the way; "
+            f"{source.name}: would write at most {plan} to {out}, which needs {needed.needed:,} bytes meanwhile; "
             f"{needed.free:,} bytes are free there: {fits}"
         )
         return int(needed.free < needed.needed)
@@ -79,7 +81,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     skipped = prepared.info["skipped"]
     if skipped:
         print(
-            f"left out {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {first_reasons(skipped)} "
+            f"skipped {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {first_reasons(skipped)} "
             f"(all in {out / 'info.json'})"
         )
     print(f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}")
@@ -94,4 +96,4 @@ def run(values: flags.FlagValues, source_name: str) -> int:
 
 def _check_apart(source_name: str, out: Path) -> None:
     if is_inside_source(out, source_name):
-        raise UserError(f"--out={out}: lies inside {source_name}, and would be read as part of it; choose a folder beside it")
+        raise UserError(f"--out={out}: lies inside {source_name} and would be read as part of it; choose a folder outside")

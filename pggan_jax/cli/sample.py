@@ -1,12 +1,14 @@
 """python launch.py sample --workdir=runs/digits --seeds=0-35 --out=samples
 
-Generate images from a checkpoint: one PNG per seed in the folder --out, and a grid of the first 100 beside it (samples.png for
-samples/; --grid names another file). The folder holds nothing else, so that `evaluate --images` and other tools can read it.
+Generate images from a checkpoint: one PNG file per seed in the folder --out, and a grid of the first 100 beside it (samples.png
+for samples/; --grid names another file). The folder holds nothing else, so that other tools can read it.
 
-The same seed and class give the same image; those of the training grids are in WORKDIR/grid.json. For a run with labels, seed n
-shows class n modulo the number of classes (those without images are passed over), and the files carry the class.
---class=dog or --class=2 shows one class, by its name or its number. Where a text is the name of one class and the number of
-another, write name:2 or number:2.
+Example: python launch.py sample --workdir=runs/digits --class=7 --seeds=0-35 --zoom=4
+
+The same seed and class give the same image; those of the training grids are in WORKDIR/grid.json. In a run with labels, seed n
+shows class n modulo the number of classes (those without images are skipped), and file names include the class. --class=dog or
+--class=2 selects one class by name or number; if a text is the name of one class and the number of another, write name:2 or
+number:2.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
-flags.DEFINE_string("seeds", "0-35", "which images, as 0-35 or 3,5,80-99", flag_values=FLAGS)
-flags.DEFINE_string("out", "samples", "folder for the PNG files; made if absent", flag_values=FLAGS)
+flags.DEFINE_string("seeds", "0-35", "seeds of the images, as 0-35 or 3,5,80-99", flag_values=FLAGS)
+flags.DEFINE_string("out", "samples", "folder for the PNG files; created if absent", flag_values=FLAGS)
 flags.DEFINE_string("grid", None, "PNG file for a grid of the first 100 images (default: --out with .png)", flag_values=FLAGS)
 flags.DEFINE_string(
     "checkpoint", "latest", "latest, best (as eval.best), or the kimg of one that `inspect` lists", flag_values=FLAGS
@@ -43,7 +45,12 @@ flags.DEFINE_integer(
     "columns", None, "columns of the grid (default: about square)", flag_values=FLAGS, lower_bound=1, upper_bound=1024
 )
 flags.DEFINE_integer(
-    "zoom", 1, "enlarge each pixel to so many, in every file", flag_values=FLAGS, lower_bound=1, upper_bound=64
+    "zoom",
+    1,
+    "enlarge each pixel to a square of so many pixels, in every file",
+    flag_values=FLAGS,
+    lower_bound=1,
+    upper_bound=64,
 )
 flags.DEFINE_integer("gap", 0, "black pixels between the images of the grid", flag_values=FLAGS, lower_bound=0, upper_bound=64)
 define_compilation_cache_flag(FLAGS)
@@ -52,7 +59,7 @@ IMAGES_IN_GRID = 100
 
 
 def run(values: flags.FlagValues) -> None:
-    """Write the images and say where."""
+    """Write the images and print where."""
     seeds = parse_seeds(flag_value(values, "seeds"))
     workdir = existing_run(flag_value(values, "workdir"))
     out = folder("out", flag_value(values, "out"))
@@ -93,14 +100,14 @@ def run(values: flags.FlagValues) -> None:
     of_them = "all" if in_grid == len(seeds) else f"the first {in_grid}"
     others = sum(1 for path in out.iterdir() if not path.name.startswith(".")) - len(seeds)
     if others > 0:
-        print(f"note: {out} holds {others:,} other files, which a tool that reads the folder takes for samples, too")
+        print(f"note: {out} holds {others:,} other files, which other tools would read as samples")
     print(f"{len(seeds):,} images of {size} from kimg {metadata.images_seen / 1000:g} -> {out}/ ({of_them} in {grid_path})")
 
 
 def write_images(
     images: Iterable[tuple[str, np.ndarray]], out: Path, *, keep: int, progress: Callable[[int], object] = lambda _count: None
 ) -> list[np.ndarray]:
-    """Write each image as it comes, and return the first `keep`; no others are held.
+    """Write each image as it is generated, and return the first `keep`.
 
     Args:
         images: file name and uint8 `[height, width, channels]` of each.
@@ -117,30 +124,30 @@ def write_images(
             first.append(image)
         _write(out / name, image, f"--out={out}")
         progress(1)
-        # Or it would live until the next one is made.
+        # Free it before the next one is generated.
         del image
     return first
 
 
 def _grid_path(grid: str | None, out: Path) -> Path:
-    """Where the grid goes.
+    """Return the path of the grid.
 
     Raises:
-        UserError: there is no place beside the folder, or a file is there that `sample` has not written.
+        UserError: the folder is the root of a disk, or the path is taken by a file that `sample` has not written.
     """
     if grid is not None:
         path = folder("grid", grid)
         if path.suffix.lower() != ".png":
-            raise UserError(f"--grid={grid}: a PNG file is written; let its name end in .png")
+            raise UserError(f"--grid={grid}: the output is a PNG file; choose a name that ends in .png")
         if path.resolve().parent == out.resolve():
             raise UserError(f"--grid={grid}: lies in --out={out}, which holds single images only; choose another folder")
         return path
     absolute = out.resolve()
     if not absolute.name:
-        raise UserError(f"--out={out}: is the top of a disk; name a folder in it")
+        raise UserError(f"--out={out}: is the root of a disk; name a folder in it")
     path = out.with_name(f"{out.name}.png") if out.name not in ("", "..") else absolute.with_name(f"{absolute.name}.png")
     if path.exists() and not any(out.glob("seed*.png")):
-        raise UserError(f"--out={out}: the grid would replace {path}, which is there already; name another file by --grid")
+        raise UserError(f"--out={out}: the grid would replace the existing {path}; name another file by --grid")
     return path
 
 
@@ -165,7 +172,7 @@ def _cannot_be_written(flag: str, error: OSError) -> UserError:
 
 
 def _count_in_grid(seeds: int, side: int, values: flags.FlagValues) -> int:
-    """How many images the grid shows.
+    """Return the number of images in the grid.
 
     Raises:
         UserError: a single image is too large to be written.
@@ -178,20 +185,20 @@ def _count_in_grid(seeds: int, side: int, values: flags.FlagValues) -> int:
             f"--zoom={flag_value(values, 'zoom')}: an image would have {side:,}x{side:,} pixels, at most {MAX_PIXELS:,} are "
             "written; choose a smaller --zoom"
         )
-    # A last row may be filled with black.
+    # The last row may be filled up with black.
     return min(seeds, IMAGES_IN_GRID, max(1, int(math.sqrt(MAX_PIXELS // tile)) ** 2))
 
 
 def _classes(
     wanted: str | None, trained: TrainedModel
 ) -> tuple[Callable[[Sequence[int]], np.ndarray], Callable[[int, int], str]]:
-    """Classes of seeds, and the file name of a seed and its class."""
+    """Return two functions: the classes of seeds, and the file name of a seed and its class."""
     from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
 
     label_size, record = trained.metadata.label_size, trained.metadata.data_record
     if not label_size:
         if wanted is not None:
-            raise UserError(f"--class={wanted[:40]}: this run was trained without labels; leave --class out")
+            raise UserError(f"--class={wanted[:40]}: this run was trained without labels; remove --class")
         return lambda seeds: np.zeros(len(seeds), np.int64), lambda seed, _number: f"seed{seed:04d}.png"
     names = record.class_names if record else ()
     present = record.present_classes if record else range(label_size)
@@ -204,7 +211,7 @@ def _classes(
     number = find_class(wanted, names, count=label_size)
     if number not in present:
         print(
-            f"WARNING: --class={wanted[:40]}: class {number} had no images in training; its images mean nothing",
+            f"WARNING: --class={wanted[:40]}: class {number} had no training images; the samples of it are meaningless",
             file=sys.stderr,
         )
     return lambda seeds: np.full(len(seeds), number), name_of

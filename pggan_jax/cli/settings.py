@@ -1,6 +1,10 @@
 """python launch.py settings [FLAGS]
 
-List every setting that --set takes: its value in the experiment, what it means, and its limits.
+List every setting that --set can change: its value in the experiment, its meaning, and its limits.
+
+Example: python launch.py settings --config=experiments/folder.py
+
+Writes no files.
 """
 
 from __future__ import annotations

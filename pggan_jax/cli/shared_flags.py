@@ -20,7 +20,7 @@ from pggan_jax.images import parse_crop, parse_range
 from pggan_jax.system.paths import user_path
 
 if TYPE_CHECKING:
-    from pggan_jax.data.preparation.spec import PreparationSpec
+    pass
 
 DEFAULT_EXPERIMENT = "experiments/digits.py"
 DEFAULT_WORKDIR = "runs/digits"
@@ -30,7 +30,7 @@ _MOST_SEEDS = 1_000_000
 
 
 def flag_value(values: flags.FlagValues, name: str) -> Any:
-    """The value of a flag, also where no command line was read; absl's types do not tell which type it has."""
+    """Return the value of a flag, also if no command line was parsed."""
     return values[name].value
 
 
@@ -51,21 +51,21 @@ def define_host_flags(values: flags.FlagValues) -> None:
     """Add the flags of a run over several hosts."""
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run over several hosts", flag_values=values)
     flags.DEFINE_integer(
-        "num_processes", None, "how many processes take part", flag_values=values, lower_bound=1, upper_bound=_MOST_PROCESSES
+        "num_processes", None, "number of processes of the run", flag_values=values, lower_bound=1, upper_bound=_MOST_PROCESSES
     )
     flags.DEFINE_integer(
-        "process_id", None, "which of them this is, from 0", flag_values=values, lower_bound=0, upper_bound=_MOST_PROCESSES
+        "process_id", None, "number of this process, from 0", flag_values=values, lower_bound=0, upper_bound=_MOST_PROCESSES
     )
     flags.DEFINE_boolean(
         "cluster",
         False,
-        "take these three from the environment of SLURM, a TPU pod, Kubernetes or Open MPI",
+        "read these three from the environment of SLURM, a TPU pod, Kubernetes or Open MPI",
         flag_values=values,
     )
 
 
 def define_preparation_flags(values: flags.FlagValues) -> None:
-    """Add what decides how images become a data set, with the words and limits of the settings of the same name."""
+    """Add the flags of preparation, with help and limits of the settings of the same name."""
     for setting in fields(DataConfig):
         help, limits = setting.metadata["help"], setting.metadata
         default: Any = setting.default
@@ -80,7 +80,7 @@ def define_preparation_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "resolution",
         None,
-        "side of the finished images, 4*2^k; smaller images cannot be used",
+        "side of the prepared images, 4*2^k; smaller images cannot be used",
         flag_values=values,
         lower_bound=4,
         upper_bound=MAX_RESOLUTION,
@@ -91,11 +91,11 @@ def define_preparation_flags(values: flags.FlagValues) -> None:
 
 
 def define_drawn_size_flag(values: flags.FlagValues) -> None:
-    """Add --resolution of the commands that take images as they are."""
+    """Add --resolution to commands that do not resize images."""
     flags.DEFINE_integer(
         "resolution",
         0,
-        "size at which digits, photos and synthetic are drawn, or the level of tfrecords",
+        "size of digits, photos and synthetic images, or the level of tfrecords",
         flag_values=values,
         lower_bound=0,
         upper_bound=MAX_RESOLUTION,
@@ -107,7 +107,7 @@ def define_workers_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "workers",
         None,
-        "processes that decode (default: one per core); 0 decodes in this one",
+        "processes that decode (default: one per core); 0 decodes in this process",
         flag_values=values,
         lower_bound=0,
         upper_bound=_MOST_WORKERS,
@@ -123,14 +123,19 @@ def define_float(
 
 
 class _FiniteParser(flags.FloatParser):
-    """absl's own takes nan, which is neither above nor below any limit."""
+    """Parser that refuses nan, which the parser of absl accepts."""
 
     def is_outside_bounds(self, val: float) -> bool:
         return math.isnan(val) or super().is_outside_bounds(val)
 
 
 def read_preparation(values: flags.FlagValues, *, resolution: int | None = None, **more: Any) -> PreparationSpec:
-    """How images become a data set, from the flags; --resolution must have been given, or `resolution` stands for it.
+    """Read the flags of preparation.
+
+    Args:
+        values: flags of the command.
+        resolution: used if the flag --resolution is absent.
+        more: other fields of `PreparationSpec`.
 
     Raises:
         UserError: a value is impossible.
@@ -185,16 +190,16 @@ def read_config(values: flags.FlagValues, *more_settings: str) -> Iterator[Confi
 
 
 def folder(flag: str, path: str) -> Path:
-    """A folder as the user wrote it.
+    """Convert the value of a flag to the path of a folder.
 
     Raises:
-        UserError: it is the empty text, as an unset shell variable gives.
+        UserError: the text is empty, as from an unset shell variable.
     """
     return user_path(path, named=f"--{flag}=", example="name a folder")
 
 
 def existing_run(path: str) -> Path:
-    """A workdir that must hold a run.
+    """Convert --workdir to the path of an existing folder.
 
     Raises:
         UserError: there is no such folder.
@@ -206,7 +211,7 @@ def existing_run(path: str) -> Path:
 
 
 class Seeds:
-    """Seeds in the order given, as ranges: a million of them take no more memory than one."""
+    """Seeds in the order given, stored as ranges."""
 
     def __init__(self, ranges: Sequence[range]):
         self._ranges = ranges
@@ -219,23 +224,21 @@ class Seeds:
 
 
 def parse_seeds(text: str) -> Seeds:
-    """Seeds as '0-35,40,42-44', in the order given.
+    """Parse seeds such as '0-35,40,42-44'.
 
     Raises:
-        UserError: the text is not of that form.
+        UserError: the text has another form, or asks for too many seeds.
     """
     ranges: list[range] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        # Ten digits hold all seeds; of some thousands Python makes no number.
+        # Ten digits hold all seeds; Python refuses to convert thousands of digits.
         if any(not one.isdecimal() or len(one) > 10 for one in (first, *([last] if dash else []))):
-            raise UserError(f"--seeds={text}: {part.strip()!r} is neither a number nor a range; write them as 0-35,40")
+            raise UserError(f"--seeds={text}: {part.strip()!r} is neither a number nor a range; write seeds as 0-35,40")
         low, high = int(first), int(last or first)
         if low > high or high >= 2**32:
-            raise UserError(f"--seeds={text}: {part.strip()!r} must run upwards and stay below 2^32; write it as 0-35")
+            raise UserError(f"--seeds={text}: {part.strip()!r} must increase and stay below 2^32; write it as 0-35")
         if sum(map(len, ranges)) + high - low >= _MOST_SEEDS:
-            raise UserError(
-                f"--seeds={text}: {part.strip()!r} asks for more than {_MOST_SEEDS:,} images; make them with several commands"
-            )
+            raise UserError(f"--seeds={text}: {part.strip()!r} asks for more than {_MOST_SEEDS:,} images; use several commands")
         ranges.append(range(low, high + 1))
     return Seeds(ranges)

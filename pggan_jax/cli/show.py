@@ -1,7 +1,9 @@
 """python launch.py show SOURCE --out=grid.png [FLAGS]
 
-One picture of many images of a source with their labels below, to see what the program sees: upright, cropped, with the pixels
-it would train with (those of small images enlarged). Images that cannot be used are left blank and named.
+Write a grid of images of a collection with their labels, as training would use them: upright, cropped and resized. Small images
+are enlarged. Images that cannot be used are left blank and listed.
+
+Example: python launch.py show zip:faces.zip --out=grid.png --shuffle_seed=1
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _LARGEST_UNASKED = 64
 
 
 def run(values: flags.FlagValues, source_name: str) -> int:
-    """Write the picture and say where; 1 if some images could not be used."""
+    """Write the grid and print where; 1 if some images could not be used."""
     out = _checked_file(flag_value(values, "out"))
     from pggan_jax.data.checking.pixel_range import resolve_range
     from pggan_jax.data.images.decode import MAX_PIXELS
@@ -49,16 +51,16 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     height, width = grid_shape(len(shown), preparation.target, columns=columns)
     if height * width > MAX_PIXELS:
         raise UserError(
-            f"--columns={columns} --rows={rows}: the picture would have {width:,}x{height:,} "
-            f"pixels, at most {MAX_PIXELS:,} are written; take fewer, or a lower --resolution"
+            f"--columns={columns} --rows={rows}: the grid would have {width:,}x{height:,} "
+            f"pixels, at most {MAX_PIXELS:,} are written; choose fewer, or a lower --resolution"
         )
     try:
-        # Before the work: a place where nothing can be written is told at once.
+        # Before the work, so that a folder that cannot be written is reported at once.
         claim_output("out", out.parent, source_name, command="show")
         grid, problems = labelled_grid(source, shown, target=preparation.target, columns=columns)
         write_png(out, grid, holds="several images")
     except OSError as error:
-        raise UserError(f"--out={out}: cannot be written ({error.strerror}); choose a place you may write to") from None
+        raise UserError(f"--out={out}: cannot be written ({error.strerror}); choose a folder you may write to") from None
     for problem in problems:
         print(problem)
     print(f"{len(shown) - len(problems)} images of {len(order):,} -> {out}")
@@ -68,7 +70,7 @@ def run(values: flags.FlagValues, source_name: str) -> int:
 def _checked_file(path: str) -> Path:
     out = folder("out", path)
     if out.suffix.lower() != ".png":
-        raise UserError(f"--out={path}: a PNG file is written; let its name end in .png")
+        raise UserError(f"--out={path}: the output is a PNG file; choose a name that ends in .png")
     if out.is_dir():
         raise UserError(f"--out={path}: is a folder; name a file in it")
     return out

@@ -1,7 +1,7 @@
-"""What commands print to: streams that may be closed, full, broken, without an encoding, or those of a notebook.
+"""Output streams that survive errors: closed, full or broken ones, or without an encoding.
 
-A stream that fails never ends a command in the middle of its work: what follows goes nowhere, and the command line is told at
-the end. Only commands whose whole result is printed stop at once.
+A stream that fails does not stop a command: later output is discarded, and the exit status of the command shows it. Only
+commands whose whole result is printed stop at once.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any, TextIO
 
 from pggan_jax.errors import visible
 
-# A progress bar goes to the start of its line, writes, and goes to other lines; what it writes itself has no controls.
+# A progress bar moves to the start of its line or to other lines, then writes text without control characters.
 _OF_BARS = re.compile("^(?:\r|\n| |\x1b\\[A)*")
 _LINES = "\n\t"
 
 
 class Terminal(io.TextIOBase):
-    """A text stream to which everything can be written: controls and letters that its encoding lacks become escapes.
+    """A text stream that escapes control characters and letters that its encoding lacks.
 
     Args:
-        stream: what is written to; None, as Python has it where the descriptor was closed, takes nothing.
-        raises: whether a failure is raised where it happens; else it is only noted.
-        has_bars: whether progress bars are drawn there.
+        stream: the underlying stream; None, Python's value for a closed descriptor, discards everything.
+        raises: raise a failure when it happens; else only record it.
+        has_bars: whether progress bars are written to it.
 
     Attributes:
-        failure: why nothing more can be written; None as long as all is well.
+        failure: the error after which nothing is written; None without one.
     """
 
     def __init__(self, stream: TextIO | None, *, raises: bool = False, has_bars: bool = False):
@@ -40,7 +40,7 @@ class Terminal(io.TextIOBase):
         self.failure: OSError | None = None if stream else OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def write(self, text: str) -> int:
-        """Write `text` as far as that is possible; its length."""
+        """Write `text` if possible, and return its length."""
         moves = "".join(_OF_BARS.findall(text)[:1]) if self._has_bars else ""
         safe = moves + visible(text[len(moves) :], but=_LINES)
         safe = safe.encode(self.encoding, "backslashreplace").decode(self.encoding)
@@ -48,11 +48,11 @@ class Terminal(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is held back."""
+        """Flush the underlying stream."""
         self._try(lambda stream: stream.flush())
 
     def close(self) -> None:
-        """Leave the stream as it is: Python closes what it forgets, and the stream belongs to others."""
+        """Do nothing: the underlying stream belongs to others."""
 
     def _try(self, action: Any) -> None:
         if not self.failure:
@@ -65,7 +65,7 @@ class Terminal(io.TextIOBase):
             raise self.failure
 
     def _let_go(self) -> None:
-        """Python flushes the stream once more when it ends: that must find a place that takes everything."""
+        """Redirect the descriptor to /dev/null, as Python flushes the stream again at its exit."""
         with suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             try:
@@ -75,27 +75,27 @@ class Terminal(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # io has a plain attribute
-        """Of the stream; UTF-8 where it has none."""
+        """Encoding of the stream; UTF-8 if it has none."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Whether a person is looking."""
+        """Whether the stream is a terminal."""
         with suppress(OSError, ValueError, AttributeError):
             return self._stream is not None and self._stream.isatty()
         return False
 
     def fileno(self) -> int:
-        """The descriptor.
+        """Return the descriptor.
 
         Raises:
-            OSError: there is none.
+            OSError: the stream has none.
         """
         if self._stream is None or not hasattr(self._stream, "fileno"):
             raise io.UnsupportedOperation("fileno")
         return self._stream.fileno()
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def __getattr__(self, name: str) -> Any:
@@ -104,10 +104,10 @@ class Terminal(io.TextIOBase):
 
 @contextmanager
 def streams(*, raises: bool = False) -> Iterator[Terminal]:
-    """Put a `Terminal` before stdout and stderr inside the `with` block.
+    """Replace stdout and stderr by `Terminal`s inside the `with` block.
 
     Args:
-        raises: what stdout does when it fails.
+        raises: whether a failure of stdout is raised.
 
     Yields:
         stdout.
@@ -125,7 +125,7 @@ def streams(*, raises: bool = False) -> Iterator[Terminal]:
 
 
 def _open_standard_descriptors() -> None:
-    """A descriptor that was closed would be given to the next file that is opened, and libraries write messages into 2."""
+    """Open closed descriptors 0 to 2 on /dev/null, so that no other file gets these numbers."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

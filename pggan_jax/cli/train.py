@@ -1,10 +1,12 @@
 """python launch.py [train] [FLAGS]
 
-Train a network from 4x4 up, or continue: the same command in the same --workdir goes on where the run stopped, also in the
-middle of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C or SIGTERM stops at once.
+Train a network, or continue a run: the same command with the same --workdir continues where the run stopped, also in the middle
+of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C or SIGTERM stops at once.
 
-The workdir gets config.json, log.txt, events.jsonl (growth, saves, warnings ...), stats.jsonl (one object per tick), reals.png,
-fakesKKKKKK.png (one grid per tick, named by kimg) and checkpoints/.
+Example: python launch.py --config=experiments/folder.py --set data.source=folder:~/photos --workdir=runs/photos
+
+Writes to the workdir: config.json, log.txt, events.jsonl (growth, saves, warnings ...), stats.jsonl (one object per tick),
+reals.png, fakesKKKKKK.png (one sample grid per tick, named by kimg) and checkpoints/.
 """
 
 from __future__ import annotations
@@ -39,35 +41,34 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "init_from",
     None,
-    "start a new run from the weights of another: its workdir, or WORKDIR@KIMG; short for --set run.init_from=...",
+    "start a new run from the weights of another run: WORKDIR or WORKDIR@KIMG; the same as --set run.init_from=...",
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean(
-    "allow_config_change", False, "continue a run with settings that differ from those it was started with", flag_values=FLAGS
+    "allow_config_change", False, "continue a run with other settings than it was started with", flag_values=FLAGS
 )
 flags.DEFINE_boolean(
-    "allow_data_change", False, "continue a run with other images or classes than its checkpoints record", flag_values=FLAGS
+    "allow_data_change", False, "continue a run with other images or classes than its checkpoints recorded", flag_values=FLAGS
 )
 define_compilation_cache_flag(FLAGS)
 define_host_flags(FLAGS)
 
 EXIT_STOPPED = 75
-"""Exit status of a run that was asked to stop and can be continued (EX_TEMPFAIL of sysexits.h)."""
+"""Exit status of a stopped run, which the same command continues (EX_TEMPFAIL of sysexits.h)."""
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Signals that ask a run to stop: those that this system has and that nobody has chosen to ignore."""
+    """Return the signals that stop a run: those that the system has and that are not ignored."""
     hang_up = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
     return [signal.SIGINT, signal.SIGTERM, *hang_up]
 
 
 class StopRequest:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop.
+    """A request to stop, made by the first Ctrl-C, SIGTERM or SIGHUP.
 
-    A SIGHUP is never the second, nor does the first one count: it comes twice, or with SIGTERM, where a terminal closes.
-
-    A SIGHUP that is ignored when the run begins, as under nohup, stays so. Only the main thread of a process hears signals: in
-    another one, as in a notebook, nothing is asked for.
+    A second Ctrl-C or SIGTERM stops the process at once; SIGHUP does not count, as it comes twice, or with SIGTERM, when a
+    terminal closes. A SIGHUP that is ignored at the start, as under nohup, stays ignored. Only the main thread receives
+    signals: in another thread, as in a notebook, no request is made.
     """
 
     def __init__(self) -> None:
@@ -82,11 +83,11 @@ class StopRequest:
         hang_up = getattr(signal, "SIGHUP", None)
         for one in self._signals:
             if one == hang_up:
-                # The kernel and the shell both send it when a terminal closes, and service managers beside SIGTERM.
+                # Sent by both the kernel and the shell when a terminal closes, and by service managers with SIGTERM.
                 signal.signal(one, signal.SIG_IGN)
             elif number != hang_up:
                 signal.signal(one, signal.SIG_DFL)
-        # A terminal that is gone, or is being written to at this moment, must not end the run that is about to be saved.
+        # A closed terminal, or one that is being written to, must not stop the run before it is saved.
         with suppress(OSError, RuntimeError):
             print("stopping after this step and saving; once more to stop at once", file=sys.stderr)
 
@@ -95,7 +96,7 @@ class StopRequest:
 
 
 def run(values: flags.FlagValues) -> int:
-    """Train to the end or to a stop; 0 when complete, `EXIT_STOPPED` when stopped."""
+    """Train until the run is complete (0) or stopped (`EXIT_STOPPED`)."""
     init_from = flag_value(values, "init_from")
     more_settings = [] if init_from is None else [f"run.init_from={init_from}"]
     with read_config(values, *more_settings) as config:
@@ -127,7 +128,7 @@ def _train(values: flags.FlagValues, config: Config) -> int:
 
 @contextmanager
 def _exit_on_interrupt() -> Iterator[None]:
-    """Ctrl-C ends the process here, where nothing is at stake: as an exception, a callback inside an import may swallow it."""
+    """Let Ctrl-C exit the process at once, as callbacks inside imports may catch the exception."""
     with _restore_signal_handlers():
         if in_main_thread():
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -136,13 +137,13 @@ def _exit_on_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _restore_signal_handlers() -> Iterator[None]:
-    """What answered signals before does so again after the `with` block: a notebook's process lives on."""
+    """Restore the signal handlers after the `with` block, as the process of a notebook goes on."""
     before = {number: signal.getsignal(number) for number in signal.valid_signals()} if in_main_thread() else {}
     try:
         yield
     finally:
         for number, handler in before.items():
-            # None is a handler that Python has not set and cannot set again.
+            # None stands for a handler that was not set by Python, which cannot set it again.
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
 

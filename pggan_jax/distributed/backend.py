@@ -1,4 +1,4 @@
-"""Is there a JAX, and does it have a device? What it says of that itself takes thirty lines."""
+"""One-line messages if JAX cannot be imported or has no device."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ _PLUGINS = {"jax-cuda": "cuda", "libtpu": "tpu", "jax-rocm": "rocm", "jax-metal"
 
 
 def require_backend() -> None:
-    """To be called before JAX is asked for anything, and after several hosts have joined.
+    """Check that JAX has a device; call it after the hosts of a run have joined.
 
     Raises:
-        UserError: JAX cannot be imported, or none of the devices it was told to use is there.
+        UserError: JAX cannot be imported, or none of the requested devices exists.
     """
     try:
         from pggan_jax.distributed import devices
 
         devices.device_count()
     except Exception as error:
-        raise UserError(problem(error) or _no_device(error)) from error
+        raise UserError(describe_backend_error(error) or _no_device(error)) from error
 
 
-def problem(error: Exception) -> str:
-    """If it was JAX that could not begin, or a library is absent, what is wrong, in one line; else nothing."""
+def describe_backend_error(error: Exception) -> str:
+    """Describe a missing library or failed start of JAX in one line; empty otherwise."""
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "pggan_jax":
-        return f"the library {error.name} is not installed; install all that is needed by pip install -r requirements.txt"
+        return f"the library {error.name} is not installed; run pip install -r requirements.txt"
     frames = traceback.extract_tb(error.__traceback__)
     if not any(f"{os.sep}jax{os.sep}" in frame.filename for frame in frames):
         return ""
     if "jax" not in sys.modules:
         variables = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
-        # Those that the error names first: a long line loses its middle.
+        # Variables that the error mentions come first: a long line loses its middle.
         named_first = sorted(variables, key=lambda name: (name.lower() not in str(error).lower(), name))
         names = ", ".join(f"{name}={variables[name]}" for name in named_first)
         return f"JAX cannot be imported: {first_line(error)}; its variables are {names or 'not set'}; unset or correct them"

@@ -1,4 +1,4 @@
-"""Where the processes of a run over several hosts meet: HOST:PORT, and the one address that process 0 listens at."""
+"""Address of the coordinator of a run over several hosts, and where process 0 listens."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class Coordinator:
         return _with_port(self.host, self.port)
 
     def bind_address(self) -> tuple[str, str]:
-        """Address and port that process 0 listens at, and a warning, which is empty if that is the address that was given.
+        """Return the address and port where process 0 listens, and a warning or an empty text.
 
-        A name that leads elsewhere from here, as behind a router, or to this machine alone though others must reach it, as some
-        systems have it for their own name, leaves no choice but all interfaces.
+        If the name resolves to another machine, as behind a router, or to a loopback address that other hosts cannot reach,
+        process 0 listens on all interfaces.
         """
         try:
             found = {str(info[4][0]) for info in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)}
         except OSError:
             found = set()
-        # Loopback is right where it was asked for. IPv4 first: "localhost" is known by it everywhere.
+        # Loopback only if it was requested. IPv4 first: every system resolves localhost to it.
         usable = [one for one in sorted(found, key=lambda one: (":" in one, one)) if self._is_wanted(one) and _is_own(one)]
         if usable:
             return _with_port(usable[0], self.port), ""
         return f"[::]:{self.port}", (
-            f"WARNING: --coordinator={str(self)[:100]}: is no address of this machine; process 0 listens on all of its "
-            f"interfaces, where anybody who reaches port {self.port} can join: let a firewall admit the run's hosts alone"
+            f"WARNING: --coordinator={str(self)[:100]}: is not an address of this machine; process 0 listens on all "
+            f"interfaces, and anyone who reaches port {self.port} can join: let a firewall admit only the run's hosts"
         )
 
     def _is_wanted(self, address: str) -> bool:
@@ -55,25 +55,32 @@ class Coordinator:
 def check_host_flags(
     coordinator: str | None, num_processes: int | None, process_id: int | None, *, cluster: bool
 ) -> Coordinator | None:
-    """The coordinator of a run over several hosts; None if there is one process, or a cluster that names it.
+    """Check the flags of a run over several hosts and return its coordinator.
+
+    Returns:
+        The coordinator; None for a run of one process, or if the cluster's environment names it.
 
     Raises:
-        UserError: only some of the three are given, or besides a cluster, or one of them is impossible.
+        UserError: only some of the three are given, or together with `cluster`, or one of them is impossible.
     """
     given = [value is not None for value in (coordinator, num_processes, process_id)]
     if cluster and any(given):
-        raise UserError("--cluster takes --coordinator, --num_processes and --process_id from the environment; leave them out")
+        raise UserError(
+            "--cluster reads --coordinator, --num_processes and --process_id from the environment; remove these flags"
+        )
     if not any(given):
         return None
     if coordinator is None or num_processes is None or process_id is None:
-        raise UserError("several hosts need all of --coordinator=HOST:PORT, --num_processes=N and --process_id=0..N-1")
+        raise UserError(
+            "a run over several hosts needs all of --coordinator=HOST:PORT, --num_processes=N and --process_id=0..N-1"
+        )
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must be from 0 to {num_processes - 1} (--num_processes={num_processes})")
     return parse_coordinator(coordinator)
 
 
 def listening_address(coordinator: Coordinator) -> str | None:
-    """Where process 0 listens; None if JAX's own variable says it. A warning goes to stderr."""
+    """Return where process 0 listens; None if JAX's own variable sets it. Warnings go to stderr."""
     if "JAX_COORDINATOR_BIND_ADDRESS" in os.environ:
         return None
     address, warning = coordinator.bind_address()
@@ -83,10 +90,10 @@ def listening_address(coordinator: Coordinator) -> str | None:
 
 
 def parse_coordinator(text: str) -> Coordinator:
-    """HOST:PORT.
+    """Parse HOST:PORT.
 
     Raises:
-        UserError: it has another form, or the port is none.
+        UserError: the text has another form, or the port is outside 1 to 65535.
     """
     host, separator, port = text.strip().rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
@@ -114,7 +121,7 @@ def _is_address(text: str) -> bool:
 
 
 def _is_own(address: str) -> bool:
-    """Whether this machine can listen there."""
+    """Whether this machine can listen at the address."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as listener:

@@ -1,4 +1,4 @@
-"""Tells an error that another process of the run has caused by ending from any other, by what XLA, gloo and NCCL say of it."""
+"""Recognise a lost process of the run by the messages of XLA, gloo and NCCL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 _OF_THE_NETWORK = re.compile(
     r"""
-    gloo/(transport|rendezvous)             # the file of gloo that speaks: its network
+    gloo/(transport|rendezvous)             # source files of gloo's network code
     | connect(ion)?\ (was\ )?(closed|reset|refused|aborted|fail|timed\ out|dropped|lost)
     | (failed|unable)\ to\ connect
     | socket\ (is\ )?(closed|error)
@@ -27,21 +27,21 @@ _OF_THE_NETWORK = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _STATUSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
-"""What XLA's runtime uses for the network alone."""
+"""Statuses that XLA's runtime uses for the network only."""
 _IS_LOGGED = "is_logged"
-"""Attribute of an error whose traceback is in log.txt: it may pass through several `with` blocks that note it."""
+"""Attribute of an error whose traceback is in log.txt: it may pass through several `with` blocks."""
 _NEVER = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "OUT_OF_RANGE")
 
 
 def is_lost_process(message: str) -> bool:
-    """Whether the text of a `JaxRuntimeError` says that another process cannot be reached any more."""
+    """Whether the message of a `JaxRuntimeError` means that another process cannot be reached."""
     if message.startswith(_NEVER):
         return False
     return message.startswith(_STATUSES) or bool(_OF_THE_NETWORK.search(message))
 
 
 def log_traceback(log: Path | None, error: BaseException) -> None:
-    """Add the whole traceback to log.txt, once; where that is impossible the terminal has to do."""
+    """Append the traceback to log.txt, once; does nothing if the file cannot be written."""
     if log is not None and log.parent.is_dir() and not hasattr(error, _IS_LOGGED):
         setattr(error, _IS_LOGGED, True)
         lines = traceback.format_exception(type(error), error, error.__traceback__)

@@ -1,4 +1,4 @@
-"""Processes of one run over several hosts: joining them, votes, barriers, and one exit when another process is lost."""
+"""Processes of a run over several hosts: joining, votes, barriers, lost processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pggan_jax.errors import UserError, first_line
 
 HEARTBEAT_TIMEOUT_SECONDS = 20
 EXIT_LOST_PROCESS = 76
-"""Exit status when another process of the run has died."""
+"""Exit status if another process of the run is lost."""
 _LONGEST_MESSAGE = 4096
 Result = TypeVar("Result")
 
@@ -30,16 +30,16 @@ Result = TypeVar("Result")
 def initialize_hosts(
     coordinator: str | None, num_processes: int | None, process_id: int | None, *, cluster: bool = False
 ) -> None:
-    """Join a run over several hosts; to be called before anything else touches JAX.
+    """Join a run over several hosts; call it before any other use of JAX.
 
     Args:
-        coordinator: "host:port" of process 0, which listens there alone; None runs alone, or leaves it to the cluster.
-        num_processes: how many processes take part.
-        process_id: which of them this is, from 0.
-        cluster: take all three from the environment that SLURM, a TPU pod, Kubernetes or Open MPI gives each process.
+        coordinator: "host:port" of process 0; None for a run of one process, or with `cluster`.
+        num_processes: number of processes.
+        process_id: number of this process, from 0.
+        cluster: read all three from the environment of SLURM, a TPU pod, Kubernetes or Open MPI.
 
     Raises:
-        UserError: only some of the three are given, or besides a cluster, or the coordinator cannot be reached.
+        UserError: only some of the three are given, or together with `cluster`, or the coordinator cannot be reached.
     """
     address = check_host_flags(coordinator, num_processes, process_id, cluster=cluster)
     if address is None and not cluster:
@@ -59,13 +59,13 @@ def initialize_hosts(
 
 @contextmanager
 def exit_on_lost_process(log: Path | None = None) -> Iterator[None]:
-    """End a run of several processes with one line when JAX has failed: as another process is lost, or for a reason of its own.
+    """Exit at once, with one line, if JAX fails in a run of several processes.
 
-    What would follow otherwise waits for the others: the end of a save, the end of JAX itself. Checkpoints are written under
-    another name first, so leaving at once damages none. In a run of one process the error goes on.
+    Cleaning up would wait for the other processes: the end of a save, the shutdown of JAX. Checkpoints are written under
+    another name first, so an exit damages none. In a run of one process the error is raised.
 
     Args:
-        log: log.txt, which gets the traceback of every error but a lost process and a user's mistake.
+        log: log.txt, which gets the traceback of every error except a lost process and a `UserError`.
     """
     try:
         yield
@@ -74,17 +74,17 @@ def exit_on_lost_process(log: Path | None = None) -> Iterator[None]:
     except Exception as error:
         is_shared = jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
         if is_shared and is_lost_process(str(error)):
-            reason = f"stops, as another has died or cannot be reached ({first_line(error)})"
-            remedy = "start all of them again with the same commands, and the run continues from its newest checkpoint"
-            _leave(f"{reason}; {remedy}", EXIT_LOST_PROCESS)
+            reason = f"exits, as another process is lost or cannot be reached ({first_line(error)})"
+            remedy = "start all processes again with the same commands; the run continues from its newest checkpoint"
+            _exit(f"{reason}; {remedy}", EXIT_LOST_PROCESS)
         log_traceback(log, error)
         if not is_shared:
             raise
         traceback.print_exc()
-        _leave(f"stops with an error of its own: {first_line(error)}; the traceback is in {log or 'the lines above'}", 1)
+        _exit(f"exits with an error: {first_line(error)}; the traceback is in {log or 'the lines above'}", 1)
 
 
-def _leave(message: str, status: int) -> NoReturn:
+def _exit(message: str, status: int) -> NoReturn:
     who = f"process {jax.process_index()} of {jax.process_count()}"
     with suppress(OSError, ValueError):
         print(f"error: {who} {message}", file=sys.stderr, flush=True)
@@ -92,21 +92,21 @@ def _leave(message: str, status: int) -> NoReturn:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files and prints."""
+    """Whether this is process 0, which writes files and prints."""
     return jax.process_index() == 0
 
 
 def is_only_process() -> bool:
-    """Whether the run has no other hosts."""
+    """Whether the run has one process."""
     return jax.process_count() == 1
 
 
 def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result:
-    """Do something on the first process only. What fails there is refused everywhere, so that nobody waits for nobody.
+    """Call `work` on the first process only; if it fails, raise on all of them.
 
     Args:
-        work: may raise UserError or OSError.
-        otherwise: the result on other processes.
+        work: function without arguments; may raise UserError or OSError.
+        otherwise: the result on the other processes.
 
     Raises:
         UserError: with the same text on every process.
@@ -128,7 +128,7 @@ def on_first_process(work: Callable[[], Result], *, otherwise: Result) -> Result
 
 
 def first_message(text: str) -> str:
-    """What the first process that has something to say says; empty if none has. Every process must ask."""
+    """Return the first text that is not empty among all processes; every process must call it."""
     if jax.process_count() == 1:
         return text
     from jax.experimental import multihost_utils
@@ -141,7 +141,7 @@ def first_message(text: str) -> str:
 
 
 def wait_for_all(what: str) -> None:
-    """Block until every process has come here; at once if there is only this one."""
+    """Block until every process has called this; returns at once in a run of one process."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -149,9 +149,9 @@ def wait_for_all(what: str) -> None:
 
 
 class StopVote:
-    """Makes all processes stop after the same call once one of them was asked to; otherwise the rest would wait for it.
+    """Vote that makes all processes stop after the same call if one of them is asked to stop.
 
-    Over several hosts the answer comes `delay` calls late, so that nobody waits for the devices to ask.
+    Over several hosts the result is `delay` calls old, so that no call waits for the devices.
     """
 
     def __init__(self, *, delay: int):
@@ -160,7 +160,7 @@ class StopVote:
         self._count = jax.pmap(lambda vote: lax.psum(vote, AXIS), axis_name=AXIS, out_axes=None)
 
     def __call__(self, asked: bool) -> bool:
-        """This process's vote after a call; the common answer."""
+        """Vote after a call; returns the common result."""
         if jax.process_count() == 1:
             return asked
         self._votes.append(self._count(np.full(jax.local_device_count(), asked, np.int32)))
@@ -168,7 +168,10 @@ class StopVote:
 
 
 def raise_everywhere(problem: str) -> None:
-    """Raise if any process has a problem; empty means none. Every process must ask.
+    """Raise on all processes if one of them has a problem; every process must call it.
+
+    Args:
+        problem: the message of this process; empty if there is no problem.
 
     Raises:
         UserError: with the same text on every process.

@@ -1,1 +1,1 @@
-"""The machine and its files: paths, locks, small JSON files, limits of processors and memory."""
+"""Operating system and files: paths, locks, small JSON files, resource limits."""

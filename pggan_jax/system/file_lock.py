@@ -1,4 +1,4 @@
-"""A lock that one process holds, on every disk: a lock of the system or, where there is none, an owner file.
+"""A lock that one process holds: `flock` or, on disks without it, an owner file.
 
 NFS without a lock service, some FUSE and network file systems, and Windows have no `flock`. There the lock is a file that is
 created only if it does not exist, with the host, process and start time of its owner, which touches it regularly. An owner on
@@ -37,7 +37,7 @@ class HeldError(Exception):
 
 
 class FileLock:
-    """A lock held from construction to `release`, to the end of the `with` block, or to the end of the process.
+    """A lock on a file, held until `release` or the end of the `with` block or process.
 
     Args:
         path: the lock file; created if absent. It stays after the release and holds nothing then.
@@ -95,7 +95,7 @@ class FileLock:
                 os.utime(self._owner)
 
     def is_in_place(self) -> bool:
-        """Whether the locked file still has its name; it has not if its folder was renamed or removed meanwhile."""
+        """Whether the locked file still has its name: its folder was not moved or removed."""
         try:
             return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
         except FileNotFoundError:
@@ -166,7 +166,7 @@ def _is_alive(owner: dict[str, Any], path: Path) -> bool:
 
 
 def _age_seconds(path: Path) -> float:
-    """Age of a file by the clock of the disk's own machine, which may differ from ours: that of a file created now."""
+    """Age of a file by the clock of the disk's server, which is read from a file created now."""
     now = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         now.touch()

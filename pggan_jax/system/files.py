@@ -1,4 +1,4 @@
-"""Writing small files so that a reader, or a machine that dies half-way, never sees half of one."""
+"""Atomic and durable writes of small files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, beside `path`; at the end it is on the disk and moved into place, on failure it is removed."""
+    """Open a temporary file beside `path`, which replaces `path` at the end of the `with` block.
+
+    It is flushed to the disk first. If the block raises, it is removed and `path` stays as it was.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
@@ -25,14 +28,14 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` beside `path`, wait until it is on the disk, and move it into place."""
+    """Write `content` to a temporary file, flush it to the disk, and rename it to `path`."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 def append_durably(path: Path, content: bytes) -> None:
-    """Add `content` to a file and wait until it is on the disk; on failure the file is left as it was."""
-    # Without a buffer: what could not be written would be tried again when the file is closed, behind our back.
+    """Append `content` to a file and flush it to the disk; a failure leaves the file as it was."""
+    # Unbuffered: a buffer that could not be written would be written again when the file is closed.
     with path.open("ab", buffering=0) as file:
         end, rest = file.tell(), content
         try:

@@ -1,4 +1,4 @@
-"""JAX variables of the shell that would change what is computed, or stop it. JAX reads them when it is imported: not here."""
+"""JAX settings, from environment variables, that would change results or stop a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 _OWN_VALUES: dict[str, Any] = {
-    # Other numbers.
+    # These change numbers.
     "jax_enable_x64": False,
     "jax_default_prng_impl": "threefry2x32",
     "jax_threefry_partitionable": True,
@@ -24,7 +24,7 @@ _OWN_VALUES: dict[str, Any] = {
     "jax_remat3": False,
     "jax_scan3": False,
     "jax_custom_vjp3": False,
-    # Errors where this program has a rule of its own, such as for an update that is not finite, or is right as it is.
+    # These raise errors, also where the program handles the case itself, such as an update that is not finite.
     "jax_debug_nans": False,
     "jax_debug_infs": False,
     "jax_disable_jit": False,
@@ -51,22 +51,22 @@ _ON = ("1", "t", "true", "y", "yes", "on")
 
 
 @contextmanager
-def fixed_jax_settings(tell: Callable[[str], object] = lambda _line: None) -> Iterator[None]:
-    """Inside the `with` block JAX computes what this program means, whatever the shell or an importing program has set.
+def fixed_jax_settings(log: Callable[[str], object] = lambda _line: None) -> Iterator[None]:
+    """Fix the JAX settings that results depend on inside the `with` block.
 
-    Afterwards all is as it was. The precision of matrix products is left to the user, where XLA knows it everywhere.
+    The precision of matrix products stays as the user has set it, if every version of JAX has that value.
 
     Args:
-        tell: given one line for the variables of the shell that are not followed, and one for the precision.
+        log: called with one line about environment variables that have no effect, and one about the precision.
     """
     environment, changed = dict(os.environ), dict[str, Any]()
     own = dict(_OWN_VALUES)
     precision = os.environ.get(_PRECISION.upper())
     if precision:
         if precision.lower() in _PRECISIONS:
-            tell(
+            log(
                 f"WARNING: {_PRECISION.upper()}={precision[:40]} changes the last digits of what is computed; "
-                "set it in the same way wherever this run is continued"
+                "set it to the same value wherever this run is continued"
             )
         else:
             own[_PRECISION] = None
@@ -74,7 +74,7 @@ def fixed_jax_settings(tell: Callable[[str], object] = lambda _line: None) -> It
     if ignored:
         listed = ", ".join(f"{name.upper()}={os.environ[name.upper()][:40]}" for name in ignored[:4])
         rest = f" and {len(ignored) - 4} more" if len(ignored) > 4 else ""
-        tell(f"WARNING: {listed}{rest}: not followed, as results would change or fail; unset them to remove this warning")
+        log(f"WARNING: {listed}{rest}: ignored, as results would change or fail; unset them to remove this warning")
     try:
         for name in own:
             os.environ.pop(name.upper(), None)
@@ -88,7 +88,7 @@ def fixed_jax_settings(tell: Callable[[str], object] = lambda _line: None) -> It
 
 
 def _is_own(text: str | None, own: Any) -> bool:
-    """Whether a variable of the shell says what is wanted anyway."""
+    """Whether an environment variable is absent or has the fixed value."""
     if text is None:
         return True
     text = text.strip().lower()
@@ -98,7 +98,7 @@ def _is_own(text: str | None, own: Any) -> bool:
 
 
 def _set(jax: ModuleType, values: dict[str, Any]) -> dict[str, Any]:
-    """Change the settings that JAX knows and has otherwise; returns those as they were."""
+    """Change settings of JAX that exist and differ; return their former values."""
     known = {name: _value(jax, name) for name in values if hasattr(jax.config, name)}
     before = {name: value for name, value in known.items() if value != values[name]}
     for name in before:

@@ -1,7 +1,6 @@
-"""Small JSON files that lie beside a run or a data set. Anyone may have written them, and a disk may have damaged them.
+"""Safe reading of small JSON files, which may be damaged or written by other programs.
 
-What is read here is a tree of bounded depth, of finite numbers of bounded size: it can be walked, added up and written
-again without a surprise. What has no place in it is None.
+The result is a tree of bounded depth with finite numbers of bounded size; numbers outside these limits become None.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ _MOST_DIGITS = 24
 
 
 def parse_json(text: str | bytes, *, only_finite: bool = True) -> Any:
-    """The value that a JSON text stands for.
+    """Parse a JSON text.
 
     Args:
-        text: all of it.
-        only_finite: numbers that are not finite are None; else they are read as Python writes them. Whole numbers of more than
-            24 digits are None in any case.
+        text: the whole text.
+        only_finite: read numbers that are not finite as None, else as Python writes them. Whole numbers of more than 24
+            digits are always read as None.
 
     Raises:
-        ValueError: it is not JSON, or nested more than 32 deep; the message is one line.
+        ValueError: the text is not JSON, or is nested more than 32 deep; the message is one line.
     """
     try:
         if only_finite:
@@ -63,11 +62,11 @@ def _items(node: list[Any] | dict[str, Any]) -> Iterable[Any]:
 
 
 def read_json_object(path: Path, *, only_finite: bool = True) -> dict[str, Any]:
-    """The object in a JSON file, as `parse_json` reads it.
+    """Read the object in a JSON file with `parse_json`.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it holds something else; the message is one line.
+        ValueError: the file holds something else; the message is one line.
     """
     if not path.is_file() and path.exists():
         raise ValueError(f"{path.name} is not a file")
@@ -78,7 +77,7 @@ def read_json_object(path: Path, *, only_finite: bool = True) -> dict[str, Any]:
 
 
 def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The objects among lines of JSON; other lines are passed over."""
+    """Yield the objects among lines of JSON; other lines are skipped."""
     for line in lines:
         try:
             value = parse_json(line)
@@ -89,10 +88,10 @@ def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def is_count(value: Any, *, most: int = 2**63 - 1) -> TypeGuard[int]:
-    """Whether a value that was read is a whole number from 0 to `most`; true and false are none."""
+    """Whether a parsed value is a whole number from 0 to `most`; true and false are not."""
     return type(value) is int and 0 <= value <= most
 
 
 def is_position(value: Any) -> TypeGuard[float]:
-    """Whether a value that was read is a number from 0 on, such as a count of images that another tool has written as 8e3."""
+    """Whether a parsed value is a finite number of at least 0, such as 8000 or 8e3."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

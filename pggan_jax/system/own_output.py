@@ -1,4 +1,4 @@
-"""How this program recognises its own output where it looks for images: folders by marks, pictures of many images by a text."""
+"""Marks on folders that this program writes, so that it does not read them as data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pggan_jax.system.json_files import parse_json
 from pggan_jax.system.paths import expand_path
 
 MARKER = ".pggan_jax"
-"""File in a folder that a command has made for images it writes; JSON with the name of the command."""
+"""File in a folder of images that a command has written; JSON with the name of the command."""
 _PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")
 _MARKS = frozenset({MARKER.encode(), b"config.json", b"info.json", b"journal.json"})
 _RUN_SETTINGS = frozenset({"data", "generator", "discriminator", "schedule"})
@@ -22,16 +22,16 @@ _MAX_JSON = 2**20
 
 
 def is_marker(name: bytes) -> bool:
-    """Whether a name may tell that its folder is output of this program."""
+    """Whether a file of this name may mark its folder as output of this program."""
     return name in _MARKS or _PREPARED_LEVEL.fullmatch(name) is not None
 
 
 def describe_own_folder(names: Collection[bytes], load: Callable[[bytes], bytes | None]) -> str:
-    """What of its own a folder is to this program: "" if nothing, else words that go on from "is".
+    """Describe a folder of this program, such as "a prepared folder"; "" for others.
 
     Args:
-        names: of everything that lies in it and `is_marker`.
-        load: gives the content of one of these files, None if it cannot be had.
+        names: names of the files in it for which `is_marker` is true.
+        load: returns the content of one of these files, or None if it cannot be read.
     """
     if any(map(_PREPARED_LEVEL.fullmatch, names)) and (b"info.json" in names or b"journal.json" in names):
         return "a prepared folder"
@@ -53,16 +53,16 @@ def _has_run_settings(content: bytes | None) -> bool:
 
 
 def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
-    """Make the folder `out` and mark it as output of this program if it is new or empty.
+    """Create the folder `out`, and mark it as output of this program if it is new or empty.
 
     Args:
-        flag: that names it, for messages.
+        flag: name of the flag that gives the folder, for messages.
         out: the folder.
-        sources: settings of the form `data.source`; images written here must not become part of these.
-        command: that writes there.
+        sources: sources as written in `data.source`, which must not read the images written here.
+        command: name of the command that writes there.
 
     Raises:
-        UserError: it lies inside one of the sources and holds something already; or it cannot be written.
+        UserError: the folder lies inside one of the sources and is not empty, or cannot be written.
     """
     try:
         is_ours = not out.exists() or (out / MARKER).is_file() or not any(out.iterdir())
@@ -79,7 +79,7 @@ def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
 
 
 def is_inside_source(out: Path, source: str) -> bool:
-    """Whether a path lies in the folder whose images a setting of the form `data.source` reads, or is that folder."""
+    """Whether a path is, or lies in, the folder that a `data.source` reads."""
     folder = _folder_of(source)
     return folder is not None and out.resolve().is_relative_to(folder)
 
@@ -89,7 +89,7 @@ def _is_source_itself(out: Path, source: str) -> bool:
 
 
 def _folder_of(source: str) -> Path | None:
-    """The folder that `folder:DIR` reads, also inside `stacked:`."""
+    """Return the folder that `folder:DIR` reads, also inside `stacked:`."""
     while source.startswith("stacked:"):
         source = source.partition(":")[2]
     try:

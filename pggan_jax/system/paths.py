@@ -1,4 +1,4 @@
-"""Paths as a user writes them. Every command resolves every path here: workdirs, outputs, caches, sources, experiments."""
+"""Paths as users write them: `~`, empty texts, the cache folder, files of bounded size."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ CACHE_VARIABLE = "PGGAN_JAX_CACHE"
 
 
 def expand_path(text: str) -> Path:
-    """`text` with `~` and `~user` replaced by the home folder.
+    """Replace `~` and `~user` at the start of `text` by the home folder.
 
     Raises:
-        ValueError: it has a NUL, or names a home folder that is not known; the message goes on from the path.
+        ValueError: the text contains NUL, or the home folder is unknown; the message continues a sentence about the path.
     """
     if "\0" in text:
         raise ValueError("no such file or folder: no path has a NUL character")
     user = text.partition("/")[0]
-    # An empty HOME would mean the root of the disk.
+    # With an empty HOME, `expanduser` would return the root of the disk.
     is_lost = user == "~" and os.environ.get("HOME") == ""
     path = text if is_lost else os.path.expanduser(text)
-    # What `os.path.expanduser` does not know it leaves as it is.
+    # `expanduser` returns the text unchanged if the home folder is unknown.
     if text.startswith("~") and path == text:
         what = f"there is no user {user[1:]}" if user[1:] else "the home folder is not known, set HOME"
         raise ValueError(f"{what}; write the path without {user}, or ./{user} for a folder of that name")
@@ -31,15 +31,15 @@ def expand_path(text: str) -> Path:
 
 
 def user_path(text: str, *, named: str, example: str = "name a file or a folder") -> Path:
-    """A path as a user writes it, see `expand_path`.
+    """Convert a path as a user writes it, see `expand_path`.
 
     Args:
-        text: as the user has written it.
-        named: how, for the message: "--out=", "tfrecords:".
-        example: what to do where it is empty.
+        text: the path.
+        named: what precedes it on the command line, for the message: "--out=", "tfrecords:".
+        example: what to do if it is empty.
 
     Raises:
-        UserError: it is empty, as an unset shell variable gives, or cannot be expanded.
+        UserError: the text is empty, as from an unset shell variable, or cannot be expanded.
     """
     if not text.strip():
         raise UserError(f"{named}: is empty; {example}")
@@ -50,10 +50,10 @@ def user_path(text: str, *, named: str, example: str = "name a file or a folder"
 
 
 def cache_root() -> Path:
-    """The user's folder for what can be made again: $PGGAN_JAX_CACHE, else pggan_jax in the user's cache folder.
+    """Return the cache folder: $PGGAN_JAX_CACHE, else pggan_jax in the user's cache folder.
 
     Raises:
-        UserError: no home folder is known, and no variable names another place.
+        UserError: the home folder is unknown, and no variable names another folder.
     """
     for variable, below in ((CACHE_VARIABLE, "."), ("XDG_CACHE_HOME", "pggan_jax")):
         if os.environ.get(variable, "").strip():
@@ -61,20 +61,20 @@ def cache_root() -> Path:
     try:
         return expand_path("~/.cache/pggan_jax")
     except ValueError:
-        raise UserError(f"there is no folder for caches, as HOME is not set; let {CACHE_VARIABLE} name one") from None
+        raise UserError(f"there is no cache folder, as HOME is not set; set {CACHE_VARIABLE} to a folder") from None
 
 
 def check_regular_file(path: Path, *, named: str, largest: int, advice: str = "give a file") -> None:
-    """Refuse to read what is no file, or a file that is too large: a device or a pipe may have no end.
+    """Refuse to read a file that is too large or not a regular file, such as a device or a pipe.
 
     Args:
         path: the file, or a link to one.
-        named: how the user has named it, for the message.
-        largest: most bytes that are read of such a file.
-        advice: what to do instead.
+        named: what precedes it on the command line, for the message.
+        largest: allowed size in bytes.
+        advice: what to do, for the message.
 
     Raises:
-        UserError: it is absent, a folder, a device, a pipe or a socket, or larger than that.
+        UserError: the file is absent, too large, or a folder, device, pipe or socket.
     """
     try:
         status = path.stat()

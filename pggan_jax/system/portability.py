@@ -1,4 +1,4 @@
-"""What not every operating system has: file locks, reads at a place, holding back a signal. Windows lacks them all."""
+"""Replacements for functions that Windows lacks: file locks, `pread`, blocking a signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SEEKING = threading.Lock()
 
 
 class _NoLocks:
-    """Stands for the module `fcntl` where there is none: a lock fails as it does on a disk without locks."""
+    """Replacement of the module `fcntl`: a lock fails as on a disk without locks."""
 
     LOCK_EX, LOCK_NB, LOCK_UN, LOCK_SH = 2, 4, 8, 1
 
@@ -36,7 +36,7 @@ except ImportError:
 
 
 def pread(descriptor: int, count: int, offset: int) -> bytes:
-    """At most `count` bytes of an open file from `offset` on; threads do not disturb each other."""
+    """Read at most `count` bytes of an open file from `offset`; safe in threads."""
     if hasattr(os, "pread"):
         return os.pread(descriptor, count, offset)
     with _SEEKING:
@@ -45,13 +45,16 @@ def pread(descriptor: int, count: int, offset: int) -> bytes:
 
 
 def read_only_flags() -> int:
-    """For `os.open`: Windows would change line ends on the way."""
+    """Flags of `os.open` for reading bytes; without O_BINARY Windows changes line ends."""
     return os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
 def block_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back inside the `with` block, in this thread and in processes started there, where the system can."""
+    """Block Ctrl-C inside the `with` block, in this thread and in processes started there.
+
+    Does nothing where the operating system cannot block signals.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -63,5 +66,5 @@ def block_interrupts() -> Iterator[None]:
 
 
 def in_main_thread() -> bool:
-    """Whether signal handlers can be set here."""
+    """Whether this is the main thread, where signal handlers can be set."""
     return threading.current_thread() is threading.main_thread()

@@ -1,4 +1,7 @@
-"""Processors and memory that this process may use: what the machine has, less what affinity and control groups withhold."""
+"""Processors and memory that this process may use.
+
+These are those of the machine within the limits of CPU affinity, control groups and `ulimit`.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ from pggan_jax.errors import UserError
 _ROOT = Path("/")
 _LEAST_FILES = 32
 _LEAST_ADDRESS_SPACE = 3 * 10**9
-"""Bytes. With 2 GB XLA ends the process when it makes its threads; with 4 GB a small run trains."""
+"""Bytes. With 2 GB XLA exits when it starts its threads; with 4 GB a small run trains."""
 _NO_LIMIT = 2**60
-"""Version 1 writes the largest multiple of a page instead of saying that there is no limit."""
+"""Control groups of version 1 report no limit as the largest multiple of a page."""
 
 
 def available_cpus(root: Path = _ROOT) -> int:
-    """Processors that may be used at once, at least 1: by the affinity mask and the quotas of all control groups around.
+    """Count processors within the affinity mask and the quotas of control groups.
 
     Args:
-        root: where /proc and /sys are found.
+        root: folder with proc and sys; another one for tests.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder, version in _groups("cpu", root) if (quota := _cpu_quota(folder, version))]
@@ -32,9 +35,9 @@ def available_cpus(root: Path = _ROOT) -> int:
 
 
 def available_memory(root: Path = _ROOT) -> int:
-    """Bytes that may be taken now: free on the machine, and left by the control groups and by `ulimit -v`.
+    """Bytes that can be allocated now: free memory within control groups and `ulimit -v`.
 
-    What a group holds of files that can be read again counts as free.
+    Cached files of a group count as free.
     """
     left = [psutil.virtual_memory().available, _address_space_left()]
     for folder, version in _groups("memory", root):
@@ -46,18 +49,18 @@ def available_memory(root: Path = _ROOT) -> int:
 
 
 def total_memory(root: Path = _ROOT) -> int:
-    """Bytes that may be taken in all: of the machine, or of the smallest control group around."""
+    """Bytes that can be allocated in total: of the machine or of the smallest control group."""
     limits = [limit for folder, version in _groups("memory", root) if (limit := _memory_limit(folder, version))]
     return min([psutil.virtual_memory().total, *limits])
 
 
 def require_limits() -> None:
-    """Refuse limits under which libraries end the process or say nothing of use. To be called before JAX is loaded.
+    """Refuse `ulimit` values with which libraries exit or fail without a useful message.
 
-    A limit on open files is raised first, as far as the process may.
+    Call it before JAX is imported. The limit on open files is raised first, if the process may.
 
     Raises:
-        UserError: naming the limit, its value, and what is needed.
+        UserError: a limit is too small.
     """
     try:
         import resource
@@ -81,7 +84,7 @@ def require_limits() -> None:
 
 
 def _groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
-    """Folders of this process's group and of all groups around it, each with the version of its control groups."""
+    """Yield the folders of this process's control group and its parents, with versions."""
     try:
         mounts = (root / "proc/self/mountinfo").read_text(errors="replace").splitlines()
         memberships = (root / "proc/self/cgroup").read_text(errors="replace").splitlines()
@@ -89,7 +92,7 @@ def _groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
         return
     for version, inner in _memberships(memberships, controller):
         for mounted, top in _mounts(mounts, version, controller):
-            # Inside a container the mount may show the group of the container as its root, or none of what lies above.
+            # Inside a container the root of the mount may be the container's group, or its parents may be hidden.
             path = inner[len(mounted.rstrip("/")) :] if f"{inner}/".startswith(f"{mounted.rstrip('/')}/") else ""
             base = root / top.lstrip("/")
             folder = base / path.lstrip("/")
@@ -110,7 +113,7 @@ def _memberships(lines: list[str], controller: str) -> Iterator[tuple[int, str]]
 
 
 def _mounts(lines: list[str], version: int, controller: str) -> Iterator[tuple[str, str]]:
-    """Which group is mounted, and where."""
+    """Yield the group that is mounted and the mount point."""
     for line in lines:
         before, _, after = line.partition(" - ")
         fields, details = before.split(), after.split()
@@ -124,7 +127,7 @@ def _mounts(lines: list[str], version: int, controller: str) -> Iterator[tuple[s
 
 
 def _cpu_quota(folder: Path, version: int) -> float:
-    """Processors' worth of time; 0 without a quota."""
+    """Quota in processors; 0 without a quota."""
     if version == 2:
         words = _words(folder / "cpu.max")
         quota, period = [*words, "", ""][:2]
@@ -136,14 +139,14 @@ def _cpu_quota(folder: Path, version: int) -> float:
 
 
 def _memory_limit(folder: Path, version: int) -> int:
-    """Bytes; 0 without a limit."""
+    """Limit in bytes; 0 without a limit."""
     names = ("memory.max", "memory.high") if version == 2 else ("memory.limit_in_bytes",)
     limits = [limit for name in names if (limit := _number(folder / name)) is not None and limit < _NO_LIMIT]
     return min(limits, default=0)
 
 
 def _cached(folder: Path, version: int) -> int:
-    """Bytes of files that the group can let go of at once."""
+    """Bytes of cached files that the group can free at once."""
     wanted = "inactive_file" if version == 2 else "total_inactive_file"
     words = _words(folder / "memory.stat")
     values = dict(zip(words[::2], words[1::2], strict=False))

@@ -70,7 +70,7 @@ class TestLeaving:
         two_processes.assert_called_once_with(processes.EXIT_LOST_PROCESS)
         error = capsys.readouterr().err
         assert error.count("\n") == 1
-        assert error.startswith("error: process 1 of 2 stops, as another has died or cannot be reached (INTERNAL: ")
+        assert error.startswith("error: process 1 of 2 exits, as another process is lost or cannot be reached (INTERNAL: ")
         assert not (tmp_path / "log.txt").exists()
 
     @pytest.mark.parametrize("message", OWN)
@@ -82,8 +82,8 @@ class TestLeaving:
         two_processes.assert_called_once_with(1)
         error = capsys.readouterr().err
         last = error.splitlines()[-1]
-        assert last.startswith(f"error: process 1 of 2 stops with an error of its own: {message[:100] or 'JaxRuntimeError'}")
-        assert "start all of them again" not in error
+        assert last.startswith(f"error: process 1 of 2 exits with an error: {message[:100] or 'JaxRuntimeError'}")
+        assert "start all processes again" not in error
         text = log.read_text()
         assert text.startswith("tick 1\n")
         assert "Traceback (most recent call last):" in text

@@ -191,4 +191,4 @@ def test_a_run_under_all_variables_is_the_same(tmp_path, plain):
 def test_a_run_under_one_variable_is_the_same(tmp_path, plain, name):
     stderr, digest = train_under(tmp_path / "run", {name: ALL[name]})
     assert digest == plain[1]
-    assert f"WARNING: {name}={ALL[name]}: not followed" in stderr
+    assert f"WARNING: {name}={ALL[name]}: ignored" in stderr
