@@ -221,7 +221,7 @@ def test_help_without_docstrings(flag):
     done = subprocess.run([sys.executable, flag, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stderr == ""
     assert done.stdout.count("status 0\n") == len(cli.COMMANDS)
-    assert "The workdir gets config.json" in done.stdout
+    assert "Writes to the workdir: config.json" in done.stdout
     assert done.stdout.count("\nflags:") == len(cli.COMMANDS)
 
 
@@ -345,7 +345,7 @@ class TestPaths:
         monkeypatch.setenv("HOME", "")
         with pytest.raises(UserError, match=r"^--out=~/x: the home folder is not known, set HOME"):
             user_path("~/x", named="--out=")
-        with pytest.raises(UserError, match="let PGGAN_JAX_CACHE name one"):
+        with pytest.raises(UserError, match="set PGGAN_JAX_CACHE to a folder"):
             cache_root()
 
     def test_no_user(self):

@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path, capsys):
     complaint = capsys.readouterr().err
     assert complaint.count("\n") == 1
     assert complaint.startswith(f"WARNING: going on without a compilation cache: {tmp_path}/file/")
-    assert complaint.endswith("; --compilation_cache=DIR takes another folder, --compilation_cache=off none\n")
+    assert complaint.endswith("; --compilation_cache=DIR uses another folder, --compilation_cache=off uses none\n")
     compile_something(35.5)
 
 
@@ -114,7 +114,7 @@ def test_the_variable_that_moves_the_default_is_named(tmp_path, monkeypatch, cap
     assert use() is None
     complaint = capsys.readouterr().err
     assert complaint.count("\n") == 1
-    assert "--compilation_cache=DIR or PGGAN_JAX_CACHE=DIR takes another folder" in complaint
+    assert "--compilation_cache=DIR or PGGAN_JAX_CACHE=DIR uses another folder" in complaint
 
 
 def test_an_empty_name_is_refused():

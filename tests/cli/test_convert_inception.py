@@ -63,7 +63,7 @@ def test_what_is_there_stays_unless_told(launch, quick, source, tmp_path):
     out = tmp_path / "out.npz"
     out.write_bytes(b"precious")
     message = one_line_error(launch("convert_inception", source, out))
-    assert f"{out}: is there already; give --overwrite" in message
+    assert f"{out}: exists already; add --overwrite" in message
     assert out.read_bytes() == b"precious"
     status, _, err = launch("convert_inception", source, out, "--overwrite")
     assert (status, err) == (0, "")
@@ -97,9 +97,9 @@ class TestMistakes:
             (["w.pth"], "convert_inception needs OUT.npz: "),
             (["none.pth", "{tmp}/out.npz"], "none.pth: cannot be read (No such file or directory); give "),
             (["{tmp}", "{tmp}/out.npz"], "cannot be read (Is a directory)"),
-            (["w.pth", "{tmp}/out.pth"], "out.pth: an .npz file is written; let its name end in .npz"),
-            (["w.pth", ""], "OUT.npz: an .npz file is written"),
-            (["w.pth", "{tmp}/none/out.npz"], "none/out.npz: there is no folder {tmp}/none; make it"),
+            (["w.pth", "{tmp}/out.pth"], "out.pth: the output is an .npz file; choose a name that ends in .npz"),
+            (["w.pth", ""], "OUT.npz: the output is an .npz file"),
+            (["w.pth", "{tmp}/none/out.npz"], "none/out.npz: there is no folder {tmp}/none; create it"),
             (["w.pth", "{tmp}/folder.npz"], "folder.npz: is a folder; name a file in it"),
             (["{tmp}/evil.pkl", "{tmp}/out.npz"], "evil.pkl: a pickle can run any code and is never loaded"),
             (["{tmp}/evil.pth", "{tmp}/out.npz"], "system, which could run code"),

@@ -119,7 +119,7 @@ class TestMistakes:
 
     def test_flags_that_would_have_no_effect(self, launch):
         message = one_line_error(launch("check", "digits", "--crop=none"))
-        assert "--crop=none: says how images are prepared; give --resolution as well" in message
+        assert "--crop=none: has an effect only on prepared images; add --resolution" in message
 
     def test_channels_that_a_source_cannot_give(self, launch, good):
         assert "channels = 7" in one_line_error(launch("check", f"folder:{good}", "--resolution=8", "--channels=7"))
@@ -132,7 +132,7 @@ class TestMistakes:
         ("out", "part"),
         [
             ("file/grid.png", "cannot be written"),
-            ("grid.jpg", "let its name end in .png"),
+            ("grid.jpg", "choose a name that ends in .png"),
             ("folder.png", "is a folder; name a file in it"),
             ("", "is empty"),
         ],
@@ -154,7 +154,7 @@ class TestMistakes:
         (tmp_path / "full" / "thesis.tex").write_text("")
         for out in ("file", "full"):
             message = one_line_error(launch("extract", "digits", f"--out={tmp_path / out}"))
-            assert f"--out={tmp_path / out}: is there already and is not an empty folder" in message
+            assert f"--out={tmp_path / out}: exists and is not an empty folder" in message
         assert "cannot be written" in one_line_error(launch("extract", "digits", f"--out={tmp_path}/file/below"))
         assert "extract needs --out" in one_line_error(launch("extract", "digits"))
         assert "--out=: is empty" in one_line_error(launch("extract", "digits", "--out="))
@@ -202,7 +202,7 @@ class TestCheck:
         assert field(lines, "images") == "4 usable of 7"
         assert field(lines, "sizes") == "2 of 40x40, 2 of 90x70"
         assert field(lines, "resolution") == "up to 32 for all, 64 for 2"
-        assert field(lines, "copies") == "2 in 2 groups; what is there twice counts twice"
+        assert field(lines, "copies") == "2 in 2 groups; each copy is used for training"
         assert "    cat/2.png = cat/same.png" in lines
         place = lines.index("  different labels on copies; keep one of each:")
         assert lines[place + 1] == "    cat/1.png = dog/1.png"
@@ -329,7 +329,7 @@ class TestExtract:
     def test_unusable_images_are_left_out_and_named(self, launch, bad, tmp_path):
         status, out, _ = launch("extract", f"folder:{bad}", f"--out={tmp_path / 'out'}")
         assert status == 1
-        assert "left out cat/cut.png is truncated" in out
+        assert "skipped cat/cut.png is truncated" in out
         assert out.splitlines()[-1].startswith("4 images, labels in dataset.json")
         labels = json.loads((tmp_path / "out" / "dataset.json").read_text())["labels"]
         assert [label for _, label in labels] == [0, 0, 0, 1]

@@ -42,7 +42,7 @@ def test_a_folder_of_images(launch, images, tmp_path):
     level = prepared.level(8)
     np.testing.assert_array_equal(level[1::2], level[::2, :, ::-1])
     left_out, written, hint = out.strip().split("\n")
-    assert left_out.startswith("left out 1 unusable image: cat/text.png is not an image")
+    assert left_out.startswith("skipped 1 unusable image: cat/text.png is not an image")
     assert str(tmp_path / "out/info.json") in left_out
     assert written == f"12 rows of 4x4, 8x8, {prepared.total_bytes():,} bytes -> {tmp_path / 'out'}"
     assert hint == (
@@ -65,7 +65,7 @@ def test_dry_run_writes_nothing(launch, images, tmp_path, monkeypatch, enough):
     assert (status, err) == (0 if enough else 1, "")
     assert out == (
         f"{images}: would write at most 7 rows of 4x4, 8x8, 3 channel(s), {size:,} bytes to {tmp_path / 'deep/out'}, which "
-        f"takes {size + slots:,} bytes on the way; {free:,} bytes are free there: {'enough' if enough else 'NOT ENOUGH'}\n"
+        f"needs {size + slots:,} bytes meanwhile; {free:,} bytes are free there: {'enough' if enough else 'NOT ENOUGH'}\n"
     )
     assert os.listdir(tmp_path) == ["images"]
     real = launch("prepare", images, "--resolution=8", f"--out={tmp_path / 'deep/out'}")

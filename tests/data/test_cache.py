@@ -186,7 +186,7 @@ class TestLimits:
             assert len(open_loader(DataConfig("synthetic:40", 8), seed=0)) == 40
             status, _, err = launch("cache", "--clear=data")
             assert status == 1
-            assert "1 entries stay: in use by a running process, or their disk has no locks to tell" in err
+            assert "1 entries are kept: in use by a running process, or on a disk without locks" in err
         assert old.exists()
 
 
@@ -229,7 +229,7 @@ class TestCommand:
         loader = open_loader(DataConfig("synthetic:40", 8), seed=0)
         status, _, err = launch("cache", "--clear=data")
         assert status == 1
-        assert err == "data: 1 entries stay: in use by a running process, or their disk has no locks to tell\n"
+        assert err == "data: 1 entries are kept: in use by a running process, or on a disk without locks\n"
         assert (used.exists(), other.exists()) == (True, False)
         assert len(loader.images(8, np.arange(40))) == 40
 

@@ -69,7 +69,7 @@ class TestBinding:
         self.resolved(monkeypatch, addresses, own)
         address, warning = Coordinator("node7", 9).bind_address()
         assert address == "[::]:9"
-        assert warning.startswith("WARNING: --coordinator=node7:9: is no address of this machine; ")
+        assert warning.startswith("WARNING: --coordinator=node7:9: is not an address of this machine; ")
         assert len(warning) <= 300
 
 
@@ -77,8 +77,8 @@ LISTEN = """
 import sys
 from pathlib import Path
 import psutil
-from pggan_jax.training import parallel
-parallel.initialize_hosts(f"localhost:{sys.argv[1]}", 1, 0)
+from pggan_jax.distributed import processes
+processes.initialize_hosts(f"localhost:{sys.argv[1]}", 1, 0)
 connections = psutil.Process().net_connections()
 print(*(one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN and one.laddr.port == int(sys.argv[1])))
 """

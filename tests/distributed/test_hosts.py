@@ -201,8 +201,8 @@ class TestADeadProcess:
         assert time.monotonic() - killed_at < 60
         _, said = finish(workdir, processes)
         assert status == EXIT_LOST_PROCESS, said[survivor]
-        assert f"error: process {survivor} of 2 stops, as another has died or cannot be reached" in said[survivor]
-        assert "start all of them again with the same commands" in said[survivor]
+        assert f"error: process {survivor} of 2 exits, as another process is lost or cannot be reached" in said[survivor]
+        assert "start all processes again with the same commands" in said[survivor]
         assert "Traceback" not in said[survivor]
 
         statuses, said = finish(workdir, start(workdir, *flags))
@@ -261,9 +261,9 @@ def test_a_cluster_tells_the_processes_who_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--cluster", "--num_processes=2"], "--cluster takes --coordinator, --num_processes and --process_id from"),
-        (["--cluster", "--coordinator=localhost:1", "--num_processes=2", "--process_id=0"], "leave them out"),
-        (["--coordinator=localhost:1", "--num_processes=2"], "several hosts need all of --coordinator=HOST:PORT"),
+        (["--cluster", "--num_processes=2"], "--cluster reads --coordinator, --num_processes and --process_id from"),
+        (["--cluster", "--coordinator=localhost:1", "--num_processes=2", "--process_id=0"], "remove these flags"),
+        (["--coordinator=localhost:1", "--num_processes=2"], "a run over several hosts needs all of --coordinator=HOST:PORT"),
         (["--num_processes=2", "--process_id=2", "--coordinator=localhost:1"], "--process_id=2: must be from 0 to 1"),
         (["--cluster"], "--cluster: cannot join the processes: "),
     ],

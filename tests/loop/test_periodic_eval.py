@@ -378,8 +378,8 @@ class TestEvaluate:
         for source, expected in (
             ("prepared:colour", "data.channels = 1: "),
             ("prepared:small", "data.resolution = 8: "),
-            ("prepared:few", "has 15 images; 16 or more are needed"),
-            ("digits", "these are the reals themselves; name images that were not trained on"),
+            ("prepared:few", "has 15 images; at least 16 are needed"),
+            ("digits", "is the source of the training images"),
             ("folder:nowhere", ""),
             ("", ""),
         ):
@@ -405,12 +405,12 @@ class TestEvaluate:
             (("--metrics=neighbors_features",), "this metric needs the Inception weights, which are not part of this program"),
             (
                 ("--metrics=swd_small,fid", "--held_out=photos"),
-                "--held_out=photos: is of no use to --metrics=swd_small,fid; add neighbors or neighbors_features, or leave",
+                "--held_out=photos: has no effect on --metrics=swd_small,fid; add neighbors or neighbors_features, or",
             ),
             (("--checkpoint=best",), "--checkpoint=best: no checkpoint was measured while the run trained"),
             (("--checkpoint=7",), "--checkpoint=7: there is none at that kimg; there are: latest, best, 1.008, 1.92"),
-            (("--resolution=8",), "--resolution=8: goes with --images"),
-            ((f"--images={tmp_path}",), f"--workdir={finished}: is of a run and does not go with --images"),
+            (("--resolution=8",), "--resolution=8: needs --images"),
+            ((f"--images={tmp_path}",), f"--workdir={finished}: applies to a run, not to --images"),
         ):
             message = one_line_error(launch("evaluate", f"--workdir={finished}", *words))
             assert expected in message, message
@@ -433,7 +433,7 @@ class TestEvaluate:
         words = f"--workdir={finished}", "--checkpoint=all", "--num_images=40", "--nofloor", f"--out={tmp_path}"
         status, out, err = launch("evaluate", *words, "--metrics=swd,swd_small")
         assert (status, err) == (0, "")
-        assert "8x8: too small for swd, left out here" in out
+        assert "8x8: too small for swd, skipped" in out
         assert len(records(tmp_path, "swd_small")) == 2
         assert not (tmp_path / "metric-swd.jsonl").exists()
 

@@ -167,7 +167,7 @@ class TestPage:
 
     def test_refusals(self, launch, workdir, tmp_path):
         assert "holds no run" in one_line_error(launch("report", f"--workdir={tmp_path}"))
-        assert "is no file; name one" in one_line_error(launch("report", f"--workdir={workdir}", f"--out={tmp_path}"))
+        assert "is a folder; name a file in it" in one_line_error(launch("report", f"--workdir={workdir}", f"--out={tmp_path}"))
         (tmp_path / "file").write_text("")
         message = one_line_error(launch("report", f"--workdir={workdir}", f"--out={tmp_path / 'file' / 'page.html'}"))
         assert "cannot be written" in message

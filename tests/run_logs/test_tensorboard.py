@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def test_a_missing_package_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(
-        UserError, match=r"needs the package tensorboardX, which is not installed: pip install -r requirements-optional.txt"
+        UserError, match=r"needs the package tensorboardX, which is not installed; run pip install -r requirements-optional.txt"
     ):
         run_small(tmp_path / "run", small_config(run__tensorboard=True))
 
