@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,9 +59,7 @@ flags.DEFINE_string(
     "checkpoint", "latest", "latest, best (as eval.best), all, or the kimg of one that `inspect` lists", flag_values=FLAGS
 )
 flags.DEFINE_enum("network", "ema", ["ema", "raw"], "the generator's moving average, or its current weights", flag_values=FLAGS)
-flags.DEFINE_string(
-    "data", None, "reals to compare with, written as data.source (default: those of the run)", flag_values=FLAGS
-)
+flags.DEFINE_string("data", None, "reals to compare with, as data.source (default: those of the run)", flag_values=FLAGS)
 flags.DEFINE_string(
     "held_out",
     None,
@@ -159,10 +158,7 @@ def _kind(error: UserError) -> str:
 
 
 class _CheckpointEvaluator:
-    """Measure checkpoints one after another.
-
-    Statistics of the reals and the compiled generator are kept per resolution.
-    """
+    """Measure checkpoints; statistics of reals and compiled generators are kept."""
 
     def __init__(
         self,
@@ -272,8 +268,6 @@ def _evaluator(
 
 
 def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig:
-    from dataclasses import replace
-
     source = flag_value(values, "data")
     return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
 
