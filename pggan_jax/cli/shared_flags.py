@@ -20,7 +20,7 @@ from pggan_jax.images import parse_crop, parse_range
 from pggan_jax.system.paths import user_path
 
 if TYPE_CHECKING:
-    pass
+    from pggan_jax.data.preparation.spec import PreparationSpec
 
 DEFAULT_EXPERIMENT = "experiments/digits.py"
 DEFAULT_WORKDIR = "runs/digits"
