@@ -406,7 +406,7 @@ class TestPaths:
         status, _, err = launch(*small_flags(), *config, f"--workdir={tmp_path}/run")
         assert status == 2
         assert err.startswith("error: ")
-        assert "let PGGAN_JAX_CACHE name a folder you may write to" in err
+        assert "set PGGAN_JAX_CACHE to a folder with write permission" in err
 
 
 class TestSystems:

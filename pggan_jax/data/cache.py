@@ -246,7 +246,7 @@ class Cache:
             freed = format_bytes(sum(entry.bytes for entry in removed))
             listed = removed[0].what if len(removed) == 1 else f"{len(removed):,} entries"
             report(
-                f"removed {freed} of {kind} least recently used ({listed}) from {self.root / kind}, whose limit is "
+                f"removed {freed} of {kind}, least recently used ({listed}), from {self.root / kind}, whose limit is "
                 f"{format_bytes(limit)} (launch.py cache --limit)"
             )
 

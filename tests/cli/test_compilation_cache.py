@@ -58,7 +58,7 @@ def test_the_default_folder_is_kept_within_its_limit(tmp_path, capsys):
         with jax_settings(jax_compilation_cache_dir=None):
             folder = Path(use())
             assert cache.entries("compiled") == []
-            assert "removed 2 kB of compiled that were used longest ago (2 entries)" in capsys.readouterr().err
+            assert "removed 2 kB of compiled, least recently used (2 entries)" in capsys.readouterr().err
             (folder / "jit_new-cache").write_bytes(bytes(1000))
             cache.trim("compiled", print)
             assert (folder / "jit_new-cache").exists(), "in use from now on"

@@ -240,7 +240,7 @@ class TestPreparing:
         lose_locks()
         with lock_partial_folder(tmp_path / "out.partial", wait=False):
             with (
-                pytest.raises(UserError, match="another process is writing there"),
+                pytest.raises(UserError, match="another process writes there"),
                 lock_partial_folder(tmp_path / "out.partial", wait=False),
             ):
                 pass
@@ -267,7 +267,7 @@ class TestPreparing:
             order.append("first")
         thread.join()
         assert order == ["first", "second"]
-        assert told == [f"waiting for another process that is writing {tmp_path / 'out.partial'}"]
+        assert told == [f"waiting for another process that writes {tmp_path / 'out.partial'}"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
