@@ -242,17 +242,17 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("argument", "needle"),
         [
-            ("cifar11", "no data set 'cifar11'; close to it are cifar10"),
+            ("cifar11", "no data set 'cifar11'; similar: cifar10"),
             ("xyzzyqqq", "https://www.tensorflow.org/datasets/catalog lists all"),
-            ("lsun/kitch", "no configuration 'lsun/kitch'; close to it are lsun/kitchen"),
-            ("celeb_a_hq/300", "no configuration 'celeb_a_hq/300'; there are celeb_a_hq/1024"),
+            ("lsun/kitch", "no configuration 'lsun/kitch'; similar: lsun/kitchen"),
+            ("celeb_a_hq/300", "no configuration 'celeb_a_hq/300'; available: celeb_a_hq/1024"),
             ("mnist/large", "'mnist' has no configurations; write it as tfds:mnist"),
             ("../pictures", "write it as tfds:NAME[:SPLIT]"),
             ("pictures:nope", "cannot open split 'nope'"),
-            ("pictures:nope", "there are train (12 images), test (12 images), and parts"),
+            ("pictures:nope", "available: train (12 images), test (12 images), and slices"),
             ("pictures:train[", "cannot open split 'train['"),
-            ("pictures:train[:0]", "parts with at least one image, such as train[:10%]"),
-            ("imdb_reviews", "has no feature 'image' nor a single one of images, but label (ClassLabel), text (Text)"),
+            ("pictures:train[:0]", "slices with at least one image, such as train[:10%]"),
+            ("imdb_reviews", "has no feature 'image', nor exactly one of images, but label (ClassLabel), text (Text)"),
         ],
     )
     def test_unknown_names(self, argument, needle):
@@ -264,7 +264,7 @@ class TestRefusals:
             (
                 {"left": kinds.Image(), "right": kinds.Image()},
                 {"left": png(0), "right": png(0)},
-                "nor a single one of images, but left (Image), right (Image)",
+                "nor exactly one of images, but left (Image), right (Image)",
             ),
             (
                 {"image": kinds.Tensor(shape=(4, None, 3), dtype=np.float32)},
