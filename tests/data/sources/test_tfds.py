@@ -82,7 +82,7 @@ def refusal(argument):
 
 def prepares(name):
     return (
-        f'type python -c "import tensorflow_datasets as tfds; '
+        f'run python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
     )
 
@@ -215,7 +215,7 @@ class TestDamage:
         info = file.parent / "dataset_info.json"
         info.write_text(info.read_text().replace("array_record", "tfrecord"))
         message = refusal("spoilt")
-        assert f"{file.parent} is in the format tfrecord, which cannot be read at random; remove that folder" in message
+        assert f"{file.parent} has the format tfrecord, which has no random access; remove that folder" in message
         assert prepares("spoilt") in message
         assert "TFDS_DATA_DIR" in message
 
