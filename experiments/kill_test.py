@@ -1,4 +1,4 @@
-"""Kill a run at random moments, start it again each time, and compare its result with that of an undisturbed run.
+"""Kill a run at random moments, and compare its result with that of an undisturbed run.
 
     python experiments/kill_test.py --kills=50
 
@@ -84,7 +84,7 @@ class Kill:
 
     @property
     def is_as_expected(self) -> bool:
-        """Whether the signal explains the exit status: saved and stopped, ended by a signal, or just complete."""
+        """Whether the signal explains the exit status: saved, ended by a signal, or complete."""
         signals = [getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGINT")]
         by_signal = {-number for number in signals} | {128 + number for number in signals}
         if self.kind == "SIGKILL":

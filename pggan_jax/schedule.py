@@ -227,6 +227,12 @@ class Schedule:
         """Stages that share images with `[start, end)`, in order."""
         return (stage for stage in self.stages if max(stage.start, start) < min(stage.end, end))
 
+    def grows_at(self, images_seen: int) -> bool:
+        """Whether the resolution changes between the steps before and after `images_seen`."""
+        if not 0 < images_seen < self.total_images:
+            return False
+        return self.stage_at(images_seen - 1).resolution < self.stage_at(images_seen).resolution
+
     def images_between(self, start: int, end: int) -> dict[int, int]:
         """Images of `[start, end)` by resolution."""
         images: dict[int, int] = {}

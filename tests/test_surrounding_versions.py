@@ -25,7 +25,8 @@ EACH_LOSS = (
 from pathlib import Path
 from pggan_jax.config import *
 from pggan_jax.data.open_loader import open_loader
-from pggan_jax.loop.train import open_run, train
+from pggan_jax.loop.run_setup import open_run
+from pggan_jax.loop.train import train
 
 for name in ("wgan_gp", "lsgan", "logistic", "hinge"):
     config = Config(

@@ -98,7 +98,7 @@ class LoaderBenchmark:
         self.loader = Loader(Pyramid(levels, classes, CLASSES), seed=config.run.seed, use_labels=config.data.labels)
         self.schedule = Schedule(config.schedule, config.data.resolution)
         self.steps_per_call = effective_steps_per_call(config)
-        self.feed = InputFeed(config, self.schedule, self.loader, steps_per_call=self.steps_per_call)
+        self.feed = InputFeed(config, self.loader, steps_per_call=self.steps_per_call)
 
     def chunks(self) -> Iterator[StepChunk]:
         """Return the step chunks of the stable phase at this resolution."""
@@ -129,7 +129,7 @@ class LoaderBenchmark:
 
     def training(self) -> Iterator[int]:
         """Run train steps on one batch."""
-        program = build_program(self.config, self.resolution, self.loader)
+        program = build_program(self.config, self.resolution, loader=self.loader)
         state = devices.replicate(create_train_state(self.config.optimizer, program.networks, self.config.run.seed))
         chunk, inputs = self.feed(next(self.chunks()))
         while True:

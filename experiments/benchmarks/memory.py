@@ -79,7 +79,8 @@ def measure(case: str, steps: int) -> dict[str, int]:
         run=RunConfig(microbatch=int(batch_size) // jax.device_count() // int(microbatches)),
     )
     networks = build_networks(config, resolution, image_spec=ImageSpec(resolution, resolution, 3), axis_name=devices.AXIS)
-    mapped, compiled = step_cost.compile_step(config, networks, step_cost.choose_microbatches(config, networks))
+    microbatches = step_cost.choose_microbatches(config, networks)
+    mapped, compiled = step_cost.compile_step(config, networks, microbatches=microbatches)
     predicted = step_cost.peak_bytes(compiled)
     state = jax.device_get(create_train_state(config.optimizer, networks, 1))
     # The first call may compile again; that memory does not belong to the step.

@@ -94,11 +94,11 @@ class OurStep:
         loader = Loader(Pyramid(levels, classes, ("",)), seed=config.run.seed, use_labels=False)
         schedule = Schedule(config.schedule, config.data.resolution)
         self.steps_per_call = effective_steps_per_call(config)
-        feed = InputFeed(config, schedule, loader, steps_per_call=self.steps_per_call)
+        feed = InputFeed(config, loader, steps_per_call=self.steps_per_call)
         (stage,) = (one for one in schedule.stages if one.resolution == resolution and not one.fading)
         chunk = next(plan_chunks(schedule, start=stage.start, steps_per_call=self.steps_per_call))
         _, (batch, points, *rest) = feed(chunk)
-        program = build_program(config, resolution, loader)
+        program = build_program(config, resolution, loader=loader)
         state = create_train_state(config.optimizer, program.networks, config.run.seed)
         self.shapes = {
             name: {path: list(leaf.shape) for path, leaf in flatten_dict(tree, sep="/").items()}

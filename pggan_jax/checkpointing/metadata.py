@@ -71,7 +71,7 @@ class CheckpointMetadata:
 
         Args:
             images_seen: real images shown to the discriminator.
-            tick: the fields that describe the unfinished tick, as `TickMeter.unfinished` gives them; empty between ticks.
+            tick: the fields that describe the unfinished tick, as `TickMetrics.unfinished` gives them; empty between ticks.
             networks: of the current resolution.
             alpha: weight of their newest layers, 0 to 1.
             more: further fields.

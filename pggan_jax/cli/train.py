@@ -113,7 +113,8 @@ def _train(values: flags.FlagValues, config: Config) -> int:
         hosts = (flag_value(values, name) for name in ("coordinator", "num_processes", "process_id"))
         processes.initialize_hosts(*hosts, cluster=flag_value(values, "cluster"))
         from pggan_jax.data.open_loader import open_loader
-        from pggan_jax.loop.train import open_run, train
+        from pggan_jax.loop.run_setup import open_run
+        from pggan_jax.loop.train import train
 
     use_compilation_cache(values)
     with open_run(workdir, config, allow_config_change=flag_value(values, "allow_config_change")) as opened:

@@ -1,4 +1,4 @@
-"""The compiled step in use, and the step of the next resolution, compiled in the background while the current one trains.
+"""The compiled step in use, and the next one, which is compiled in the background.
 
 Compiling in the background changes nothing that is trained, as long as `run.microbatch` is the same.
 """
@@ -30,7 +30,9 @@ from pggan_jax.training.train_state import TrainState, abstract_train_state
 
 
 def abstract_arguments(config: Config, networks: Networks, *, loader: Loader, steps: int) -> tuple:
-    """Return shapes, types and shardings of the step's arguments; with any others it would be compiled once more.
+    """Return shapes, types and shardings of the step's arguments.
+
+    With any others, the step would be compiled once more.
 
     Args:
         config: of the run.
@@ -38,7 +40,7 @@ def abstract_arguments(config: Config, networks: Networks, *, loader: Loader, st
         loader: gives the classes.
         steps: iterations per call.
     """
-    batch, schedule_points = abstract_batch_and_schedule_points(config, networks, steps)
+    batch, schedule_points = abstract_batch_and_schedule_points(config, networks, steps=steps)
     return (
         devices.as_placed(abstract_train_state(config.optimizer, networks), devices.replicate),
         devices.as_placed(batch, devices.split),
@@ -72,7 +74,9 @@ def compile_program(program: Program, arguments: tuple, *, counter: CompileCount
 
 
 class BackgroundCompiler:
-    """Compile one resolution ahead. Use it under `contextlib.closing`: a process that exits while XLA compiles crashes.
+    """Compile one resolution ahead, in a thread.
+
+    Use it under `contextlib.closing`: a process that exits while XLA compiles crashes.
 
     Args:
         schedule: says which resolution is next.
@@ -107,7 +111,7 @@ class BackgroundCompiler:
         return f"the {self._stage.resolution}x{self._stage.resolution} step" if self._stage else "no step"
 
     def start(self, images_seen: int, resolution: int) -> None:
-        """Start compiling what follows `resolution`. Call it when the step of `resolution` itself is compiled.
+        """Start compiling the resolution after `resolution`, whose own step is compiled.
 
         Does nothing at the last resolution; while another step is compiled, after a rollback; over several hosts, where `pmap`
         does not lower from the shapes of one host; and where the step in use needs more than half of an accelerator's memory,
@@ -126,7 +130,7 @@ class BackgroundCompiler:
         self._thread.start()
 
     def program(self, resolution: int) -> Program:
-        """Return the program of a resolution: the one started in the background, maybe not compiled yet, or a new one."""
+        """Return the program of a resolution; it may still be compiled in the background."""
         if self._stage is not None and self._stage.resolution == resolution:
             self._is_built.wait()
             if self._program is not None:
@@ -153,7 +157,7 @@ class BackgroundCompiler:
             self._thread.join()
 
     def _run(self, resolution: int) -> None:
-        """Build and compile, in the thread. Building may compile, too, to find the microbatch that fits into memory."""
+        """Build and compile. Building may compile, too, to find the microbatches that fit."""
         try:
             self._program = self._build(resolution)
             self._is_built.set()
@@ -165,7 +169,7 @@ class BackgroundCompiler:
 
 
 class GrowthGap:
-    """Seconds between the last step of a resolution and the first of the next, with all that lies between."""
+    """Seconds between the last step of a resolution and the first of the next."""
 
     def __init__(self) -> None:
         self._start: float | None = None
@@ -176,12 +180,16 @@ class GrowthGap:
         self._start = time.perf_counter()
 
     def stop(self) -> float | None:
-        """Return the gap when a first step has started; None if no step came before it in this process."""
+        """Return the gap once the first step has started; None if no step came before it."""
         if self._start is None:
             return None
         gap, self._start = time.perf_counter() - self._start, None
         self._seconds += gap
         return gap
+
+    def reset(self) -> None:
+        """Forget everything: the run continues from an earlier checkpoint."""
+        self._start, self._seconds = None, 0.0
 
     def end_tick(self) -> float:
         """Return the seconds since the last call; 0 if the networks did not grow."""
@@ -190,7 +198,7 @@ class GrowthGap:
 
 
 class StepRunner:
-    """Run the compiled step of the current resolution, and have the next one compiled in the background.
+    """Run the step of the current resolution, and have the next one compiled.
 
     Args:
         compiler: makes programs.
@@ -207,13 +215,18 @@ class StepRunner:
         self.gap = GrowthGap()
 
     @property
+    def compiles(self) -> int:
+        """Train steps compiled so far in this process."""
+        return self._counter.count
+
+    @property
     def program(self) -> Program:
         """The program in use, from the first `use` on."""
         assert self._program is not None
         return self._program
 
     def use(self, resolution: int) -> None:
-        """Use the program of a resolution from now on; it is compiled by its first step at the latest."""
+        """Use the program of a resolution, which is compiled by its first step at the latest."""
         if self._program is None or self._program.networks.resolution != resolution:
             self._program = self._compiler.program(resolution)
 

@@ -1,4 +1,4 @@
-"""What belongs to one resolution of a run: the modules and the functions made from them."""
+"""The networks of one resolution, and the functions that are compiled from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pggan_jax.training.multi_step import make_multi_step
 
 @dataclass(frozen=True)
 class Program:
-    """What belongs to one resolution.
+    """The networks of one resolution, and the functions that are compiled from them.
 
     Attributes:
         config: the run's settings, with the number of microbatches set.
@@ -34,10 +34,13 @@ class Program:
     sampler: Sampler
 
 
-def build_program(config: Config, resolution: int, loader: Loader) -> Program:
-    """Modules and functions for `resolution`; unless memory may be short, nothing is compiled before it is called."""
+def build_program(config: Config, resolution: int, *, loader: Loader) -> Program:
+    """Build the program of a resolution.
+
+    Nothing is compiled yet, unless the memory may be too small for a whole batch.
+    """
     networks = build_networks(config, resolution, image_spec=loader.image_spec, axis_name=devices.AXIS)
     microbatches = choose_microbatches(config, networks)
-    config = with_microbatches(config, resolution, microbatches)
+    config = with_microbatches(config, resolution, count=microbatches)
     multi_step = devices.map_over_devices(make_multi_step(config, networks))
     return Program(config, networks, multi_step, microbatches, Sampler(networks.generator))

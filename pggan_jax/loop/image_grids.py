@@ -1,4 +1,4 @@
-"""The run's sample grids: one of reals, and one of fakes per tick from seeds that never change (spec 7.1)."""
+"""Image grids of a run: one of reals, and one of fakes per tick (spec 7.1)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.system.files import write_atomically
 
 
-class Snapshots:
-    """Grids of a fixed layout. With labels, each row of a grid shows one class, as the official row_per_class layout does.
+class SampleGrids:
+    """Write image grids of a fixed layout, fakes from fixed seeds.
 
-    Attributes:
-        count: pictures in a grid.
+    With labels, each row shows one class, as in the official row_per_class layout.
+
+    Args:
+        config: of the run.
+        loader: its data.
+        workdir: where the files go.
     """
 
-    def __init__(self, config: Config, loader: Loader, workdir: Workdir):
+    def __init__(self, config: Config, loader: Loader, *, workdir: Workdir):
         self._workdir = workdir
         self._resolution = config.data.resolution
         self._columns, rows = grid_size(config.run.grid, self._resolution)
-        self.count = self._columns * rows
+        self._rows = rows
         self._class_names = loader.class_names
         classes = loader.class_table()
-        # A class without images has no row: the networks never learn it.
+        # A class without images has no row, as the networks do not learn it.
         present = np.flatnonzero(np.bincount(classes, minlength=loader.label_size)) if loader.label_size else np.zeros(1, int)
         batch = loader.gather(self._resolution, self._positions(loader, present[np.arange(rows) % len(present)]))
         self._reals = batch.images
@@ -43,9 +47,9 @@ class Snapshots:
         self._is_described = False
 
     def _positions(self, loader: Loader, row_classes: np.ndarray) -> np.ndarray:
-        """Positions in the data's order such that row y of the grid shows the class `row_classes[y]`."""
+        """Return positions of images whose row y shows the class `row_classes[y]`."""
         if not loader.label_size:
-            return np.arange(self.count)
+            return np.arange(self._columns * self._rows)
         first_epoch = np.arange(len(loader))
         classes = loader.class_table()[loader.rows(first_epoch)]
         taken = dict.fromkeys(row_classes.tolist(), 0)
@@ -61,7 +65,7 @@ class Snapshots:
         write_png(self._workdir.reals, make_grid(self._reals, self._columns), holds="real images")
 
     def write_fakes(self, sampler: Sampler, params: Mapping[str, Any], *, alpha: float, images_seen: int) -> None:
-        """Save one grid, enlarged to full resolution so that the grids of a whole run have one size.
+        """Save a sample grid, enlarged to full resolution so that all grids of a run have one size.
 
         Args:
             sampler: of the current resolution.
@@ -76,7 +80,7 @@ class Snapshots:
         write_png(self._workdir.fakes(images_seen), grid, holds="generated images")
 
     def _describe(self) -> None:
-        """Write grid.json, once: which seed and class each image of the grids has, so that `sample` can make it."""
+        """Write grid.json, once: seed and class of each image of the grids."""
         if self._is_described:
             return
         document = {"columns": self._columns, "seeds": self._in_rows(self._seeds)}
@@ -90,9 +94,9 @@ class Snapshots:
 
 
 def grid_seeds(columns: int, rows: int, *, classes: int) -> np.ndarray:
-    """The seeds of a grid's images, int64 `[rows*columns]`, row by row: 0, 1, 2 ... without labels.
+    """Return the seeds of a grid, int64 `[rows*columns]`: 0, 1, 2 ... without labels.
 
-    Row y shows the classes of `classes_of_seeds` in turn: all its seeds are y modulo `classes`, and no seed is there twice.
+    Row y shows the classes of `classes_of_seeds` in turn: all its seeds are y modulo `classes`, and no seed occurs twice.
 
     Args:
         columns, rows: of the grid.

@@ -1,4 +1,4 @@
-"""The work of a run cut into calls of the compiled step, and the data of each call, ready on the devices."""
+"""The steps of a run in chunks, and the inputs of each chunk on the devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ ACCELERATOR_STEPS_PER_CALL = 16
 
 
 def effective_steps_per_call(config: Config) -> int:
-    """Iterations per call: as set, or 1 on a CPU, where a loop is slower, and several elsewhere, where dispatch costs."""
+    """Return the steps of a chunk, by `run.steps_per_call`.
+
+    If that is 0: 1 on a CPU, where a loop is slower, and 16 elsewhere, where each dispatch costs time.
+    """
     if config.run.steps_per_call:
         return config.run.steps_per_call
     return 1 if devices.backend() == "cpu" else ACCELERATOR_STEPS_PER_CALL
@@ -27,7 +30,14 @@ def effective_steps_per_call(config: Config) -> int:
 
 @dataclass(frozen=True)
 class StepChunk:
-    """A few iterations in one stage and one tick, starting after `start` images."""
+    """A few train steps in one phase and one tick.
+
+    Attributes:
+        stage: the phase.
+        tick: the tick.
+        start: images seen before the chunk.
+        steps: how many.
+    """
 
     stage: Stage
     tick: Tick
@@ -37,40 +47,51 @@ class StepChunk:
     @property
     def end(self) -> int:
         """Images seen after the chunk."""
-        return self.start + self.steps * self.stage.images_per_step
+        return self.start + self.images
+
+    @property
+    def images(self) -> int:
+        """Real images of the chunk."""
+        return self.steps * self.stage.images_per_step
+
+    @property
+    def last_step(self) -> int:
+        """Images seen before the last step."""
+        return self.end - self.stage.images_per_step
+
+    @property
+    def ends_tick(self) -> bool:
+        """Whether the tick ends with the chunk."""
+        return self.end == self.tick.end
 
 
 def plan_chunks(schedule: Schedule, *, start: int, steps_per_call: int) -> Iterator[StepChunk]:
-    """All calls from `start` to the end of the run. No call crosses a stage or a tick, so a few are shorter."""
-    now = start
-    while now < schedule.total_images:
-        tick, stage = schedule.tick_at(now), schedule.stage_at(now)
-        steps_left = (min(tick.end, stage.end) - now) // stage.images_per_step
-        chunk = StepChunk(stage, tick, now, min(steps_per_call, steps_left))
+    """Yield the chunks from `start` to the end of the run; none crosses a phase or a tick."""
+    images_seen = start
+    while images_seen < schedule.total_images:
+        tick, stage = schedule.tick_at(images_seen), schedule.stage_at(images_seen)
+        steps_left = (min(tick.end, stage.end) - images_seen) // stage.images_per_step
+        chunk = StepChunk(stage, tick, images_seen, min(steps_per_call, steps_left))
         yield chunk
-        now = chunk.end
+        images_seen = chunk.end
 
 
 class InputFeed:
-    """Builds the inputs of the train step. Runs in the prefetching thread.
+    """Make the inputs of the train step, in the prefetching thread.
 
     A level that fits stays on the devices as long as its resolution lasts; others are gathered on the host, chunk by chunk.
 
     Args:
         config: for the sharding of the batch and the moving average's decay.
-        schedule: what alpha and learning rate are at each step.
         loader: images and labels by position.
-        steps_per_call: leading axis of every batch; a shorter call is padded.
-        noise_seed: of everything drawn while training; None takes the run's own.
+        steps_per_call: leading axis of every batch, to which a shorter chunk is padded; None for `effective_steps_per_call`.
+        noise_seed: of everything drawn while training; None for the seed of the run.
     """
 
-    def __init__(
-        self, config: Config, schedule: Schedule, loader: Loader, *, steps_per_call: int, noise_seed: int | None = None
-    ):
-        self._config = config
-        self._schedule = schedule
-        self._loader = loader
-        self._steps = steps_per_call
+    def __init__(self, config: Config, loader: Loader, *, steps_per_call: int | None = None, noise_seed: int | None = None):
+        self._config, self._loader = config, loader
+        self._schedule = Schedule(config.schedule, config.data.resolution)
+        self.steps_per_call = steps_per_call or effective_steps_per_call(config)
         self._noise_seed = config.run.seed if noise_seed is None else noise_seed
         self._class_table = devices.replicate(loader.class_table())
         self._sharded: dict[int, tuple[np.ndarray, jax.Array]] = {}
@@ -79,7 +100,10 @@ class InputFeed:
         self._resident_resolution = 0
 
     def __call__(self, chunk: StepChunk) -> tuple[StepChunk, tuple[Batch, TracedSchedulePoint, SharedInputs, np.int32]]:
-        """The chunk, and the arguments of `multi_step` after the state: the batch on the devices, the rest on the host."""
+        """Return the chunk, and the arguments of `multi_step` after the state.
+
+        The batch is on the devices, the rest on the host.
+        """
         return chunk, (
             self._batch(chunk),
             self._schedule_points(chunk),
@@ -88,7 +112,7 @@ class InputFeed:
         )
 
     def describe_data(self, resolution: int) -> str:
-        """Where the images of `resolution` come from, such as '5.52 MB on each device'."""
+        """Describe where the images of a resolution are, such as '5.52 MB on each device'."""
         size = f"{self._loader.level(resolution).nbytes / 1e6:,.2f} MB"
         return f"{size} on each device" if self._stays(resolution) else f"{size}, streamed"
 
@@ -96,7 +120,7 @@ class InputFeed:
         return self._loader.level(resolution).nbytes <= self._resident_bytes
 
     def _batch(self, chunk: StepChunk) -> Batch:
-        """Leaves `[local devices, steps, critic_steps, samples, ...]`; samples in the order of `shard_batch`."""
+        """Return leaves `[local devices, steps, n_critic, samples, ...]`, in `shard_batch` order."""
         stage = chunk.stage
         offsets, sample_index = self._sample_index(stage)
         rows = self._loader.rows(chunk.start + offsets)
@@ -109,20 +133,20 @@ class InputFeed:
         return Batch(images, labels, sample_index)
 
     def _sample_index(self, stage: Stage) -> tuple[np.ndarray, jax.Array]:
-        """Offsets of a chunk's samples from its start, and their indices in the global batch: the same in all its chunks."""
+        """Return offsets of samples in a chunk, and their indices in the global batch."""
         if stage.batch_size not in self._sharded:
             groups = self._config.discriminator.stddev_groups
             own = devices.local_sample_index(stage.batch_size, groups)[:, None, None, :]
-            updates = np.arange(self._steps * stage.critic_steps).reshape(1, self._steps, stage.critic_steps, 1)
+            updates = np.arange(self.steps_per_call * stage.critic_steps).reshape(1, self.steps_per_call, stage.critic_steps, 1)
             offsets = updates * stage.batch_size + own
             sample_index = np.broadcast_to(own, offsets.shape).astype(np.uint32)
             self._sharded[stage.batch_size] = offsets, devices.split(sample_index)
         return self._sharded[stage.batch_size]
 
     def _resident_level(self, resolution: int) -> devices.ResidentLevel | None:
-        """The level on the devices, put there when its resolution begins; None if it is streamed."""
+        """Return the level, put on the devices when its resolution starts; None if it is streamed."""
         if self._resident_resolution != resolution:
-            # First the old level goes: there may be no room for both.
+            # The old level is freed first: both may not fit.
             self._resident = None
             if self._stays(resolution):
                 self._resident = devices.ResidentLevel(self._loader.level(resolution))
@@ -133,9 +157,9 @@ class InputFeed:
         return SharedInputs(np.uint32(self._noise_seed), self._class_table)
 
     def _schedule_points(self, chunk: StepChunk) -> TracedSchedulePoint:
-        starts = chunk.start + np.minimum(np.arange(self._steps), chunk.steps - 1) * chunk.stage.images_per_step
+        starts = chunk.start + np.minimum(np.arange(self.steps_per_call), chunk.steps - 1) * chunk.stage.images_per_step
         points = [self._schedule.at(int(start)) for start in starts]
-        decay = np.full(self._steps, self._ema_decay(chunk.stage.batch_size), np.float32)
+        decay = np.full(self.steps_per_call, self._ema_decay(chunk.stage.batch_size), np.float32)
         return TracedSchedulePoint(
             alpha=np.array([point.alpha for point in points], np.float32),
             learning_rate=np.array([point.learning_rate for point in points], np.float32),
@@ -143,15 +167,15 @@ class InputFeed:
         )
 
     def _ema_decay(self, batch_size: int) -> float:
-        """Per discriminator step; from the half-life in images if one is set."""
+        """Return the decay per discriminator step; from the half-life in images if one is set."""
         optimizer = self._config.optimizer
         if optimizer.ema_half_life_kimg:
             return 0.5 ** (batch_size / (1000 * optimizer.ema_half_life_kimg))
         return optimizer.ema_decay
 
 
-def abstract_batch_and_schedule_points(config: Config, networks: Networks, steps: int) -> tuple[Batch, TracedSchedulePoint]:
-    """Shapes and types of the batch and the schedule points that `InputFeed` makes on this host for so many steps."""
+def abstract_batch_and_schedule_points(config: Config, networks: Networks, *, steps: int) -> tuple[Batch, TracedSchedulePoint]:
+    """Return shapes and types of what `InputFeed` makes on this host for chunks of `steps`."""
     resolution, channels, label_size = networks.resolution, networks.generator.channels, networks.generator.label_size
     batch_size = config.schedule.batch_size_for(resolution)
     device_count, samples = devices.local_sample_index(batch_size, config.discriminator.stddev_groups).shape

@@ -1,4 +1,4 @@
-"""In how many parts a batch is worked through where no setting says so: chosen once by free memory, then the same for good."""
+"""Microbatches that no setting gives: chosen once by free memory, then kept."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from pggan_jax.errors import ConfigError
 from pggan_jax.loop.compiled_step import Program
 
 
-class ChosenParts:
-    """Makes programs; those of one run work through their batches in the same parts whenever they are made.
+class MicrobatchChoice:
+    """Build programs, with the same microbatches at a resolution throughout a run.
 
     Args:
         config: of the run.
-        build: makes the program of a resolution with the settings that it is given.
+        build: builds the program of a resolution with given settings.
         log: of the run.
     """
 
-    def __init__(self, config: Config, build: Callable[[Config, int], Program], log: Callable[[str], None]):
+    def __init__(self, config: Config, build: Callable[[Config, int], Program], *, log: Callable[[str], None]):
         self._config, self._build, self._log = config, build, log
         self._chosen: dict[str, Sequence[int]] = {}
 
     def take_over(self, stored: Mapping[str, Sequence[int]]) -> None:
-        """Choices of an earlier process, as `record` gave them. Those that were made in this one stay."""
-        # In place: a program that is made in the background may be chosen at this moment.
+        """Take over choices of an earlier process, except where this one has chosen."""
+        # In place: the background thread may add a choice at the same time.
         for resolution, sizes in stored.items():
             self._chosen.setdefault(resolution, sizes)
 
     def record(self) -> dict[str, list[int]]:
-        """By resolution: images of a device's share of a batch, and how many of them it works on at once."""
+        """Return by resolution: images of a batch per device, and images of a microbatch."""
         return {resolution: list(sizes) for resolution, sizes in self._chosen.copy().items()}
 
     def program(self, resolution: int) -> Program:
-        """The program of a resolution, in the parts that are set, or were chosen before, or fit now."""
+        """Build a program with the microbatches that are set, were chosen before, or fit now."""
         device_count = devices.device_count()
         if microbatches_as_set(self._config, resolution, devices=device_count):
             return self._build(self._config, resolution)
         share = self._config.schedule.batch_size_for(resolution) // device_count
         stored_share, at_once = self._chosen.get(str(resolution), (0, 0))
-        config, origin = self._config, "fits into the memory that is free"
+        config, origin = self._config, "fits into the free memory"
         if stored_share == share:
             microbatch_at = {**config.run.microbatch_at, resolution: at_once}
             as_before = replace(config, run=replace(config.run, microbatch_at=microbatch_at))
             try:
                 microbatches_as_set(as_before, resolution, devices=device_count)
-                config, origin = as_before, "was chosen when the run first came here"
+                config, origin = as_before, "was chosen when the run reached this resolution"
             except ConfigError:  # the groups of minibatch stddev have changed
                 pass
         program = self._build(config, resolution)

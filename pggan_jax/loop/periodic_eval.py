@@ -1,6 +1,6 @@
-"""How good a run is while it trains: metrics of the moving average at the current resolution, every so many ticks.
+"""Metrics while a run trains, of the generator's moving average at the current resolution.
 
-A measurement that fails costs its numbers, never the run: whatever can be known beforehand is refused before training.
+A measurement that fails is logged, and training goes on; what is missing from the start is refused before training.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from pggan_jax.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Measurement:
     """One measurement.
 
     Attributes:
         scores: headline values by metric, the same on every process; none if it has failed.
         problem: why it has failed; empty on all processes but the first.
         results: all that was measured; none on all processes but the first.
-        where: what was judged, for the records.
+        where: what was measured, for the records.
     """
 
     scores: Mapping[str, float]
@@ -43,13 +43,13 @@ class Judgement:
     where: Mapping[str, Any] = field(default_factory=dict)
 
     def records(self, images_seen: int) -> Iterator[dict[str, Any]]:
-        """Lines of metric-NAME.jsonl, in the form that `evaluate` gives them."""
+        """Yield the records for metric-NAME.jsonl, in the form of those of `evaluate`."""
         for result in self.results:
             yield as_record(result, kimg=images_seen / 1000, images_seen=images_seen, **self.where)
 
 
-class Judge:
-    """Measures what `eval.metrics` asks for. What is known of the reals is kept as long as their resolution lasts.
+class PeriodicEvaluator:
+    """Measure the metrics in `eval.metrics`; statistics of the reals are kept per resolution.
 
     Args:
         config: of the run.
@@ -62,10 +62,10 @@ class Judge:
         self._evaluator: tuple[int, Evaluator] | None = None
 
     def check(self) -> None:
-        """Prepare for every resolution of the schedule at which there is something to measure, which finds what is lacking.
+        """Prepare the metrics of every resolution of the schedule, which finds what they lack.
 
         Raises:
-            UserError: a metric has not all that it needs: images, weights.
+            UserError: a metric lacks images or weights.
         """
         for resolution in Schedule(self._config.schedule, self._config.data.resolution).resolutions:
             if self._names(resolution):
@@ -79,8 +79,8 @@ class Judge:
         """Whether tick number `tick`, counted from 0, ends with a measurement."""
         return bool(self._names(resolution)) and (is_last or (tick + 1) % self._config.eval.ticks == 0)
 
-    def __call__(self, program: Program, params: Mapping[str, Any], alpha: float) -> Judgement:
-        """Measure on the first process; what fails there is told, and all processes go on.
+    def __call__(self, program: Program, params: Mapping[str, Any], *, alpha: float) -> Measurement:
+        """Measure on the first process; a failure is part of the result.
 
         Args:
             program: of the current resolution.
@@ -91,19 +91,19 @@ class Judge:
         if processes.is_main_process():
             try:
                 results = self._measure(program, params, alpha)
-            except Exception as error:  # of the disk, of the device: none is worth more than the run
-                problem, self._evaluator = _told(error), None
+            except Exception as error:  # of any kind: training goes on
+                problem, self._evaluator = _message(error), None
         scores = json.dumps({result.metric: result.headline for result in results}) if processes.is_main_process() else ""
         where = {"resolution": program.networks.resolution, "alpha": alpha, "network": "ema", "data": self._config.data.source}
-        return Judgement(json.loads(processes.first_message(scores)), problem, results, where)
+        return Measurement(json.loads(processes.first_message(scores)), problem, results, where)
 
     def public_name(self, metric: str) -> str:
-        """What a score may be called in public; known to the first process alone."""
+        """Return the name of a score in stats.jsonl; right on the first process alone."""
         has_random_features = self._extractor is not None and self._extractor.has_random_weights
         return public_name(metric, has_random_features=has_random_features)
 
     def _names(self, resolution: int) -> list[str]:
-        """Small images are no food for some metrics."""
+        """Return the metrics that can be measured at a resolution."""
         return [name for name in self._config.eval.metrics if resolution >= METRIC_KINDS[name].minimum_resolution]
 
     def _new_evaluator(self, resolution: int) -> Evaluator:
@@ -138,7 +138,7 @@ class Judge:
         return evaluator(fakes)
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.filename:

@@ -1,4 +1,4 @@
-"""What a stage will cost by the compiler's figures and a few real steps; and how many microbatches fit into memory."""
+"""The cost of a train step, measured and by the compiler; microbatches that fit into memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePo
 from pggan_jax.training.train_state import abstract_train_state, create_train_state
 
 MEMORY_SHARE = 0.9
-"""Of a device's memory may be planned with."""
+"""Share of a device's memory that a step may use."""
 _CLEARLY_FITS = 0.25
 
 
@@ -62,7 +62,7 @@ def measure_step(config: Config, stage: Stage, *, image_spec: ImageSpec, seconds
     networks = build_networks(config, stage.resolution, image_spec=image_spec, axis_name=devices.AXIS)
     microbatches = choose_microbatches(config, networks)
     start = time.perf_counter()
-    mapped, compiled = compile_step(config, networks, microbatches)
+    mapped, compiled = compile_step(config, networks, microbatches=microbatches)
     compile_seconds = time.perf_counter() - start
     speed = None
     if seconds:
@@ -89,10 +89,10 @@ def measure_step(config: Config, stage: Stage, *, image_spec: ImageSpec, seconds
 
 
 def choose_microbatches(config: Config, networks: Networks) -> int:
-    """Choose into how many microbatches a device splits its samples: as set, or the fewest that should fit into its memory.
+    """Choose the microbatches of a device: as set, or the fewest that should fit into memory.
 
     The step is compiled to see how much memory it takes, but only where the size of its activations says that it may be much.
-    If not even the most microbatches fit they are used nevertheless: predictions err, and the run may yet hold.
+    If not even the most microbatches fit they are used nevertheless, as the prediction may be wrong.
     """
     as_set = microbatches_as_set(config, networks.resolution, devices=devices.device_count())
     if as_set:
@@ -103,29 +103,29 @@ def choose_microbatches(config: Config, networks: Networks) -> int:
         return 1
     *fewer, most = microbatch_counts(samples, config.discriminator.stddev_groups)
     for count in fewer:
-        _, compiled = compile_step(config, networks, count)
+        _, compiled = compile_step(config, networks, microbatches=count)
         if peak_bytes(compiled) <= limit:
             return count
     return most
 
 
-def with_microbatches(config: Config, resolution: int, count: int) -> Config:
-    """The settings with `run.microbatch_at` such that each device splits its samples into `count` microbatches."""
+def with_microbatches(config: Config, resolution: int, *, count: int) -> Config:
+    """Return the settings with `run.microbatch_at` set for `count` microbatches per device."""
     samples = config.schedule.batch_size_for(resolution) // devices.device_count()
     microbatch_at = {**config.run.microbatch_at, resolution: samples // count}
     return replace(config, run=replace(config.run, microbatch_at=microbatch_at))
 
 
-def compile_step(config: Config, networks: Networks, microbatches: int) -> tuple[Any, Any]:
-    """The mapped `multi_step`, and the same compiled."""
-    config = with_microbatches(config, networks.resolution, microbatches)
+def compile_step(config: Config, networks: Networks, *, microbatches: int) -> tuple[Any, Any]:
+    """Return the mapped `multi_step`, and the same compiled."""
+    config = with_microbatches(config, networks.resolution, count=microbatches)
     mapped = devices.map_over_devices(make_multi_step(config, networks))
     state = abstract_train_state(config.optimizer, networks)
     return mapped, mapped.lower(state, *step_arguments(config, networks)).compile()
 
 
 def peak_bytes(compiled: Any) -> int:
-    """Per device. What is donated lies in the same memory before and after, and is counted once."""
+    """Return the memory per device in bytes; what is donated is counted once."""
     memory = compiled.memory_analysis()
     return int(
         memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -133,9 +133,9 @@ def peak_bytes(compiled: Any) -> int:
 
 
 def step_arguments(config: Config, networks: Networks) -> tuple:
-    """The arguments of `multi_step` after the state, for one call on noise."""
+    """Return the arguments of `multi_step` after the state, for one call on noise."""
     steps = effective_steps_per_call(config)
-    shapes, _ = abstract_batch_and_schedule_points(config, networks, steps)
+    shapes, _ = abstract_batch_and_schedule_points(config, networks, steps=steps)
     batch_size = config.schedule.batch_size_for(networks.resolution)
     sample_index = devices.local_sample_index(batch_size, config.discriminator.stddev_groups)
     label_size = networks.generator.label_size

@@ -1,60 +1,25 @@
-"""A run from its first command to its last: is it possible, whose folder is it, and then to the end."""
+"""The training loop: progressive growing from the first step to the last."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
 
-from pggan_jax.checkpointing.manager import Checkpoints
-from pggan_jax.checkpointing.metadata import CheckpointMetadata
-from pggan_jax.checkpointing.provenance import accepts_data_change, check_data, describe_changes, recorded_fields, store_data
-from pggan_jax.checkpointing.restore import restore_or_create
-from pggan_jax.config import Config
+from pggan_jax.checkpointing.restore import StartingPoint
 from pggan_jax.data.loader import Loader
+from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.distributed import devices, processes
-from pggan_jax.distributed.batch_sharding import check_batches
-from pggan_jax.loop.divergence import RollbackCount
-from pggan_jax.loop.trainer import Run
-from pggan_jax.run_logs.workdir import Workdir, claim_workdir, store_config
-from pggan_jax.system.jax_environment import fixed_jax_settings
-from pggan_jax.xla_options import describe_unknown_jaxlib
+from pggan_jax.loop.divergence import find_cause, seed_after
+from pggan_jax.loop.hooks import Hooks, LoopState, Run
+from pggan_jax.loop.input_feed import InputFeed, StepChunk, plan_chunks
+from pggan_jax.loop.run_setup import OpenRun, start_run
+from pggan_jax.loop.tick_metrics import DivergedError, TickMetrics
+from pggan_jax.run_logs.console import ProgressBar
+from pggan_jax.training.train_state import TrainState, grow_train_state, reset_moments
 
-
-@dataclass(frozen=True)
-class OpenRun:
-    """A run that can start: its folder is locked, its configuration is checked.
-
-    Attributes:
-        config: validated settings.
-        paths: the run's folder.
-        changes: one line per setting that differs from those that the run was started with; on the first process only.
-    """
-
-    config: Config
-    paths: Workdir
-    changes: list[str]
-
-
-@contextmanager
-def open_run(workdir: Path, config: Config, *, allow_config_change: bool = False) -> Iterator[OpenRun]:
-    """Check what can be checked before data are read, and lock the run's folder inside the `with` block.
-
-    Args:
-        workdir: the run's folder; the same configuration in the same folder continues the run.
-        config: validated settings.
-        allow_config_change: accept settings that differ from those the run was started with.
-
-    Raises:
-        UserError: on every process, if devices cannot share a batch or the first process may not use the folder.
-    """
-    check_batches(config, devices=devices.device_count(), backend=devices.backend())
-    with ExitStack() as held:
-        claim = claim_workdir(workdir, config, allow_config_change=allow_config_change)
-        changes: list[str] = processes.on_first_process(lambda: held.enter_context(claim), otherwise=[])
-        yield OpenRun(config, Workdir(workdir), changes)
+STOP_DELAY = 2
+"""Chunks after which a run over several hosts answers a stop request."""
 
 
 def train(
@@ -66,55 +31,121 @@ def train(
 ) -> bool:
     """Train, or continue, an open run until its end.
 
+    A run that diverges goes back to an earlier checkpoint.
+
     Args:
-        opened: configuration and folder.
+        opened: configuration and folder, from `run_setup.open_run`.
         loader: the prepared data.
         allow_data_change: accept data that differ from those the checkpoints were trained on.
-        should_stop: asked after every call; if true, the run saves and returns.
+        should_stop: asked after every chunk of steps; if true, the run saves and returns.
 
     Returns:
         True if the run is complete, False if it was stopped.
 
     Raises:
-        UserError: the folder cannot be written, or its checkpoints or the data do not fit.
+        UserError: the folder cannot be written, its checkpoints or the data do not fit, or the run has diverged too often.
     """
-    config, paths, changes = opened.config, opened.paths, opened.changes
-    with fixed_jax_settings(), processes.exit_on_lost_process(paths.log), ExitStack() as held:
-
-        def claim() -> None:
-            if not paths.config.exists():
-                store_config(paths, config)
-            if changes:
-                RollbackCount(paths.rollbacks).reset()
-
-        processes.on_first_process(claim, otherwise=None)
-        is_accepted = allow_data_change or accepts_data_change(changes)
-
-        def check(metadata: CheckpointMetadata | None) -> list[str]:
-            lines = check_data(metadata, loader, stored=paths.data, source=config.data.source, is_accepted=is_accepted)
-            return [*lines, *describe_changes(metadata, config, is_announced=bool(changes))]
-
-        checkpoints = Checkpoints(
-            paths.checkpoints,
-            keep_last=config.run.keep_last,
-            keep_every_kimg=config.run.keep_every_kimg,
-            best_by=config.eval.best_by,
-            recorded=cache(lambda: recorded_fields(config, loader)),
-        )
-        held.enter_context(closing(checkpoints))
-        has_begun = paths.stats.exists()
-        start = restore_or_create(config, loader, checkpoints=checkpoints, has_begun=has_begun, check=check)
-        run = held.enter_context(Run(config, paths, loader, checkpoints=checkpoints, start=start))
-        if about_speed := describe_unknown_jaxlib() if devices.backend() == "cpu" else "":
-            run.log(about_speed)
-        if processes.is_main_process():
+    with start_run(opened, loader, allow_data_change=allow_data_change) as (run, hooks, rollbacks, start):
+        vote = processes.StopVote(delay=STOP_DELAY)
+        while True:
             try:
-                store_data(paths, loader)
-            except OSError as error:
-                run.log.warning(f"going on without {paths.data.name}: {error.filename or paths.data}: {error.strerror}")
-        if changes:
-            store_config(paths, config)
-            run.log.event("config_change", "configuration changed: " + "; ".join(changes), changes=changes)
-        # Inside, too: when another process has died, nothing that is held here can be closed.
-        with processes.exit_on_lost_process(paths.log):
-            return run.to_the_end(should_stop)
+                return train_from(start, run=run, hooks=hooks, should_stop=lambda: vote(should_stop()))
+            except DivergedError as diverged:
+                start = rollbacks.roll_back(diverged, last_record=hooks.stats.last_record)
+
+
+def train_from(start: StartingPoint, *, run: Run, hooks: Hooks, should_stop: Callable[[], bool]) -> bool:
+    """Train until the run is complete (True) or is asked to stop (False).
+
+    Raises:
+        DivergedError: too many iterations in a row had an update that was skipped, as it was not finite.
+        UserError: from a hook.
+    """
+    schedule, metadata = run.schedule, start.metadata
+    state = devices.replicate(start.state)
+    for hook in hooks:
+        hook.start(state, metadata)
+    run.timer.end_tick()  # what was done so far is no part of the first tick
+    ticks = TickMetrics(metadata, patience=run.config.run.patience)
+    feed = InputFeed(run.config, run.loader, noise_seed=seed_after(run.config.run.seed, metadata.rollbacks))
+    chunks = plan_chunks(schedule, start=metadata.images_seen, steps_per_call=feed.steps_per_call)
+    is_stopping = False
+    try:
+        with Prefetcher(feed, chunks) as prefetched, closing(progress_bar(run, metadata.images_seen)) as bar:
+            for chunk, inputs in run.timer.iterate("wait", prefetched):
+                state = grow_if_needed(state, chunk, run=run)
+                state, totals = run.step(chunk, feed.describe_data, state, *inputs)
+                ticks.add(chunk, totals)
+                if schedule.grows_at(chunk.end):
+                    ticks.settle()  # a divergence belongs to the networks in which it happened
+                    run.step.gap.start()
+                run.log.images_seen = chunk.end
+                bar.update(chunk.images, stage=chunk.stage.name, eta_seconds=hooks.stats.eta_seconds(chunk.end))
+                is_last = chunk.end == schedule.total_images
+                is_stopping = should_stop() and not is_last
+                alpha = schedule.at(chunk.last_step).alpha
+                now = LoopState(chunk, state, alpha, ticks, metadata.rollbacks, is_last=is_last, is_stopping=is_stopping)
+                if chunk.ends_tick:
+                    now.record = tick_record(now)
+                    for hook in hooks:
+                        hook(now)
+                elif is_stopping:
+                    hooks.checkpoint.save(now)
+                if is_stopping:
+                    break
+    except DivergedError as diverged:
+        diverged.cause = find_cause(state, feed(diverged.chunk)[1], program=run.step.program)
+        raise
+    for hook in reversed(hooks):
+        hook.finish()
+    log_end(run, is_stopping=is_stopping)
+    return not is_stopping
+
+
+def grow_if_needed(state: TrainState, chunk: StepChunk, *, run: Run) -> TrainState:
+    """Grow where a resolution starts; reset Adam's moments where a phase starts (spec 2.7)."""
+    stage, optimizer = chunk.stage, run.config.optimizer
+    grows = run.step.program.networks.resolution != stage.resolution
+    with run.timer.phase("grow"):
+        if grows:
+            run.step.use(stage.resolution)
+            networks = run.step.program.networks
+            state, of_generator, of_discriminator = grow_train_state(state, optimizer, networks, run.config.run.seed)
+            state = devices.replicate(state)
+            size = f"{stage.resolution}x{stage.resolution}"
+            message = f"growing to {size}: G {of_generator}; D {of_discriminator}"
+            run.log.event("growth", message, resolution=stage.resolution)
+        starts_phase = grows or (chunk.start == stage.start and stage.start > 0)
+        if starts_phase and optimizer.on_new_phase == "reset":
+            state = devices.replicate(reset_moments(state))
+    return state
+
+
+def tick_record(now: LoopState) -> dict[str, Any]:
+    """Return the record of a tick, to which hooks add scores and times."""
+    chunk = now.chunk
+    return {
+        "tick": chunk.tick.index + 1,
+        "kimg": chunk.end / 1000,
+        "images_seen": chunk.end,
+        "resolution": chunk.stage.resolution,
+        "alpha": now.alpha,
+        "batch_size": chunk.stage.batch_size,
+        **now.ticks.finish(int(now.state.skipped_updates)),
+    }
+
+
+def progress_bar(run: Run, images_seen: int) -> ProgressBar:
+    """Return the bar of a run, visible on the first process."""
+    total = run.schedule.total_images
+    return ProgressBar(total_images=total, images_seen=images_seen, visible=processes.is_main_process())
+
+
+def log_end(run: Run, *, is_stopping: bool) -> None:
+    """Log why the loop has ended, and how the run can continue."""
+    if is_stopping:
+        kimg = run.log.images_seen / 1000
+        run.log.event("stop", f"stopped and saved at kimg {kimg:.1f}; the same command continues")
+    else:
+        more = "to train on, give --set schedule.total_kimg=N with a larger N, and --allow_config_change"
+        run.log.event("complete", f"the run is complete at kimg {run.schedule.total_images / 1000:.1f}; {more}")

@@ -95,7 +95,8 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
     about = f"{config.data.source}, {size}x{size}, {config.loss.name}, seed {config.run.seed}"
     empty = "" if run.ticks else "<p>No tick is finished yet: there are no curves of the training.</p>"
-    lost = missing_ticks(schedule.ticks, run.ticks, min(round(1000 * run.kimg_reached), schedule.total_images))
+    images_seen = min(round(1000 * run.kimg_reached), schedule.total_images)
+    lost = missing_ticks(schedule.ticks, run.ticks, images_seen=images_seen)
     if lost:
         empty += f"<p>stats.jsonl lacks the lines of {lost:,} finished ticks: curves, times and counts leave them out.</p>"
     return f'<h1>{escape(run.folder.name)}</h1><p class="soft">{escape(about)}</p><div class="facts">{cells}</div>{empty}'
@@ -118,7 +119,7 @@ def _sample_grids(run: RunRecord, schedule: Schedule) -> str:
 
 
 def _data_uri(path: Path) -> str:
-    """Return a PNG as a data URI; a large grid is cut to its upper left part, as pixels are not to be scaled."""
+    """Return a PNG as a data URI; of a large grid only the upper left part."""
     try:
         with path.open("rb") as file, open_encoded(file) as image:
             cut = image.crop((0, 0, min(image.width, _WIDEST_IMAGE), min(image.height, _WIDEST_IMAGE * 9 // 16)))

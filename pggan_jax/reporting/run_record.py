@@ -1,4 +1,4 @@
-"""Read what a run has left in its workdir, whatever state that is in: missing files and damaged lines are skipped.
+"""Read the files of a run; missing files and damaged lines are skipped.
 
 Numbers are checked here and nowhere else: every number in a `RunRecord` can be drawn.
 """

@@ -89,7 +89,7 @@ def process_memory_bytes() -> int:
 
 
 def status_line(record: Mapping[str, Any]) -> str:
-    """Format the stats.jsonl record of a tick as one line; waiting for data is shown above 1 % of the time."""
+    """Format the record of a tick as one line; waiting for data is shown above 1 %."""
     wait = f"waiting {record['wait_share']:.0%}  " if record["wait_share"] > _WAIT_SHARE_SHOWN else ""
     measured = "".join(
         f"{name.removeprefix('metric_')} {value:.4g}  " for name, value in record.items() if name.startswith("metric_")

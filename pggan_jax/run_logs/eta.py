@@ -20,7 +20,7 @@ class EtaEstimator:
         self._seconds_per_image: dict[int, float] = {}
 
     def observe(self, images: Mapping[int, int], seconds: float) -> None:
-        """Record how long some images, counted by resolution, took together; newer measurements weigh more."""
+        """Record the seconds that some images, counted by resolution, took together."""
         cost = sum(count * self._cost[resolution] for resolution, count in images.items())
         for resolution in images:
             measured = seconds * self._cost[resolution] / cost
@@ -28,7 +28,7 @@ class EtaEstimator:
             self._seconds_per_image[resolution] = 0.5 * (measured + before)
 
     def seconds(self, remaining: Mapping[int, int]) -> float:
-        """Return the seconds for the remaining images by resolution; NaN before anything was observed."""
+        """Return the seconds for the remaining images; NaN before anything was observed."""
         if not self._seconds_per_image:
             return math.nan
         return sum(images * self._estimate(resolution) for resolution, images in remaining.items())

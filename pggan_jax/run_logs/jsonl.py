@@ -1,4 +1,4 @@
-"""stats.jsonl and metric-NAME.jsonl as a run writes them: every line exactly once, whatever happens to process or disk.
+"""stats.jsonl and metric-NAME.jsonl: every line is written exactly once.
 
 A line belongs to a point of the run, its `images_seen`. When the run continues from an earlier point, lines beyond that point
 are dropped, as the run will write them again. Lines that a full disk did not take are stored in the checkpoints until they can
@@ -44,7 +44,7 @@ class LineLog:
         return self._unwritten
 
     def begin_at(self, images_seen: int, unwritten: str = "") -> None:
-        """Drop lines beyond `images_seen`, as the run will write them again, and add lines that the file lacks.
+        """Drop lines beyond `images_seen`, and add lines that the file lacks.
 
         Args:
             images_seen: where the run continues.
@@ -125,7 +125,7 @@ class StatsLog(LineLog):
         """
         if not self._path:
             return 0
-        return missing_ticks(ticks, json_objects((self._text() + self._unwritten).splitlines()), images_seen)
+        return missing_ticks(ticks, json_objects((self._text() + self._unwritten).splitlines()), images_seen=images_seen)
 
 
 class MetricLogs:
@@ -145,7 +145,7 @@ class MetricLogs:
         return "".join(log.unwritten for log in self._logs.values())
 
     def begin_at(self, images_seen: int, unwritten: str = "") -> None:
-        """Apply `LineLog.begin_at` to every file, those of metrics that are not measured any more included.
+        """Apply `LineLog.begin_at` to every file, also of metrics that are not measured any more.
 
         Raises:
             OSError: a file cannot be read or rewritten; the others are done.
@@ -190,7 +190,7 @@ class MetricLogs:
         return self._logs[name]
 
 
-def missing_ticks(ticks: Sequence[Tick], records: Iterable[Mapping[str, Any]], images_seen: int) -> int:
+def missing_ticks(ticks: Sequence[Tick], records: Iterable[Mapping[str, Any]], *, images_seen: int) -> int:
     """Count the finished ticks that have no line in stats.jsonl.
 
     Args:

@@ -33,7 +33,7 @@ class TickTime:
 
     @property
     def training(self) -> float:
-        """Time left for training: the total without all phases but "wait". At least 1e-9, so that it can divide."""
+        """Seconds of training: the total without all phases but "wait"; at least 1e-9."""
         apart = sum(self.phases.get(phase, 0.0) for phase in PHASES if phase != "wait")
         return max(self.total - apart, 1e-9)
 

@@ -16,7 +16,7 @@ _WARNING = "WARNING: "
 
 
 class RunLog:
-    """Write log.txt and events.jsonl, to which lines are only ever appended. A full disk does not raise.
+    """Write log.txt and events.jsonl. A full disk does not raise.
 
     A call logs a line for people alone; `event` and `warning` log a line and an event.
 
@@ -67,7 +67,7 @@ class RunLog:
 
     @contextmanager
     def warning_on_os_error(self, consequence: str) -> Iterator[None]:
-        """Turn an OSError of the `with` block, such as a full disk, into a warning: training goes on.
+        """Turn an OSError of the `with` block, such as a full disk, into a warning.
 
         Args:
             consequence: what the run goes on without.

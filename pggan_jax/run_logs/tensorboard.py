@@ -1,4 +1,4 @@
-"""The numbers of stats.jsonl for TensorBoard, for those who ask for it by `run.tensorboard`."""
+"""The numbers of stats.jsonl for TensorBoard, if `run.tensorboard` is set."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from pggan_jax.errors import import_optional
 
 
-class Board:
-    """Writes scalars over images seen.
+class TensorBoardWriter:
+    """Write scalars over images seen.
 
     Args:
-        folder: what TensorBoard is pointed at.
+        folder: the log directory of TensorBoard.
 
     Raises:
         UserError: tensorboardX is not installed.
@@ -25,7 +25,9 @@ class Board:
         self._writer: Any = None
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """One tick, as in stats.jsonl. What an earlier process has told of later ticks is marked as outdated first.
+        """Write the record of a tick.
+
+        What an earlier process wrote of later ticks is marked as outdated.
 
         Raises:
             OSError: it cannot be written.
@@ -39,6 +41,6 @@ class Board:
         self._writer.flush()
 
     def close(self) -> None:
-        """Close its file."""
+        """Close the file."""
         if self._writer is not None:
             self._writer.close()

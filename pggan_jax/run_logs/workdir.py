@@ -1,4 +1,4 @@
-"""The folder of a run: which file is where, and whether it belongs to the configuration at hand."""
+"""The folder of a run: its files, its lock, and the configuration that it belongs to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Workdir:
 
     @property
     def log(self) -> Path:
-        """Everything that was printed, line by line."""
+        """Everything that was printed."""
         return self.path / "log.txt"
 
     @property
@@ -44,17 +44,17 @@ class Workdir:
 
     @property
     def rollbacks(self) -> Path:
-        """How often the run has gone back, after a divergence, to where it stands now."""
+        """The number of rollbacks to the point where the run continues."""
         return self.path / "rollbacks.json"
 
     @property
     def lock(self) -> Path:
-        """Held by the process that trains here."""
+        """Locked by the process that trains here."""
         return self.path / "lock"
 
     @property
-    def board(self) -> Path:
-        """For TensorBoard."""
+    def tensorboard(self) -> Path:
+        """Log directory of TensorBoard."""
         return self.path / "tensorboard"
 
     @property
@@ -82,7 +82,7 @@ class Workdir:
         return self.path / f"metric-{name}.jsonl"
 
     def fakes(self, images_seen: int) -> Path:
-        """The picture grid at a point of the run, named by kimg."""
+        """The sample grid at a point of the run, named by kimg."""
         return self.path / f"fakes{images_seen // 1000:06d}.png"
 
     def load_config(self) -> Config:
@@ -100,7 +100,9 @@ class Workdir:
 
 @contextmanager
 def claim_workdir(path: Path, config: Config, *, allow_config_change: bool = False) -> Iterator[list[str]]:
-    """Lock the folder for a run with `config` inside the `with` block; makes the folder, but does not store `config`.
+    """Lock the folder for a run with `config` inside the `with` block.
+
+    Makes the folder, but does not store `config`.
 
     Args:
         path: the folder.
@@ -157,7 +159,7 @@ def _lock(workdir: Workdir) -> Iterator[None]:
 
 
 def _refuse_other_kinds_of_files(workdir: Workdir) -> None:
-    """Refuse pipes, for which a run would wait, and folders and sockets, which would stop it after it has begun."""
+    """Refuse pipes, folders and sockets where the run writes files."""
     logs = workdir.log, workdir.events, workdir.stats
     files = (workdir.lock, *logs, workdir.data, workdir.rollbacks, workdir.grid, workdir.reals)
     for path in files:

@@ -34,7 +34,7 @@ from pggan_jax.evaluation import evaluator, image_sets
 from pggan_jax.evaluation.inception import features, weights
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
-from pggan_jax.loop import periodic_eval, step_cost
+from pggan_jax.loop import periodic_eval, run_setup, step_cost
 from pggan_jax.loop import train as train_module
 from tests.helpers.command_line import SMOKE
 from tests.helpers.compiling import jax_settings
@@ -167,7 +167,7 @@ def door(launch, places, monkeypatch):
     importlib.import_module("pggan_jax.cli.train")
     open_loader = loader_module.open_loader
     monkeypatch.setattr("pggan_jax.cli.train.StopRequest", lambda: lambda: False)
-    monkeypatch.setattr(train_module, "open_run", open_run)
+    monkeypatch.setattr(run_setup, "open_run", open_run)
     monkeypatch.setattr(train_module, "train", train)
     monkeypatch.setattr(processes, "initialize_hosts", lambda *hosts, cluster: note(hosts=(*hosts, cluster)))
     monkeypatch.setattr(step_cost, "measure_step", measure_step)
@@ -675,5 +675,5 @@ def test_evaluation_mirrors_reals_where_training_did(door, places, mirror):
     assert (seen.status, seen.passed.context.reals.mirror) == (0, mirror)
     config = small_config(data__mirror=mirror, eval__metrics=("swd_small",))
     with mock.patch.object(periodic_eval, "Evaluator") as made:
-        periodic_eval.Judge(config, small_loader(config.data, config.run.seed)).check()
+        periodic_eval.PeriodicEvaluator(config, small_loader(config.data, config.run.seed)).check()
     assert {call.args[1].reals.mirror for call in made.call_args_list} == {mirror}

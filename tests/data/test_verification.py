@@ -20,7 +20,7 @@ from pggan_jax.data.preparation.prepared_folder import open_prepared
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.errors import UserError
-from pggan_jax.loop import trainer as run_module
+from pggan_jax.loop import run_setup
 from tests.helpers.command_line import one_line_error
 from tests.helpers.runs import digest, run_small, small_config
 
@@ -204,7 +204,7 @@ class TestTraining:
     def test_waits_for_the_end_of_the_reading(self, data, tmp_path, monkeypatch, capsys):
         """However long that takes."""
         monkeypatch.setattr(watched_files, "_SECONDS_UNTIL_LOGGED", 0.01)
-        saved, asked, save, read = [], threading.Event(), run_module.Checkpoints.save, watched_files.checksum
+        saved, asked, save, read = [], threading.Event(), run_setup.Checkpoints.save, watched_files.checksum
         problem = watched_files.Verification.problem
 
         def slow(path, progress):
@@ -221,7 +221,7 @@ class TestTraining:
         monkeypatch.setattr(watched_files.Verification, "problem", ask)
 
         monkeypatch.setattr(watched_files, "checksum", slow)
-        monkeypatch.setattr(run_module.Checkpoints, "save", lambda *arguments: saved.append(arguments) or save(*arguments))
+        monkeypatch.setattr(run_setup.Checkpoints, "save", lambda *arguments: saved.append(arguments) or save(*arguments))
         with pytest.raises(UserError, match="does not match its checksum"):
             run_small(tmp_path / "run", self.config(data, schedule__total_kimg=0.16, schedule__stable_kimg=0.16))
         assert not saved
@@ -245,7 +245,7 @@ class TestTraining:
     def test_is_the_same_to_the_bit(self, data, tmp_path, monkeypatch):
         config = self.config(data, schedule__total_kimg=0.16, schedule__stable_kimg=0.16)
         assert run_small(tmp_path / "verified", config)
-        monkeypatch.setattr(run_module, "start_verification", lambda _loader, log: start_verification(None, log))
+        monkeypatch.setattr(run_setup, "start_verification", lambda _loader, log: start_verification(None, log))
         assert run_small(tmp_path / "not", config)
         assert digest(tmp_path / "verified") == digest(tmp_path / "not")
 

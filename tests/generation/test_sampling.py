@@ -19,7 +19,7 @@ from pggan_jax.generation import sampling
 from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
 from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
 from pggan_jax.images import ImageSpec, make_grid
-from pggan_jax.loop.image_grids import Snapshots, grid_seeds
+from pggan_jax.loop.image_grids import SampleGrids, grid_seeds
 from pggan_jax.networks.build import build_networks, initialize
 from pggan_jax.run_logs.workdir import Workdir
 from tests.helpers.runs import (
@@ -112,22 +112,22 @@ def read_png(path):
         return np.asarray(image)
 
 
-class TestSnapshots:
+class TestSampleGrids:
     def make(self, tmp_path, config):
-        return Snapshots(config, small_loader(config.data, config.run.seed), Workdir(tmp_path))
+        return SampleGrids(config, small_loader(config.data, config.run.seed), workdir=Workdir(tmp_path))
 
     def test_each_row_shows_a_class(self, tmp_path):
         config = replace_setting(labelled_config(), "run.grid", "5x12")
-        snapshots, painter = self.make(tmp_path, config), Painter(4)
-        snapshots.write_fakes(painter, {}, alpha=1.0, images_seen=0)
+        grids, painter = self.make(tmp_path, config), Painter(4)
+        grids.write_fakes(painter, {}, alpha=1.0, images_seen=0)
         classes = painter.labels.argmax(axis=1).reshape(12, 5)
         assert (classes == (np.arange(12) % 10)[:, None]).all()
         assert (painter.labels.sum(axis=1) == 1).all()
 
     def test_reals_of_a_row_are_of_its_class_and_never_twice(self, tmp_path):
         config = replace_setting(labelled_config(), "run.grid", "5x12")
-        snapshots = self.make(tmp_path, config)
-        snapshots.write_reals()
+        grids = self.make(tmp_path, config)
+        grids.write_reals()
         loader = small_loader(config.data, config.run.seed)
         everything = loader.gather(4, np.arange(len(loader)))
         known = {image.tobytes(): label.argmax() for image, label in zip(*everything, strict=True)}
@@ -143,10 +143,10 @@ class TestSnapshots:
         np.testing.assert_array_equal(read_png(tmp_path / "reals.png"), make_grid(images, 4)[..., 0])
 
     def test_one_size_over_all_resolutions(self, tmp_path):
-        snapshots = self.make(tmp_path, small_config())
+        grids = self.make(tmp_path, small_config())
         painters = [Painter(4), Painter(8)]
         for index, painter in enumerate(painters):
-            snapshots.write_fakes(painter, {}, alpha=0.25, images_seen=1000 * index + 500)
+            grids.write_fakes(painter, {}, alpha=0.25, images_seen=1000 * index + 500)
         pictures = [read_png(tmp_path / name) for name in ("fakes000000.png", "fakes000001.png")]
         assert pictures[0].shape == pictures[1].shape == (16, 32)
         np.testing.assert_array_equal(pictures[0], pictures[1])
@@ -328,6 +328,6 @@ class TestGridSeeds:
         classes = np.where(np.arange(len(pyramid)) % 2, 1, 3).astype(np.int32)
         loader = Loader(replace(pyramid, classes=classes), seed=0, use_labels=True)
         painter = Painter(4)
-        Snapshots(config, loader, Workdir(tmp_path)).write_fakes(painter, {}, alpha=1.0, images_seen=0)
+        SampleGrids(config, loader, workdir=Workdir(tmp_path)).write_fakes(painter, {}, alpha=1.0, images_seen=0)
         assert painter.labels.argmax(axis=1).reshape(5, 2).tolist() == [[1, 1], [3, 3], [1, 1], [3, 3], [1, 1]]
         assert json.loads((tmp_path / "grid.json").read_text())["classes"][1] == [3, 3]

@@ -27,9 +27,7 @@ from pggan_jax.config import (
 from pggan_jax.config_io import replace_setting, to_json
 from pggan_jax.config_validation import validate
 from pggan_jax.data.open_loader import open_loader
-from pggan_jax.loop import train
-from pggan_jax.loop import trainer as run_module
-from pggan_jax.loop.trainer import Run
+from pggan_jax.loop import run_setup, train
 from pggan_jax.run_logs.phase_timer import VOLATILE_FIELDS
 from tests.helpers.compiling import compilation_cache_in
 
@@ -68,41 +66,49 @@ def small_loader(data, seed):
     return open_loader(data, seed=seed, progress=False)
 
 
-_build_program = run_module.build_program
+_build_program = run_setup.build_program
 
 
 _programs = {}
 
 
-def shared_program(config, resolution, loader):
-    """`run.build_program`, but runs that differ only in length and housekeeping share what is compiled."""
+def shared_program(config, resolution, *, loader):
+    """Build a program; runs that differ only in length, saving and logging share what is compiled."""
     lengths = {"stable_kimg": 1.0, "fade_kimg": 1.0, "total_kimg": 0.0, "tick_kimg": 1.0, "learning_rate": 0.001}
     key = to_json(replace(config, run=RunConfig(), schedule=replace(config.schedule, **lengths))), resolution
     if key not in _programs:
-        _programs[key] = _build_program(config, resolution, loader)
+        _programs[key] = _build_program(config, resolution, loader=loader)
     return _programs[key]
 
 
 def run_small(workdir, config, *, stop_at=None, shared=True, allow_config_change=False, **options):
-    """Train in this process; `stop_at` images asks for a stop after that call."""
-    counted = {"images": -1}
+    """Train in this process; `stop_at` images asks for a stop after the chunk that ends there."""
+    images_seen = -1
 
     def should_stop():
-        return stop_at is not None and counted["images"] >= stop_at
+        return stop_at is not None and images_seen >= stop_at
 
-    enter_stage = Run._enter_stage
+    def note(chunk):
+        nonlocal images_seen
+        images_seen = chunk.end
 
-    def note_call(run, call):
-        counted["images"] = call.end
-        enter_stage(run, call)
-
-    with (
-        mock.patch.object(run_module, "build_program", shared_program if shared else _build_program),
-        mock.patch.object(Run, "_enter_stage", note_call),
-    ):
+    with mock.patch.object(run_setup, "build_program", shared_program if shared else _build_program), before_chunks(note):
         loader = small_loader(config.data, config.run.seed)
-        with train.open_run(workdir, config, allow_config_change=allow_config_change) as opened:
+        with run_setup.open_run(workdir, config, allow_config_change=allow_config_change) as opened:
             return train.train(opened, loader, should_stop=should_stop, **options)
+
+
+@contextmanager
+def before_chunks(action):
+    """Call `action(chunk)` before the steps of each chunk."""
+    grow_if_needed = train.grow_if_needed
+
+    def act(state, chunk, *, run):
+        action(chunk)
+        return grow_if_needed(state, chunk, run=run)
+
+    with mock.patch.object(train, "grow_if_needed", act):
+        yield
 
 
 @cache

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from pggan_jax.distributed import devices
 from pggan_jax.images import ImageSpec
-from pggan_jax.loop import trainer
+from pggan_jax.loop import run_setup
 from pggan_jax.loop.background_compile import BackgroundCompiler, GrowthGap, abstract_arguments
 from pggan_jax.loop.input_feed import InputFeed, plan_chunks
 from pggan_jax.networks.build import build_networks, initialize, parameter_shapes
@@ -87,7 +87,7 @@ class TestAbstractArguments:
         state = devices.replicate(create_train_state(config.optimizer, networks, 0))
         stage = next(stage for stage in schedule.stages if stage.resolution == 8)
         chunks = plan_chunks(schedule, start=stage.start, steps_per_call=steps)
-        _, inputs = InputFeed(config, schedule, loader, steps_per_call=steps)(next(chunks))
+        _, inputs = InputFeed(config, loader, steps_per_call=steps)(next(chunks))
         real = state, *inputs
         abstract = abstract_arguments(config, networks, loader=loader, steps=steps)
         assert jax.tree.structure(real) == jax.tree.structure(abstract)
@@ -145,7 +145,7 @@ class TestWhatIsCompiled:
 
 class TestWhenItGoesWrong:
     def test_a_failure_is_told_once_and_compiled_in_front(self, tmp_path):
-        with mock.patch("pggan_jax.loop.trainer.compile_program", side_effect=MemoryError("no room")):
+        with mock.patch("pggan_jax.loop.run_setup.compile_program", side_effect=MemoryError("no room")):
             assert run_small(tmp_path / "run", brief_config())
         log = log_of(tmp_path / "run")
         assert log.count("WARNING: the 8x8 step could not be compiled in the background: ") == 1
@@ -155,10 +155,10 @@ class TestWhenItGoesWrong:
         assert digest(tmp_path / "run") == digest(tmp_path / "other")
 
     def test_what_cannot_be_built_ahead_is_built_in_front(self, tmp_path):
-        def build(*arguments):
+        def build(*arguments, **options):
             if threading.current_thread() is not threading.main_thread():
                 raise MemoryError("no room")
-            return shared_program(*arguments)
+            return shared_program(*arguments, **options)
 
         with mock.patch("tests.helpers.runs.shared_program", build):
             assert run_small(tmp_path / "run", brief_config())
@@ -181,7 +181,7 @@ class TestWhenItGoesWrong:
             assert build.call_count == expected
 
     def test_a_stop_waits_for_it(self, tmp_path):
-        compile_program = trainer.compile_program
+        compile_program = run_setup.compile_program
         told = "waiting until the 8x8 step is compiled"
 
         def when_told(*arguments, **options):
@@ -190,7 +190,7 @@ class TestWhenItGoesWrong:
                 time.sleep(0.05)
             compile_program(*arguments, **options)
 
-        with mock.patch.object(trainer, "compile_program", when_told):
+        with mock.patch.object(run_setup, "compile_program", when_told):
             assert not run_small(tmp_path / "run", small_config(), stop_at=32)
         assert not [thread for thread in threading.enumerate() if thread.name == "compile"]
         assert told in log_of(tmp_path / "run")

@@ -20,7 +20,6 @@ import pytest
 from pggan_jax.checkpointing import manager
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.errors import UserError
-from pggan_jax.loop.trainer import Run
 from pggan_jax.run_logs import jsonl
 from pggan_jax.run_logs.jsonl import StatsLog
 from tests.helpers.command_line import environment, small_flags
@@ -28,6 +27,7 @@ from tests.helpers.runs import (
     FIRST_TICK,
     MID_FADE,
     TOTAL,
+    before_chunks,
     digest,
     lasting,
     run_small,
@@ -53,14 +53,8 @@ def set_space():
 
 
 def calling_before(actions):
-    """Run `actions[images](run)` before the call that starts at so many images."""
-    enter_stage = Run._enter_stage
-
-    def act(run, call):
-        actions.get(call.start, lambda _: None)(run)
-        enter_stage(run, call)
-
-    return mock.patch.object(Run, "_enter_stage", act)
+    """Call `actions[images]()` before the chunk that starts at so many images."""
+    return before_chunks(lambda chunk: actions.get(chunk.start, lambda: None)())
 
 
 def assert_like(workdir, finished):
@@ -74,20 +68,20 @@ class TestFullForAWhile:
         """Around the end of the first tick neither picture nor statistics nor checkpoint can be written."""
         kept = []
 
-        def make_space(run):
+        def make_space():
             time.sleep(0.5)  # the save in the background must have met the limit
             set_space(True)
             kept.append(load_trained_model(tmp_path).metadata.images_seen)
 
         assert not run_small(tmp_path, small_config(), stop_at=MID_FADE)
-        with calling_before({FIRST_TICK - 16: lambda _: set_space(False), FIRST_TICK + 160: make_space}):
+        with calling_before({FIRST_TICK - 16: lambda: set_space(False), FIRST_TICK + 160: make_space}):
             assert run_small(tmp_path, small_config())
         assert_like(tmp_path, finished)
         assert kept == [MID_FADE], "the checkpoint before is whole"
         assert not list((tmp_path / "checkpoints").glob("*tmp*"))
         log = (tmp_path / "log.txt").read_text()
         for words in (
-            "WARNING: going on without its picture: ",
+            "WARNING: going on without its sample grid: ",
             "WARNING: going on without its line in stats.jsonl, which follows with the next: ",
             "WARNING: the checkpoint of kimg 1.008 could not be saved (",
             "; the newest checkpoint is that of kimg 0.8; training goes on, and the next checkpoint is tried as usual",
@@ -141,7 +135,7 @@ def fail_to_save(wanted):
 class TestFolder:
     def test_vanished_in_mid_run(self, tmp_path):
         workdir = tmp_path / "run"
-        with calling_before({MID_FADE: lambda _: shutil.rmtree(workdir)}), pytest.raises(UserError) as caught:
+        with calling_before({MID_FADE: lambda: shutil.rmtree(workdir)}), pytest.raises(UserError) as caught:
             run_small(workdir, small_config())
         message = str(caught.value)
         assert message.startswith(f"{workdir}/checkpoints: is gone; ")

@@ -19,7 +19,7 @@ def schedule_of(config):
 
 def make_feed(config, steps_per_call):
     loader = small_loader(config.data, config.run.seed)
-    return InputFeed(config, schedule_of(config), loader, steps_per_call=steps_per_call), loader
+    return InputFeed(config, loader, steps_per_call=steps_per_call), loader
 
 
 class TestPlanChunks:
@@ -82,7 +82,7 @@ def positions_of(config, chunk, *, host=0, hosts=1):
         mock.patch.object(jax, "device_count", return_value=hosts * devices),
         mock.patch.object(jax, "process_index", return_value=host),
     ):
-        InputFeed(config, schedule_of(config), loader, steps_per_call=3)(chunk)
+        InputFeed(config, loader, steps_per_call=3)(chunk)
     ((positions,), _) = loader.rows.call_args
     return positions[:, : chunk.steps]
 

@@ -10,8 +10,8 @@ import pytest
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.distributed import devices
 from pggan_jax.distributed.batch_sharding import microbatches_as_set
-from pggan_jax.loop import trainer as run_module
-from pggan_jax.loop.microbatch_choice import ChosenParts
+from pggan_jax.loop import run_setup
+from pggan_jax.loop.microbatch_choice import MicrobatchChoice
 from tests.helpers.runs import run_small, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -24,7 +24,7 @@ def chosen_parts(fitting, log=None, **changes):
         as_set = microbatches_as_set(config, resolution, devices=devices.device_count())
         return SimpleNamespace(microbatches=as_set or fitting)
 
-    return ChosenParts(small_config(**changes), build, (log if log is not None else []).append)
+    return MicrobatchChoice(small_config(**changes), build, log=(log if log is not None else []).append)
 
 
 class TestChoice:
@@ -39,7 +39,7 @@ class TestChoice:
         later.take_over(first.record())
         assert later.program(8).microbatches == 2
         assert log == [
-            "8x8: 8 of 16 images at once, as was chosen when the run first came here; kept for the rest of the run "
+            "8x8: 8 of 16 images at once, as was chosen when the run reached this resolution; kept for the rest of the run "
             "(--set run.microbatch_at=8:8 chooses the same)"
         ]
         assert later.record() == first.record() == {"8": [16, 8]}
@@ -76,11 +76,11 @@ def test_a_run_stores_it_and_continues_with_it(tmp_path, monkeypatch):
     """The step itself is that of the whole batch: only what is passed on is looked at here."""
     changes = {"schedule__stable_kimg": 0.128, "data__resolution": 4, "schedule__batch_size": 32}
     config, asked = small_config(**changes), []
-    build, fitting = run_module.build_program, 2
+    build, fitting = run_setup.build_program, 2
 
-    def note(config, resolution, loader):
+    def note(config, resolution, *, loader):
         asked.append(config.run.microbatch_for(resolution))
-        program = build(config, resolution, loader)
+        program = build(config, resolution, loader=loader)
         return program if asked[-1] else mock.Mock(wraps=program, **vars(program) | {"microbatches": fitting})
 
     monkeypatch.setattr("tests.helpers.runs._build_program", note)
@@ -89,4 +89,4 @@ def test_a_run_stores_it_and_continues_with_it(tmp_path, monkeypatch):
     assert run_small(tmp_path, config, shared=False)
     assert asked == [0, 4]
     assert load_trained_model(tmp_path).metadata.microbatches == {"4": [8, 4]}
-    assert "4x4: 4 of 8 images at once, as was chosen when the run first came here" in (tmp_path / "log.txt").read_text()
+    assert "4x4: 4 of 8 images at once, as was chosen when the run reached" in (tmp_path / "log.txt").read_text()

@@ -16,7 +16,7 @@ from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config_io import to_json
 from pggan_jax.errors import UserError
 from pggan_jax.images import grid_size
-from pggan_jax.loop import train
+from pggan_jax.loop import run_setup
 from pggan_jax.networks.build import initialize
 from pggan_jax.schedule import Schedule
 from tests.helpers.runs import (
@@ -152,7 +152,7 @@ class TestResume:
 
     def test_a_complete_run_says_so(self, finished, tmp_path, monkeypatch):
         workdir = copy_of(finished, tmp_path)
-        monkeypatch.setattr(train, "describe_unknown_jaxlib", lambda: "this jaxlib has not been measured")
+        monkeypatch.setattr(run_setup, "describe_unknown_jaxlib", lambda: "this jaxlib has not been measured")
         before = (workdir / "stats.jsonl").read_bytes()
         assert run_small(workdir, small_config())
         assert (workdir / "stats.jsonl").read_bytes() == before

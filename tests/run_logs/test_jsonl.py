@@ -124,19 +124,19 @@ class TestMissingTicks:
     def test_none_is_lost(self):
         for count in range(len(LINES) + 1):
             seen = LINES[count - 1]["images_seen"] if count else 0
-            assert missing_ticks(SCHEDULE.ticks, LINES[:count], seen) == 0
-            assert missing_ticks(SCHEDULE.ticks, LINES[:count], seen + 1) == 0, "stopped within a tick"
+            assert missing_ticks(SCHEDULE.ticks, LINES[:count], images_seen=seen) == 0
+            assert missing_ticks(SCHEDULE.ticks, LINES[:count], images_seen=seen + 1) == 0, "stopped within a tick"
 
     @pytest.mark.parametrize("lost", [{0}, {2, 3}, {len(LINES) - 1}, set(range(len(LINES)))])
     def test_all_missing_lines_count(self, lost):
         there = [line for number, line in enumerate(LINES) if number not in lost]
-        assert missing_ticks(SCHEDULE.ticks, there, LINES[-1]["images_seen"]) == len(lost)
+        assert missing_ticks(SCHEDULE.ticks, there, images_seen=LINES[-1]["images_seen"]) == len(lost)
 
     def test_ticks_of_an_earlier_schedule_are_not_missing(self):
         """Ticks were twice as long until the fourth line of now."""
         before = [line | {"tick": number + 1} for number, line in enumerate(LINES[1:4:2])]
-        assert missing_ticks(SCHEDULE.ticks, before + LINES[4:], LINES[-1]["images_seen"]) == 0
-        assert missing_ticks(SCHEDULE.ticks, before + LINES[5:], LINES[-1]["images_seen"]) == 1
+        assert missing_ticks(SCHEDULE.ticks, before + LINES[4:], images_seen=LINES[-1]["images_seen"]) == 0
+        assert missing_ticks(SCHEDULE.ticks, before + LINES[5:], images_seen=LINES[-1]["images_seen"]) == 1
 
     def test_missing_counts_what_the_file_lacks(self, tmp_path):
         path = tmp_path / "stats.jsonl"

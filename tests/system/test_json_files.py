@@ -7,13 +7,11 @@ import math
 
 import pytest
 
-from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config_io import from_json, to_json
 from pggan_jax.data.preparation.prepared_folder import open_prepared
 from pggan_jax.data.sources.labels import _parse
 from pggan_jax.errors import UserError
 from pggan_jax.loop.divergence import RollbackCount
-from pggan_jax.loop.tick_metrics import TickMeter
 from pggan_jax.system.file_lock import FileLock, HeldError
 from pggan_jax.system.json_files import DEEPEST, is_count, json_objects, parse_json, read_json_object
 from tests.helpers.runs import small_config
@@ -123,12 +121,3 @@ class TestReaders:
             (tmp_path / "lock").write_text(text)
             with pytest.raises(HeldError, match=r"^another process$"):
                 FileLock(tmp_path / "lock")
-
-
-def test_skipped_updates_of_a_tick_are_its_own():
-    """Also where a run continues in the middle of a tick."""
-    meter = TickMeter(CheckpointMetadata(1000, 8, 1.0, 3, 0, tick_skipped=4))
-    for skipped, in_tick in ((6, 2), (6, 0), (9, 3)):
-        meter.steps = 5
-        record = meter.finish(skipped)
-        assert (record["skipped_steps"], record["skipped_steps_in_tick"]) == (skipped, in_tick)

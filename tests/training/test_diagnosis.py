@@ -28,7 +28,7 @@ def diagnose(change=lambda state: state):
     networks = build_networks(config, 4, image_spec=ImageSpec(4, 4, 1), axis_name=devices.AXIS)
     state = devices.replicate(change(create_train_state(config.optimizer, networks, 5)))
     chunk = next(plan_chunks(schedule, start=0, steps_per_call=1))
-    _, inputs = InputFeed(config, schedule, loader, steps_per_call=1)(chunk)
+    _, inputs = InputFeed(config, loader, steps_per_call=1)(chunk)
     found = first_nonfinite_gradient(state, *inputs[:3], config=config, networks=networks)
     jax.block_until_ready(state)  # which was not donated
     return found

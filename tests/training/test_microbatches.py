@@ -133,7 +133,7 @@ def train(config, *, microbatches, resolution=8, devices=1):
     loader = small_loader(config.data, config.run.seed)
     networks = build_networks(config, resolution, image_spec=loader.image_spec, axis_name=placement.AXIS)
     with mock.patch.object(placement, "device_count", return_value=devices):
-        config = with_microbatches(config, resolution, microbatches)
+        config = with_microbatches(config, resolution, count=microbatches)
     multi_step = make_multi_step(config, networks)
     mapped = placement.map_over_devices(multi_step, devices=jax.local_devices()[:devices])
     state = jax.device_get(create_train_state(config.optimizer, networks, 5))
@@ -227,7 +227,7 @@ def test_microbatches_take_less_memory(backend, optimised):
     config = small_config(schedule__batch_size=1024)
     networks = build_networks(config, 4, image_spec=ImageSpec(4, 4, 1), axis_name=devices.AXIS)
     with mock.patch.object(devices, "backend", return_value=backend):
-        compiled = [step_cost.compile_step(config, networks, count)[1] for count in (1, 4)]
+        compiled = [step_cost.compile_step(config, networks, microbatches=count)[1] for count in (1, 4)]
     whole, accumulated = (one.memory_analysis().temp_size_in_bytes for one in compiled)
     assert accumulated < whole / 2
 

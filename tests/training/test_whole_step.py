@@ -112,7 +112,7 @@ def by_the_program(loss: str):
     loader = Loader(data(), seed=SEED, use_labels=True)
     schedule = Schedule(config.schedule, config.data.resolution)
     chunk = next(plan_chunks(schedule, start=STABLE + IN_FADE, steps_per_call=1))
-    _, inputs = InputFeed(config, schedule, loader, steps_per_call=1)(chunk)
+    _, inputs = InputFeed(config, loader, steps_per_call=1)(chunk)
     multi_step = devices.map_over_devices(make_multi_step(config, networks))
     state, totals = jax.device_get(multi_step(devices.replicate(jax.tree.map(np.array, state)), *inputs))
     return state, totals.sums
