@@ -22,7 +22,7 @@ from pggan_jax.run_logs import console
 from pggan_jax.training import diagnosis, train_step
 from pggan_jax.training.rng import sample_noise
 from tests.helpers import runs
-from tests.helpers.runs import digest, lasting, run_small, small_config, stats
+from tests.helpers.runs import digest, events, lasting, run_small, small_config, stats
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 POISON = np.uint32(0xDEADBEEF)
@@ -88,10 +88,9 @@ class TestRollback:
         run = rolled_back_run(tmp_path_factory.getbasetemp())
         assert [record["images_seen"] for record in stats(run)] == TICKS
         assert [record["skipped_steps"] for record in stats(run)] == [0] * 6
-        log = log_of(run)
-        assert log.count("WARNING: the run has diverged: ") == 1
-        assert log.count("continuing at kimg 3.8") == 1
-        assert "rollback 1 of 3: going on from there with other noise" in log
+        assert len(events(run, "divergence")) == 1
+        (rollback,) = events(run, "rollback")
+        assert (rollback["rollbacks"], rollback["images_seen"]) == (1, 3840)
         trained = load_trained_model(run)
         assert trained.metadata.rollbacks == 1
         assert int(trained.state.step) == 60
@@ -130,7 +129,7 @@ class TestRollback:
         assert run_poisoned(tmp_path, lambda number, seed: seed == FIRST)
         assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
         assert load_trained_model(tmp_path).metadata.rollbacks == 1
-        assert "continuing at" not in log_of(tmp_path)
+        assert [event["images_seen"] for event in events(tmp_path, "rollback")] == [0]
 
     def test_trouble_in_the_last_steps_is_seen(self, tmp_path):
         """The host runs ahead of the devices, but not past the end."""
@@ -142,7 +141,7 @@ class TestRollback:
 class TestPatience:
     def test_single_skipped_updates_are_no_divergence(self, tmp_path):
         assert run_poisoned(tmp_path, lambda number, seed: number % 5 != 0 and number > 20)
-        assert "diverged" not in log_of(tmp_path)
+        assert not events(tmp_path, "divergence", "rollback")
         state = load_trained_model(tmp_path).state
         assert int(state.skipped_discriminator) == int(state.skipped_generator) == 32
         assert int(state.skipped_in_a_row) == 0
@@ -178,7 +177,7 @@ class TestPatience:
         is_bad = bad_from_34_on if still_bad else lambda number, seed: False
         assert run_poisoned(tmp_path, is_bad, config, allow_config_change=True)
         assert load_trained_model(tmp_path).metadata.rollbacks == still_bad
-        assert log_of(tmp_path).count("WARNING: the run has diverged: 4 iterations in a row") == still_bad
+        assert ["4 iterations in a row" in event["message"] for event in events(tmp_path, "divergence")] == [True] * still_bad
 
 
 class TestMeans:
@@ -221,17 +220,17 @@ class TestStreaks:
 
         with mock.patch.object(train_step, "sample_noise", poisoned), mock.patch.object(runs, "_programs", {}):
             assert run_small(tmp_path, ten_step_ticks(run__steps_per_call=steps_per_call))
-        log = log_of(tmp_path)
+        (divergence,), (rollback,) = events(tmp_path, "divergence"), events(tmp_path, "rollback")
         assert load_trained_model(tmp_path).metadata.rollbacks == 1
-        assert "WARNING: the run has diverged: 5 iterations in a row had no finite update (run.patience = 5); " in log
-        assert "continuing at kimg 3.8" in log
+        assert "5 iterations in a row had no finite update (run.patience = 5); " in divergence["message"]
+        assert rollback["images_seen"] == 3840
         assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
 
     @pytest.mark.parametrize("first", [31, 33, 36])
     def test_wherever_it_ends_in_a_tick(self, tmp_path, first):
         assert run_poisoned(tmp_path, lambda number, seed: first <= number < first + 5 and seed == FIRST)
         assert load_trained_model(tmp_path).metadata.rollbacks == 1
-        assert "WARNING: the run has diverged: 5 iterations in a row" in log_of(tmp_path)
+        assert "5 iterations in a row" in events(tmp_path, "divergence")[0]["message"]
         assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
 
     def test_the_report_is_of_the_longest(self, tmp_path):
@@ -256,7 +255,7 @@ class TestCount:
         with mock.patch.object(console.Log, "__call__", die), pytest.raises(Killed):
             run_poisoned(tmp_path / "run", bad_from_34_on)
         assert run_poisoned(tmp_path / "run", bad_from_34_on)
-        assert log_of(tmp_path / "run").count("the run has diverged") == 0, "it draws the other noise at once"
+        assert len(events(tmp_path / "run", "divergence")) == 1, "the second process draws the other noise at once"
         whole = rolled_back_run(tmp_path_factory.getbasetemp())
         assert digest(tmp_path / "run") == digest(whole)
         assert lasting(stats(tmp_path / "run")) == lasting(stats(whole))
@@ -270,7 +269,7 @@ class TestCount:
                 run_poisoned(tmp_path, always, config)
             said.append(str(caught.value))
         assert said[0] == said[1]
-        assert log_of(tmp_path).count("rollback 1 of 1") == 1
+        assert len(events(tmp_path, "rollback")) == 1
         assert log_of(tmp_path).count("4.0 of 7.7") == 0
         other = ten_step_ticks(run__max_rollbacks=1, schedule__learning_rate=1e-4)
         assert run_poisoned(tmp_path, lambda number, seed: False, other, allow_config_change=True)
@@ -313,7 +312,7 @@ class TestReport:
             "last statistics: kimg 3.84, resolution 4, alpha 1, loss_g ",
         ):
             assert words in message
-        assert log_of(tmp_path).count("WARNING: the run has diverged") == 2
+        assert len(events(tmp_path, "divergence")) == 2
         assert checkpoints_of(tmp_path) == TICKS[:3]
         assert [record["images_seen"] for record in stats(tmp_path)] == TICKS[:3]
 

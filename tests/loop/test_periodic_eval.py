@@ -414,7 +414,8 @@ class TestEvaluate:
         ):
             message = one_line_error(launch("evaluate", f"--workdir={finished}", *words))
             assert expected in message, message
-        assert f"--images={tmp_path}: needs --data=SOURCE" in one_line_error(launch("evaluate", f"--images={tmp_path}"))
+        message = one_line_error(launch("evaluate", f"--images={tmp_path}"))
+        assert f"--images={tmp_path}: needs the images to compare with" in message
         assert not list(finished.glob("metric-*"))
 
     def test_images_of_several_sizes(self, launch, tmp_path, monkeypatch):

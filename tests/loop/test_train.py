@@ -29,6 +29,7 @@ from tests.helpers.runs import (
     copy_of,
     data_lines,
     digest,
+    events,
     lasting,
     on_devices,
     run_and_listen,
@@ -111,8 +112,8 @@ class TestResume:
         assert run_small(tmp_path / "run", small_config())
         assert lasting(stats(tmp_path / "run")) == lasting(stats(finished))
         assert digest(tmp_path / "run") == digest(finished)
-        log = (tmp_path / "run" / "log.txt").read_text()
-        assert log.count("the same command continues") == len(stops) == log.count("continuing at kimg")
+        stopped, resumed = ([event["images_seen"] for event in events(tmp_path / "run", name)] for name in ("stop", "resume"))
+        assert stopped == resumed == list(stops)
 
     def test_another_seed_is_another_run(self, tmp_path):
         """The digests above can differ."""
@@ -156,17 +157,16 @@ class TestResume:
         before = (workdir / "stats.jsonl").read_bytes()
         assert run_small(workdir, small_config())
         assert (workdir / "stats.jsonl").read_bytes() == before
-        log = (workdir / "log.txt").read_text()
-        assert "the run is complete" in log
-        assert "\nthis jaxlib has not been measured\n" in log
+        assert [event["event"] for event in events(workdir)][-2:] == ["resume", "complete"]
+        assert "\nthis jaxlib has not been measured\n" in (workdir / "log.txt").read_text()
 
     def test_a_longer_run_goes_on(self, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)
         longer = small_config(schedule__total_kimg=2.0)
         assert run_small(workdir, longer, allow_config_change=True)
         assert load_trained_model(workdir).metadata.images_seen == 2000
-        log = (workdir / "log.txt").read_text()
-        assert "configuration changed: schedule.total_kimg: 0.0 -> 2.0" in log
+        (change,) = events(workdir, "config_change")
+        assert change["changes"] == ["schedule.total_kimg: 0.0 -> 2.0"]
 
     def test_a_new_batch_size_that_cuts_a_step_is_refused(self, tmp_path):
         assert not run_small(tmp_path / "run", small_config(), stop_at=MID_FADE - 16)
@@ -249,9 +249,13 @@ class TestFolder:
         for word in ("kimg", "res 8", "alpha 1.00", "loss G", "score real", "gp", "img/s", "mem", "skipped 0", "left"):
             assert word in lines[1]
 
-    def test_the_log_tells_what_grew(self, finished):
-        log = (finished / "log.txt").read_text()
-        assert log.count("growing to 8x8: G kept 6 leaves, new 6 (block_8x8/conv0") == 1
+    def test_events(self, finished):
+        names = [(event["event"], event["images_seen"]) for event in events(finished)]
+        saves = [("save", FIRST_TICK), ("save", TOTAL)]
+        assert names == [("start", 0), ("growth", BOUNDARY), *saves, ("complete", TOTAL)]
+        (growth,) = events(finished, "growth")
+        assert growth["resolution"] == 8
+        assert growth["message"].startswith("growing to 8x8: G kept 6 leaves, new 6 (block_8x8/conv0")
         assert grid_size("4x2", 8) == (4, 2)
 
 
