@@ -521,7 +521,7 @@ def test_a_log_needs_no_stream_and_holds_no_codes(tmp_path, monkeypatch, stream)
 
 def test_one_checkpoint_is_meant(launch, finished, tmp_path):
     words = ["sample", f"--workdir={finished}", "--checkpoint=all", f"--out={tmp_path}/out"]
-    assert "--checkpoint=all: this command takes one checkpoint" in one_line_error(launch(*words))
+    assert "--checkpoint=all: names more than one checkpoint" in one_line_error(launch(*words))
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="--checkpoint=all"):
         run_small(tmp_path / "run", small_config(run__init_from=f"{finished}@all"))

@@ -105,8 +105,6 @@ def load_trained_model(workdir: Path, checkpoint: str = "latest") -> TrainedMode
     Raises:
         UserError: no run, no such checkpoint, or a damaged one.
     """
-    if checkpoint == "all":
-        raise UserError("--checkpoint=all: this command takes one checkpoint; give latest, best, or the kimg of one")
     config, checkpoints = open_checkpoints(workdir)
     with closing(checkpoints):
         return read_chosen(config, checkpoints, checkpoint=checkpoint)
@@ -116,9 +114,11 @@ def read_chosen(config: Config, checkpoints: Checkpoints, *, checkpoint: str) ->
     """Restore the one checkpoint that a user names; while the run trains, "latest" may change.
 
     Raises:
-        UserError: there is none of that name, or it is damaged.
+        UserError: there is none of that name, several are named, or it is damaged.
         CheckpointRemovedError: it was removed before it was read.
     """
+    if checkpoint == "all":
+        raise UserError("--checkpoint=all: names more than one checkpoint; give latest, best, or the kimg of one")
     for tries_left in reversed(range(_TRIES_TO_READ)):
         try:
             return read_checkpoint(config, checkpoints, images_seen=choose_checkpoints(checkpoint, checkpoints)[-1])
