@@ -12,7 +12,7 @@ from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.restore import StartingPoint, roll_back
 from pggan_jax.config import Config
 from pggan_jax.distributed import processes
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, first_line
 from pggan_jax.loop.compiled_step import Program
 from pggan_jax.loop.hooks import Run
 from pggan_jax.loop.tick_metrics import DivergedError
@@ -35,13 +35,22 @@ def seed_after(seed: int, rollbacks: int) -> int:
 def find_cause(state: TrainState, inputs: tuple, *, program: Program) -> str:
     """Repeat the first step of a chunk, and name what is not finite in each update.
 
+    The program that does this keeps the state, so it needs more memory than the train step. If it fails, the run still goes
+    back to an earlier checkpoint.
+
     Args:
         state: on the devices.
         inputs: of the chunk, as `InputFeed` makes them.
         program: of the resolution of `state`.
+
+    Returns:
+        As `first_nonfinite_gradient`, or "unknown" with the error of that program.
     """
-    batch, schedule_points, shared, _ = inputs
-    return first_nonfinite_gradient(state, batch, schedule_points, shared, config=program.config, networks=program.networks)
+    batch, points, shared, _ = inputs
+    try:
+        return first_nonfinite_gradient(state, batch, points, shared, config=program.config, networks=program.networks)
+    except Exception as error:  # of any kind, such as too little memory on the devices
+        return f"unknown, as the step could not be repeated ({first_line(error)})"
 
 
 def describe_divergence(config: Config, diverged: DivergedError, *, last_record: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import pytest
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError
+from pggan_jax.loop import divergence
 from pggan_jax.loop.divergence import seed_after
 from pggan_jax.loop.input_feed import InputFeed
 from pggan_jax.run_logs import console
@@ -130,6 +131,14 @@ class TestRollback:
         assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
         assert load_trained_model(tmp_path).metadata.rollbacks == 1
         assert [event["images_seen"] for event in events(tmp_path, "rollback")] == [0]
+
+    def test_also_if_the_cause_cannot_be_found(self, tmp_path):
+        """The program that repeats the step needs more memory than the step."""
+        failing = mock.patch.object(divergence, "first_nonfinite_gradient", side_effect=RuntimeError("RESOURCE_EXHAUSTED"))
+        with failing:
+            assert run_poisoned(tmp_path, bad_from_34_on)
+        assert "first not finite: unknown, as the step could not be repeated (RESOURCE_EXHAUSTED)" in log_of(tmp_path)
+        assert load_trained_model(tmp_path).metadata.rollbacks == 1
 
     def test_trouble_in_the_last_steps_is_seen(self, tmp_path):
         """The host runs ahead of the devices, but not past the end."""
