@@ -23,7 +23,7 @@ _REASONS_SHOWN = 3
 _LISTED_CHECKPOINTS = 3
 
 
-@dataclass(frozen=True)
+@dataclass
 class StartingPoint:
     """What a run starts from, or goes back to.
 
@@ -36,6 +36,12 @@ class StartingPoint:
     state: TrainState
     metadata: CheckpointMetadata
     lines: list[str] = field(default_factory=list)
+
+    def take_state(self) -> TrainState:
+        """Return the state, once, and delete `state`: else it would take memory of the host as long as the run trains."""
+        state = self.state
+        del self.state
+        return state
 
 
 def restore_or_create(

@@ -62,7 +62,7 @@ def train_from(start: StartingPoint, *, run: Run, hooks: Hooks, should_stop: Cal
         UserError: from a hook.
     """
     schedule, metadata = run.schedule, start.metadata
-    state = devices.replicate(start.state)
+    state = devices.replicate(start.take_state())
     for hook in hooks:
         hook.start(state, metadata)
     run.timer.end_tick()  # what was done so far is no part of the first tick
@@ -131,7 +131,7 @@ def tick_record(now: LoopState) -> dict[str, Any]:
         "resolution": chunk.stage.resolution,
         "alpha": now.alpha,
         "batch_size": chunk.stage.batch_size,
-        **now.ticks.finish(int(now.state.skipped_updates)),
+        **now.ticks.finish(int(now.state.skipped_generator) + int(now.state.skipped_discriminator)),
     }
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 
 import jax
 import numpy as np
 import pytest
 
+from pggan_jax.checkpointing.restore import restore_or_create
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config_io import to_json
 from pggan_jax.errors import UserError
@@ -25,6 +27,7 @@ from tests.helpers.runs import (
     MID_FADE,
     TOTAL,
     assert_states_close,
+    before_chunks,
     brief_config,
     copy_of,
     data_lines,
@@ -114,6 +117,20 @@ class TestResume:
         assert digest(tmp_path / "run") == digest(finished)
         stopped, resumed = ([event["images_seen"] for event in events(tmp_path / "run", name)] for name in ("stop", "resume"))
         assert stopped == resumed == list(stops)
+
+    def test_the_restored_state_is_freed_when_training_starts(self, tmp_path, monkeypatch):
+        """The copy on the host is as large as the state on the devices."""
+        restored, are_freed = [], []
+
+        def restore(*arguments, **options):
+            start = restore_or_create(*arguments, **options)
+            restored.append(weakref.ref(start.state))
+            return start
+
+        monkeypatch.setattr(run_setup, "restore_or_create", restore)
+        with before_chunks(lambda chunk: are_freed.append(restored[0]() is None)):
+            assert not run_small(tmp_path, small_config(), stop_at=32)
+        assert are_freed == [True, True]
 
     def test_another_seed_is_another_run(self, tmp_path):
         """The digests above can differ."""
