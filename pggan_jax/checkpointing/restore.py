@@ -38,7 +38,7 @@ class StartingPoint:
     lines: list[str] = field(default_factory=list)
 
     def take_state(self) -> TrainState:
-        """Return the state, once, and delete `state`: else it would take memory of the host as long as the run trains."""
+        """Return the state, and delete it here to free memory of the host."""
         state = self.state
         del self.state
         return state

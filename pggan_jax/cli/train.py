@@ -119,8 +119,8 @@ def _train(values: flags.FlagValues, config: Config) -> int:
     use_compilation_cache(values)
     with open_run(workdir, config, allow_config_change=flag_value(values, "allow_config_change")) as opened:
         is_main = processes.is_main_process()
-        tell = print if is_main else lambda _line: None
-        loader = open_loader(config.data, seed=config.run.seed, progress=is_main, report=tell)
+        report = print if is_main else lambda _line: None
+        loader = open_loader(config.data, seed=config.run.seed, progress=is_main, report=report)
         allow_data_change = flag_value(values, "allow_data_change")
         with _restore_signal_handlers():
             is_complete = train(opened, loader, allow_data_change=allow_data_change, should_stop=StopRequest())

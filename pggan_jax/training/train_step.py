@@ -50,8 +50,9 @@ def train_step(
         The new state, and metrics averaged over the discriminator steps.
     """
     n_critic = config.schedule.critic_steps
-    sizes = {"updates": n_critic + 1, "latent_size": networks.latent_size}
-    *noises, generator_noise = sample_noise(shared.noise_seed, state.step, batch.sample_index[0], **sizes)
+    *noises, generator_noise = sample_noise(
+        shared.noise_seed, state.step, batch.sample_index[0], updates=n_critic + 1, latent_size=networks.latent_size
+    )
     skipped_before = state.skipped_updates
     metrics = []
     for number, noise in enumerate(noises):
@@ -116,8 +117,9 @@ def discriminator_step(
 
     microbatches = _microbatches(config, networks, noise)
     (loss, metrics), grads = accumulate_gradients(loss_fn, state.discriminator, (batch, noise), microbatches)
-    update = {"loss": loss, "learning_rate": schedule_point.learning_rate, "config": config.optimizer}
-    new_state, finite = apply_gradients_if_finite(state, "discriminator", grads, **update)
+    new_state, finite = apply_gradients_if_finite(
+        state, "discriminator", grads, loss=loss, learning_rate=schedule_point.learning_rate, config=config.optimizer
+    )
     if config.loss.name == "lsgan":
         is_skipped = new_state.skipped_updates > state.skipped_updates
         average = losses.update_lsgan_average(state.lsgan_average, loss)
@@ -151,8 +153,9 @@ def generator_step(
 
     microbatches = _microbatches(config, networks, noise)
     (loss, metrics), grads = accumulate_gradients(loss_fn, state.generator, (labels, noise), microbatches)
-    update = {"loss": loss, "learning_rate": schedule_point.learning_rate, "config": config.optimizer}
-    new_state, finite = apply_gradients_if_finite(state, "generator", grads, **update)
+    new_state, finite = apply_gradients_if_finite(
+        state, "generator", grads, loss=loss, learning_rate=schedule_point.learning_rate, config=config.optimizer
+    )
     return new_state, metrics, finite
 
 
