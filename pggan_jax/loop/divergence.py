@@ -15,6 +15,7 @@ from pggan_jax.distributed import processes
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.loop.compiled_step import Program
 from pggan_jax.loop.hooks import Run
+from pggan_jax.loop.input_feed import InputFeed, StepChunk
 from pggan_jax.loop.tick_metrics import DivergedError
 from pggan_jax.schedule import Schedule
 from pggan_jax.system.files import write_atomically
@@ -32,7 +33,7 @@ def seed_after(seed: int, rollbacks: int) -> int:
     return (seed + rollbacks * _SPREAD) % 2**32
 
 
-def find_cause(state: TrainState, inputs: tuple, *, program: Program) -> str:
+def find_cause(state: TrainState, feed: InputFeed, *, chunk: StepChunk, program: Program) -> str:
     """Repeat the first step of a chunk, and name what is not finite in each update.
 
     The program that does this keeps the state, so it needs more memory than the train step. If it fails, the run still goes
@@ -40,14 +41,15 @@ def find_cause(state: TrainState, inputs: tuple, *, program: Program) -> str:
 
     Args:
         state: on the devices.
-        inputs: of the chunk, as `InputFeed` makes them.
+        feed: makes the inputs of the chunk again.
+        chunk: in which the run has diverged.
         program: of the resolution of `state`.
 
     Returns:
-        As `first_nonfinite_gradient`, or "unknown" with the error of that program.
+        As `first_nonfinite_gradient`, or "unknown" with the error.
     """
-    batch, points, shared, _ = inputs
     try:
+        _, (batch, points, shared, _) = feed(chunk)
         return first_nonfinite_gradient(state, batch, points, shared, config=program.config, networks=program.networks)
     except Exception as error:  # of any kind, such as too little memory on the devices
         return f"unknown, as the step could not be repeated ({first_line(error)})"

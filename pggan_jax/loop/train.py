@@ -94,7 +94,7 @@ def train_from(start: StartingPoint, *, run: Run, hooks: Hooks, should_stop: Cal
                 if is_stopping:
                     break
     except DivergedError as diverged:
-        diverged.cause = find_cause(state, feed(diverged.chunk)[1], program=run.step.program)
+        diverged.cause = find_cause(state, feed, chunk=diverged.chunk, program=run.step.program)
         raise
     for hook in reversed(hooks):
         hook.finish()
