@@ -45,7 +45,7 @@ def test_is_valid(name):
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_docstring_tells_the_command(name):
+def test_docstring_gives_the_command(name):
     text = ast.get_docstring(TREES[name]) or ""
     if name == "digits":
         assert "python launch.py\n" in f"{text}\n"
@@ -56,7 +56,7 @@ def test_docstring_tells_the_command(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_docstring_tells_cost_and_result(name):
+def test_docstring_gives_cost_and_result(name):
     text = ast.get_docstring(TREES[name]) or ""
     assert "Cost: " in text
     assert "Expect: " in text

@@ -154,7 +154,7 @@ class TestCommandsWithoutATerminal:
         monkeypatch.chdir(ROOT)
         assert self.run(monkeypatch, words, Recorder(BROKEN)) == (0, "")
 
-    def test_a_mistake_is_told_where_it_can_be(self, monkeypatch):
+    def test_a_mistake_is_reported_where_it_can_be(self, monkeypatch):
         status, error = self.run(monkeypatch, ["xyzzy"], None)
         assert status == 2
         assert "is not a command" in error
@@ -261,7 +261,7 @@ COMMANDS_WITH_JAX = ("train", "plan", "sample", "inspect", "evaluate", "convert_
 class TestBackend:
     @pytest.mark.parametrize("command", COMMANDS_WITH_JAX)
     @pytest.mark.parametrize("failure", [RuntimeError("Unable to initialize\nbackend"), AssertionError()])
-    def test_each_command_tells_it_in_one_line(self, launch, finished, tmp_path, monkeypatch, command, failure):
+    def test_each_command_reports_it_in_one_line(self, launch, finished, tmp_path, monkeypatch, command, failure):
         def fail():
             raise failure
 

@@ -219,7 +219,7 @@ class TestWarmStart:
         assert words in message
         assert "\n" not in message
         assert not (tmp_path / "run" / "config.json").exists()
-        assert not run_small(tmp_path / "run", at_eight(finished), stop_at=16), "mended, the same folder will do"
+        assert not run_small(tmp_path / "run", at_eight(finished), stop_at=16), "once that is fixed, the same folder works"
 
     def test_continues_by_the_same_command_without_its_source(self, finished, tmp_path):
         source = copy_of(finished, tmp_path, "source")

@@ -172,7 +172,7 @@ class TestExplain:
             ("1.92", ["3 of 3: 8x8 stable", "iteration      120 of 120", "the end, at kimg 1.92"]),
         ],
     )
-    def test_tells_the_phase(self, launch, kimg, parts):
+    def test_reports_the_phase(self, launch, kimg, parts):
         status, out, err = launch("explain", *small_flags(), f"--kimg={kimg}")
         assert (status, err) == (0, "")
         for part in parts:
@@ -211,7 +211,7 @@ class TestSample:
         assert grid.shape == (32, 48)
         np.testing.assert_array_equal(grid[16:, 32:], self.read(out / "seed0040.png"))
 
-    def test_the_same_seed_gives_the_same_picture(self, launch, finished, tmp_path):
+    def test_the_same_seed_gives_the_same_image(self, launch, finished, tmp_path):
         launch("sample", f"--workdir={finished}", "--seeds=7", f"--out={tmp_path / 'a'}")
         launch("sample", f"--workdir={finished}", "--seeds=5-8", f"--out={tmp_path / 'b'}")
         launch("sample", f"--workdir={finished}", "--seeds=7", "--network=raw", f"--out={tmp_path / 'c'}")

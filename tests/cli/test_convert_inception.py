@@ -59,7 +59,7 @@ def test_the_fixed_image_never_changes():
     assert image.std() > 50
 
 
-def test_what_is_there_stays_unless_told(launch, quick, source, tmp_path):
+def test_an_existing_file_stays_without_the_flag(launch, quick, source, tmp_path):
     out = tmp_path / "out.npz"
     out.write_bytes(b"precious")
     message = one_line_error(launch("convert_inception", source, out))

@@ -144,7 +144,7 @@ class TestMistakes:
         assert "--out=" in message
         assert part in message
 
-    def test_a_picture_too_large_to_write(self, launch, tmp_path):
+    def test_an_image_too_large_to_write(self, launch, tmp_path):
         words = ["synthetic:70000", "--columns=256", "--rows=256", "--resolution=1024", f"--out={tmp_path / 'grid.png'}"]
         assert "at most 134,217,728 are written" in one_line_error(launch("show", *words))
 
@@ -381,7 +381,7 @@ class TestCompare:
         assert launch("compare", "synthetic:20", "synthetic:20:1", "--resolution=4")[0] == 1
 
 
-def test_a_large_picture_in_a_grid_looks_like_itself(launch, tmp_path):
+def test_a_large_image_in_a_grid_looks_like_itself(launch, tmp_path):
     write(tmp_path / "in", {"a.jpg": encoded(landscape(512, 512), "JPEG", quality=95)})
     lines_of(launch("show", f"folder:{tmp_path / 'in'}", "--rows=1", "--columns=1", f"--out={tmp_path / 'grid.png'}"))
     with Image.open(tmp_path / "grid.png") as image:

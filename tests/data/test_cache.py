@@ -118,7 +118,7 @@ class TestLimits:
             finally:
                 process.kill()
         cache.trim("data", print)
-        assert (used.exists(), other.exists()) == (True, False), "the lock dies with its process"
+        assert (used.exists(), other.exists()) == (True, False), "the lock ends with its process"
         assert len(loader.images(8, np.arange(40))) == 40
         del loader
         cache.trim("data", print)

@@ -217,7 +217,7 @@ class TestADeadProcess:
 
 
 def slurm(number, job):
-    """What SLURM tells each process."""
+    """What SLURM sets for each process."""
     return {
         "SLURM_JOB_ID": str(job),
         "SLURM_NTASKS": "2",
@@ -242,7 +242,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_both(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cluster_tells_the_processes_who_they_are(tmp_path):
+def test_a_cluster_gives_the_processes_their_numbers(tmp_path):
     """A simulated SLURM; the job's number gives the port."""
     workdir = tmp_path / "run"
     flags = ["--cluster", "--set", "schedule.stable_kimg=0.08", "--set", "schedule.fade_kimg=0.08", f"--workdir={workdir}"]

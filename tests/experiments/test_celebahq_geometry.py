@@ -254,7 +254,7 @@ def test_landmarks_arrive_where_the_square_says(unit, tolerance, degrees):
         np.testing.assert_allclose(found, position, atol=tolerance)
 
 
-def test_photo_too_small_for_its_square_gives_a_whole_picture():
+def test_photo_too_small_for_its_square_gives_a_whole_image():
     picture = render(noise(30, 26).convert("L"), place((12, 9), 8), size=SIZE, transform_size=TRANSFORM_SIZE)
     assert picture.mode == "RGB"
     assert picture.size == (SIZE, SIZE)

@@ -34,7 +34,7 @@ def make_celebahq(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([sys.executable, str(script), *paths, *flags], cwd=folder, capture_output=True, text=True)
 
 
-def test_script_makes_pictures_and_continues(celeba):
+def test_script_makes_images_and_continues(celeba):
     first = make_celebahq(celeba, "--limit=1")
     assert first.returncode == 0, first.stderr
     assert [path.name for path in (celeba / "faces").iterdir()] == ["1.png"]
@@ -45,7 +45,7 @@ def test_script_makes_pictures_and_continues(celeba):
     assert "left out: 3.jpg is not an image" in rest.stderr
     assert "2 of 3 images are in faces" in rest.stdout
     assert sorted(path.name for path in (celeba / "faces").iterdir()) == ["1.png", "2.png"]
-    assert (celeba / "faces" / "1.png").stat().st_mtime_ns == made, "a finished picture was made again"
+    assert (celeba / "faces" / "1.png").stat().st_mtime_ns == made, "a finished image was made again"
     with Image.open(celeba / "faces" / "2.png") as face, Image.open(celeba / "photos" / "2.jpg") as photo:
         landmarks = read_landmarks(celeba / "landmarks.txt")["2.jpg"]
         np.testing.assert_array_equal(np.asarray(face), np.asarray(render(photo, landmarks, size=16, transform_size=64)))

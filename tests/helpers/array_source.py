@@ -68,7 +68,7 @@ class ArraySource:
         if index in self.trouble:
             _make_trouble(self.trouble[index])
         if index in self.bad:
-            raise UnusableImageError("is bad; mend it")
+            raise UnusableImageError("is bad; fix it")
         return self.images[index]
 
     def fingerprint(self):

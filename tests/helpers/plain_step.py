@@ -99,12 +99,12 @@ def discriminator_step(settings: Settings, state: Plain, images: np.ndarray, cla
 @functools.partial(jax.jit, static_argnums=0)
 def discriminator_gradients(settings: Settings, params: Parameters, reals, fakes, labels, mixing, noise):
     def loss(params):
-        (real, real_logits) = judge(settings, params, reals, noise_of(settings, 0, *noise))
-        (fake, fake_logits) = judge(settings, params, fakes, noise_of(settings, 1, *noise))
+        (real, real_logits) = score(settings, params, reals, noise_of(settings, 0, *noise))
+        (fake, fake_logits) = score(settings, params, fakes, noise_of(settings, 1, *noise))
         penalty = jnp.zeros(())
         if settings.loss == "wgan_gp":
             mixed = reals + (fakes - reals) * mixing[:, None, None, None]
-            slopes = jax.grad(lambda x: judge(settings, params, x)[0].sum())(mixed)
+            slopes = jax.grad(lambda x: score(settings, params, x)[0].sum())(mixed)
             penalty = ((jnp.sqrt((slopes**2).sum(axis=(1, 2, 3))) - 1.0) ** 2).mean()
             value = fake.mean() - real.mean() + 10.0 * penalty + 0.001 * (real**2).mean()
         else:
@@ -129,7 +129,7 @@ def generator_step(settings: Settings, state: Plain, draws: Any, table: np.ndarr
 def generator_gradients(settings: Settings, params: Parameters, discriminator: Parameters, latents, labels, noise):
     def loss(params):
         fakes = generate(settings, params, latents, labels)
-        scores, logits = judge(settings, discriminator, fakes, noise_of(settings, 0, *noise))
+        scores, logits = score(settings, discriminator, fakes, noise_of(settings, 0, *noise))
         value = (scores**2).mean() if settings.loss == "lsgan" else -scores.mean()
         return value + cross_entropy(logits, labels)
 
@@ -192,7 +192,7 @@ def generate(settings: Settings, params: Parameters, latents: np.ndarray, labels
     return enlarge_to(settings.full, up(old) * (1.0 - settings.alpha) + new * settings.alpha)
 
 
-def judge(settings: Settings, params: Parameters, images: jax.Array, noise: Noise = no_noise):
+def score(settings: Settings, params: Parameters, images: jax.Array, noise: Noise = no_noise):
     """Scores `[batch]` and logits `[batch, classes]` of images at full resolution."""
     while images.shape[1] > settings.side:
         images = down(images)

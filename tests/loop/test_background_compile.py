@@ -103,7 +103,7 @@ class TestWhatIsCompiled:
             pytest.param({"data__labels": True, "run__steps_per_call": 3, "run__device_data_mb": 1.0}, marks=pytest.mark.slow),
         ],
     )
-    def test_the_call_and_the_picture_need_nothing_more(self, tmp_path, changes):
+    def test_the_call_and_the_image_need_nothing_more(self, tmp_path, changes):
         main = threading.get_ident()
         in_front = []
 
@@ -118,7 +118,7 @@ class TestWhatIsCompiled:
             jax.monitoring.unregister_event_duration_listener(listen)
         assert compiled.count("jit(_fun)") == 2
         assert in_front.count("jit(_fun)") == 1
-        assert compiled.count("jit(<lambda>)") - in_front.count("jit(<lambda>)") == 1, "the pictures"
+        assert compiled.count("jit(<lambda>)") - in_front.count("jit(<lambda>)") == 1, "the images"
         assert stats(tmp_path / "run")[-1]["compiles"] == 2
 
     @pytest.mark.slow
@@ -144,8 +144,8 @@ class TestWhatIsCompiled:
 
 
 class TestWhenItGoesWrong:
-    def test_a_failure_is_told_once_and_compiled_in_front(self, tmp_path):
-        with mock.patch("pggan_jax.loop.run_setup.compile_program", side_effect=MemoryError("no room")):
+    def test_a_failure_is_reported_once_and_compiled_in_front(self, tmp_path):
+        with mock.patch("pggan_jax.loop.run_setup.compile_program", side_effect=MemoryError("no memory")):
             assert run_small(tmp_path / "run", brief_config())
         log = log_of(tmp_path / "run")
         assert log.count("WARNING: the 8x8 step could not be compiled in the background: ") == 1
@@ -157,7 +157,7 @@ class TestWhenItGoesWrong:
     def test_what_cannot_be_built_ahead_is_built_in_front(self, tmp_path):
         def build(*arguments, **options):
             if threading.current_thread() is not threading.main_thread():
-                raise MemoryError("no room")
+                raise MemoryError("no memory")
             return shared_program(*arguments, **options)
 
         with mock.patch("tests.helpers.runs.shared_program", build):
@@ -169,7 +169,7 @@ class TestWhenItGoesWrong:
     def test_nothing_is_begun_where_the_step_in_use_needs_the_memory(self):
         config = small_config()
         schedule = Schedule(config.schedule, config.data.resolution)
-        build = mock.Mock(side_effect=MemoryError("no room"))
+        build = mock.Mock(side_effect=MemoryError("no memory"))
         for used, expected in ((60, 0), (40, 1)):
             ahead = BackgroundCompiler(schedule, build=build, compile_ahead=mock.Mock(), warn=mock.Mock())
             with (
@@ -182,18 +182,18 @@ class TestWhenItGoesWrong:
 
     def test_a_stop_waits_for_it(self, tmp_path):
         compile_program = run_setup.compile_program
-        told = "waiting until the 8x8 step is compiled"
+        reported = "waiting until the 8x8 step is compiled"
 
         def when_told(*arguments, **options):
             deadline = time.monotonic() + 120
-            while told not in log_of(tmp_path / "run") and time.monotonic() < deadline:
+            while reported not in log_of(tmp_path / "run") and time.monotonic() < deadline:
                 time.sleep(0.05)
             compile_program(*arguments, **options)
 
         with mock.patch.object(run_setup, "compile_program", when_told):
             assert not run_small(tmp_path / "run", small_config(), stop_at=32)
         assert not [thread for thread in threading.enumerate() if thread.name == "compile"]
-        assert told in log_of(tmp_path / "run")
+        assert reported in log_of(tmp_path / "run")
 
     @pytest.mark.slow
     @pytest.mark.parametrize("stop_at", [BOUNDARY - 16, BOUNDARY])
@@ -207,7 +207,7 @@ class TestWhenItGoesWrong:
 
 
 class TestGap:
-    def test_is_told_where_it_was(self, tmp_path):
+    def test_is_reported_where_it_was(self, tmp_path):
         """In the second tick of three."""
         assert run_small(tmp_path / "run", small_config(schedule__stable_kimg=1.2))
         gaps = [record["growth_gap_seconds"] for record in stats(tmp_path / "run")]

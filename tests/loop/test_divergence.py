@@ -47,7 +47,7 @@ def ten_step_ticks(**changes):
 
 
 def run_poisoned(workdir, is_bad, config=None, **options):
-    """`is_bad(step, noise_seed)` tells which iterations have no finite gradient."""
+    """`is_bad(step, noise_seed)` says which iterations have no finite gradient."""
     shared_inputs = InputFeed._shared_inputs
 
     def sent(feed, call):

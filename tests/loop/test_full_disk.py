@@ -66,7 +66,7 @@ def assert_like(workdir, finished):
 @pytest.mark.slow
 class TestFullForAWhile:
     def test_training_goes_on_and_nothing_is_lost(self, finished, tmp_path, set_space):
-        """Around the end of the first tick neither picture nor statistics nor checkpoint can be written."""
+        """Around the end of the first tick neither image nor statistics nor checkpoint can be written."""
         kept = []
 
         def make_space():
@@ -185,7 +185,7 @@ class TestStatsLog:
 
 @pytest.mark.slow
 def test_a_run_on_a_full_disk_ends_with_one_line(finished, tmp_path):
-    """In a process of its own: nothing can be saved, nothing but the reason is told, and it goes on when there is space."""
+    """In a process of its own: nothing can be saved, nothing but the reason is reported, and it goes on when there is space."""
     command = [sys.executable, "launch.py", *small_flags(), f"--workdir={tmp_path / 'run'}"]
     options = {"cwd": ROOT, "env": environment(), "capture_output": True, "text": True, "timeout": 120}
     limit = (

@@ -33,7 +33,7 @@ from tests.helpers.runs import (
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-JUDGE = "--metrics=swd_small", "--num_images=40", "--nofloor", "--checkpoint=all"
+EVALUATE = "--metrics=swd_small", "--num_images=40", "--nofloor", "--checkpoint=all"
 
 
 def records(folder, metric="swd_small"):
@@ -71,11 +71,11 @@ def remove_slowly(folder):
 class TestRemovedMeanwhile:
     @pytest.mark.parametrize("remove", [shutil.rmtree, remove_slowly])
     @pytest.mark.parametrize("command", ["evaluate", "inspect"])
-    def test_is_said_and_the_rest_is_judged(self, launch, finished, tmp_path, monkeypatch, command, remove):
+    def test_is_said_and_the_rest_is_evaluated(self, launch, finished, tmp_path, monkeypatch, command, remove):
         workdir = copy_of(finished, tmp_path)
         gone, removing = workdir / "checkpoints" / str(FIRST_TICK), []
         before_reading(monkeypatch, lambda seen: removing.append(remove(gone)) if seen == FIRST_TICK else None)
-        more = JUDGE if command == "evaluate" else ("--json",)
+        more = EVALUATE if command == "evaluate" else ("--json",)
         status, out, err = launch(command, f"--workdir={workdir}", *more)
         for thread in filter(None, removing):
             thread.join()
@@ -88,11 +88,11 @@ class TestRemovedMeanwhile:
     def test_where_all_are_gone_nothing_is_pretended(self, launch, finished, tmp_path, monkeypatch):
         workdir = copy_of(finished, tmp_path)
         before_reading(monkeypatch, lambda seen: shutil.rmtree(workdir / "checkpoints" / str(seen)))
-        status, _, err = launch("evaluate", f"--workdir={workdir}", *JUDGE)
+        status, _, err = launch("evaluate", f"--workdir={workdir}", *EVALUATE)
         assert status == 2
         assert err.splitlines()[-1].startswith(f"error: {workdir}/checkpoints: has no checkpoint any more")
 
-    def test_of_a_run_that_is_faster_the_newest_is_judged(self, launch, finished, tmp_path, monkeypatch):
+    def test_of_a_run_that_is_faster_the_newest_is_evaluated(self, launch, finished, tmp_path, monkeypatch):
         workdir, reads = copy_of(finished, tmp_path), []
         kept = (workdir / "checkpoints" / str(TOTAL)).rename(tmp_path / "kept")
 
@@ -106,7 +106,7 @@ class TestRemovedMeanwhile:
                 kept.rename(workdir / "checkpoints" / str(TOTAL))
 
         before_reading(monkeypatch, go_on)
-        status, _, err = launch("evaluate", f"--workdir={workdir}", *JUDGE)
+        status, _, err = launch("evaluate", f"--workdir={workdir}", *EVALUATE)
         assert (status, err.count("note: ")) == (0, 2)
         assert reads == [FIRST_TICK, TOTAL - 1, TOTAL]
         assert [record["images_seen"] for record in records(workdir)] == [TOTAL]
@@ -128,7 +128,7 @@ class TestRemovedMeanwhile:
     def test_one_asked_for_by_its_kimg_is_missed(self, launch, finished, tmp_path, monkeypatch):
         workdir = copy_of(finished, tmp_path)
         before_reading(monkeypatch, lambda seen: shutil.rmtree(workdir / "checkpoints" / str(seen)))
-        status, _, err = launch("evaluate", f"--workdir={workdir}", *JUDGE[:-1], "--checkpoint=1.008")
+        status, _, err = launch("evaluate", f"--workdir={workdir}", *EVALUATE[:-1], "--checkpoint=1.008")
         assert status == 2
         assert "/1008: was removed before it was read" in err
 
@@ -154,13 +154,13 @@ class TestWrittenMeanwhile:
         # Half-written ones have such names.
         (workdir / "checkpoints" / f"{TOTAL}.orbax-checkpoint-tmp").mkdir()
         before_reading(monkeypatch, lambda seen: kept.rename(newest) if seen == FIRST_TICK else None)
-        status, out, err = launch(command, f"--workdir={workdir}", *(JUDGE if command == "evaluate" else ["--json"]))
+        status, out, err = launch(command, f"--workdir={workdir}", *(EVALUATE if command == "evaluate" else ["--json"]))
         assert (status, err) == (0, "")
         listed = [json.loads(line) for line in out.splitlines()] if command == "inspect" else records(workdir)
         assert [one["images_seen"] for one in listed] == [FIRST_TICK, TOTAL]
 
     def test_does_not_go_on_for_ever(self, launch, finished, tmp_path, monkeypatch):
-        """A run may write checkpoints faster than they are judged."""
+        """A run may write checkpoints faster than they are evaluated."""
         workdir, written = copy_of(finished, tmp_path), []
 
         def write(_seen):
@@ -175,10 +175,10 @@ class TestWrittenMeanwhile:
 
 class TestDamaged:
     @pytest.mark.parametrize("damage", [flip_bytes, zero_bytes])
-    def test_among_all_is_named_and_the_rest_is_judged(self, launch, finished, tmp_path, damage):
+    def test_among_all_is_named_and_the_rest_is_evaluated(self, launch, finished, tmp_path, damage):
         workdir = copy_of(finished, tmp_path)
         damage(workdir / "checkpoints" / str(FIRST_TICK))
-        status, _, err = launch("evaluate", f"--workdir={workdir}", *JUDGE)
+        status, _, err = launch("evaluate", f"--workdir={workdir}", *EVALUATE)
         assert status == 1
         assert err.startswith(f"error: {workdir}/checkpoints/{FIRST_TICK}: cannot be restored (")
         assert err.count("\n") == 1
@@ -199,7 +199,7 @@ def test_checkpoints_are_closed_whatever_happens(launch, finished, tmp_path, mon
 
     monkeypatch.setattr(Checkpoints, "close", note_close)
     before_reading(monkeypatch, fail)
-    more = JUDGE if command == "evaluate" else ("--seeds=1", f"--out={tmp_path}/out") if command == "sample" else ()
+    more = EVALUATE if command == "evaluate" else ("--seeds=1", f"--out={tmp_path}/out") if command == "sample" else ()
     if error is KeyboardInterrupt:
         assert launch(command, f"--workdir={finished}", *more)[0] == 130
     else:
@@ -221,26 +221,26 @@ def test_checkpoints_are_closed_where_there_are_none(launch, finished, tmp_path,
 def test_all_checkpoints_share_what_is_compiled(launch, finished, tmp_path):
     """The second checkpoint at one resolution compiles nothing."""
     compiled: dict[int, list[str]] = {}
-    judged = []
+    evaluated = []
 
     def note(event, _seconds, *, fun_name="", **_):
         if event == "/jax/core/compile/backend_compile_duration":
-            compiled.setdefault(len(judged), []).append(fun_name)
+            compiled.setdefault(len(evaluated), []).append(fun_name)
 
     read_checkpoint = trained_model.read_checkpoint
 
     def note_reading(config, checkpoints, *, images_seen):
-        judged.append(images_seen)
+        evaluated.append(images_seen)
         return read_checkpoint(config, checkpoints, images_seen=images_seen)
 
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
         with mock.patch.object(trained_model, "read_checkpoint", note_reading):
             metrics = "--metrics=swd_small,neighbors"
-            assert launch("evaluate", f"--workdir={finished}", *JUDGE, metrics, f"--out={tmp_path}")[0] == 0
+            assert launch("evaluate", f"--workdir={finished}", *EVALUATE, metrics, f"--out={tmp_path}")[0] == 0
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
-    assert judged == [FIRST_TICK, TOTAL]
+    assert evaluated == [FIRST_TICK, TOTAL]
     assert compiled.keys() == {1}, compiled
 
 

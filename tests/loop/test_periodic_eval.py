@@ -43,7 +43,7 @@ MEASURED = {"eval__metrics": ("swd_small",), "eval__ticks": 1, "eval__num_images
 
 
 class TestWhileTraining:
-    def test_changes_nothing_and_is_told_everywhere(self, finished, tmp_path, capsys):
+    def test_changes_nothing_and_is_reported_everywhere(self, finished, tmp_path, capsys):
         assert run_small(tmp_path / "run", small_config(**MEASURED))
         assert digest(tmp_path / "run") == digest(finished)
         values = [record["metric_swd_small"] for record in stats(tmp_path / "run")]
@@ -61,11 +61,11 @@ class TestWhileTraining:
     def test_every_measurement_is_on_record(self, tmp_path):
         """In the form that `evaluate` gives them, and once, wherever the run was stopped or killed."""
         assert run_small(tmp_path / "run", small_config(**MEASURED))
-        told = records(tmp_path / "run", "swd_small")
-        assert [record["values"]["average"] for record in told] == [
+        reported = records(tmp_path / "run", "swd_small")
+        assert [record["values"]["average"] for record in reported] == [
             record["metric_swd_small"] for record in stats(tmp_path / "run")
         ]
-        first, last = told
+        first, last = reported
         about = {"kimg": 1.92, "images_seen": TOTAL, "resolution": 8, "alpha": 1.0, "network": "ema", "data": "digits"}
         about |= {"while": "training", "num_reals": 64, "num_fakes": 64, "label": "swd_small64", "seed": 1000, "mirror": False}
         assert {key: last[key] for key in about} == about
@@ -114,14 +114,14 @@ class TestWhileTraining:
         assert len(stats(tmp_path)) == 2
 
     @pytest.mark.parametrize(
-        ("error", "told"),
+        ("error", "reported"),
         [
             (OSError(errno.EIO, "Input/output error", "reals.bin"), "reals.bin: Input/output error"),
             (UserError("no weights"), "no weights"),
             (np.linalg.LinAlgError("Eigenvalues did not converge"), "Eigenvalues did not converge"),
         ],
     )
-    def test_one_that_fails_costs_a_line_and_nothing_else(self, finished, tmp_path, error, told):
+    def test_one_that_fails_costs_a_line_and_nothing_else(self, finished, tmp_path, error, reported):
         call, calls = Evaluator.__call__, []
 
         def fail_first(evaluator, fakes):
@@ -136,7 +136,7 @@ class TestWhileTraining:
         assert digest(tmp_path, str(FIRST_TICK / 1000)) == digest(finished, str(FIRST_TICK / 1000))
         assert ["metric_swd_small" in record for record in stats(tmp_path)] == [False, True]
         assert [record["images_seen"] for record in records(tmp_path, "swd_small")] == [TOTAL]
-        assert (tmp_path / "log.txt").read_text().count(f"WARNING: going on without measuring at kimg 1.0: {told}\n") == 1
+        assert (tmp_path / "log.txt").read_text().count(f"WARNING: going on without measuring at kimg 1.0: {reported}\n") == 1
 
     @pytest.mark.parametrize(
         ("changes", "expected"),
@@ -171,10 +171,10 @@ class TestWhileTraining:
         assert made == ["random"]
         assert {"metric_kid_random", "metric_frd_random"} < stats(tmp_path / "run")[-1].keys()
         for name in ("kid_random", "frd_random"):
-            told = records(tmp_path / "run", name)
-            assert [record["resolution"] for record in told] == [4, 8]
-            assert {(record["weights"], record["resize"]) for record in told} == {("random", "tf1")}
-            assert [record["uncertainty"] for record in told] == [{}, {}], "dear, and told nowhere"
+            reported = records(tmp_path / "run", name)
+            assert [record["resolution"] for record in reported] == [4, 8]
+            assert {(record["weights"], record["resize"]) for record in reported} == {("random", "tf1")}
+            assert [record["uncertainty"] for record in reported] == [{}, {}], "it takes long, and is not recorded"
 
     def test_every_seed_can_be_measured(self, tmp_path):
         config = small_config(**MEASURED, run__seed=2**32 - 1, schedule__total_kimg=0.16)
@@ -261,8 +261,8 @@ class TestEvaluate:
         listed = json.loads((workdir / "neighbors000001.920.json").read_text())
         assert [one["fake"] for one in listed] == list(range(16))
         assert all(one["distances"] == sorted(one["distances"]) and len(set(one["training"])) == 3 for one in listed)
-        with Image.open(workdir / "neighbors000001.920.png") as picture:
-            assert picture.height == 16 * (8 + 2)
+        with Image.open(workdir / "neighbors000001.920.png") as image:
+            assert image.height == 16 * (8 + 2)
         launch("evaluate", *words)
         first, second = records(workdir, "swd_small")
         assert first["values"] == second["values"], "the same every time"
@@ -292,7 +292,7 @@ class TestEvaluate:
         assert (status, err) == (0, "")
         (record,) = records(workdir, "classes")
         assert 0 <= record["values"]["as_asked"] <= 1
-        assert "the classifier reads only" in out, "4x4 pixels do not tell digits apart"
+        assert "the classifier reads only" in out, "4x4 pixels do not distinguish digits"
         (record,) = records(workdir, "train_test")
         assert record["values"]["real"] > 0.5 > record["values"]["gan_test"]
 
@@ -343,7 +343,7 @@ class TestEvaluate:
         assert records(tmp_path, "frd_random")[-1]["values"] == first["values"]
 
     def test_neighbors_by_pixels_and_by_features(self, launch, finished, tmp_path, monkeypatch):
-        """The stand-in's features are the pixels, three times: both spaces must tell the same, in units of their own."""
+        """The stand-in's features are the pixels, three times: both spaces must have the same value, in units of their own."""
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
         shown = stand_in_network(monkeypatch)
         assert launch("prepare", "synthetic:50", "--channels=1", "--resolution=8", f"--out={tmp_path / 'other'}")[0] == 0

@@ -80,8 +80,8 @@ class TestWhereTheDataLie:
         assert len({digest(tmp_path / name) for name in sizes}) == 1
         first, second, third = (lasting(stats(tmp_path / name)) for name in sizes)
         assert first == second == third
-        told = {name: data_lines(tmp_path / name) for name in sizes}
-        assert told == {
+        reported = {name: data_lines(tmp_path / name) for name in sizes}
+        assert reported == {
             "streamed": ["data 4x4: 0.03 MB, streamed", "data 8x8: 0.12 MB, streamed"],
             "mixed": ["data 4x4: 0.03 MB on each device", "data 8x8: 0.12 MB, streamed"],
             "resident": ["data 4x4: 0.03 MB on each device", "data 8x8: 0.12 MB on each device"],
@@ -153,7 +153,7 @@ class TestResume:
         with pytest.raises(UserError, match="no checkpoint is left"):
             run_small(workdir, small_config())
 
-    def test_one_that_died_before_its_first_checkpoint_begins_again(self, finished, tmp_path):
+    def test_one_that_was_killed_before_its_first_checkpoint_begins_again(self, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)
         shutil.rmtree(workdir / "checkpoints")
         (workdir / "checkpoints").mkdir()

@@ -145,18 +145,18 @@ def loss_values(networks: Networks) -> Any:
     def run(generator, discriminator, latents, labels, images, mixing, alpha, target):
         fakes = networks.generator.apply({"params": generator}, latents, labels, alpha)
         reals = repeat_step(downscale, images, until=networks.resolution)
-        judge = jax.jit(lambda x: networks.discriminator.apply({"params": discriminator}, x, alpha))
-        (real_scores, real_logits), (scores, logits) = judge(reals), judge(fakes)
+        score = jax.jit(lambda x: networks.discriminator.apply({"params": discriminator}, x, alpha))
+        (real_scores, real_logits), (scores, logits) = score(reals), score(fakes)
         mixed = reals + (fakes - reals) * mixing[:, None, None, None]
         # A traced target, so that both targets share one program.
         config = LossConfig(gp_target=target)
-        penalty = gradient_penalty(config, judge, reals, fakes, mixing, resolution_ratio=ratio)
+        penalty = gradient_penalty(config, score, reals, fakes, mixing, resolution_ratio=ratio)
         of_fakes = config.label_weight * classification_loss(logits, labels)
         of_reals = config.label_weight * classification_loss(real_logits, labels)
         return LossValues(
             real_scores,
             scores,
-            gradient_norms(judge, mixed) / ratio,
+            gradient_norms(score, mixed) / ratio,
             penalty,
             discriminator_loss(config, real_scores, scores, penalty) + of_reals + of_fakes,
             generator_loss(config, scores) + of_fakes,

@@ -73,15 +73,15 @@ def test_at_alpha_0_the_grown_networks_are_the_old_ones(start, small, options):
     old_params = random_params(old, 1)
     params = [transfer(mine, fresh)[0] for mine, fresh in zip(old_params, random_params(grown, 2), strict=True)]
     images = normal(3, 4, 2 * small, 2 * small, 3)
-    fakes, *judged = forward(grown)(*params, *INPUTS, images, 0.0)
+    fakes, *scored = forward(grown)(*params, *INPUTS, images, 0.0)
     # The old network's own cast comes before its downscaled images, as in the grown one.
     smaller = downscale(jnp.asarray(images, options.get("dtype", "float32")))
-    old_fakes, *old_judged = forward(old)(*old_params, *INPUTS, smaller, 1.0)
+    old_fakes, *old_scored = forward(old)(*old_params, *INPUTS, smaller, 1.0)
     np.testing.assert_array_equal(fakes, upscale(old_fakes))
-    for mine, expected in zip(judged, old_judged, strict=True):
+    for mine, expected in zip(scored, old_scored, strict=True):
         # The same numbers in other programs: how XLA fuses them, and so their last bit, depends on the processor.
         np.testing.assert_allclose(mine, expected, rtol=2e-6, atol=1e-6)
-    different, *judged = forward(grown)(*params, *INPUTS, images, 0.01)
+    different, *scored = forward(grown)(*params, *INPUTS, images, 0.01)
     assert (np.asarray(different) != np.asarray(fakes)).any()
 
 

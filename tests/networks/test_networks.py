@@ -257,7 +257,7 @@ class Linear:
             images = self.lerp_clip(self.layer("G", f"to_rgb_{size}x{size}", x, 1.0), self.up(images), lod - level)
         return images
 
-    def judge(self, images: np.ndarray, lod: float) -> np.ndarray:
+    def score(self, images: np.ndarray, lod: float) -> np.ndarray:
         images = images.astype(np.float64)
         x = self.leaky(self.layer("D", f"from_rgb_{self.full}x{self.full}", images))
         for size in reversed(self.sizes()):
@@ -305,7 +305,7 @@ def test_static_depth_equals_the_linear_structure(fused):
         while fakes.shape[1] < full:
             fakes = Linear.up(np.asarray(fakes))
         np.testing.assert_allclose(fakes, linear.generate(latents, lod), atol=5e-5, err_msg=f"lod {lod}")
-        np.testing.assert_allclose(scores, linear.judge(images, lod), atol=5e-5, err_msg=f"lod {lod}")
+        np.testing.assert_allclose(scores, linear.score(images, lod), atol=5e-5, err_msg=f"lod {lod}")
 
 
 # Options

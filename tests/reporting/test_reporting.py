@@ -104,7 +104,7 @@ def assert_drawn_inside(text):
 
 
 class TestPage:
-    def test_tells_what_the_run_tells(self, launch, workdir):
+    def test_has_the_numbers_of_the_run(self, launch, workdir):
         page = report(launch, workdir)
         for words in ("kimg of 1.9", "complete", "8x8", "generator.fmap_max = 8", "growing to 8x8", "8x8 fade", "8x8 stable"):
             assert words in page.text, words
@@ -197,7 +197,7 @@ class TestInBrowser:
         words = [CHROMIUM, *QUIETLY, f"--user-data-dir={tmp_path / 'profile'}", *flags, page.as_uri()]
         return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
 
-    def test_holds_curves_and_pictures_and_fetches_nothing(self, page, tmp_path):
+    def test_holds_curves_and_images_and_fetches_nothing(self, page, tmp_path):
         seen = self.browse(page, tmp_path, "--dump-dom")
         read = Page(seen)
         assert read.tags.count("svg") == 6, "five of training, one of evaluate"
@@ -211,7 +211,7 @@ class TestInBrowser:
         assert len(sources) == 3
         assert all(source.startswith("data:image/png;base64,") for source in sources)
 
-    def test_curves_and_pictures_can_be_seen(self, page, tmp_path):
+    def test_curves_and_images_can_be_seen(self, page, tmp_path):
         picture = tmp_path / "page.png"
         # 1 is the light scheme: colours are looked for.
         flags = ("--blink-settings=preferredColorScheme=1", "--window-size=1200,3000", f"--screenshot={picture}")
@@ -311,7 +311,7 @@ class TestGroups:
 
 
 class TestOrigins:
-    def test_of_metrics_are_told_apart(self, tmp_path):
+    def test_of_metrics_are_distinct(self, tmp_path):
         write_lines(tmp_path / "stats.jsonl", {"kimg": 1.0, "metric_swd": 7.5})
         write_lines(tmp_path / "metric-swd.jsonl", measured(1, 7))
         text = render(gather(tmp_path, small_config()))
@@ -323,7 +323,7 @@ class TestOrigins:
         (tmp_path / "metric-swd.jsonl").unlink()
         assert "Metrics by evaluate" not in render(gather(tmp_path, small_config()))
 
-    def test_of_pictures_are_their_ticks(self, tmp_path):
+    def test_of_images_are_their_ticks(self, tmp_path):
         """4x4 ends at kimg 0.496; a tick that grows on the way draws what it ends with."""
         for number in (0, 1):
             Image.new("RGB", (8, 8)).save(tmp_path / f"fakes{number:06d}.png")

@@ -1,4 +1,4 @@
-"""What a run tells: numbers that JSON has, an ETA that knows what is still to come, silence where nobody looks."""
+"""Console output of a run: numbers in the form of JSON, the ETA, and no output without a terminal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def record_of_a_tick(**changes):
 
 
 @pytest.mark.parametrize(("share", "words"), [(0.0, ""), (0.01, ""), (0.0149, "waiting 1%"), (0.5, "waiting 50%")])
-def test_waiting_is_told_above_one_percent(share, words):
+def test_waiting_is_reported_above_one_percent(share, words):
     line = status_line(record_of_a_tick(wait_share=share))
     assert words in line
     assert ("waiting" in line) == bool(words)

@@ -1,4 +1,4 @@
-"""Lines of stats.jsonl and metric-NAME.jsonl: told once, whatever happens."""
+"""Lines of stats.jsonl and metric-NAME.jsonl: each is written exactly once."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ class TestMetricLogs:
         assert logs.unwritten == ""
 
         (tmp_path / "metric-swd.jsonl").unlink()
-        told = as_lines({"images_seen": 10}, {"images_seen": 20})
-        MetricLogs(tmp_path).begin_at(20, told + unwritten)
-        StatsLog(tmp_path / "stats.jsonl").begin_at(20, told + unwritten)
+        reported = as_lines({"images_seen": 10}, {"images_seen": 20})
+        MetricLogs(tmp_path).begin_at(20, reported + unwritten)
+        StatsLog(tmp_path / "stats.jsonl").begin_at(20, reported + unwritten)
         assert (tmp_path / "metric-swd.jsonl").read_text() == as_lines(*map(measured, (10, 20)))
-        assert (tmp_path / "stats.jsonl").read_text() == told
+        assert (tmp_path / "stats.jsonl").read_text() == reported
 
     def test_one_file_that_cannot_be_read_is_not_all(self, tmp_path):
         (tmp_path / "metric-kid.jsonl").mkdir()

@@ -21,7 +21,7 @@ from tests.helpers.runs import (
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def test_a_missing_package_is_told(tmp_path, monkeypatch):
+def test_a_missing_package_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(
         UserError, match=r"needs the package tensorboardX, which is not installed; run pip install -r requirements-optional.txt"

@@ -61,15 +61,15 @@ class TestAgain:
     def test_another_is_refused_with_the_difference(self, tmp_path):
         claim(tmp_path)
         other = small_config(loss__name="hinge", generator__fmap_max=16, schedule__fade_kimg_at={8: 0.5})
-        told = refused(tmp_path, other)
+        reported = refused(tmp_path, other)
         for difference in (
             "generator.fmap_max: 8 -> 16",
             "schedule.fade_kimg_at: {} -> {8: 0.5}",
             "loss.name: 'wgan_gp' -> 'hinge'",
         ):
-            assert difference in told
-        assert "--allow_config_change" in told
-        assert "\n" not in told
+            assert difference in reported
+        assert "--allow_config_change" in reported
+        assert "\n" not in reported
         assert Workdir(tmp_path).load_config() == small_config()
 
     def test_another_is_accepted_if_allowed(self, tmp_path):

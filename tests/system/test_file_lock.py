@@ -158,7 +158,7 @@ class TestWithoutLocks:
         assert f"process {holder.pid} on" in refused(tmp_path)
 
     @pytest.mark.parametrize("has_locks", [True, False])
-    def test_a_dead_owner_s_is_taken_over(self, tmp_path, holder, lose_locks, has_locks):
+    def test_a_lost_owner_s_is_taken_over(self, tmp_path, holder, lose_locks, has_locks):
         holder.kill()
         holder.wait(10)
         assert (tmp_path / OWNER).exists()
@@ -251,23 +251,23 @@ class TestPreparing:
 
     def test_another_waits(self, tmp_path, lose_locks):
         lose_locks()
-        told, order = [], []
+        reported, order = [], []
 
         def wait():
-            with lock_partial_folder(tmp_path / "out.partial", wait=True, report=told.append):
+            with lock_partial_folder(tmp_path / "out.partial", wait=True, report=reported.append):
                 order.append("second")
 
         with lock_partial_folder(tmp_path / "out.partial", wait=False):
             thread = threading.Thread(target=wait)
             thread.start()
             end = time.monotonic() + 20
-            while not told:
+            while not reported:
                 assert time.monotonic() < end
                 time.sleep(0.01)
             order.append("first")
         thread.join()
         assert order == ["first", "second"]
-        assert told == [f"waiting for another process that writes {tmp_path / 'out.partial'}"]
+        assert reported == [f"waiting for another process that writes {tmp_path / 'out.partial'}"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")

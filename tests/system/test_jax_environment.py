@@ -53,40 +53,40 @@ class TestOwnSettings:
     @pytest.mark.parametrize("name", ALL)
     def test_a_variable_of_the_shell_is_named_and_not_followed(self, monkeypatch, name):
         monkeypatch.setenv(name, ALL[name])
-        before, told = dict(os.environ), []
-        with fixed_jax_settings(told.append):
+        before, reported = dict(os.environ), []
+        with fixed_jax_settings(reported.append):
             assert name not in os.environ
         assert dict(os.environ) == before
-        (line,) = told
+        (line,) = reported
         assert f"{name}={ALL[name]}" in line
         assert len(line) < 300
 
     @pytest.mark.parametrize(
         ("name", "value"), [("JAX_ENABLE_X64", "0"), ("JAX_ENABLE_X64", "False"), ("JAX_THREEFRY_PARTITIONABLE", "on")]
     )
-    def test_nothing_is_told_of_what_is_so_anyway(self, monkeypatch, name, value):
+    def test_nothing_is_reported_of_what_is_so_anyway(self, monkeypatch, name, value):
         monkeypatch.setenv(name, value)
-        told = []
-        with fixed_jax_settings(told.append):
+        reported = []
+        with fixed_jax_settings(reported.append):
             pass
-        assert told == []
+        assert reported == []
 
     def test_all_at_once_are_one_short_line(self, monkeypatch):
         for name, value in (ALL | {"JAX_DEFAULT_PRNG_IMPL": "x" * 5000}).items():
             monkeypatch.setenv(name, value)
-        told = []
-        with fixed_jax_settings(told.append):
+        reported = []
+        with fixed_jax_settings(reported.append):
             pass
-        (line,) = told
+        (line,) = reported
         assert len(line) < 300
         assert f"and {len(ALL) - 4} more" in line
 
-    def test_a_known_precision_is_left_and_told(self, monkeypatch):
+    def test_a_known_precision_is_left_and_reported(self, monkeypatch):
         monkeypatch.setenv("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-        told = []
-        with fixed_jax_settings(told.append):
+        reported = []
+        with fixed_jax_settings(reported.append):
             assert os.environ["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
-        assert [line.split()[1] for line in told] == ["JAX_DEFAULT_MATMUL_PRECISION=highest"]
+        assert [line.split()[1] for line in reported] == ["JAX_DEFAULT_MATMUL_PRECISION=highest"]
 
     def test_what_a_program_has_set_is_set_again_afterwards(self):
         changes = {"jax_enable_x64": True, "jax_numpy_dtype_promotion": "strict", "jax_debug_nans": True}

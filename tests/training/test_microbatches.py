@@ -272,5 +272,5 @@ class TestChoice:
         assert self.choose(1, discriminator__minibatch_stddev="whole_batch") == (1, [])
 
 
-def test_memory_is_told():
+def test_memory_is_reported():
     assert devices.memory_limit_bytes() > 2**20

@@ -1,7 +1,7 @@
 """One whole iteration of the program against `plain_step.py`: two discriminator steps and a generator step, in mid-fade.
 
 Labels, mirror, the order of the data, alpha, the decay of the moving average and the random numbers go the program's own way,
-through the loader, the feed and four devices; the plain step takes pictures, classes and random numbers for the whole batch.
+through the loader, the feed and four devices; the plain step takes images, classes and random numbers for the whole batch.
 """
 
 from __future__ import annotations

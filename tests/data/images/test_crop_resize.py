@@ -61,16 +61,16 @@ class TestCrop:
 
     @pytest.mark.parametrize("target", [TargetFormat(4, 4, 3, crop="3,5,4,4"), TargetFormat(4, 6, 3, crop="3,5,6,4")])
     def test_a_window_is_just_that_part(self, target):
-        picture = coordinates(20, 30)
-        np.testing.assert_array_equal(crop_and_resize(encoded(picture), target), picture[5:9, 3 : 3 + target.width])
+        image = coordinates(20, 30)
+        np.testing.assert_array_equal(crop_and_resize(encoded(image), target), image[5:9, 3 : 3 + target.width])
 
     def test_celeba_is_cropped_as_by_the_authors(self, reference):
         (top, bottom), (left, right) = reference["golden_data"]["celeba_crop_row_range_col_range_half_open"]
-        picture = coordinates(218, 178)
+        image = coordinates(218, 178)
         window = f"{left},{top},{right - left},{bottom - top}"
         assert window == "25,57,128,128"
         np.testing.assert_array_equal(
-            crop_and_resize(encoded(picture), TargetFormat(128, 128, 3, crop=window)), picture[top:bottom, left:right]
+            crop_and_resize(encoded(image), TargetFormat(128, 128, 3, crop=window)), image[top:bottom, left:right]
         )
 
     def test_a_window_of_another_shape_or_size_is_cropped_and_shrunk(self):
@@ -78,10 +78,10 @@ class TestCrop:
         assert box_of((100, 100), target) == (22, 20, 38, 36)
 
     def test_a_window_refers_to_the_upright_image(self):
-        picture = coordinates(20, 30)
+        image = coordinates(20, 30)
         for orientation in range(1, 9):
-            content = stored_turned(picture, orientation)
-            np.testing.assert_array_equal(crop_and_resize(content, TargetFormat(4, 6, 3, crop="3,5,6,4")), picture[5:9, 3:9])
+            content = stored_turned(image, orientation)
+            np.testing.assert_array_equal(crop_and_resize(content, TargetFormat(4, 6, 3, crop="3,5,6,4")), image[5:9, 3:9])
 
     def test_windows_that_do_not_fit(self):
         outside = TargetFormat(8, 8, 3, crop="10,10,8,8")
@@ -119,8 +119,8 @@ class TestCrop:
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
     def test_fit_shrinks_as_the_filter_does(self, kind):
-        picture = landscape(100, 400)
-        content = encoded(picture, kind)
+        image = landscape(100, 400)
+        content = encoded(image, kind)
         fitted = crop_and_resize(content, TargetFormat(16, 16, 3, crop="fit"))
         small = Image.open(io.BytesIO(content)).resize((16, 4), Image.Resampling.LANCZOS)
         np.testing.assert_allclose(fitted[6:10].astype(int), np.asarray(small), atol=12)
@@ -129,9 +129,9 @@ class TestCrop:
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_fit_turns_first(self, orientation):
-        picture = quarters(12, 20)
-        fitted = crop_and_resize(stored_turned(picture, orientation), TargetFormat(20, 20, 3, crop="fit"))
-        np.testing.assert_array_equal(fitted[4:16], picture)
+        image = quarters(12, 20)
+        fitted = crop_and_resize(stored_turned(image, orientation), TargetFormat(20, 20, 3, crop="fit"))
+        np.testing.assert_array_equal(fitted[4:16], image)
 
     @pytest.mark.parametrize("size", [(7, 40), (40, 7), (1, 1)])
     def test_too_small(self, size):
@@ -139,10 +139,10 @@ class TestCrop:
         assert reason == f"is {size[0]}x{size[1]}, smaller than 8x8; remove it, or set a lower resolution"
 
     def test_too_small_counts_upright(self):
-        picture = quarters(12, 20)
+        image = quarters(12, 20)
         for orientation in range(1, 9):
-            content = stored_turned(picture, orientation)
-            np.testing.assert_array_equal(crop_and_resize(content, TargetFormat(12, 20, 3, crop="none")), picture)
+            content = stored_turned(image, orientation)
+            np.testing.assert_array_equal(crop_and_resize(content, TargetFormat(12, 20, 3, crop="none")), image)
             assert refusal(content, TargetFormat(20, 12, 3)).startswith("is 20x12, smaller than 12x20")
 
 
@@ -213,16 +213,16 @@ class TestArrays:
 class TestFilters:
     @pytest.mark.parametrize("name", FILTERS)
     def test_each_is_pillow_s(self, name):
-        picture = noise(16, 16)
-        expected = Image.fromarray(picture).resize((8, 8), FILTERS[name])
-        np.testing.assert_array_equal(crop_and_resize(picture, TargetFormat(8, 8, 3, resample=name)), expected)
-        others = [crop_and_resize(picture, TargetFormat(8, 8, 3, resample=other)) for other in FILTERS if other != name]
+        image = noise(16, 16)
+        expected = Image.fromarray(image).resize((8, 8), FILTERS[name])
+        np.testing.assert_array_equal(crop_and_resize(image, TargetFormat(8, 8, 3, resample=name)), expected)
+        others = [crop_and_resize(image, TargetFormat(8, 8, 3, resample=other)) for other in FILTERS if other != name]
         assert not any(np.array_equal(expected, other) for other in others)
 
     def test_box_is_the_mean(self):
-        picture = noise(64, 64)
-        means = picture.reshape(8, 8, 8, 8, 3).mean(axis=(1, 3))
-        np.testing.assert_allclose(crop_and_resize(picture, TargetFormat(8, 8, 3, resample="box")), means, atol=1)
+        image = noise(64, 64)
+        means = image.reshape(8, 8, 8, 8, 3).mean(axis=(1, 3))
+        np.testing.assert_allclose(crop_and_resize(image, TargetFormat(8, 8, 3, resample="box")), means, atol=1)
 
     @pytest.mark.parametrize("size", [(640, 640), (640, 427), (427, 640), (1001, 1001), (2000, 1501)])
     @pytest.mark.parametrize(
@@ -234,8 +234,8 @@ class TestFilters:
         At 1001 pixels the decoder rounds its size up; a box half a reduced pixel off would differ by 33 at edges.
         """
         target = TargetFormat(*shape, 3)
-        picture = Image.fromarray(landscape(size[1], size[0]))
-        file = encoded(picture, "JPEG", quality=95, subsampling=0)
+        image = Image.fromarray(landscape(size[1], size[0]))
+        file = encoded(image, "JPEG", quality=95, subsampling=0)
         decoded = open_image(file)
         box = box_of(size, target)
         plain_filter = np.asarray(decoded.resize(shape[::-1], Image.Resampling.LANCZOS, box=box)).astype(int)
@@ -270,11 +270,11 @@ class TestFilters:
         assert len(asked) == 1
 
     def test_turned_jpegs_are_reduced_alike(self):
-        picture = landscape(512, 768)
+        image = landscape(512, 768)
         target = TargetFormat(24, 16, 3, crop="100,50,300,450")
-        upright = crop_and_resize(stored_turned(picture, 1, "JPEG", quality=95, subsampling=0), target).astype(int)
+        upright = crop_and_resize(stored_turned(image, 1, "JPEG", quality=95, subsampling=0), target).astype(int)
         for orientation in range(2, 9):
-            turned = crop_and_resize(stored_turned(picture, orientation, "JPEG", quality=95, subsampling=0), target)
+            turned = crop_and_resize(stored_turned(image, orientation, "JPEG", quality=95, subsampling=0), target)
             assert np.abs(turned - upright).mean() < 1
 
 

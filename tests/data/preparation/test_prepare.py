@@ -143,13 +143,13 @@ class TestUnusable:
         step = 2 if mirrored else 1
         np.testing.assert_array_equal(prepared.level(4)[::step], source.images[good])
         np.testing.assert_array_equal(prepared.classes(), (good % 3).repeat(step))
-        assert prepared.info["skipped"] == [f"picture {index} is bad; mend it" for index in sorted(bad)]
+        assert prepared.info["skipped"] == [f"picture {index} is bad; fix it" for index in sorted(bad)]
         assert prepared.pyramid(4).warning.startswith(f"left out {len(bad)} unusable image")
 
     @pytest.mark.parametrize("function", [prepare, prepare_cached])
     def test_none_usable_is_refused_and_leaves_nothing(self, tmp_path, function):
         source = labelled(bad=frozenset(range(COUNT)))
-        expected = "array: none of 600 images is usable: picture 0 is bad; mend it; .*; and 597 more"
+        expected = "array: none of 600 images is usable: picture 0 is bad; fix it; .*; and 597 more"
         with pytest.raises(UserError, match=expected):
             function(source, PreparationSpec(8), folder=tmp_path / "out")
         assert names(tmp_path) == []
