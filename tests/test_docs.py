@@ -96,6 +96,10 @@ def is_defined(name: str, path: Path) -> bool:
     return False
 
 
+TO_BE_WRITTEN = {"pggan_jax/evaluation/metrics/brightness.py"}
+"""Files that a page asks the reader to write."""
+
+
 def problems(text: str) -> list[str]:
     """What a page names that does not exist."""
     text = re.sub(r"https?://\S+", "", text)
@@ -104,7 +108,7 @@ def problems(text: str) -> list[str]:
     found += [f"no file {target}" for target in links if not any((ROOT / at / target).exists() for at in ("", "docs"))]
     for line in code_of(text):
         files = [name for name in FILE.findall(line) if not re.search("[A-Z]{2}|mine|my_", Path(name).stem)]
-        found += [f"no file {name}" for name in files if not find_file(name)]
+        found += [f"no file {name}" for name in files if not find_file(name) and name not in TO_BE_WRITTEN]
         settings = [".".join(parts) for parts in SETTING.findall(line) if parts[1] not in ("npz", "py", "json", "md")]
         found += [f"no setting {name}" for name in settings if name not in SETTINGS]
         flags = re.findall(r"(?<![\w-])--([a-z]\w*)", line)

@@ -164,6 +164,7 @@ class TestCommandsWithoutATerminal:
         assert self.run(monkeypatch, self.WORDS, out) == (0, "")
         assert "at kimg 1 (" in out.text
 
+    @pytest.mark.slow
     def test_training_needs_no_terminal(self, monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "stdout", None)
         monkeypatch.setattr(sys, "stderr", None)

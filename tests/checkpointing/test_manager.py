@@ -205,6 +205,7 @@ class TestDamage:
             assert message.startswith(start)
         assert checkpoint.exists(), "nothing is moved where nothing is good"
 
+    @pytest.mark.slow
     def test_no_flipped_byte_restores_anything_else(self, labelled, tmp_path, capfd):
         """Orbax notices few of them; the digest notices the rest. Bytes that nothing refers to do no harm."""
         workdir = copy_of(labelled, tmp_path)

@@ -75,7 +75,9 @@ class TestOtherDevices:
         assert run_small(workdir, brief_config())
         return workdir
 
-    @pytest.mark.parametrize(("first", "then"), [(4, 2), (4, 1), (1, 4), (2, 4)])
+    @pytest.mark.parametrize(
+        ("first", "then"), [(4, 2), (1, 4), *(pytest.param(*counts, marks=pytest.mark.slow) for counts in ((4, 1), (2, 4)))]
+    )
     def test_a_run_moves(self, whole, tmp_path, first, then):
         with on_devices(first):
             assert not run_small(tmp_path, brief_config(), stop_at=self.STOP)
@@ -234,6 +236,7 @@ class TestWarmStart:
         assert log.count("continuing at kimg 0.0") == 1
 
 
+@pytest.mark.slow
 class TestExtended:
     """A finished run continues from its last state."""
 

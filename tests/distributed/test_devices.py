@@ -163,7 +163,7 @@ FADE = (0.0, 0.25, 0.5, 0.75, 1.0)
 class TestAnyNumberOfDevices:
     """One device, or four fake ones, over a fade: the same state and metrics within 1e-4."""
 
-    @pytest.mark.parametrize("form", ["strided", "whole_batch"])
+    @pytest.mark.parametrize("form", ["strided", pytest.param("whole_batch", marks=pytest.mark.slow)])
     def test_trains_the_same(self, form):
         config = small_config(discriminator__minibatch_stddev=form, data__mirror=True, data__labels=True)
         one, one_metrics = train(config, devices=1, steps=5, alpha=FADE)
@@ -187,8 +187,8 @@ class TestHostFlags:
     @pytest.mark.parametrize(
         ("flags", "words"),
         [
-            (("127.0.0.1:1", None, None), "need all of --coordinator"),
-            ((None, 2, 0), "need all of --coordinator"),
+            (("127.0.0.1:1", None, None), "needs all of --coordinator"),
+            ((None, 2, 0), "needs all of --coordinator"),
             (("127.0.0.1:1", 2, 2), "--process_id=2: must be from 0 to 1"),
         ],
     )

@@ -165,6 +165,7 @@ class TestPatience:
         assert run_poisoned(tmp_path, lambda number, _: number >= 58)
         assert checkpoints_of(tmp_path)[-1] == 7680
 
+    @pytest.mark.slow
     def test_a_stop_inside_a_trouble_loses_no_good_checkpoint(self, tmp_path):
         """Even if one is all that is to be kept; what was saved inside is set aside when the run goes back."""
         config = ten_step_ticks(run__keep_last=1)
@@ -177,6 +178,7 @@ class TestPatience:
         assert [path.name for path in (tmp_path / "damaged_checkpoints").iterdir()] == [f"{35 * STEP}"]
         assert "lies inside a streak of skipped steps; moved to" in log_of(tmp_path)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("still_bad", [True, False])
     def test_a_stop_inside_a_trouble_continued_with_less_patience(self, tmp_path, still_bad):
         """Three in a row are too many now, but only if the trouble goes on."""
@@ -235,6 +237,7 @@ class TestStreaks:
         assert rollback["images_seen"] == 3840
         assert [record["images_seen"] for record in stats(tmp_path)] == TICKS
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("first", [31, 33, 36])
     def test_wherever_it_ends_in_a_tick(self, tmp_path, first):
         assert run_poisoned(tmp_path, lambda number, seed: first <= number < first + 5 and seed == FIRST)
@@ -253,6 +256,7 @@ class TestStreaks:
 class TestCount:
     """How often a run went back is known to the next process, too."""
 
+    @pytest.mark.slow
     def test_killed_right_after_a_rollback(self, tmp_path, tmp_path_factory):
         class Killed(BaseException):
             pass
@@ -286,6 +290,7 @@ class TestCount:
 
 
 class TestRollbackTarget:
+    @pytest.mark.slow
     def test_survives_any_number_of_stops(self, tmp_path):
         """Checkpoints of stops inside a streak push it out of the newest ones, process after process."""
         config = ten_step_ticks(run__keep_last=2, run__checkpoint_ticks=3)

@@ -264,6 +264,7 @@ class TestModesByCommand:
         length = {"schedule__start_resolution": 16, "schedule__stable_kimg": 0.16, "schedule__total_kimg": 0.16}
         return small_config(**data | length, run__grid="2x2")
 
+    @pytest.mark.slow
     def test_of_a_checkpoint_below_the_full_resolution(self, launch, digits, tmp_path):
         """Of 16x16 pixels, which images of 28x28 cannot be padded to."""
         assert run_small(tmp_path / "run", self.config(digits), shared=False)

@@ -97,6 +97,7 @@ class TestWhileTraining:
         words = "WARNING: going on without its line in metric-swd_small.jsonl, which follows with the next: "
         assert log.count(words) == 1
 
+    @pytest.mark.slow
     def test_a_record_survives_the_end_of_the_process(self, tmp_path):
         """It lies in the checkpoints until it can be written."""
         append = jsonl.append_durably
@@ -296,6 +297,7 @@ class TestEvaluate:
         (record,) = records(workdir, "train_test")
         assert record["values"]["real"] > 0.5 > record["values"]["gan_test"]
 
+    @pytest.mark.slow
     def test_images_of_another_program(self, launch, tmp_path, monkeypatch):
         """Real digits against digits score at the floor, noise far above."""
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
@@ -317,6 +319,7 @@ class TestEvaluate:
         assert found["digits"]["values"]["average"] < 1.5 * floor
         assert found["noise"]["values"]["average"] > 10 * floor
 
+    @pytest.mark.slow
     def test_features_of_reals_are_computed_once(self, launch, finished, tmp_path, monkeypatch):
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
         shown = stand_in_network(monkeypatch)
@@ -342,6 +345,7 @@ class TestEvaluate:
         assert sum(shown) == 3 * 40
         assert records(tmp_path, "frd_random")[-1]["values"] == first["values"]
 
+    @pytest.mark.slow
     def test_neighbors_by_pixels_and_by_features(self, launch, finished, tmp_path, monkeypatch):
         """The stand-in's features are the pixels, three times: both spaces must have the same value, in units of their own."""
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))

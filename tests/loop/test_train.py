@@ -45,6 +45,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class TestOneProgramPerResolution:
+    @pytest.mark.slow
     def test_two_fades_up_to_sixteen(self, tmp_path):
         """Five stages, three programs; a mapped function compiles under the name `_fun`."""
         stages = Schedule(brief_config(16).schedule, 16).stages
@@ -87,6 +88,7 @@ class TestWhereTheDataLie:
             "resident": ["data 4x4: 0.03 MB on each device", "data 8x8: 0.12 MB on each device"],
         }
 
+    @pytest.mark.slow
     def test_gathering_on_the_devices_compiles_no_step(self, tmp_path):
         compiled = run_and_listen(tmp_path, brief_config(run__device_data_mb=1.0))
         assert compiled.count("jit(_fun)") == 2, sorted(set(compiled))

@@ -180,6 +180,7 @@ def plain(tmp_path_factory):
     return train_under(tmp_path_factory.mktemp("plain") / "run", {})
 
 
+@pytest.mark.slow
 def test_a_run_under_all_variables_is_the_same(tmp_path, plain):
     stderr, digest = train_under(tmp_path / "run", ALL)
     assert digest == plain[1]

@@ -181,7 +181,7 @@ class TestTheSameTraining:
             (8, 1, "strided", 1, 2),
             pytest.param(8, 2, "strided", 1, 4, marks=pytest.mark.slow),
             pytest.param(8, 1, "contiguous", 2, 2, marks=pytest.mark.slow),
-            (8, 1, "strided", 2, 2),
+            pytest.param(8, 1, "strided", 2, 2, marks=pytest.mark.slow),
         ],
     )
     def test_as_the_whole_batch(self, resolution, critic_steps, form, devices, microbatches):
@@ -241,9 +241,9 @@ class TestChoice:
         networks = build_networks(config, 8, image_spec=ImageSpec(8, 8, 1), axis_name=devices.AXIS)
         compiled = []
 
-        def compile_step(config, networks, count):
-            compiled.append(count)
-            return None, count
+        def compile_step(config, networks, *, microbatches):
+            compiled.append(microbatches)
+            return None, microbatches
 
         with (
             mock.patch.object(devices, "memory_limit_bytes", return_value=limit),
