@@ -14,6 +14,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from pggan_jax.reporting.html import render
+from pggan_jax.reporting.run_record import gather
 from pggan_jax.training import multi_step
 from tests.helpers.runs import run_small, small_config, stats
 
@@ -40,7 +42,7 @@ def with_diff(heading: str) -> dict[str, str]:
 
 
 def test_a_new_loss_term(tmp_path):
-    """It trains otherwise, and its scalar is in stats.jsonl."""
+    """It trains otherwise, and its scalar is in stats.jsonl and on the report page."""
     ((path, source),) = with_diff("Example: a new loss term").items()
     changed = types.ModuleType("changed_train_step")
     exec(compile(source, path, "exec"), vars(changed))
@@ -52,6 +54,9 @@ def test_a_new_loss_term(tmp_path):
     assert record.keys() - plain.keys() == {"brightness"}
     assert np.isfinite(record["brightness"])
     assert record["loss_g"] != plain["loss_g"]
+    pages = [render(gather(tmp_path / name, config)) for name in ("plain", "changed")]
+    assert ["Other scalars" in page for page in pages] == [False, True]
+    assert f"brightness: {record['brightness']:.5g} at kimg" in pages[1]
 
 
 def test_a_new_metric(tmp_path, finished):

@@ -46,6 +46,8 @@ class TickMetrics:
         self._patience = patience
         self._in_flight: deque[tuple[StepChunk, StepTotals]] = deque()
         self._sums = dict(metadata.tick_sums)
+        # A metric that is new since that checkpoint lacks the first steps of the tick: there is no mean over all of them.
+        self._first_sum = math.nan if metadata.tick_steps else 0.0
         self._steps, self._left_out = metadata.tick_steps, metadata.tick_left_out
         self._skipped_before = metadata.tick_skipped
         self.skipped_in_a_row = metadata.skipped_in_a_row
@@ -76,7 +78,7 @@ class TickMetrics:
             chunk, on_devices = self._in_flight.popleft()
             totals: StepTotals = jax.device_get(on_devices)
             self._left_out += int(totals.skipped_steps)
-            self._sums = {name: self._sums.get(name, 0.0) + float(total) for name, total in totals.sums.items()}
+            self._sums = {name: self._sums.get(name, self._first_sum) + float(total) for name, total in totals.sums.items()}
             self.skipped_in_a_row = int(totals.skipped_in_a_row)
             if totals.longest_row > longest:
                 longest, where = int(totals.longest_row), chunk
@@ -101,8 +103,8 @@ class TickMetrics:
             skipped: updates skipped since the start of the run.
 
         Returns:
-            Means of the metrics by name, NaN if every step of the tick was left out; `steps`, `skipped_steps` and
-            `skipped_steps_in_tick`.
+            Means of the metrics by name, NaN if every step of the tick was left out or the tick continues from a checkpoint
+            without the metric; `steps`, `skipped_steps` and `skipped_steps_in_tick`.
         """
         self.settle()
         counted = self._steps - self._left_out
@@ -112,6 +114,6 @@ class TickMetrics:
             "skipped_steps": skipped,
             "skipped_steps_in_tick": skipped - self._skipped_before,
         }
-        self._sums, self._skipped_before = {}, skipped
+        self._sums, self._first_sum, self._skipped_before = {}, 0.0, skipped
         self._steps, self._left_out = 0, 0
         return record

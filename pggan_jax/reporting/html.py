@@ -19,6 +19,7 @@ from pggan_jax.reporting.svg_charts import Band, Series, chart, legend
 from pggan_jax.run_logs.eta import format_duration
 from pggan_jax.run_logs.jsonl import missing_ticks
 from pggan_jax.schedule import Schedule
+from pggan_jax.training.step_metrics import LOOP_FIELDS, MEASUREMENT_PREFIX
 
 _CURVES = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),
@@ -27,6 +28,7 @@ _CURVES = (
     ("Speed, images/s", (("images_per_second", "images/s"),)),
     ("Alpha, weight of the newest layers", (("alpha", "alpha"),)),
 )
+_KNOWN_FIELDS = LOOP_FIELDS.union(field for _, fields in _CURVES for field, _ in fields)
 _PHASES = (
     ("wait", "waiting for data"),
     ("compile", "compiling"),
@@ -62,6 +64,7 @@ def render(run: RunRecord) -> str:
         _metrics_while_training(run, bands),
         _metrics_by_evaluate(run, bands),
         _training(run, bands),
+        _other_scalars(run, bands),
         _timeline(run, schedule),
         _events(run),
         _settings(run.config),
@@ -132,8 +135,8 @@ def _data_uri(path: Path) -> str:
 
 def _metrics_while_training(run: RunRecord, bands: Sequence[Band]) -> str:
     cards = []
-    for field in sorted({key for tick in run.ticks for key in tick if key.startswith("metric_")}):
-        title = f"{field.removeprefix('metric_')}, while training"
+    for field in sorted({key for tick in run.ticks for key in tick if key.startswith(MEASUREMENT_PREFIX)}):
+        title = f"{field.removeprefix(MEASUREMENT_PREFIX)}, while training"
         cards.append(_chart(title, [_of_ticks(run, field, title)], bands, run))
     return _charts("Metrics while training", _WHILE_TRAINING, cards)
 
@@ -170,6 +173,16 @@ def _of_ticks(run: RunRecord, field: str, name: str) -> Series:
 def _training(run: RunRecord, bands: Sequence[Band]) -> str:
     cards = [_chart(title, [_of_ticks(run, field, name) for field, name in fields], bands, run) for title, fields in _CURVES]
     return _charts("Training", "Bands are resolutions; the yellow ones are fades. Point at a curve for its values.", cards)
+
+
+def _other_scalars(run: RunRecord, bands: Sequence[Band]) -> str:
+    """Draw the numbers in stats.jsonl that the program as it is does not write.
+
+    They are metrics of a changed `loss_fn`.
+    """
+    fields = {name for tick in run.ticks for name in tick if not name.startswith(MEASUREMENT_PREFIX)} - _KNOWN_FIELDS
+    cards = [_chart(name, [_of_ticks(run, name, name)], bands, run) for name in sorted(fields)]
+    return _charts("Other scalars", "Further fields of stats.jsonl, by name.", cards)
 
 
 def _charts(heading: str, note: str, cards: Sequence[str]) -> str:

@@ -18,6 +18,14 @@ from pggan_jax.errors import visible
 from pggan_jax.run_logs.eta import format_duration
 
 _WAIT_SHARE_SHOWN = 0.01
+_METRICS = (
+    ("loss_g", "loss G", "<7.3f"),
+    ("loss_d", "D", "<7.3f"),
+    ("real_score", "score real", "<7.3f"),
+    ("fake_score", "fake", "<7.3f"),
+    ("gradient_penalty", "gp", "<7.4f"),
+)
+"""Metrics of the train step in the status line: name, label and format."""
 
 
 class Log:
@@ -89,15 +97,18 @@ def process_memory_bytes() -> int:
 
 
 def status_line(record: Mapping[str, Any]) -> str:
-    """Format the record of a tick as one line; waiting for data is shown above 1 %."""
+    """Format the record of a tick as one line.
+
+    Metrics of the train step that the record lacks are left out; waiting for data is shown above 1 %.
+    """
+    metrics = "".join(f"{label} {record[name]:{form}} " for name, label, form in _METRICS if name in record)
     wait = f"waiting {record['wait_share']:.0%}  " if record["wait_share"] > _WAIT_SHARE_SHOWN else ""
     measured = "".join(
         f"{name.removeprefix('metric_')} {value:.4g}  " for name, value in record.items() if name.startswith("metric_")
     )
     return (
         f"tick {record['tick']:<4d} kimg {record['kimg']:<8.1f} res {record['resolution']:<4d} alpha {record['alpha']:.2f}  "
-        f"loss G {record['loss_g']:<7.3f} D {record['loss_d']:<7.3f} score real {record['real_score']:<7.3f} "
-        f"fake {record['fake_score']:<7.3f} gp {record['gradient_penalty']:<7.4f} {measured}"
+        f"{metrics}{measured}"
         f"{record['images_per_second']:.0f} img/s  {format_duration(record['seconds_per_tick'])}/tick  {wait}"
         f"mem {record['memory_bytes'] / 2**30:.1f} GiB  skipped {record['skipped_steps']}  "
         f"compiles {record['compiles']}  left {format_duration(record['eta_seconds'])}"

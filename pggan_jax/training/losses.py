@@ -26,14 +26,19 @@ def generator_loss(config: LossConfig, scores: jax.Array) -> jax.Array:
     Args:
         config: which loss.
         scores: the discriminator's scores of generated images `[batch]`.
+
+    Raises:
+        ValueError: the loss has no formula here.
     """
     match config.name:
         case "lsgan":
             return jnp.square(scores).mean()
         case "logistic":
             return jax.nn.softplus(-scores).mean()
-        case _:
+        case "wgan_gp" | "hinge":
             return -scores.mean()
+        case _:
+            raise ValueError(f"generator_loss has no case for the loss {config.name!r}; add one")
 
 
 def discriminator_loss(config: LossConfig, real_scores: jax.Array, fake_scores: jax.Array, penalty: jax.Array) -> jax.Array:
@@ -44,6 +49,9 @@ def discriminator_loss(config: LossConfig, real_scores: jax.Array, fake_scores: 
         real_scores: scores of real images `[batch]`.
         fake_scores: scores of generated images `[batch]`.
         penalty: what `gradient_penalty` returns.
+
+    Raises:
+        ValueError: the loss has no formula here.
     """
     match config.name:
         case "wgan_gp":
@@ -56,6 +64,8 @@ def discriminator_loss(config: LossConfig, real_scores: jax.Array, fake_scores: 
             loss = jax.nn.softplus(fake_scores).mean() + jax.nn.softplus(-real_scores).mean()
         case "hinge":
             loss = jax.nn.relu(1.0 + fake_scores).mean() + jax.nn.relu(1.0 - real_scores).mean()
+        case _:
+            raise ValueError(f"discriminator_loss has no case for the loss {config.name!r}; add one")
     return loss + 0.5 * config.r1_gamma * penalty if config.r1_gamma else loss
 
 
@@ -70,7 +80,7 @@ def gradient_penalty(
 ) -> jax.Array:
     """Mean gradient penalty before its weight (spec 3.4, 3.7).
 
-    It is (norm - target)^2 for WGAN-GP, norm^2 for R1, and 0 for other losses.
+    It is (norm - target)^2 for WGAN-GP and 0 for LSGAN. For all other losses it is R1, norm^2, or 0 if `r1_gamma` is 0.
 
     WGAN-GP's official code measures the norm on images upscaled to the full resolution, where the same gradient is spread over
     ratio^2 pixels and its norm is `ratio` times smaller. R1's norm is that at the current resolution; StyleGAN's code takes the
@@ -90,9 +100,9 @@ def gradient_penalty(
         if config.gradient_norm == "full_resolution":
             norms = norms / resolution_ratio
         return jnp.square(norms - config.gp_target).mean()
-    if config.name in ("logistic", "hinge") and config.r1_gamma:
-        return jnp.square(gradient_norms(discriminator, reals)).mean()
-    return jnp.zeros((), jnp.float32)
+    if config.name == "lsgan" or not config.r1_gamma:
+        return jnp.zeros((), jnp.float32)
+    return jnp.square(gradient_norms(discriminator, reals)).mean()
 
 
 def gradient_norms(discriminator: BoundDiscriminator, images: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ of the whole batch up to rounding.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from pggan_jax.distributed import devices
+from pggan_jax.training.step_metrics import check_loss_result
 
 Samples = TypeVar("Samples")
 Means = TypeVar("Means")
@@ -27,15 +29,26 @@ def accumulate_gradients(
     """`jax.value_and_grad(loss_fn, has_aux=True)` over microbatches and devices.
 
     Args:
-        loss_fn: `loss_fn(params, *samples) -> (loss, metrics)`; both are means over the samples that it is given.
+        loss_fn: `loss_fn(params, *samples) -> (loss, metrics)`; both are means over the samples that it is given, `metrics` is
+            a dictionary of scalars.
         params: what to differentiate in.
         samples: further arguments of `loss_fn`, trees of arrays `[samples of this device, ...]`.
         microbatches: sample indices of each microbatch, `[microbatches, samples per microbatch]`.
 
     Returns:
         `((loss, metrics), gradients)`, the same on every device.
+
+    Raises:
+        ValueError: `loss_fn` returned something else.
     """
-    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+
+    @functools.wraps(loss_fn)
+    def checked(*args: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        result = loss_fn(*args)
+        check_loss_result(result, loss_fn)
+        return result
+
+    value_and_grad = jax.value_and_grad(checked, has_aux=True)
     # Inside a loop XLA:CPU convolutions lose their fast path.
     unroll = devices.backend() == "cpu"
     means = mean_over_microbatches(lambda own: value_and_grad(params, *own), samples, microbatches, unroll=unroll)

@@ -19,6 +19,7 @@ from pggan_jax.training import losses
 from pggan_jax.training.microbatches import accumulate_gradients
 from pggan_jax.training.rng import NoiseBatch, sample_labels, sample_noise
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
+from pggan_jax.training.step_metrics import check_metric_names
 from pggan_jax.training.train_state import TrainState, apply_gradients_if_finite
 
 Metrics = dict[str, jax.Array]
@@ -70,6 +71,7 @@ def train_step(
         images_seen=state.images_seen + n_critic * config.schedule.batch_size_for(networks.resolution),
         skipped_in_a_row=jnp.where(state.skipped_updates > skipped_before, state.skipped_in_a_row + 1, 0),
     )
+    check_metric_names(mean_metrics, generator_metrics)
     return state, mean_metrics | generator_metrics
 
 

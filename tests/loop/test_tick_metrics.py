@@ -46,6 +46,20 @@ def test_an_interrupted_tick_continues():
     assert rest.finish(6) == whole.finish(6)
 
 
+def test_a_metric_that_is_new_in_an_interrupted_tick_has_no_mean_before_the_next():
+    """As only the rest of the tick has it; one that is gone is left out."""
+    ticks = tick_metrics(tick_steps=4, tick_sums={"gone": 4.0, "loss": 4.0})
+    new = StepTotals({"loss": np.float32(4.0), "new": np.float32(8.0)}, *np.zeros(3, np.int32))
+    for chunk in CHUNKS[1:3]:
+        ticks.add(chunk, new)
+    record = ticks.finish(0)
+    assert "gone" not in record
+    assert record["loss"] == 1.0
+    assert math.isnan(record["new"])
+    ticks.add(CHUNKS[3], new)
+    assert ticks.finish(0)["new"] == 2.0
+
+
 def test_skipped_updates_of_a_tick_are_its_own():
     """Also where a run continues in the middle of a tick."""
     ticks = tick_metrics(tick_skipped=4)

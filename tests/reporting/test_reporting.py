@@ -18,6 +18,7 @@ from pggan_jax.reporting.run_record import gather
 from pggan_jax.reporting.svg_charts import HEIGHT, WIDTH, Band, Series, chart, nice_ticks
 from pggan_jax.run_logs.phase_timer import PHASES
 from pggan_jax.schedule import Schedule
+from pggan_jax.training.step_metrics import LOOP_FIELDS
 from tests.helpers.command_line import one_line_error
 from tests.helpers.runs import copy_of, finished_run, small_config, stats
 
@@ -322,6 +323,17 @@ class TestOrigins:
         write_lines(tmp_path / "stats.jsonl", {"kimg": 1.0, "metric_swd": 7.5})
         (tmp_path / "metric-swd.jsonl").unlink()
         assert "Metrics by evaluate" not in render(gather(tmp_path, small_config()))
+
+    def test_of_other_scalars_is_a_changed_loss(self, tmp_path):
+        """What the loop and the built-in losses write is drawn elsewhere, or not at all."""
+        known = dict.fromkeys((*LOOP_FIELDS, "loss_g", "loss_d", "real_score", "fake_score", "gradient_penalty"), 1.0)
+        write_lines(tmp_path / "stats.jsonl", known)
+        assert "Other scalars" not in render(gather(tmp_path, small_config()))
+        write_lines(tmp_path / "stats.jsonl", known | {"<script>": 7.5, "words": "no number"})
+        page = Page(render(gather(tmp_path, small_config())))
+        assert "<script>: 7.5 at kimg 1" in page.texts
+        assert "script" not in page.tags
+        assert "words" not in page.texts
 
     def test_of_images_are_their_ticks(self, tmp_path):
         """4x4 ends at kimg 0.496; a tick that grows on the way draws what it ends with."""

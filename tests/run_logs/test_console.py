@@ -61,6 +61,15 @@ def test_a_status_line_with_numbers_that_are_none():
         assert words in line
 
 
+def test_a_status_line_leaves_out_metrics_that_the_step_does_not_return():
+    record = record_of_a_tick()
+    del record["gradient_penalty"], record["loss_g"]
+    line = status_line(record)
+    assert "D 1.500" in line
+    assert "gp" not in line
+    assert "loss G" not in line
+
+
 def test_a_log_outlives_the_reader_of_its_output(tmp_path, monkeypatch):
     """As when `tee` is killed: the run goes on, and log.txt has every line."""
     read, write = os.pipe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -132,6 +133,28 @@ def test_a_constant_discriminator_pays_the_whole_target():
     result = terms(LossConfig(gp_target=3.0), constant)
     np.testing.assert_allclose(result.gradient_penalty, 9.0)
     np.testing.assert_allclose(result.loss, 10.0)
+
+
+# Losses without a formula
+
+
+def unnamed_loss(**changes) -> LossConfig:
+    return dataclasses.replace(LossConfig(**changes), name="new_loss")
+
+
+def test_a_loss_that_has_no_case_is_refused():
+    scores = normal(7, BATCH)
+    with pytest.raises(ValueError, match=r"generator_loss .*'new_loss'"):
+        generator_loss(unnamed_loss(), scores)
+    with pytest.raises(ValueError, match=r"discriminator_loss .*'new_loss'"):
+        discriminator_loss(unnamed_loss(), scores, scores, jnp.zeros(()))
+
+
+def test_a_new_loss_has_r1():
+    """As `discriminator_loss` weighs the penalty of every loss but WGAN-GP and LSGAN."""
+    configs = unnamed_loss(r1_gamma=3.0), unnamed_loss(r1_gamma=0.0)
+    penalties = [gradient_penalty(config, curved, REALS, FAKES, MIXING, resolution_ratio=1.0) for config in configs]
+    np.testing.assert_allclose(penalties, [(norms_of(SCALE * REALS) ** 2).mean(), 0.0], rtol=1e-5)
 
 
 # Losses of the discriminator
