@@ -63,23 +63,33 @@ def read_kinds(folder: Path) -> dict[str, MetricKind]:
         Descriptions by name, in alphabetical order.
 
     Raises:
-        ValueError: an argument is not a literal, or two metrics have one name.
+        ValueError: an argument is not a literal, is missing or is unknown, or two metrics have one name.
+        SyntaxError: a file is not Python.
     """
     kinds: dict[str, MetricKind] = {}
     for path in sorted(folder.glob("*.py")):
-        statements = [one for one in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(one, ast.Assign)]
+        module = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        statements = [one for one in module.body if isinstance(one, ast.Assign | ast.AnnAssign)]
         for call in (node for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Call)):
             if not isinstance(call.func, ast.Name) or call.func.id != MetricKind.__name__:
                 continue
-            try:
-                values = [ast.literal_eval(value) for value in call.args]
-                kind = MetricKind(*values, **{str(word.arg): ast.literal_eval(word.value) for word in call.keywords})
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{path}:{call.lineno}: MetricKind takes literal arguments only ({error})") from None
+            kind = _read_kind(call, where=f"{path}:{call.lineno}")
             if kind.name in kinds:
                 raise ValueError(f"{path}:{call.lineno}: there are two metrics of the name {kind.name!r}; rename one of them")
             kinds[kind.name] = kind
     return dict(sorted(kinds.items()))
+
+
+def _read_kind(call: ast.Call, *, where: str) -> MetricKind:
+    try:
+        values = [ast.literal_eval(value) for value in call.args]
+        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: MetricKind takes literal arguments only ({error})") from None
+    try:
+        return MetricKind(*values, **named)
+    except TypeError as error:
+        raise ValueError(f"{where}: {str(error).replace('.__init__()', '')}; its arguments are in {__name__}") from None
 
 
 METRIC_KINDS = read_kinds(Path(__file__).parent / "evaluation" / "metrics")

@@ -20,7 +20,7 @@ from pggan_jax.evaluation.image_sets import ImageSet
 from pggan_jax.evaluation.inception import feature_stats
 from pggan_jax.evaluation.inception.feature_cache import CachedFeatures
 from pggan_jax.evaluation.inception.features import FeatureCollector, OutputRequest
-from pggan_jax.evaluation.metric import Collected, Collector, MetricContext
+from pggan_jax.evaluation.metric import Collected, Collector, MetricContext, make_collector, naming_metric
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.evaluation.registry import METRICS
 from pggan_jax.metric_kinds import public_name
@@ -103,7 +103,7 @@ class Evaluator:
         """Compute every metric of `fakes`.
 
         Raises:
-            UserError: there are fewer images than a metric needs.
+            UserError: there are fewer images than a metric needs, or a metric does not follow the interface of `Metric`.
         """
         counts = self._counts(lambda name: _usable(name, min(self.fake_count(name), fakes.count)))
         for name, count in counts.items():
@@ -133,7 +133,7 @@ class Evaluator:
         metric, context = METRICS[name], self._context
         extractor = context.extractor if metric.inception else None
         shown = public_name(name, has_random_features=extractor is not None and extractor.has_random_weights)
-        result = metric.compute(reals, fakes, context)
+        result = metric.measure(reals, fakes, context)
         result = replace(result, notes=(*result.notes, *(extractor.notes if extractor else ())))
         floor, floor_count = self._floors.get(name, (None, 0))
         return Evaluation(
@@ -195,7 +195,7 @@ class Evaluator:
             firsts |= self._collect(self._pool.draw(0, max(halved.values())), halved, side=_REALS, are_reals=True)
         others = self._collect(self._pool.draw(len(self._pool) - largest, largest), counts, side=_FAKES, are_reals=True)
         return {
-            name: (METRICS[name].compute(firsts[name], others[name], self._context), count) for name, count in counts.items()
+            name: (METRICS[name].measure(firsts[name], others[name], self._context), count) for name, count in counts.items()
         }
 
     def _collect_views(self, images: ImageSet, counts: Counts, *, side: int, are_reals: bool) -> dict[str, Collected]:
@@ -210,16 +210,21 @@ class Evaluator:
     def _collect(self, images: ImageSet, counts: Counts, *, side: int, are_reals: bool) -> dict[str, Collected]:
         """Read `images` once and return, by metric, the data of its first `counts[name]` images."""
         collectors = self._collectors(images, counts, side=side, are_reals=are_reals)
+        users = {key: _users(key, counts) for key in collectors}
         until = max(counts.values())
         size = max(1, min(256, _BATCH_PIXELS // images.resolution**2))
         hidden = None if self._context.show_progress else True
         with tqdm(total=until, desc=f"reading {images.name}", unit="img", delay=2, leave=False, disable=hidden) as bar:
             for first, batch in images.batches(size, until=until):
-                for (_, count), collector in collectors.items():
-                    if first < count:
-                        collector.add(batch[: count - first], first)
+                for key, collector in collectors.items():
+                    if first < key[1]:
+                        with naming_metric(users[key]):
+                            collector.add(batch[: key[1] - first], first)
                 bar.update(len(batch))
-        finished = {key: collector.finish() for key, collector in collectors.items()}
+        finished = {}
+        for key, collector in collectors.items():
+            with naming_metric(users[key]):
+                finished[key] = collector.finish()
         result: dict[str, Collected] = {}
         for name, count in counts.items():
             metric = METRICS[name]
@@ -243,7 +248,9 @@ class Evaluator:
             metric = METRICS[name]
             for factory in metric.collect.values():
                 if (factory, count) not in collectors:
-                    collectors[factory, count] = factory(images.resolution, count, 2 * self._context.seed + side)
+                    with naming_metric(name):
+                        seed = 2 * self._context.seed + side
+                        collectors[factory, count] = make_collector(factory, images.resolution, count=count, seed=seed)
             if metric.inception:
                 outputs[count] = outputs.get(count, frozenset()) | metric.inception
         for count, wanted in outputs.items():
@@ -255,6 +262,13 @@ class Evaluator:
                 else FeatureCollector(self._context.extractor, images.resolution, request=request)
             )
         return collectors
+
+
+def _users(key: tuple[Any, int], counts: Counts) -> str:
+    """Return which metrics use the collector of a key."""
+    factory, count = key
+    own = (name for name in counts if counts[name] == count)
+    return ", ".join(name for name in own if factory in [*METRICS[name].collect.values(), "inception"])
 
 
 def _check_count(name: str, count: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -10,11 +11,36 @@ from typing import Any, Protocol
 import numpy as np
 
 from pggan_jax.config import DataConfig
+from pggan_jax.errors import UserError
 from pggan_jax.evaluation.image_sets import RealPool
 from pggan_jax.evaluation.inception.features import FeatureExtractor, load_extractor
 from pggan_jax.evaluation.metric_result import MetricResult
 from pggan_jax.evaluation.pixels import pixel_rows
 from pggan_jax.metric_kinds import MetricKind
+
+METRIC_NOTE = "metric "
+"""Start of the note by which an exception says in which metric it was raised."""
+
+
+class MetricError(ValueError):
+    """A metric does not follow the interface of `Metric`; `naming_metric` adds its name to the message."""
+
+
+@contextmanager
+def naming_metric(name: str) -> Iterator[None]:
+    """Add the name of a metric to exceptions of the `with` block.
+
+    Raises:
+        UserError: the block has raised a MetricError.
+    """
+    try:
+        yield
+    except MetricError as error:
+        raise UserError(f"metric {name}: {error}") from None
+    except Exception as error:
+        error.add_note(f"{METRIC_NOTE}{name}")
+        raise
+
 
 Collected = Mapping[str, Any]
 """Data of one set of images: by the names in `Metric.collect`; `inception`, see `Metric.inception`; `classes`, int32 `[count]`.
@@ -51,10 +77,20 @@ class RowCollector:
         self._rows: np.ndarray | None = None
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Add uint8 images with the numbers first, first+1 ..."""
+        """Add uint8 images with the numbers first, first+1 ...
+
+        Raises:
+            MetricError: the function does not return one row per image.
+        """
         if first >= self._count:
             return
-        rows = self._function(images[: self._count - first])
+        images = images[: self._count - first]
+        rows = np.asarray(self._function(images))
+        if rows.shape[:1] != (len(images),):
+            expected = f"an array [{len(images)}, ...]"
+            raise MetricError(
+                f"collect_rows: its function must return one row per image, {expected} here, not an array {list(rows.shape)}"
+            )
         if self._rows is None:
             self._rows = np.empty((self._count, *rows.shape[1:]), rows.dtype)
         self._rows[first : first + len(rows)] = rows
@@ -73,6 +109,19 @@ class RowCollector:
 def collect_rows(function: Callable[[np.ndarray], np.ndarray], *, at_most: int | None = None) -> CollectorFactory:
     """Return a factory of `RowCollector` for `function`, of the first `at_most` images."""
     return lambda resolution, count, seed: RowCollector(function, count if at_most is None else min(count, at_most))
+
+
+def make_collector(factory: CollectorFactory, resolution: int, *, count: int, seed: int) -> Collector:
+    """Return the collector of a factory.
+
+    Raises:
+        MetricError: the factory returns something else.
+    """
+    collector = factory(resolution, count, seed)
+    if not (hasattr(collector, "add") and hasattr(collector, "finish")):
+        found = type(collector).__name__
+        raise MetricError(f"`collect` must have factories of collectors, such as collect_rows(function), not of {found}")
+    return collector
 
 
 collect_pixels = collect_rows(pixel_rows)
@@ -140,3 +189,19 @@ class Metric:
     def __post_init__(self) -> None:
         if bool(self.inception) != self.kind.needs_inception:
             raise ValueError(f"metric {self.kind.name}: `inception` must be given if and only if kind.needs_inception is true")
+
+    def measure(self, reals: Collected, fakes: Collected, context: MetricContext) -> MetricResult:
+        """Call `compute`, and check its result.
+
+        Raises:
+            UserError: the result is not a MetricResult, or does not have the headline value.
+        """
+        with naming_metric(self.kind.name):
+            result = self.compute(reals, fakes, context)
+            found = result.values if isinstance(result, MetricResult) else result
+            if not isinstance(result, MetricResult) or not isinstance(found, Mapping):
+                raise MetricError(f"compute must return MetricResult(values), values by name, not {type(found).__name__}")
+            if self.kind.headline not in found:
+                names = ", ".join(map(str, found)) or "none"
+                raise MetricError(f"its headline {self.kind.headline!r} must be one of its values, which are: {names}")
+        return result

@@ -66,4 +66,4 @@ class Evaluation:
     def headline(self) -> float:
         """The most important value."""
         headline = METRIC_KINDS[self.metric].headline
-        return self.result.values[self.name if headline == self.metric else headline]
+        return float(self.result.values[self.name if headline == self.metric else headline])

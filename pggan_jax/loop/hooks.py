@@ -5,7 +5,7 @@ To add a job, write a `Hook`, add it to `Hooks`, and create it in `run_setup.sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pggan_jax.checkpointing.manager import Checkpoints
@@ -17,10 +17,9 @@ from pggan_jax.distributed import devices, processes
 from pggan_jax.distributed.processes import raise_everywhere
 from pggan_jax.loop.background_compile import StepRunner
 from pggan_jax.loop.image_grids import SampleGrids
-from pggan_jax.loop.input_feed import StepChunk
 from pggan_jax.loop.microbatch_choice import MicrobatchChoice
 from pggan_jax.loop.periodic_eval import PeriodicEvaluator
-from pggan_jax.loop.tick_metrics import TickMetrics
+from pggan_jax.loop.tick_metrics import LoopState
 from pggan_jax.networks.cost import relative_cost
 from pggan_jax.run_logs.console import process_memory_bytes, status_line
 from pggan_jax.run_logs.eta import EtaEstimator
@@ -56,33 +55,6 @@ class Run:
     timer: PhaseTimer
     microbatches: MicrobatchChoice
     step: StepRunner
-
-
-@dataclass
-class LoopState:
-    """Where the loop is after a chunk of steps, as hooks see it.
-
-    Attributes:
-        chunk: the last steps.
-        state: after them, on the devices.
-        alpha: weight of the newest layers in the last step.
-        ticks: metrics since the tick began.
-        rollbacks: how often the run went back after a divergence.
-        is_last: whether the run is complete.
-        is_stopping: whether the run was asked to stop here.
-        scores: headline values by metric, set by `EvaluationHook`.
-        record: the tick as it is written to stats.jsonl; hooks add to it.
-    """
-
-    chunk: StepChunk
-    state: TrainState
-    alpha: float
-    ticks: TickMetrics
-    rollbacks: int
-    is_last: bool
-    is_stopping: bool
-    scores: dict[str, float] = field(default_factory=dict)
-    record: dict[str, Any] = field(default_factory=dict)
 
 
 class Hook:
@@ -155,10 +127,11 @@ class EvaluationHook(Hook):
         if not self._evaluator.is_due(chunk.tick.index, chunk.stage.resolution, is_last=now.is_last):
             return
         with run.timer.phase("evaluate"):
-            measured = self._evaluator(run.step.program, devices.first_device(now.state.generator_ema), alpha=now.alpha)
+            params = devices.first_device(now.state.generator_ema)
+            measured = self._evaluator(run.step.program, params, alpha=now.alpha, images_seen=chunk.end)
         if measured.problem:
             run.log.warning(f"going on without measuring at kimg {chunk.end / 1000:.1f}: {measured.problem}")
-        for record in measured.records(chunk.end):
+        for record in measured.records:
             with run.log.warning_on_os_error(f"its line in metric-{record['metric']}.jsonl, which follows with the next"):
                 self._logs.append(record)
         now.scores.update(measured.scores)

@@ -6,8 +6,8 @@ A measurement that fails is logged, and training goes on; what is missing from t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pggan_jax.config import Config
@@ -18,8 +18,7 @@ from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import RealPool, generated_images
 from pggan_jax.evaluation.inception.features import FeatureExtractor
 from pggan_jax.evaluation.inception.weights import find_weights
-from pggan_jax.evaluation.metric import MetricContext
-from pggan_jax.evaluation.metric_result import Evaluation
+from pggan_jax.evaluation.metric import METRIC_NOTE, MetricContext, naming_metric
 from pggan_jax.evaluation.result_log import as_record
 from pggan_jax.loop.compiled_step import Program
 from pggan_jax.metric_kinds import METRIC_KINDS, public_name
@@ -33,19 +32,12 @@ class Measurement:
     Attributes:
         scores: headline values by metric, the same on every process; none if it has failed.
         problem: why it has failed; empty on all processes but the first.
-        results: all that was measured; none on all processes but the first.
-        where: what was measured, for the records.
+        records: for metric-NAME.jsonl, in the form of those of `evaluate`; none on all processes but the first.
     """
 
-    scores: Mapping[str, float]
+    scores: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
-    results: list[Evaluation] = field(default_factory=list)
-    where: Mapping[str, Any] = field(default_factory=dict)
-
-    def records(self, images_seen: int) -> Iterator[dict[str, Any]]:
-        """Yield the records for metric-NAME.jsonl, in the form of those of `evaluate`."""
-        for result in self.results:
-            yield as_record(result, kimg=images_seen / 1000, images_seen=images_seen, **self.where)
+    records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class PeriodicEvaluator:
@@ -79,23 +71,23 @@ class PeriodicEvaluator:
         """Whether tick number `tick`, counted from 0, ends with a measurement."""
         return bool(self._names(resolution)) and (is_last or (tick + 1) % self._config.eval.ticks == 0)
 
-    def __call__(self, program: Program, params: Mapping[str, Any], *, alpha: float) -> Measurement:
+    def __call__(self, program: Program, params: Mapping[str, Any], *, alpha: float, images_seen: int) -> Measurement:
         """Measure on the first process; a failure is part of the result.
 
         Args:
             program: of the current resolution.
             params: the generator's moving average.
             alpha: weight of its newest layers.
+            images_seen: for the records.
         """
-        problem, results = "", []
+        measured = Measurement()
         if processes.is_main_process():
             try:
-                results = self._measure(program, params, alpha)
+                measured = self._measure(program, params, alpha=alpha, images_seen=images_seen)
             except Exception as error:  # of any kind: training goes on
-                problem, self._evaluator = _message(error), None
-        scores = json.dumps({result.metric: result.headline for result in results}) if processes.is_main_process() else ""
-        where = {"resolution": program.networks.resolution, "alpha": alpha, "network": "ema", "data": self._config.data.source}
-        return Measurement(json.loads(processes.first_message(scores)), problem, results, where)
+                measured, self._evaluator = Measurement(problem=_message(error)), None
+        message = json.dumps(measured.scores) if processes.is_main_process() else ""
+        return replace(measured, scores=json.loads(processes.first_message(message)))
 
     def public_name(self, metric: str) -> str:
         """Return the name of a score in stats.jsonl; right on the first process alone."""
@@ -122,10 +114,10 @@ class PeriodicEvaluator:
         assert self._extractor is not None, "loaded with the first evaluator that needs it"
         return self._extractor
 
-    def _measure(self, program: Program, params: Mapping[str, Any], alpha: float) -> list[Evaluation]:
-        networks, config = program.networks, self._config
-        if self._evaluator is None or self._evaluator[0] != networks.resolution:
-            self._evaluator = networks.resolution, self._new_evaluator(networks.resolution)
+    def _measure(self, program: Program, params: Mapping[str, Any], *, alpha: float, images_seen: int) -> Measurement:
+        resolution, config = program.networks.resolution, self._config
+        if self._evaluator is None or self._evaluator[0] != resolution:
+            self._evaluator = resolution, self._new_evaluator(resolution)
         evaluator = self._evaluator[1]
         fakes = generated_images(
             program.sampler,
@@ -135,12 +127,21 @@ class PeriodicEvaluator:
             seed=config.run.seed,
             count=evaluator.max_fakes,
         )
-        return evaluator(fakes)
+        where = {"resolution": resolution, "alpha": alpha, "network": "ema", "data": config.data.source}
+        scores, records = {}, []
+        for result in evaluator(fakes):
+            with naming_metric(result.metric):
+                scores[result.metric] = result.headline
+                records.append(as_record(result, kimg=images_seen / 1000, images_seen=images_seen, **where))
+                json.dumps(records[-1])  # raises TypeError here if the metric returns what JSON does not have
+        return Measurement(scores, records=records)
 
 
 def _message(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
+    metrics = [note for note in getattr(error, "__notes__", ()) if note.startswith(METRIC_NOTE)]
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return first_line(error)
+        return ": ".join([*metrics, f"{error.filename}: {error.strerror}"])
+    name, line = type(error).__name__, first_line(error)
+    return ": ".join([*metrics, name, *[line] * (line != name)])

@@ -1,9 +1,10 @@
-"""Means of the metrics of a tick, and how many steps in a row were skipped."""
+"""Means of the metrics of a tick, skipped steps in a row, and the state of the loop that hooks receive."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.loop.input_feed import StepChunk
 from pggan_jax.training.multi_step import StepTotals
+from pggan_jax.training.train_state import TrainState
 
 CHUNKS_IN_FLIGHT = 2
 
@@ -117,3 +119,30 @@ class TickMetrics:
         self._sums, self._first_sum, self._skipped_before = {}, 0.0, skipped
         self._steps, self._left_out = 0, 0
         return record
+
+
+@dataclass
+class LoopState:
+    """Where the loop is after a chunk of steps, as hooks see it.
+
+    Attributes:
+        chunk: the last steps.
+        state: after them, on the devices.
+        alpha: weight of the newest layers in the last step.
+        ticks: metrics since the tick began.
+        rollbacks: how often the run went back after a divergence.
+        is_last: whether the run is complete.
+        is_stopping: whether the run was asked to stop here.
+        scores: headline values by metric, set by `EvaluationHook`.
+        record: the tick as it is written to stats.jsonl; hooks add to it.
+    """
+
+    chunk: StepChunk
+    state: TrainState
+    alpha: float
+    ticks: TickMetrics
+    rollbacks: int
+    is_last: bool
+    is_stopping: bool
+    scores: dict[str, float] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)

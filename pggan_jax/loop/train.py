@@ -11,10 +11,10 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.distributed import devices, processes
 from pggan_jax.loop.divergence import find_cause, seed_after
-from pggan_jax.loop.hooks import Hooks, LoopState, Run
+from pggan_jax.loop.hooks import Hooks, Run
 from pggan_jax.loop.input_feed import InputFeed, StepChunk, plan_chunks
 from pggan_jax.loop.run_setup import OpenRun, start_run
-from pggan_jax.loop.tick_metrics import DivergedError, TickMetrics
+from pggan_jax.loop.tick_metrics import DivergedError, LoopState, TickMetrics
 from pggan_jax.run_logs.console import ProgressBar
 from pggan_jax.training.train_state import TrainState, grow_train_state, reset_moments
 
