@@ -17,6 +17,7 @@ import pytest
 from pggan_jax.reporting.html import render
 from pggan_jax.reporting.run_record import gather
 from pggan_jax.training import multi_step
+from tests.helpers.command_line import environment, small_flags
 from tests.helpers.runs import run_small, small_config, stats
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -25,7 +26,9 @@ PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
 def section(heading: str) -> str:
-    return re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S).group(1)
+    found = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
+    assert found, f"docs/extending.md has no section {heading!r}: change its name here, too"
+    return found.group(1)
 
 
 def with_diff(heading: str) -> dict[str, str]:
@@ -36,14 +39,29 @@ def with_diff(heading: str) -> dict[str, str]:
         old = "".join(f"{row[1:]}\n" for row in rows if row[:1] in " -")
         new = "".join(f"{row[1:]}\n" for row in rows if row[:1] in " +")
         source = sources.get(path) or (ROOT / path).read_text(encoding="utf-8")
-        assert source.count(old) == 1, f"{path} does not have these lines once:\n{old}"
+        problem = f"update the diff in docs/extending.md, section {heading!r}: {path} does not have these lines exactly once"
+        assert source.count(old) == 1, f"{problem}:\n{old}"
         sources[path] = source.replace(old, new)
     return sources
 
 
+def copy_program(folder: Path) -> None:
+    shutil.copytree(ROOT / "pggan_jax", folder / "pggan_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "launch.py", folder)
+
+
+def launch_copy(folder: Path, *words: object) -> None:
+    command = [sys.executable, "launch.py", *map(str, words)]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False, env=environment())
+    assert ended.returncode == 0, f"update the example in docs/extending.md; it ends with:\n{ended.stderr}"
+
+
 def test_a_new_loss_term(tmp_path):
     """It trains otherwise, and its scalar is in stats.jsonl and on the report page."""
-    ((path, source),) = with_diff("Example: a new loss term").items()
+    sources = with_diff("Example: a new loss term")
+    path = "pggan_jax/training/train_step.py"
+    assert list(sources) == [path], f"update this test: docs/extending.md now changes {', '.join(sources)}"
+    source = sources[path]
     changed = types.ModuleType("changed_train_step")
     exec(compile(source, path, "exec"), vars(changed))
     config = small_config(data__resolution=4, schedule__stable_kimg=0.16)
@@ -62,13 +80,22 @@ def test_a_new_loss_term(tmp_path):
 def test_a_new_metric(tmp_path, finished):
     """In a copy of the program, the file is all that `evaluate` needs."""
     path, source = re.search(r"```python\n# (\S+)\n(.*?)```", section("Example: a new metric"), re.S).groups()
-    shutil.copytree(ROOT / "pggan_jax", tmp_path / "pggan_jax", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "launch.py", tmp_path)
-    assert not (tmp_path / path).exists()
-    (tmp_path / path).write_text(source, encoding="utf-8")
+    copy_program(tmp_path)
+    (tmp_path / path).write_text(source, encoding="utf-8")  # also over one that a reader of the page has written
     words = ["evaluate", f"--workdir={finished}", "--metrics=brightness", "--num_images=32", f"--out={tmp_path / 'out'}"]
-    command = [sys.executable, "launch.py", *words]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stderr
+    launch_copy(tmp_path, *words)
     (record,) = map(json.loads, (tmp_path / "out" / "metric-brightness.jsonl").read_text().splitlines())
     assert 0.0 <= record["values"]["difference"] <= 255.0
+
+
+def test_a_new_hook(tmp_path):
+    """In a copy of the program, training writes its file, which has the last line of stats.jsonl."""
+    copy_program(tmp_path)
+    for path, source in with_diff("Example: a new hook").items():
+        (tmp_path / path).write_text(source, encoding="utf-8")
+    run = tmp_path / "run"
+    settings = small_flags(data__resolution=4, schedule__stable_kimg=0.16)
+    launch_copy(tmp_path, f"--workdir={run}", *settings)
+    record = json.loads((run / "progress.json").read_text())
+    *_, last = stats(run)
+    assert record == last

@@ -24,9 +24,9 @@ def one_line_error(result):
     return err
 
 
-def small_flags():
-    """`small_config()` as a command line."""
-    wanted = dict(settings_of(small_config()))
+def small_flags(**changes):
+    """`small_config(**changes)` as a command line."""
+    wanted = dict(settings_of(small_config(**changes)))
     before = dict(settings_of(load_config(f"{ROOT}/experiments/smoke.py").config))
     changed = [f"{path}={value}" for path, value in wanted.items() if value != before[path]]
     return [SMOKE, *(word for change in changed for word in ("--set", change))]

@@ -22,6 +22,8 @@ from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import RealPool
 from pggan_jax.evaluation.inception.features import FeatureExtractor
 from pggan_jax.evaluation.metric import MetricContext
+from pggan_jax.evaluation.metric_result import MetricResult
+from pggan_jax.evaluation.registry import METRICS
 from pggan_jax.loop import periodic_eval
 from pggan_jax.run_logs import jsonl
 from tests.helpers.command_line import one_line_error
@@ -119,7 +121,7 @@ class TestWhileTraining:
         [
             (OSError(errno.EIO, "Input/output error", "reals.bin"), "reals.bin: Input/output error"),
             (UserError("no weights"), "no weights"),
-            (np.linalg.LinAlgError("Eigenvalues did not converge"), "Eigenvalues did not converge"),
+            (np.linalg.LinAlgError("no convergence"), "LinAlgError: no convergence"),
         ],
     )
     def test_one_that_fails_costs_a_line_and_nothing_else(self, finished, tmp_path, error, reported):
@@ -138,6 +140,29 @@ class TestWhileTraining:
         assert ["metric_swd_small" in record for record in stats(tmp_path)] == [False, True]
         assert [record["images_seen"] for record in records(tmp_path, "swd_small")] == [TOTAL]
         assert (tmp_path / "log.txt").read_text().count(f"WARNING: going on without measuring at kimg 1.0: {reported}\n") == 1
+
+    @pytest.mark.parametrize(
+        ("compute", "reported"),
+        [
+            (lambda *_: MetricResult({"average": 1 / 0}), "ZeroDivisionError: division by zero"),
+            (lambda *_: MetricResult({"mean": 0.5}), "its headline 'average' must be one of its values, which are: mean"),
+            (lambda *_: MetricResult({"average": "high"}), "ValueError: could not convert string to float: 'high'"),
+            (
+                lambda *_: MetricResult({"average": 0.5}, notes=(b"x",)),
+                "TypeError: Object of type bytes is not JSON",
+            ),
+        ],
+    )
+    def test_a_wrong_metric_costs_a_line_each_time(self, finished, tmp_path, monkeypatch, compute, reported):
+        monkeypatch.setitem(METRICS, "swd_small", replace(METRICS["swd_small"], compute=compute))
+        assert run_small(tmp_path, small_config(**MEASURED))
+        assert digest(tmp_path) == digest(finished)
+        assert not any("metric_swd_small" in record for record in stats(tmp_path))
+        assert not list(tmp_path.glob("metric-*"))
+        log = (tmp_path / "log.txt").read_text()
+        assert log.count("going on without measuring") == 2
+        for kimg in ("1.0", "1.9"):
+            assert f"WARNING: going on without measuring at kimg {kimg}: metric swd_small: {reported}" in log
 
     @pytest.mark.parametrize(
         ("changes", "expected"),
