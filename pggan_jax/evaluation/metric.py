@@ -23,7 +23,10 @@ METRIC_NOTE = "metric "
 
 
 class MetricError(ValueError):
-    """A metric does not follow the interface of `Metric`; `naming_metric` adds its name to the message."""
+    """A metric does not follow the interface of `Metric`.
+
+    `naming_metric` adds its name to the message.
+    """
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Means of the metrics of a tick, skipped steps in a row, and the state of the loop that hooks receive."""
+"""Means of the metrics of a tick, and the state of the loop that hooks receive."""
 
 from __future__ import annotations
 
