@@ -18,7 +18,7 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pggan_jax.checkpointing.trained_model import load_trained
+from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.data.sources.builtin import DigitsSource
 from pggan_jax.distributed.backend import require_backend
 from pggan_jax.errors import UserError, one_line
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.ERROR)
     try:
         require_backend()
-        trained = load_trained(user_path(FLAGS.workdir, named="--workdir="))
+        trained = load_trained_model(user_path(FLAGS.workdir, named="--workdir="))
     except UserError as error:
         print(one_line(f"error: {error}"), file=sys.stderr)
         return 2
