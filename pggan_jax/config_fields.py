@@ -1,10 +1,11 @@
-"""Dataclass fields that carry help text and limits, for the settings in `config.py`."""
+"""Dataclass fields with help and limits for `config.py`, and parsing of their values."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, get_args, get_origin
 
 
 def setting(
@@ -33,3 +34,33 @@ def setting(
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+class DuplicateKeyError(ValueError):
+    """A mapping with two values for one resolution."""
+
+
+def parse_text(text: str, hint: Any) -> Any:
+    """Read the text of a value, as `--set` takes it, as the type of its field.
+
+    Raises:
+        ValueError, SyntaxError: the text has another form; `DuplicateKeyError` if a mapping names a key twice.
+    """
+    if get_origin(hint) is tuple:
+        return tuple(parse_text(item.strip(), get_args(hint)[0]) for item in text.strip("() ").split(",") if item.strip())
+    if get_args(hint):
+        key, value = get_args(hint)
+        pairs = [pair.split(":") for pair in text.strip("{} ").split(",") if pair.strip()]
+        parsed = [(parse_text(k.strip(), key), parse_text(v.strip(), value)) for k, v in pairs]
+        found: dict[Any, Any] = {}
+        for one, single in parsed:
+            if one in found:
+                raise DuplicateKeyError(f"names {one} twice; give it one value")
+            found[one] = single
+        return found
+    if hint is bool:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+    if hint is str:
+        is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+        return ast.literal_eval(text) if is_quoted else text
+    return hint(text)

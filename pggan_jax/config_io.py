@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import difflib
 import json
 import runpy
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pggan_jax.config import Config
+from pggan_jax.config_fields import DuplicateKeyError, parse_text
 from pggan_jax.config_validation import type_name, validate, walk
 from pggan_jax.errors import ConfigError, UserError, one_line
 from pggan_jax.presets import PRESETS, apply_preset
@@ -23,6 +23,7 @@ from pggan_jax.system.paths import user_path
 _ROOT = Path(__file__).resolve().parents[1]
 _LONGEST_REASON = 160
 _LONGEST_ORIGIN = 90
+_MOST_NAMES = 12
 DEFAULT_ORIGIN = "the default"
 
 
@@ -50,16 +51,16 @@ def name_origins(default: str, by_path: Mapping[str, str] | None = None) -> Iter
 
 
 def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
-    """Read an experiment file, apply `name=value` overrides, and validate the result.
+    """Read an experiment file or a config.json, apply `name=value` overrides, and validate.
 
     Overrides are applied in order, but a preset first.
 
     Args:
-        experiment: path of a Python file with a function `get_config()` that returns a `Config`.
+        experiment: path of a Python file with a function `get_config()` that returns a `Config`, or of JSON by `to_json`.
         overrides: such as ["generator.fmap_max=64", "schedule.batch_size_at=4:128,8:64"].
 
     Raises:
-        UserError: the file is missing or does not define a Config.
+        UserError: the file is missing, or is neither an experiment file nor settings.
         ConfigError: an override has an unknown name or a wrong value, or the result cannot be run.
     """
     config = _read_experiment(experiment)
@@ -84,17 +85,41 @@ def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
 def _read_experiment(experiment: str) -> Config:
     path = user_path(experiment, named="--config=", example="name an experiment file, such as experiments/digits.py")
     if path.is_dir():
-        raise UserError(f"--config={experiment}: is a folder; name an experiment file in it, such as {path / 'digits.py'}")
+        example = path / ("config.json" if (path / "config.json").is_file() else "digits.py")
+        raise UserError(f"--config={experiment}: is a folder; name an experiment file in it, such as {example}")
     if not path.is_file():
         # From any other folder, experiments/NAME.py means the one beside the package.
         path = _ROOT / experiment
     if not path.is_file():
-        beside = Path(experiment).parent
-        found = [] if beside == Path() else sorted(beside.glob("*.py"))
-        found = found or sorted((_ROOT / "experiments").glob("*.py"))
-        files = [file for file in found if file.is_file() and "def get_config" in file.read_text(errors="replace")]
-        known = [str(file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file) for file in files]
-        raise UserError(f"--config={experiment}: no such file; there are {', '.join(known)}")
+        raise UserError(f"--config={experiment}: no such file; {_existing_experiments(Path(experiment))}")
+    if path.suffix == ".json":
+        with _report_failures(experiment, path, "cannot be read"):
+            config = _config_of(_read_settings(path.read_text(encoding="utf-8", errors="replace"), f"--config={experiment}"))
+    else:
+        config = _run_experiment(experiment, path)
+    with name_origins(experiment):
+        _check_preset(config)
+    return config
+
+
+def _existing_experiments(wanted: Path) -> str:
+    """List experiment files for a path that does not exist: those beside it, else those of the project."""
+    for folder in (wanted.parent, _ROOT / "experiments"):
+        files = [
+            file
+            for file in sorted(folder.glob("*.py"))
+            if file.is_file() and "def get_config" in file.read_text(errors="replace")
+        ]
+        names = [file.name for file in files] + ["config.json"] * (folder / "config.json").is_file()
+        if names:
+            break
+    shown = folder.relative_to(_ROOT) if folder.is_relative_to(_ROOT) else folder
+    listed = ", ".join(names[:_MOST_NAMES]) + " ..." * (len(names) > _MOST_NAMES)
+    close = difflib.get_close_matches(wanted.name, names, n=1)
+    return f"did you mean {shown / close[0]}? {shown}/ has {listed}" if close else f"choose one of {shown}/: {listed}"
+
+
+def _run_experiment(experiment: str, path: Path) -> Config:
     with _report_failures(experiment, path, "cannot be run"):
         namespace = runpy.run_path(str(path))
     if "get_config" not in namespace:
@@ -103,14 +128,12 @@ def _read_experiment(experiment: str) -> Config:
         config = namespace["get_config"]()
     if not isinstance(config, Config):
         raise UserError(f"--config={experiment}: get_config() returned {type(config).__name__}, not a pggan_jax.config.Config")
-    with name_origins(experiment):
-        _check_preset(config)
     return config
 
 
 @contextmanager
 def _report_failures(experiment: str, path: Path, what: str) -> Iterator[None]:
-    """Report every exception of an experiment file, `SystemExit` included, as a `UserError`.
+    """Report every exception while a file is read or run, `SystemExit` included, as a `UserError`.
 
     Raises:
         UserError: the `with` block has raised an exception.
@@ -133,7 +156,7 @@ def _reason(error: BaseException, path: Path) -> str:
 def _check_preset(config: Config) -> None:
     """Refuse a preset that is named but not applied: the run would train with another schedule."""
     default, mine = dict(settings_of(Config())), dict(settings_of(config))
-    if config.preset not in PRESETS:
+    if not isinstance(config.preset, str) or config.preset not in PRESETS:
         return
     official = dict(settings_of(apply_preset(Config(), config.preset)))
     changed = [path for path in official if path != "preset" and official[path] != default[path]]
@@ -154,10 +177,6 @@ def _split_override(text: str) -> tuple[str, str]:
     return path.strip(), value.strip()
 
 
-class _DuplicateKeyError(ValueError):
-    """A mapping with two values for one resolution."""
-
-
 def parse_value(path: str, text: str) -> Any:
     """Turn the text of an override into the type of the setting it names.
 
@@ -168,8 +187,8 @@ def parse_value(path: str, text: str) -> Any:
     if path not in hints:
         raise ConfigError(path, text, f"there is no such setting; {_nearest(path, list(hints))}")
     try:
-        return _parse(text, hints[path])
-    except _DuplicateKeyError as error:
+        return parse_text(text, hints[path])
+    except DuplicateKeyError as error:
         raise ConfigError(path, text, str(error)) from None
     except (ValueError, SyntaxError):
         raise ConfigError(path, text, f"must be {type_name(hints[path])}") from None
@@ -184,36 +203,11 @@ def _nearest(path: str, known: list[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else "launch.py settings lists them all"
 
 
-def _parse(text: str, hint: Any) -> Any:
-    if get_origin(hint) is tuple:
-        return tuple(_parse(item.strip(), get_args(hint)[0]) for item in text.strip("() ").split(",") if item.strip())
-    if get_args(hint):
-        key, value = get_args(hint)
-        pairs = [pair.split(":") for pair in text.strip("{} ").split(",") if pair.strip()]
-        parsed = [(_parse(k.strip(), key), _parse(v.strip(), value)) for k, v in pairs]
-        found: dict[Any, Any] = {}
-        for one, single in parsed:
-            if one in found:
-                raise _DuplicateKeyError(f"names {one} twice; give it one value")
-            found[one] = single
-        return found
-    if hint is bool:
-        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
-    if hint is str:
-        is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-        return ast.literal_eval(text) if is_quoted else text
-    return hint(text)
-
-
 def replace_setting(config: Any, path: str, value: Any) -> Any:
     """Return a copy of a config dataclass with one setting changed, by its dotted name."""
     head, _, rest = path.partition(".")
     new = replace_setting(getattr(config, head), rest, value) if rest else value
     return dataclasses.replace(config, **{head: new})
-
-
-ADDED_SETTINGS = frozenset({"data.range"})
-"""Settings that runs of earlier versions did not store; those runs behaved as the default does."""
 
 
 def to_json(config: Config) -> str:
@@ -222,49 +216,74 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str, where: str) -> Config:
-    """Read what `to_json` wrote.
+    """Read what `to_json` of this or an earlier version wrote; absent settings take their defaults.
 
     Args:
         text: the JSON.
         where: file name for the error message.
 
     Raises:
-        UserError: not JSON, an unknown or missing setting (but for `ADDED_SETTINGS`), or a wrong value.
+        UserError: not JSON, an unknown setting, or a wrong value.
     """
-    try:
-        tree = parse_json(text)
-    except ValueError as error:
-        raise UserError(f"{where}: is not JSON ({error}); restore the file or start in a new --workdir") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{where}: is not a JSON object of settings; restore the file or start in a new --workdir")
-    flat = dict(_flatten(tree))
-    config = Config()
-    for path, _, hint, _ in walk(Config()):
-        if path not in flat and path in ADDED_SETTINGS:
-            continue
-        if path not in flat:
-            raise UserError(f"{where}: lacks the setting {path}; was it written by another version of pggan_jax?")
-        value = flat.pop(path)
-        if get_args(hint) and isinstance(value, dict) and all(key.isdecimal() for key in value):
-            value = {int(key): item for key, item in value.items()}  # other keys stay text, which `validate` refuses
-        if get_origin(hint) is tuple and isinstance(value, list):
-            value = tuple(value)
-        config = replace_setting(config, path, value)
-    if flat:
-        raise UserError(f"{where}: has the unknown setting {next(iter(flat))}; was it written by another version of pggan_jax?")
+    config = _config_of(_read_settings(text, where))
     with name_origins(where):
         validate(config)
     return config
 
 
-def _flatten(tree: dict[str, Any], prefix: str = ""):
-    mappings = {path for path, _, hint, _ in walk(Config()) if get_args(hint)}
+def absent_settings(text: str, where: str) -> list[str]:
+    """List the settings that `from_json` takes from their defaults, as an earlier version had none of them."""
+    stored = _read_settings(text, where)
+    return [path for path, _ in settings_of(Config()) if path not in stored]
+
+
+def _read_settings(text: str, where: str) -> dict[str, Any]:
+    """Read JSON as dotted path -> value; values are not validated."""
+    try:
+        tree = parse_json(text)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: is not JSON ({error}); restore the file, or start a new run from an experiment file"
+        ) from None
+    if not isinstance(tree, dict) or not tree:
+        raise UserError(
+            f"{where}: is not a JSON object of settings; restore the file, or start a new run from an experiment file"
+        )
+    known = {path for path, _ in settings_of(Config())}
+    sections = {path.rpartition(".")[0] for path in known} - {""}
+    stored = dict(_flatten(tree, sections))
+    for path in stored:
+        if path in known:
+            continue
+        if path in sections:
+            raise UserError(f"{where}: {path} is not a JSON object of settings; restore the file")
+        raise UserError(
+            f"{where}: has the unknown setting {path}; use the version of pggan_jax that wrote it, or remove the setting"
+        )
+    return stored
+
+
+def _flatten(tree: dict[str, Any], sections: Set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and path not in mappings:
-            yield from _flatten(value, f"{path}.")
+        if isinstance(value, dict) and path in sections:
+            yield from _flatten(value, sections, f"{path}.")
         else:
             yield path, value
+
+
+def _config_of(stored: Mapping[str, Any]) -> Config:
+    config = Config()
+    for path, _, hint, _ in walk(Config()):
+        if path not in stored:
+            continue
+        value = stored[path]
+        if get_args(hint) and isinstance(value, dict) and all(key.isdecimal() for key in value):
+            value = {int(key): item for key, item in value.items()}  # other keys stay text, which `validate` refuses
+        if get_origin(hint) is tuple and isinstance(value, list):
+            value = tuple(value)
+        config = replace_setting(config, path, value)
+    return config
 
 
 def difference(old: Config, new: Config) -> list[str]:

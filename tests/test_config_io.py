@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from pggan_jax.config import Config, DataConfig, ScheduleConfig
+from pggan_jax.config import Config, DataConfig, RunConfig, ScheduleConfig
 from pggan_jax.config_io import (
-    ADDED_SETTINGS,
+    absent_settings,
     difference,
     from_json,
     load_config,
@@ -19,7 +19,7 @@ from pggan_jax.config_io import (
     settings_of,
     to_json,
 )
-from pggan_jax.errors import ConfigError, UserError
+from pggan_jax.errors import ConfigError, UserError, one_line
 from pggan_jax.presets import PRESETS, apply_preset
 
 HEADER = "from pggan_jax.config import *\nfrom pggan_jax.presets import apply_preset\n"
@@ -201,8 +201,16 @@ def test_missing_experiment_names_the_files_beside_it(experiment, tmp_path):
     experiment()
     message = str(refusal(UserError, load_config, str(tmp_path / "expriment.py")))
     assert "no such file" in message
-    assert str(tmp_path / "experiment.py") in message
-    assert "experiments/digits.py" in str(refusal(UserError, load_config, str(tmp_path / "nowhere" / "a.py")))
+    assert f"did you mean {tmp_path / 'experiment.py'}?" in message
+    elsewhere = str(refusal(UserError, load_config, str(tmp_path / "nowhere" / "xyzzyxyzzy.py")))
+    assert "choose one of experiments/: celeba.py, " in elsewhere
+    assert "digits.py" in elsewhere
+
+
+@pytest.mark.parametrize("wanted", ["experiments/smok.py", "experiments/xyzzy.py", "smoke", "/somewhere/else/entirely/mine.py"])
+def test_message_about_a_missing_experiment_is_whole(wanted):
+    message = f"error: {refusal(UserError, load_config, wanted)}"
+    assert one_line(message) == message
 
 
 def test_experiments_of_the_project_are_found_from_any_folder(tmp_path, monkeypatch):
@@ -288,17 +296,84 @@ def test_json_that_is_no_object(text):
     assert str(refusal(UserError, from_json, text, "run/config.json")).startswith("run/config.json: is not a JSON object")
 
 
-@pytest.mark.parametrize("path", [path for path, _ in settings_of(Config()) if path not in ADDED_SETTINGS])
-def test_json_with_a_missing_setting(path):
+# Defaults that do not fit to the other values of `changed_everywhere()`.
+UNFIT = {"schedule.start_resolution", "discriminator.minibatch_stddev", "schedule.total_kimg", "eval.metrics"}
 
-    tree = json.loads(to_json(Config()))
+
+@pytest.mark.parametrize("path", [path for path, _ in settings_of(Config()) if path not in UNFIT])
+def test_a_setting_that_json_lacks_has_its_default(path):
+    config = changed_everywhere()
+    tree = json.loads(to_json(config))
     *sections, leaf = path.split(".")
     node = tree
     for section in sections:
         node = node[section]
     del node[leaf]
-    message = str(refusal(UserError, from_json, json.dumps(tree), "run/config.json"))
-    assert message.startswith(f"run/config.json: lacks the setting {path};")
+    text = json.dumps(tree)
+    assert absent_settings(text, "run/config.json") == [path]
+    assert from_json(text, "run/config.json") == replace_setting(config, path, dict(settings_of(Config()))[path])
+
+
+def test_a_section_that_json_lacks_has_its_defaults():
+    tree = json.loads(to_json(Config(run=RunConfig(seed=3))))
+    del tree["loss"]
+    assert from_json(json.dumps(tree), "run/config.json") == Config(run=RunConfig(seed=3))
+    assert absent_settings(json.dumps(tree), "run/config.json")[0] == "loss.name"
+    assert absent_settings(to_json(Config()), "run/config.json") == []
+
+
+class TestSettingsOfARun:
+    """--config=WORKDIR/config.json."""
+
+    @pytest.fixture
+    def stored(self, tmp_path):
+        def write(tree):
+            path = tmp_path / "config.json"
+            path.write_text(tree if isinstance(tree, str) else json.dumps(tree))
+            return str(path)
+
+        return write
+
+    @pytest.mark.parametrize("config", [Config(), apply_preset(Config(), "v2-8gpus"), changed_everywhere()])
+    def test_is_the_same_configuration(self, stored, config):
+        assert load_config(stored(to_json(config))).config == config
+
+    def test_overrides_and_origins(self, stored):
+        path = stored(to_json(Config(run=RunConfig(seed=5, keep_last=7))))
+        loaded = load_config(path, ["run.keep_last=8"])
+        assert loaded.config == Config(run=RunConfig(seed=5, keep_last=8))
+        assert loaded.origins == {"run.seed": path, "run.keep_last": "--set run.keep_last=8"}
+
+    @pytest.mark.parametrize(
+        ("tree", "expected"),
+        [
+            ("{", "is not JSON"),
+            ("[]", "is not a JSON object of settings"),
+            ({}, "is not a JSON object of settings"),
+            ({"data": {"novelty": 1}}, "unknown setting data.novelty"),
+            ({"data": 5}, "data is not a JSON object of settings"),
+            ({"": 5}, "unknown setting"),
+        ],
+    )
+    def test_what_is_no_configuration(self, stored, tree, expected):
+        path = stored(tree)
+        message = str(refusal(UserError, load_config, path))
+        assert message.startswith(f"--config={path}: ")
+        assert expected in message
+
+    @pytest.mark.parametrize(
+        ("tree", "setting"),
+        [
+            ({"data": {"resolution": 33}}, "data.resolution"),
+            ({"preset": {"a": 1}}, "preset"),
+            ({"preset": "v2-1gpu"}, "preset"),
+            ({"schedule": {"batch_size_at": {"four": 8}}}, "schedule.batch_size_at"),
+        ],
+    )
+    def test_wrong_values_name_the_file(self, stored, tree, setting):
+        path = stored(tree)
+        error = refusal(ConfigError, load_config, path)
+        assert (error.path, error.origin) == (setting, path)
 
 
 @pytest.mark.parametrize("section", ["", "data", "schedule"])
@@ -338,18 +413,12 @@ def test_json_with_a_wrong_value(section, leaf, bad):
     assert (error.path, error.origin) == (f"{section}.{leaf}", "run/config.json")
 
 
-@pytest.mark.parametrize("path", ADDED_SETTINGS)
-def test_runs_of_earlier_versions_go_on(path):
-    tree = json.loads(to_json(Config()))
-    section, leaf = path.split(".")
-    del tree[section][leaf]
-    assert from_json(json.dumps(tree), "run/config.json") == Config()
-
-
 @pytest.mark.parametrize(("path", "bad"), [("data", 5), ("data", None), ("data", []), ("preset", {"a": 1}), ("preset", {})])
 def test_json_with_a_wrong_shape(path, bad):
     tree = json.loads(to_json(Config())) | {path: bad}
-    assert "lacks the setting" in str(refusal(UserError, from_json, json.dumps(tree), "run/config.json"))
+    assert str(refusal(UserError, from_json, json.dumps(tree), "run/config.json")).startswith(
+        (f"run/config.json: {path} ", path)
+    )
 
 
 def test_difference():

@@ -257,12 +257,13 @@ def _evaluator(
     from pggan_jax.evaluation.inception.features import load_extractor
     from pggan_jax.evaluation.metric import MetricContext
 
-    seed = flag_value(values, "seed")
+    seed, path, resize = (flag_value(values, name) for name in ("seed", "inception_weights", "resize"))
+    needing = [name for name in names if name in METRIC_KINDS and METRIC_KINDS[name].needs_inception]
     context = MetricContext(
         RealPool(loader, resolution, seed, mirror=data.mirror),
         data,
         held_out=held_out and RealPool(held_out[1], resolution, seed, name=held_out[0]),
-        load_extractor=partial(load_extractor, flag_value(values, "inception_weights"), flag_value(values, "resize")),
+        load_extractor=partial(load_extractor, path, resize, needed_by=f"--metrics={','.join(needing[:1])}"),
     )
     return Evaluator(names, context, num_images=flag_value(values, "num_images"), with_floor=flag_value(values, "floor"))
 

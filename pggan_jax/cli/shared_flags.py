@@ -37,7 +37,10 @@ def flag_value(values: flags.FlagValues, name: str) -> Any:
 def define_config_flags(values: flags.FlagValues) -> None:
     """Add --config and --set."""
     flags.DEFINE_string(
-        "config", DEFAULT_EXPERIMENT, "experiment file: Python with a get_config() that returns a Config", flag_values=values
+        "config",
+        DEFAULT_EXPERIMENT,
+        "experiment file (Python with a get_config() that returns a Config), or the config.json of a run",
+        flag_values=values,
     )
     flags.DEFINE_multi_string(
         "set",

@@ -2,6 +2,7 @@
 
 Train a network, or continue a run: the same command with the same --workdir continues where the run stopped, also in the middle
 of a fade-in. Ctrl-C (and SIGTERM, SIGHUP) saves and stops with exit status 75; a second Ctrl-C or SIGTERM stops at once.
+--config=WORKDIR/config.json --workdir=WORKDIR continues a run with its stored settings.
 
 Example: python launch.py --config=experiments/folder.py --set data.source=folder:~/photos --workdir=runs/photos
 
@@ -31,6 +32,7 @@ from pggan_jax.cli.shared_flags import (
     read_config,
 )
 from pggan_jax.config import Config
+from pggan_jax.errors import UserError
 from pggan_jax.system.portability import in_main_thread
 
 FLAGS = flags.FlagValues()
@@ -150,4 +152,9 @@ def _restore_signal_handlers() -> Iterator[None]:
 
 
 def _default_workdir(experiment: str) -> str:
+    if Path(experiment).suffix == ".json":
+        raise UserError(
+            f"--config={experiment}: needs --workdir; give --workdir={Path(experiment).parent} to continue that run, "
+            "or a new folder"
+        )
     return DEFAULT_WORKDIR if experiment == DEFAULT_EXPERIMENT else f"runs/{Path(experiment).stem}"

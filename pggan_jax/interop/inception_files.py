@@ -15,8 +15,8 @@ from pggan_jax.interop.graphdef import read_constants
 from pggan_jax.interop.state_dict import read_state_dict
 
 FILES = (
-    "pt_inception-2015-12-05-6726825d.pth (from pytorch-fid), weights-inception-2015-12-05-6726825d.pth (from torch-fidelity), "
-    "classify_image_graph_def.pb (the frozen TensorFlow graph), or an .npz that convert_inception has made from one of them"
+    "pt_inception-2015-12-05-6726825d.pth (pytorch-fid), classify_image_graph_def.pb (TensorFlow), "
+    "or an .npz of convert_inception"
 )
 SOURCE = "__source__"  # name of the digest in an .npz
 

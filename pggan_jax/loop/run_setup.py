@@ -188,6 +188,8 @@ def _record_start(opened: OpenRun, run: Run, *, start: StartingPoint) -> None:
     if processes.is_main_process():
         with log.warning_on_os_error(run.paths.data.name):
             store_data(run.paths, loader)
+        if absent := run.paths.absent_settings():
+            log(f"{run.paths.config.name} of an earlier version lacks {', '.join(absent)}; the defaults are used")
     if opened.changes:
         store_config(run.paths, config)
         log.event("config_change", "configuration changed: " + "; ".join(opened.changes), changes=opened.changes)

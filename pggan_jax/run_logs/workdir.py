@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pggan_jax.config import Config
-from pggan_jax.config_io import difference, from_json, to_json
+from pggan_jax.config_io import absent_settings, difference, from_json, to_json
 from pggan_jax.errors import UserError
 from pggan_jax.system.file_lock import FileLock, HeldError
 from pggan_jax.system.files import write_atomically
@@ -95,7 +95,14 @@ class Workdir:
             raise UserError(
                 f"--workdir={self.path}: holds no run (no config.json); give the --workdir that a run was started with"
             )
-        return from_json(self.config.read_text(encoding="utf-8", errors="replace"), str(self.config))
+        return from_json(self._config_text(), str(self.config))
+
+    def absent_settings(self) -> list[str]:
+        """Settings that config.json lacks, as an earlier version wrote it; they have their defaults."""
+        return absent_settings(self._config_text(), str(self.config))
+
+    def _config_text(self) -> str:
+        return self.config.read_text(encoding="utf-8", errors="replace")
 
 
 @contextmanager
@@ -179,7 +186,7 @@ def _compare_config(workdir: Workdir, config: Config, *, allow_config_change: bo
         listed = "; ".join([*changes[:_CHANGES_SHOWN], *more])
         raise UserError(
             f"--workdir={workdir.path}: holds a run with another configuration (stored -> now): {listed}; "
-            "use a new --workdir, the old settings, or --allow_config_change to go on with the new ones"
+            f"use --config={workdir.config}, a new --workdir, or --allow_config_change"
         )
     return changes
 

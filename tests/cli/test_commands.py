@@ -84,7 +84,10 @@ class TestMistakes:
             (["explain", SMOKE, "--kimg=-1"], ["--kimg=-1: -1.0 is not a number in the range [0, 2147483]"]),
             (["explain", SMOKE, "--kimg=99999"], ["--kimg=99999: must be from 0 to"]),
             (["explain", SMOKE, "--kimg=nan"], ["--kimg=nan: nan is not a number in the range [0, 2147483]"]),
-            (["settings", "--config=experiments/smok.py"], ["experiments/smok.py: no such file", "experiments/smoke.py"]),
+            (
+                ["settings", "--config=experiments/smok.py"],
+                ["experiments/smok.py: no such file", "did you mean experiments/smoke.py?"],
+            ),
             (
                 ["settings", SMOKE, "--set", "generator.fmap_mx=3"],
                 ["generator.fmap_mx = '3'", "no such setting", "generator.fmap_max"],
@@ -355,6 +358,29 @@ class TestTrain:
         assert _default_workdir("experiments/digits.py") == "runs/digits"
         assert _default_workdir("/elsewhere/mine.py") == "runs/mine"
 
+    def test_settings_of_a_run_need_a_workdir(self, launch, finished):
+        message = one_line_error(launch(f"--config={finished}/config.json"))
+        assert f"needs --workdir; give --workdir={finished}" in message
+
+    def test_a_run_continues_with_its_stored_settings(self, launch, finished, tmp_path, monkeypatch):
+        """Without its command line, also if an earlier version stored fewer settings."""
+        monkeypatch.setattr("pggan_jax.cli.train.StopRequest", lambda: lambda: False)
+        workdir = copy_of(finished, tmp_path)
+        config = workdir / "config.json"
+        command = (f"--config={config}", f"--workdir={workdir}")
+        status, out, _ = launch(*command)
+        assert status == 0
+        assert "the run is complete" in out
+        assert "lacks" not in out
+        tree = json.loads(config.read_text())
+        del tree["loss"]["drift"], tree["data"]["range"]
+        config.write_text(json.dumps(tree))
+        status, out, _ = launch(*command)
+        assert status == 0
+        assert out.count("config.json of an earlier version lacks data.range, loss.drift; the defaults are used\n") == 1
+        message = one_line_error(launch(*command, "--set", "loss.drift=0.5"))
+        assert "(stored -> now): loss.drift: 0.001 -> 0.5; " in message
+
     def test_a_complete_run_is_not_trained_again(self, launch, finished, tmp_path, monkeypatch):
         monkeypatch.setattr("pggan_jax.cli.train.StopRequest", lambda: lambda: False)
         workdir = copy_of(finished, tmp_path)
@@ -367,7 +393,7 @@ class TestTrain:
         monkeypatch.setattr("pggan_jax.cli.train.StopRequest", lambda: lambda: False)
         status, _, err = launch(*small_flags(), f"--workdir={finished}", "--set", "loss.name=hinge")
         assert status == 2
-        assert "(stored -> now): loss.name: 'wgan_gp' -> 'hinge'; use a new --workdir" in err
+        assert "(stored -> now): loss.name: 'wgan_gp' -> 'hinge'; use --config=" in err
 
 
 @pytest.fixture

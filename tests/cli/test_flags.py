@@ -172,7 +172,7 @@ def door(launch, places, monkeypatch):
     monkeypatch.setattr(processes, "initialize_hosts", lambda *hosts, cluster: note(hosts=(*hosts, cluster)))
     monkeypatch.setattr(step_cost, "measure_step", measure_step)
     monkeypatch.setattr(evaluator, "Evaluator", Evaluator)
-    monkeypatch.setattr(features, "find_weights", lambda path: note(weights=path) or "weights")
+    monkeypatch.setattr(features, "find_weights", lambda path, **_: note(weights=path) or "weights")
     monkeypatch.setattr(features, "FeatureExtractor", lambda weights, mode: note(resize=mode))
     monkeypatch.setattr(weights, "write_npz", lambda *_: SimpleNamespace(warning="", source="-", variables={}))
     monkeypatch.setattr(features, "feature_mean", lambda _: 0.0)

@@ -17,7 +17,7 @@ from pggan_jax.checkpointing.retention import Retention
 from pggan_jax.config import DataConfig
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.data.sources.builtin import DigitsSource
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, one_line
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import RealPool
 from pggan_jax.evaluation.inception.features import FeatureExtractor
@@ -167,8 +167,8 @@ class TestWhileTraining:
     @pytest.mark.parametrize(
         ("changes", "expected"),
         [
-            ({"eval__metrics": ("fid",)}, "this metric needs the Inception weights, which are not part of this program: get "),
-            ({"eval__metrics": ("fid",)}, "give it by eval.inception_weights=PATH or the environment variable PGGAN_"),
+            ({"eval__metrics": ("fid",)}, "this metric needs the Inception weights, which are not included; get "),
+            ({"eval__metrics": ("fid",)}, "give it by eval.inception_weights=PATH or PGGAN_INCEPTION_WEIGHTS=PATH"),
             ({"eval__metrics": ("kid",), "eval__inception_weights": "none.pth"}, "eval.inception_weights=none.pth: cannot be"),
             ({"data__source": "synthetic:12"}, "swd_small needs at least 16 images on each side, not 12"),
         ],
@@ -183,7 +183,7 @@ class TestWhileTraining:
         message = str(caught.value)
         assert message.startswith(f"eval.metrics = '{config.eval.metrics[0]}': cannot be measured while training: ")
         assert expected in message
-        assert "\n" not in message
+        assert one_line(f"error: {message}") == f"error: {message}"
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"], "another attempt may have other settings"
 
     def test_features_are_of_one_network_and_their_records_say_of_which(self, tmp_path, monkeypatch):
@@ -423,7 +423,10 @@ class TestEvaluate:
             (("--metrics=swdd",), "'swdd' is not a metric; did you mean swd?"),
             (("--metrics=",), "--metrics=: is empty; choose from "),
             (("--metrics=classes",), "classes needs a run trained on data with classes, with data.labels=true"),
-            (("--metrics=fid",), "this metric needs the Inception weights, which are not part of this program"),
+            (
+                ("--metrics=swd_small,fid",),
+                "--metrics=fid needs the Inception weights, which are not included; get pt_inception-",
+            ),
             (("--metrics=fid", "--inception_weights=none.pth"), "--inception_weights=none.pth: cannot be read (No such file"),
             (
                 ("--metrics=modes", "--num_images=9"),
@@ -431,7 +434,7 @@ class TestEvaluate:
             ),
             (("--seed=4294967296",), "--seed=4294967296"),
             (("--seed=-1",), "--seed=-1"),
-            (("--metrics=neighbors_features",), "this metric needs the Inception weights, which are not part of this program"),
+            (("--metrics=neighbors_features",), "give it by --inception_weights=PATH or PGGAN_INCEPTION_WEIGHTS=PATH\n"),
             (
                 ("--metrics=swd_small,fid", "--held_out=photos"),
                 "--held_out=photos: has no effect on --metrics=swd_small,fid; add neighbors or neighbors_features, or",

@@ -104,7 +104,7 @@ class TestTrouble:
             (b"", "is not JSON"),
             (b"\xff\xfe\x00\x80", "is not JSON"),
             (b"[1, 2]", "is not a JSON object of settings"),
-            (b"{}", "lacks the setting preset"),
+            (b"{}", "is not a JSON object of settings"),
         ],
     )
     def test_a_broken_config(self, tmp_path, content, words):

@@ -120,17 +120,18 @@ class FeatureExtractor:
         return outputs.features, outputs.scores
 
 
-def load_extractor(path: str | None = None, resize: str = "tf1") -> FeatureExtractor:
+def load_extractor(path: str | None = None, resize: str = "tf1", *, needed_by: str = "this metric") -> FeatureExtractor:
     """Load the network.
 
     Args:
         path: as for `find_weights`.
         resize: one of `resize.MODES`.
+        needed_by: as for `find_weights`.
 
     Raises:
         UserError: there are no weights, they cannot be used, or the way of resizing is unknown.
     """
-    return FeatureExtractor(find_weights(path or None), resize)
+    return FeatureExtractor(find_weights(path or None, needed_by=needed_by), resize)
 
 
 def feature_mean(weights: InceptionWeights) -> float:

@@ -27,6 +27,7 @@ from pggan_jax.system.paths import check_regular_file, user_path
 VARIABLE = "PGGAN_INCEPTION_WEIGHTS"
 RANDOM = "random"
 _KNOWN_TAG = "6726825d"
+_PUBLISHED = f"pt_inception-2015-12-05-{_KNOWN_TAG}.pth"
 _SHOWN = 3
 _LARGEST_FILE = 2**31
 _LEAVES = {
@@ -53,12 +54,15 @@ class InceptionWeights:
     warning: str = ""
 
 
-def find_weights(path: str | None, *, named_by: str = "--inception_weights=") -> InceptionWeights:
+def find_weights(
+    path: str | None, *, named_by: str = "--inception_weights=", needed_by: str = "this metric"
+) -> InceptionWeights:
     """Load the weights named by path or by the variable PGGAN_INCEPTION_WEIGHTS.
 
     Args:
         path: a file, "random" for seeded random weights, or None for the environment variable.
         named_by: the flag or setting, for messages.
+        needed_by: what uses the weights, for messages.
 
     Raises:
         UserError: no file is named, or it cannot be used.
@@ -66,8 +70,8 @@ def find_weights(path: str | None, *, named_by: str = "--inception_weights=") ->
     path = path or os.environ.get(VARIABLE)
     if not path:
         raise UserError(
-            f"this metric needs the Inception weights, which are not part of this program: get {FILES}, and give it by "
-            f"{named_by}PATH or the environment variable {VARIABLE}; see docs/metrics.md"
+            f"{needed_by} needs the Inception weights, which are not included; get {_PUBLISHED} of pytorch-fid "
+            f"(docs/metrics.md lists others), and give it by {named_by}PATH or {VARIABLE}=PATH"
         )
     if path == RANDOM:
         return InceptionWeights(to_variables(random_weights(0)), RANDOM)
