@@ -103,7 +103,7 @@ def _read_experiment(experiment: str) -> Config:
 
 
 def _existing_experiments(wanted: Path) -> str:
-    """List experiment files for a path that does not exist: those beside it, else those of the project."""
+    """List the experiment files beside a path that does not exist, else the project's."""
     for folder in (wanted.parent, _ROOT / "experiments"):
         files = [
             file
