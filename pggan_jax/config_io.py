@@ -133,7 +133,7 @@ def _run_experiment(experiment: str, path: Path) -> Config:
 
 @contextmanager
 def _report_failures(experiment: str, path: Path, what: str) -> Iterator[None]:
-    """Report every exception while a file is read or run, `SystemExit` included, as a `UserError`.
+    """Report every exception of the `with` block, `SystemExit` included, as a `UserError`.
 
     Raises:
         UserError: the `with` block has raised an exception.
