@@ -216,7 +216,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str, where: str) -> Config:
-    """Read what `to_json` of this or an earlier version wrote; absent settings take their defaults.
+    """Read what `to_json` wrote, also in an earlier version: absent settings have defaults.
 
     Args:
         text: the JSON.
@@ -232,7 +232,7 @@ def from_json(text: str, where: str) -> Config:
 
 
 def absent_settings(text: str, where: str) -> list[str]:
-    """List the settings that `from_json` takes from their defaults, as an earlier version had none of them."""
+    """List the settings that `from_json` takes from their defaults."""
     stored = _read_settings(text, where)
     return [path for path, _ in settings_of(Config()) if path not in stored]
 
