@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pggan_jax.checkpointing.integrity import state_digest
 from pggan_jax.checkpointing.trained_model import open_checkpoints, read_checkpoint
-from pggan_jax.run_logs.phase_timer import VOLATILE_FIELDS
 from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.stats_fields import VOLATILE_FIELDS
 from pggan_jax.system.json_files import json_objects
 
 FLAGS = flags.FLAGS

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pggan_jax.xla_options import prefer_fast_compilation, prefer_fast_convolutions
+from pggan_jax.system.xla_options import prefer_fast_compilation, prefer_fast_convolutions
 
 DEVICES = 4
 _DEVICE_FLAG = "--xla_force_host_platform_device_count"

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "data": {"ground", "system", "interop", "data"},
     "generation": {"ground", "system", "networks", "generation"},
     "evaluation": {"ground", "system", "networks", "data", "interop", "generation", "run_logs", "evaluation"},
-    "reporting": {"ground", "system", "run_logs", "training", "reporting"},
+    "reporting": {"ground", "system", "run_logs", "reporting"},
     "run_logs": {"ground", "system", "run_logs"},
     "distributed": {"ground", "system", "distributed"},
     "training": {"ground", "networks", "distributed", "training"},

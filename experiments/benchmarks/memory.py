@@ -65,8 +65,8 @@ def measure(case: str, steps: int) -> dict[str, int]:
     from pggan_jax.images import ImageSpec
     from pggan_jax.loop import step_cost
     from pggan_jax.networks.build import build_networks
+    from pggan_jax.system.xla_options import prefer_fast_convolutions
     from pggan_jax.training.train_state import create_train_state
-    from pggan_jax.xla_options import prefer_fast_convolutions
 
     prefer_fast_convolutions()
     size, fmap_max, batch_size, microbatches = case.split(":")

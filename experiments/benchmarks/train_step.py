@@ -58,7 +58,7 @@ from experiments.benchmarks.bounds import device_rates
 from pggan_jax.config import DTYPES, Config
 from pggan_jax.distributed import devices
 from pggan_jax.system.resource_limits import available_cpus, total_memory
-from pggan_jax.xla_options import prefer_fast_convolutions
+from pggan_jax.system.xla_options import prefer_fast_convolutions
 
 SECTIONS = ("step", "tick", "start", "checkpoint", "scaling", "data")
 PIP_LINE = "pip install torch"

@@ -23,7 +23,7 @@ from pggan_jax.distributed import backend
 from pggan_jax.errors import UserError, one_line
 from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.system.resource_limits import require_limits
-from pggan_jax.xla_options import prefer_fast_convolutions
+from pggan_jax.system.xla_options import prefer_fast_convolutions
 
 COMMANDS = {
     "train": "train a network, or continue a run (what launch.py does without a command)",

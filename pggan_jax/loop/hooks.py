@@ -14,7 +14,6 @@ from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.watched_files import Verification
 from pggan_jax.distributed import devices, processes
-from pggan_jax.distributed.processes import raise_everywhere
 from pggan_jax.loop.background_compile import StepRunner
 from pggan_jax.loop.image_grids import SampleGrids
 from pggan_jax.loop.microbatch_choice import MicrobatchChoice
@@ -29,6 +28,7 @@ from pggan_jax.run_logs.run_log import RunLog
 from pggan_jax.run_logs.tensorboard import TensorBoardWriter
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.schedule import Schedule
+from pggan_jax.stats_fields import MEASUREMENT_PREFIX
 from pggan_jax.training.train_state import TrainState
 
 
@@ -83,7 +83,7 @@ class VerificationHook(Hook):
 
     def __call__(self, now: LoopState) -> None:
         """Raise UserError on every process if damage was found so far."""
-        raise_everywhere(self._verification.problem(wait=False))
+        processes.raise_everywhere(self._verification.problem(wait=False))
 
 
 class SampleGridHook(Hook):
@@ -135,7 +135,7 @@ class EvaluationHook(Hook):
             with run.log.warning_on_os_error(f"its line in metric-{record['metric']}.jsonl, which follows with the next"):
                 self._logs.append(record)
         now.scores.update(measured.scores)
-        now.record |= {f"metric_{self._evaluator.public_name(name)}": value for name, value in measured.scores.items()}
+        now.record |= {MEASUREMENT_PREFIX + self._evaluator.public_name(name): value for name, value in measured.scores.items()}
 
     def finish(self) -> None:
         """Write lines that a full disk did not take."""
@@ -236,7 +236,7 @@ class CheckpointHook(Hook):
         """
         run, unfinished = self._run, now.ticks.unfinished()
         with run.timer.phase("save"):
-            raise_everywhere(self._verification.problem(wait=True))
+            processes.raise_everywhere(self._verification.problem(wait=True))
             metadata = CheckpointMetadata.from_tick(
                 now.chunk.end,
                 unfinished,

@@ -43,7 +43,7 @@ from pggan_jax.run_logs.tensorboard import TensorBoardWriter
 from pggan_jax.run_logs.workdir import Workdir, claim_workdir, store_config
 from pggan_jax.schedule import Schedule
 from pggan_jax.system.jax_environment import fixed_jax_settings
-from pggan_jax.xla_options import describe_unknown_jaxlib
+from pggan_jax.system.xla_options import describe_unknown_jaxlib
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pggan_jax.reporting.svg_charts import Band, Series, chart, legend
 from pggan_jax.run_logs.eta import format_duration
 from pggan_jax.run_logs.jsonl import missing_ticks
 from pggan_jax.schedule import Schedule
-from pggan_jax.training.step_metrics import LOOP_FIELDS, MEASUREMENT_PREFIX
+from pggan_jax.stats_fields import LOOP_FIELDS, MEASUREMENT_PREFIX
 
 _CURVES = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from pggan_jax.errors import visible
 from pggan_jax.run_logs.eta import format_duration
+from pggan_jax.stats_fields import MEASUREMENT_PREFIX
 
 _WAIT_SHARE_SHOWN = 0.01
 _METRICS = (
@@ -104,7 +105,9 @@ def status_line(record: Mapping[str, Any]) -> str:
     metrics = "".join(f"{label} {record[name]:{form}} " for name, label, form in _METRICS if name in record)
     wait = f"waiting {record['wait_share']:.0%}  " if record["wait_share"] > _WAIT_SHARE_SHOWN else ""
     measured = "".join(
-        f"{name.removeprefix('metric_')} {value:.4g}  " for name, value in record.items() if name.startswith("metric_")
+        f"{name.removeprefix(MEASUREMENT_PREFIX)} {value:.4g}  "
+        for name, value in record.items()
+        if name.startswith(MEASUREMENT_PREFIX)
     )
     return (
         f"tick {record['tick']:<4d} kimg {record['kimg']:<8.1f} res {record['resolution']:<4d} alpha {record['alpha']:.2f}  "

@@ -8,14 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pggan_jax.stats_fields import PHASES
+
 Item = TypeVar("Item")
-PHASES = ("wait", "compile", "grow", "snapshot", "evaluate", "save")
-"""Phases that stats.jsonl records as `PHASE_seconds`."""
-VOLATILE_FIELDS = frozenset(
-    {"images_per_second", "seconds_per_tick", "wait_share", "compiles", "memory_bytes", "eta_seconds", "growth_gap_seconds"}
-    | {f"{phase}_seconds" for phase in PHASES}
-)
-"""Fields of stats.jsonl that depend on the machine and its clock; all others are equal in every run of one configuration."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pggan_jax.errors import import_optional
+from pggan_jax.stats_fields import MEASUREMENT_PREFIX
 
 
 class TensorBoardWriter:
@@ -37,7 +38,7 @@ class TensorBoardWriter:
             self._writer = self._open(images_seen)
         for name, value in record.items():
             if isinstance(value, int | float) and name != "images_seen":
-                self._writer.add_scalar(name.replace("metric_", "metrics/"), value, images_seen)
+                self._writer.add_scalar(name.replace(MEASUREMENT_PREFIX, "metrics/"), value, images_seen)
         self._writer.flush()
 
     def close(self) -> None:

@@ -1,7 +1,4 @@
-"""Checks of what the loss functions return, made once, while the train step is traced.
-
-No JAX is imported here: the report needs the names.
-"""
+"""Checks of what the loss functions return, made once, while the train step is traced."""
 
 from __future__ import annotations
 
@@ -10,18 +7,7 @@ from typing import Any
 
 import numpy as np
 
-LOOP_FIELDS = frozenset(
-    {
-        *("tick", "kimg", "images_seen", "resolution", "alpha", "batch_size"),
-        *("steps", "skipped_steps", "skipped_steps_in_tick"),
-        *("images_per_second", "seconds_per_tick", "wait_share", "growth_gap_seconds", "eta_seconds"),
-        *("wait_seconds", "compile_seconds", "grow_seconds", "snapshot_seconds", "evaluate_seconds", "save_seconds"),
-        *("compiles", "memory_bytes"),
-    }
-)
-"""Fields of stats.jsonl that the training loop writes beside the metrics of the train step."""
-MEASUREMENT_PREFIX = "metric_"
-"""Prefix of the fields of stats.jsonl that hold the values of `eval.metrics`."""
+from pggan_jax.stats_fields import LOOP_FIELDS, MEASUREMENT_PREFIX
 
 
 def check_loss_result(result: Any, loss_fn: Callable[..., Any]) -> None:

@@ -28,7 +28,7 @@ from pggan_jax.config_io import replace_setting, to_json
 from pggan_jax.config_validation import validate
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.loop import run_setup, train
-from pggan_jax.run_logs.phase_timer import VOLATILE_FIELDS
+from pggan_jax.stats_fields import VOLATILE_FIELDS
 from tests.helpers.compiling import compilation_cache_in
 
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"

@@ -16,9 +16,8 @@ from pggan_jax.reporting import html as page_module
 from pggan_jax.reporting.html import render
 from pggan_jax.reporting.run_record import gather
 from pggan_jax.reporting.svg_charts import HEIGHT, WIDTH, Band, Series, chart, nice_ticks
-from pggan_jax.run_logs.phase_timer import PHASES
 from pggan_jax.schedule import Schedule
-from pggan_jax.training.step_metrics import LOOP_FIELDS
+from pggan_jax.stats_fields import LOOP_FIELDS, PHASES
 from tests.helpers.command_line import one_line_error
 from tests.helpers.runs import copy_of, finished_run, small_config, stats
 

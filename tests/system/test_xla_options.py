@@ -9,8 +9,8 @@ import sys
 import jaxlib
 import pytest
 
-from pggan_jax import xla_options
-from pggan_jax.xla_options import describe_unknown_jaxlib, prefer_fast_compilation, prefer_fast_convolutions
+from pggan_jax.system import xla_options
+from pggan_jax.system.xla_options import describe_unknown_jaxlib, prefer_fast_compilation, prefer_fast_convolutions
 
 OPTION = "--xla_cpu_experimental_ynn_fusion_type="
 EMITTERS = "--xla_cpu_use_fusion_emitters"
@@ -68,7 +68,7 @@ def test_so_is_a_machine_with_tpus(monkeypatch):
 def test_xla_listens():
     """In processes of their own: a compiled convolution is YNNPACK's, and no longer is when it is asked."""
     program = (
-        "import sys; from pggan_jax.xla_options import prefer_fast_convolutions\n"
+        "import sys; from pggan_jax.system.xla_options import prefer_fast_convolutions\n"
         "if len(sys.argv) > 1: prefer_fast_convolutions()\n"
         "import jax, numpy as np; from pggan_jax.networks.resample import convolve\n"
         "x, k = np.ones((16, 16, 16, 64), np.float32), np.ones((3, 3, 64, 64), np.float32)\n"

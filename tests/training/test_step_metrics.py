@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pggan_jax.distributed import devices
+from pggan_jax.stats_fields import LOOP_FIELDS
 from pggan_jax.training.microbatches import accumulate_gradients
-from pggan_jax.training.step_metrics import LOOP_FIELDS, check_metric_names
+from pggan_jax.training.step_metrics import check_metric_names
 from tests.helpers.runs import finished_run, stats
 from tests.helpers.train_steps import Trainer, config_of
 

@@ -4,13 +4,14 @@ import json
 import os
 import pickle
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pggan_jax.data.sources import file_collection
 from pggan_jax.data.sources.folder import FolderSource
-from pggan_jax.errors import UserError
+from tests.helpers import source_reasons
 from tests.helpers.source_reasons import reason_for
 
 
@@ -30,14 +31,7 @@ def labels_of(source):
     return [source.label(index) for index in range(len(source))]
 
 
-def refusal_of(folder):
-    with pytest.raises(UserError) as caught:
-        FolderSource(str(folder))
-    message = str(caught.value)
-    assert message.startswith("data.source = 'folder:")
-    assert "\n" not in message
-    message.encode()
-    return message
+refusal_of = partial(source_reasons.refusal_of, FolderSource, kind="folder")
 
 
 class TestListing:

@@ -9,6 +9,7 @@ import threading
 import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import pytest
@@ -18,6 +19,7 @@ from pggan_jax.data.sources import file_collection
 from pggan_jax.data.sources.folder import FolderSource
 from pggan_jax.data.sources.zip import ArchiveSource
 from pggan_jax.errors import UserError
+from tests.helpers import source_reasons
 from tests.helpers.source_reasons import reason_for
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
@@ -61,14 +63,7 @@ def outcome_of(source, index):
         return str(error)
 
 
-def refusal_of(path):
-    with pytest.raises(UserError) as caught:
-        ArchiveSource(str(path))
-    message = str(caught.value)
-    assert message.startswith("data.source = 'zip:")
-    assert "\n" not in message
-    message.encode()
-    return message
+refusal_of = partial(source_reasons.refusal_of, ArchiveSource, kind="zip")
 
 
 class TestContents:
