@@ -49,7 +49,9 @@ SOURCES = FILES | SCRIPTS
 
 
 def folder_of(module: str) -> str:
-    """The top folder of a module; files beside the folders are the ground."""
+    """The top folder of a module; files beside the folders are the ground, and the package itself is above all."""
+    if module == PACKAGE:
+        return "cli"
     parts = module.split(".")
     is_folder = len(parts) > 2 or FILES[module].name == "__init__.py"
     return parts[1] if is_folder and len(parts) > 1 else "ground"

@@ -69,6 +69,22 @@ def find_class(wanted: str, names: Sequence[str], *, count: int) -> int:
     return _only(found, wanted, names, count)
 
 
+def number_of_class(wanted: int | str, names: Sequence[str], *, count: int) -> int:
+    """Return the number of a class that a program names, by number or by its exact name.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    if isinstance(wanted, str):
+        try:
+            return find_class(wanted, names, count=count)
+        except UserError as error:
+            raise UserError(str(error).replace("--class=", "label ", 1)) from None
+    if not 0 <= int(wanted) < count:
+        raise UserError(f"label {wanted}: must be from 0 to {count - 1}")
+    return int(wanted)
+
+
 def file_part(number: int, names: Sequence[str]) -> str:
     """Return the part of a file name for a class: "class2_dog", or "class2" without name."""
     name = names[number] if number < len(names) else str(number)

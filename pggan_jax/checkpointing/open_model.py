@@ -1,0 +1,79 @@
+"""Open what a user names as SOURCE: a run, or one checkpoint of it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from pggan_jax.checkpointing.trained_model import TrainedModel, open_checkpoints, read_chosen
+from pggan_jax.errors import UserError
+from pggan_jax.generation.model import Model
+from pggan_jax.system.paths import user_path
+
+_NETWORKS = ("ema", "raw")
+
+
+def load(source: str | Path, *, checkpoint: str = "", network: str = "ema") -> Model:
+    """Load a trained model.
+
+    Args:
+        source: the workdir of a run, or WORKDIR@KIMG, WORKDIR@best, WORKDIR@latest for one of its checkpoints.
+        checkpoint: KIMG, best or latest, instead of the part after @.
+        network: "ema", the moving average of the generator's weights, or "raw", its current weights.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or it is damaged.
+    """
+    if network not in _NETWORKS:
+        raise UserError(f"network={network!r}: must be one of {', '.join(_NETWORKS)}")
+    workdir, named = split_source(str(source))
+    if named and checkpoint and named != checkpoint:
+        raise UserError(f"{source}: names checkpoint {named}, and --checkpoint={checkpoint} another one; give one of the two")
+    config, checkpoints = open_checkpoints(workdir)
+    with closing(checkpoints):
+        trained = read_chosen(config, checkpoints, checkpoint=named or checkpoint or "latest")
+    return model_of(trained, name=str(source), network=network)
+
+
+def model_of(trained: TrainedModel, *, name: str, network: str = "ema") -> Model:
+    """Return a restored checkpoint as a model.
+
+    Args:
+        trained: the checkpoint.
+        name: where it comes from, for messages.
+        network: "ema" or "raw".
+    """
+    metadata, record = trained.metadata, trained.metadata.data_record
+    present = record.present_classes if record and metadata.label_size else range(metadata.label_size)
+    return Model(
+        name,
+        trained.config,
+        trained.networks,
+        generator=trained.state.generator_ema if network == "ema" else trained.state.generator,
+        discriminator=trained.state.discriminator,
+        alpha=metadata.alpha,
+        kimg=metadata.images_seen / 1000,
+        class_names=tuple(record.class_names) if record and metadata.label_size else (),
+        present_classes=tuple(present),
+    )
+
+
+def split_source(source: str) -> tuple[Path, str]:
+    """Split WORKDIR@CHECKPOINT.
+
+    The second part is empty without @, or if the whole text is the name of a folder.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    path = user_path(source, named="--from=", example="name the workdir of a run")
+    if path.is_dir():
+        return path, ""
+    text, at, checkpoint = source.rpartition("@")
+    if at and text and checkpoint:
+        path = user_path(text, named="--from=", example="name the workdir of a run")
+        if path.is_dir():
+            return path, checkpoint
+    if path.is_file():
+        raise UserError(f"--from={source}: is a file; give the workdir of a run, such as runs/digits, or WORKDIR@KIMG")
+    raise UserError(f"--from={source}: no such folder; give the workdir of a run, such as runs/digits, or WORKDIR@KIMG")

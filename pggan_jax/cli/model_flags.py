@@ -1,0 +1,128 @@
+"""Flags and steps of the commands that use a trained model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+
+from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
+from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, flag_value, folder
+from pggan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from pggan_jax.generation.model import Model
+
+
+def define_model_flags(values: flags.FlagValues) -> None:
+    """Add --from (also --workdir), --checkpoint, --network and --compilation_cache."""
+    flags.DEFINE_string(
+        "from",
+        DEFAULT_WORKDIR,
+        "trained model: WORKDIR of a run, or WORKDIR@KIMG or WORKDIR@best for one of its checkpoints (`inspect` lists them)",
+        flag_values=values,
+    )
+    flags.DEFINE_alias("workdir", "from", flag_values=values)
+    flags.DEFINE_string(
+        "checkpoint", "", "latest, best (as eval.best), or KIMG; the same as @KIMG in --from", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "network", "ema", ["ema", "raw"], "the generator's moving average, or its current weights", flag_values=values
+    )
+    define_compilation_cache_flag(values)
+
+
+def define_class_flag(values: flags.FlagValues) -> None:
+    """Add --class."""
+    flags.DEFINE_string(
+        "class", None, "class to show, for runs with labels: NAME, NUMBER, name:NAME or number:N", flag_values=values
+    )
+
+
+def define_out_flag(values: flags.FlagValues, default: str | None, help: str) -> None:
+    """Add --out and --overwrite."""
+    flags.DEFINE_string("out", default, help, flag_values=values)
+    flags.DEFINE_boolean("overwrite", False, "replace what exists at --out", flag_values=values)
+
+
+def open_model(values: flags.FlagValues) -> Model:
+    """Load the model that the flags name.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    from pggan_jax.checkpointing.open_model import load
+
+    use_compilation_cache(values)
+    return load(flag_value(values, "from"), checkpoint=flag_value(values, "checkpoint"), network=flag_value(values, "network"))
+
+
+def chosen_classes(values: flags.FlagValues, model: Model) -> Callable[[Sequence[int]], np.ndarray]:
+    """Return the function from seeds to class numbers that --class asks for.
+
+    Raises:
+        UserError: the model has no labels, or no such class.
+    """
+    from pggan_jax.generation.class_names import classes_of_seeds
+
+    number = chosen_class(values, model)
+    if number is None:
+        return lambda seeds: classes_of_seeds(seeds, model.present_classes)
+    return lambda seeds: np.full(len(seeds), number)
+
+
+def chosen_class(values: flags.FlagValues, model: Model) -> int | None:
+    """Return the number of the class that --class names; None without the flag.
+
+    Raises:
+        UserError: the model has no labels, or no such class.
+    """
+    from pggan_jax.generation.class_names import find_class
+
+    wanted = flag_value(values, "class")
+    if wanted is None:
+        return None
+    if not model.label_size:
+        raise UserError(f"--class={wanted[:40]}: this run was trained without labels; remove --class")
+    number = find_class(wanted, model.class_names, count=model.label_size)
+    if number not in model.present_classes:
+        print(
+            f"WARNING: --class={wanted[:40]}: class {number} had no training images; the samples of it are meaningless",
+            file=sys.stderr,
+        )
+    return number
+
+
+def output_file(values: flags.FlagValues, suffixes: Sequence[str], *, flag: str = "out") -> Path:
+    """Return the path of a file to be written; its folder is created.
+
+    Args:
+        values: flags of the command, with --overwrite.
+        suffixes: allowed ends of the name, such as (".png", ".gif").
+        flag: name of the flag.
+
+    Raises:
+        UserError: the name has another suffix, the file exists, or its folder cannot be made.
+    """
+    text = flag_value(values, flag)
+    path = folder(flag, text)
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"--{flag}={text}: must end in {' or '.join(suffixes)}; choose another name")
+    if path.is_dir():
+        raise UserError(f"--{flag}={text}: is a folder; name a file, such as {path / ('out' + suffixes[0])}")
+    if path.exists() and not flag_value(values, "overwrite"):
+        raise UserError(f"--{flag}={text}: exists; choose another name, or add --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_be_written(f"--{flag}={text}", error) from None
+    return path
+
+
+def cannot_be_written(flag: str, error: OSError) -> UserError:
+    """Return the error for an output that cannot be written."""
+    return UserError(f"{flag}: cannot be written ({error.strerror or error}); choose a place you may write to")

@@ -1,0 +1,206 @@
+"""A trained model in memory: images from seeds or latents, scores of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pggan_jax.config import Config
+from pggan_jax.errors import UserError
+from pggan_jax.generation.class_names import classes_of_seeds, number_of_class
+from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
+from pggan_jax.networks.build import Networks
+
+_SCORED_AT_ONCE = 64
+
+Labels = int | str | Sequence[int] | Sequence[str] | np.ndarray | None
+"""A class for all images, one class per image (numbers or names), one-hot rows, or None for the default class of each seed."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generator and a discriminator at the resolution that training has reached.
+
+    Attributes:
+        name: where it comes from, as the user wrote it.
+        config: settings of the run.
+        networks: the modules.
+        generator: parameters of the generator, a nested dict of arrays.
+        discriminator: parameters of the discriminator; None if the source has only a generator.
+        alpha: weight of the newest layers, 0 to 1.
+        kimg: thousands of real images shown to the discriminator.
+        class_names: one per class; empty if there are no labels or no names.
+        present_classes: numbers of the classes that had training images; empty without labels.
+    """
+
+    name: str
+    config: Config
+    networks: Networks
+    generator: Mapping[str, Any]
+    discriminator: Mapping[str, Any] | None
+    alpha: float
+    kimg: float
+    class_names: tuple[str, ...] = ()
+    present_classes: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        height, width, channels = self.shape
+        labels = f", {self.label_size} classes" if self.label_size else ""
+        return f"Model({self.name!r}: {height}x{width}, {channels} channels{labels}, kimg {self.kimg:g})"
+
+    @property
+    def resolution(self) -> int:
+        """The level that was reached: 4, 8, 16 ..."""
+        return self.networks.resolution
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image."""
+        return self.resolution, self.resolution, self.networks.generator.channels
+
+    @property
+    def latent_size(self) -> int:
+        """Length of a latent vector."""
+        return self.networks.latent_size
+
+    @property
+    def label_size(self) -> int:
+        """Number of classes; 0 without labels."""
+        return self.networks.generator.label_size
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The compiled generator."""
+        return Sampler(self.networks.generator)
+
+    @cached_property
+    def device_parameters(self) -> Mapping[str, Any]:
+        """The generator's parameters on the default device."""
+        return jax.device_put(self.generator)
+
+    def latents(self, seeds: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the latent of each seed: float32 `[seeds, latent_size]`, N(0, 1)."""
+        return latents_for_seeds(seeds, self.latent_size)
+
+    def sample(self, seeds: Sequence[int] | range | np.ndarray, labels: Labels = None) -> np.ndarray:
+        """Generate one image per seed.
+
+        An image depends on its seed and class alone, to the bit, whatever other images are generated with it.
+
+        Args:
+            seeds: 0 to 2^32 - 1.
+            labels: see `Labels`; by default seed n shows class n modulo the number of classes.
+
+        Returns:
+            uint8 `[seeds, height, width, channels]`.
+
+        Raises:
+            UserError: a class does not exist, or the model has no labels.
+        """
+        return self.synthesize(self.latents(seeds), classes_of_seeds(seeds, self.present_classes) if labels is None else labels)
+
+    def stream(self, seeds: Iterator[int], classes: Any) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (seed, class, image) one by one; at most one batch of images is in memory.
+
+        Args:
+            seeds: any number of them.
+            classes: function from a list of seeds to their class numbers.
+        """
+        return images_of_seeds(self.sampler, self.device_parameters, seeds=seeds, classes=classes, alpha=self.alpha)
+
+    def synthesize(self, latents: np.ndarray, labels: Labels = None) -> np.ndarray:
+        """Generate one image per latent.
+
+        Args:
+            latents: `[count, latent_size]`; their length does not matter where the generator normalises latents.
+            labels: see `Labels`; by default image n shows class n modulo the number of classes.
+
+        Returns:
+            uint8 `[count, height, width, channels]`.
+
+        Raises:
+            UserError: a latent has another size, or a class does not exist.
+        """
+        latents = self._checked(latents)
+        rows = self.one_hot(labels, count=len(latents))
+        return self.sampler.by_seed(self.device_parameters, latents, labels=rows, alpha=self.alpha)
+
+    def apply_generator(self, latents: jax.Array, labels: jax.Array) -> jax.Array:
+        """Generate float images in [-1, 1], not clipped; differentiable, for use inside `jax.jit`.
+
+        Args:
+            latents: `[count, latent_size]`.
+            labels: one-hot `[count, label_size]`.
+        """
+        return jnp.asarray(self.networks.generator.apply({"params": self.generator}, latents, labels, np.float32(self.alpha)))
+
+    def discriminate(self, images: np.ndarray) -> np.ndarray:
+        """Score images: higher means more like the training images.
+
+        Minibatch stddev compares the images of a group, so a score depends a little on the other images.
+
+        Args:
+            images: uint8, or float in [-1, 1], `[count, height, width, channels]`.
+
+        Returns:
+            float32 `[count]`.
+
+        Raises:
+            UserError: the images have another shape, or the model has no discriminator.
+        """
+        if self.discriminator is None:
+            raise UserError(f"{self.name}: has no discriminator; use a source that has both networks")
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[1:] != self.shape:
+            raise UserError(f"images of shape {images.shape} do not fit; give [count, height, width, channels] of {self.shape}")
+        scores = [np.zeros(0, np.float32)]
+        for start in range(0, len(images), _SCORED_AT_ONCE):
+            # Whole batches, filled up with the first images: groups of minibatch stddev need them.
+            rows = np.arange(start, start + _SCORED_AT_ONCE) % len(images)
+            scores.append(np.asarray(self._score(self.discriminator, _to_float(images[rows]))))
+        return np.concatenate(scores)[: len(images)]
+
+    @cached_property
+    def _score(self) -> Any:
+        module, alpha = self.networks.discriminator, np.float32(self.alpha)
+        return jax.jit(lambda params, images: module.apply({"params": params}, images, alpha)[0])
+
+    def one_hot(self, labels: Labels, *, count: int) -> np.ndarray:
+        """Return one-hot labels `[count, label_size]` of classes by number or name.
+
+        Raises:
+            UserError: a class does not exist, or there are more or fewer than `count`.
+        """
+        if not self.label_size:
+            if labels is not None and np.size(labels) and np.any(np.asarray(labels) != 0):
+                raise UserError(f"labels={labels!r}: {self.name} was trained without labels; leave them out")
+            return np.zeros((count, 0), np.float32)
+        if labels is None:
+            labels = classes_of_seeds(range(count), self.present_classes)
+        if isinstance(labels, np.ndarray) and labels.ndim == 2:
+            if labels.shape != (count, self.label_size):
+                raise UserError(f"labels of shape {labels.shape} do not fit; give [{count}, {self.label_size}]")
+            return labels.astype(np.float32)
+        each = [labels] * count if isinstance(labels, int | str | np.integer) else list(labels)
+        if len(each) != count:
+            raise UserError(f"{len(each)} labels for {count} images; give one class, or one per image")
+        return one_hot([number_of_class(one, self.class_names, count=self.label_size) for one in each], self.label_size)
+
+    def _checked(self, latents: np.ndarray) -> np.ndarray:
+        latents = np.asarray(latents, np.float32)
+        if latents.ndim != 2 or latents.shape[1] != self.latent_size:
+            raise UserError(f"latents of shape {latents.shape} do not fit; {self.name} takes [count, {self.latent_size}]")
+        if not np.isfinite(latents).all():
+            raise UserError("latents contain NaN or infinity; give finite numbers")
+        return latents
+
+
+def _to_float(images: np.ndarray) -> jax.Array:
+    values = jnp.asarray(images, jnp.float32)
+    return values / 127.5 - 1.0 if images.dtype == np.uint8 else values

@@ -1,0 +1,130 @@
+"""The model that `pg.load` returns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pggan_jax as pg
+from pggan_jax.checkpointing.open_model import split_source
+from pggan_jax.errors import UserError
+from pggan_jax.generation.sampling import latents_for_seeds
+from tests.helpers.runs import copy_of
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def test_importing_the_package_loads_no_jax():
+    code = "import sys, pggan_jax; assert 'jax' not in sys.modules and 'numpy' not in sys.modules; print(dir(pggan_jax))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "'load'" in printed
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="'lod'"):
+        pg.lod  # noqa: B018
+
+
+class TestImages:
+    def test_an_image_depends_on_its_seed_alone(self, finished):
+        model = pg.load(finished)
+        many = model.sample(range(20))
+        assert many.shape == (20, 8, 8, 1)
+        assert many.dtype == np.uint8
+        assert np.array_equal(model.sample([17]), many[17:18])
+        assert np.array_equal(model.synthesize(model.latents([17, 3])), many[[17, 3]])
+        assert model.shape == (8, 8, 1)
+        assert model.resolution == 8
+        assert model.kimg == 1.92
+        assert model.label_size == 0
+
+    def test_float_images_are_those_of_the_sampler(self, finished):
+        model = pg.load(finished)
+        floats = np.asarray(model.apply_generator(model.latents([5]), np.zeros((1, 0), np.float32)))
+        assert np.abs(np.clip(floats * 127.5 + 127.5, 0, 255) - model.sample([5])).max() <= 1
+
+    def test_classes_by_number_name_and_row(self, labelled):
+        model = pg.load(labelled)
+        assert model.label_size == 10
+        assert len(model.class_names) == 10
+        wanted = model.sample(range(4), labels=[3, 1, 4, 1])
+        assert np.array_equal(model.sample(range(4), labels=["3", "1", "4", "1"]), wanted)
+        assert np.array_equal(model.sample(range(4), labels=np.eye(10)[[3, 1, 4, 1]]), wanted)
+        assert np.array_equal(model.sample(range(13))[12:], model.sample([12], labels=2))
+        assert not np.array_equal(model.sample([0], labels=1), model.sample([0], labels=2))
+
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            (10, "label 10: must be from 0 to 9"),
+            ("nine", "label nine: no class has this name"),
+            ([1, 2], "2 labels for 3 images"),
+            (np.eye(4), r"labels of shape \(4, 4\) do not fit"),
+        ],
+    )
+    def test_impossible_labels(self, labelled, labels, message):
+        with pytest.raises(UserError, match=message):
+            pg.load(labelled).sample(range(3), labels=labels)
+
+    def test_labels_of_a_model_without_labels(self, finished):
+        with pytest.raises(UserError, match="trained without labels"):
+            pg.load(finished).sample([0], labels=3)
+
+    @pytest.mark.parametrize(("latents", "message"), [(np.zeros((2, 3)), "of shape"), (np.full((1, 8), np.nan), "NaN")])
+    def test_impossible_latents(self, finished, latents, message):
+        with pytest.raises(UserError, match=message):
+            pg.load(finished).synthesize(latents)
+
+
+class TestScores:
+    def test_any_number_of_images(self, finished):
+        model = pg.load(finished)
+        images = model.sample(range(70))
+        scores = model.discriminate(images)
+        assert scores.shape == (70,)
+        assert scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+        as_float = model.discriminate(images.astype(np.float32) / 127.5 - 1)
+        assert np.allclose(as_float, scores, atol=1e-4)
+        assert model.discriminate(images[:1]).shape == (1,)
+        assert model.discriminate(images[:0]).shape == (0,)
+
+    def test_another_shape_is_refused(self, finished):
+        with pytest.raises(UserError, match="do not fit"):
+            pg.load(finished).discriminate(np.zeros((1, 4, 4, 1), np.uint8))
+
+
+class TestSource:
+    def test_one_checkpoint(self, finished):
+        assert pg.load(f"{finished}@1.008").kimg == 1.008
+        assert pg.load(finished, checkpoint="1.008").kimg == 1.008
+        assert pg.load(f"{finished}@latest").kimg == 1.92
+
+    def test_a_folder_with_an_at_sign(self, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path, "a@b")
+        assert split_source(str(workdir)) == (workdir, "")
+        assert split_source(f"{workdir}@1.008") == (workdir, "1.008")
+
+    def test_the_raw_network(self, finished):
+        assert not np.array_equal(pg.load(finished, network="raw").sample([1]), pg.load(finished).sample([1]))
+        with pytest.raises(UserError, match="must be one of ema, raw"):
+            pg.load(finished, network="average")
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [("nowhere", "no such folder"), ("{run}@3", "there is none at that kimg"), ("{run}/config.json", "is a file")],
+    )
+    def test_what_cannot_be_opened(self, finished, source, message):
+        with pytest.raises(UserError, match=message):
+            pg.load(source.format(run=finished))
+
+    def test_two_different_checkpoints(self, finished):
+        with pytest.raises(UserError, match="give one of the two"):
+            pg.load(f"{finished}@1.008", checkpoint="1.92")
+
+
+def test_latents_are_those_of_the_command(finished):
+    assert np.array_equal(pg.load(finished).latents([3]), latents_for_seeds([3], 8))
