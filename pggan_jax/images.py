@@ -6,6 +6,7 @@ Host images are uint8 `[batch, height, width, channels]` with values 0..255; net
 from __future__ import annotations
 
 import io
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,18 +109,19 @@ def parse_range(text: str) -> str | tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-def make_grid(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
+def make_grid(images: np.ndarray, columns: int = 0, *, gap: int = 0) -> np.ndarray:
     """Tile uint8 images `[batch, height, width, channels]` row by row into one image.
 
     Args:
         images: the tiles; an incomplete last row is filled with black.
-        columns: tiles in a row.
+        columns: tiles in a row; 0 makes the grid about square.
         gap: black pixels after each tile, to the right and below.
 
     Returns:
         `[rows*(height+gap), columns*(width+gap), channels]`.
     """
     batch, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(batch))
     rows = -(-batch // columns)
     padded = np.zeros((rows * columns, height + gap, width + gap, channels), np.uint8)
     padded[:batch, :height, :width] = images

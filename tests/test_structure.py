@@ -40,6 +40,7 @@ MAY_IMPORT = {
         *("checkpointing", "loop"),
     },
 }
+MAY_IMPORT["api"] = {*MAY_IMPORT, "api"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "cli"}
 DEVICE_NAMES = ("jax.pmap", "jax.devices", "jax.local_devices", "jax.process_index", "jax.distributed")
 DEVICE_MODULES = {f"{PACKAGE}.distributed.devices", f"{PACKAGE}.distributed.processes"}

@@ -9,6 +9,7 @@ from pggan_jax.checkpointing.trained_model import TrainedModel, open_checkpoints
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
 from pggan_jax.system.paths import user_path
+from pggan_jax.system.xla_options import prefer_fast_convolutions
 
 _NETWORKS = ("ema", "raw")
 
@@ -26,6 +27,7 @@ def load(source: str | Path, *, checkpoint: str = "", network: str = "ema") -> M
     """
     if network not in _NETWORKS:
         raise UserError(f"network={network!r}: must be one of {', '.join(_NETWORKS)}")
+    prefer_fast_convolutions()
     workdir, named = split_source(str(source))
     if named and checkpoint and named != checkpoint:
         raise UserError(f"{source}: names checkpoint {named}, and --checkpoint={checkpoint} another one; give one of the two")

@@ -13,11 +13,9 @@ reals.png, fakesKKKKKK.png (one sample grid per tick, named by kimg) and checkpo
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from absl import flags
 
@@ -34,6 +32,7 @@ from pggan_jax.cli.shared_flags import (
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError
 from pggan_jax.system.portability import in_main_thread
+from pggan_jax.system.stop_request import StopRequest, restore_signal_handlers
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -57,44 +56,6 @@ define_host_flags(FLAGS)
 
 EXIT_STOPPED = 75
 """Exit status of a stopped run, which the same command continues (EX_TEMPFAIL of sysexits.h)."""
-
-
-def stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop a run: those that the system has and that are not ignored."""
-    hang_up = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
-    return [signal.SIGINT, signal.SIGTERM, *hang_up]
-
-
-class StopRequest:
-    """A request to stop, made by the first Ctrl-C, SIGTERM or SIGHUP.
-
-    A second Ctrl-C or SIGTERM stops the process at once; SIGHUP does not count, as it comes twice, or with SIGTERM, when a
-    terminal closes. A SIGHUP that is ignored at the start, as under nohup, stays ignored. Only the main thread receives
-    signals: in another thread, as in a notebook, no request is made.
-    """
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._signals = stop_signals() if in_main_thread() else []
-        for number in self._signals:
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self.is_set = True
-        hang_up = getattr(signal, "SIGHUP", None)
-        for one in self._signals:
-            if one == hang_up:
-                # Sent by both the kernel and the shell when a terminal closes, and by service managers with SIGTERM.
-                signal.signal(one, signal.SIG_IGN)
-            elif number != hang_up:
-                signal.signal(one, signal.SIG_DFL)
-        # A closed terminal, or one that is being written to, must not stop the run before it is saved.
-        with suppress(OSError, RuntimeError):
-            print("stopping after this step and saving; once more to stop at once", file=sys.stderr)
-
-    def __call__(self) -> bool:
-        return self.is_set
 
 
 def run(values: flags.FlagValues) -> int:
@@ -124,7 +85,7 @@ def _train(values: flags.FlagValues, config: Config) -> int:
         report = print if is_main else lambda _line: None
         loader = open_loader(config.data, seed=config.run.seed, progress=is_main, report=report)
         allow_data_change = flag_value(values, "allow_data_change")
-        with _restore_signal_handlers():
+        with restore_signal_handlers():
             is_complete = train(opened, loader, allow_data_change=allow_data_change, should_stop=StopRequest())
     return 0 if is_complete else EXIT_STOPPED
 
@@ -132,23 +93,10 @@ def _train(values: flags.FlagValues, config: Config) -> int:
 @contextmanager
 def _exit_on_interrupt() -> Iterator[None]:
     """Let Ctrl-C exit the process at once, as callbacks inside imports may catch the exception."""
-    with _restore_signal_handlers():
+    with restore_signal_handlers():
         if in_main_thread():
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         yield
-
-
-@contextmanager
-def _restore_signal_handlers() -> Iterator[None]:
-    """Restore the signal handlers after the `with` block, as the process of a notebook goes on."""
-    before = {number: signal.getsignal(number) for number in signal.valid_signals()} if in_main_thread() else {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            # None stands for a handler that was not set by Python, which cannot set it again.
-            if handler is not None and signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
 
 
 def _default_workdir(experiment: str) -> str:

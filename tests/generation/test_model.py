@@ -128,3 +128,9 @@ class TestSource:
 
 def test_latents_are_those_of_the_command(finished):
     assert np.array_equal(pg.load(finished).latents([3]), latents_for_seeds([3], 8))
+
+
+def test_every_public_name_exists():
+    assert sorted(pg.__all__) == sorted(pg._PLACES)
+    for name in pg.__all__:
+        assert getattr(pg, name).__doc__, f"pg.{name} needs a docstring"

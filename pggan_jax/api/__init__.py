@@ -1,0 +1,1 @@
+"""Functions of the Python interface that do what a command does."""
