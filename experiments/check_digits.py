@@ -40,7 +40,7 @@ def trained_classifier(resolution: int) -> tuple[Classifier, float, float]:
     """Return a classifier, and its accuracy and mean top probability on held-out digits."""
     from sklearn.model_selection import train_test_split
 
-    source = DigitsSource(resolution=resolution)
+    source = DigitsSource(height=resolution, width=resolution)
     rows = pixel_rows(np.stack([source.read(index) for index in range(len(source))]))
     labels = np.array([source.label(index) for index in range(len(source))])
     train_rows, test_rows, train_labels, test_labels = train_test_split(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pggan_jax.config_fields import setting
+from pggan_jax.images import ImageShape, image_shape, parse_base_shape
 from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.source_kinds import SOURCE_KINDS
 
@@ -43,6 +44,11 @@ class DataConfig:
         "digits", "where images come from: " + "; ".join(f"{kind.usage}: {kind.help}" for kind in SOURCE_KINDS.values())
     )
     resolution: int = setting(32, "side of the finished images in pixels, 4*2^k", minimum=4, maximum=MAX_RESOLUTION)
+    base_shape: str = setting(
+        "4x4",
+        "HEIGHTxWIDTH of the first level, for images that are not square. Levels double it, and settings name them as if it "
+        "were 4x4: with 3x4, data.resolution=64 makes images of 48x64",
+    )
     channels: int = setting(
         0, "colour channels; 0 takes the source's own (1 for digits, 3 for photos, folders and archives)", minimum=0, maximum=16
     )
@@ -72,6 +78,10 @@ class DataConfig:
         minimum=-1,
         maximum=2**32 - 1,
     )
+
+    def shape_at(self, resolution: int) -> ImageShape:
+        """Height and width of the images of a level."""
+        return image_shape(resolution, parse_base_shape(self.base_shape))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from pggan_jax.config import Config
 from pggan_jax.errors import ConfigError
-from pggan_jax.images import grid_size, parse_crop, parse_range
+from pggan_jax.images import grid_size, parse_base_shape, parse_crop, parse_range
 from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.schedule import Schedule
 from pggan_jax.source_kinds import parse_source
@@ -116,12 +116,20 @@ def validate(config: Config) -> None:
     """
     for path, value, hint, limits in walk(config):
         check_single(path, value, hint, limits)
+    _check_base_shape(config)
     _check_resolutions(config)
     _check_data_and_grid(config)
     _check_evaluation(config)
     _check_schedule(config)
-    for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
+    for resolution in Schedule.of(config).resolutions:
         _check_groups(config, resolution)
+
+
+def _check_base_shape(config: Config) -> None:
+    try:
+        parse_base_shape(config.data.base_shape)
+    except ValueError as error:
+        raise ConfigError("data.base_shape", config.data.base_shape, str(error)) from None
 
 
 def _check_resolutions(config: Config) -> None:
@@ -161,7 +169,9 @@ def _check_data_and_grid(config: Config) -> None:
     if kind == "photos" and config.data.labels:
         raise ConfigError("data.labels", True, "the source photos has no classes; use data.labels=false")
     try:
-        side = max(grid_size(config.run.grid, config.data.resolution)) * config.data.resolution
+        shape = config.data.shape_at(config.data.resolution)
+        columns, rows = grid_size(config.run.grid, height=shape.height, width=shape.width)
+        side = max(columns * shape.width, rows * shape.height)
     except ValueError:
         raise ConfigError("run.grid", config.run.grid, "must be 1080p, 4k, or columns x rows such as 10x8") from None
     if side > MAX_GRID_SIDE:
@@ -174,14 +184,13 @@ def _check_evaluation(config: Config) -> None:
     if settings.best and settings.best not in settings.metrics:
         raise ConfigError("eval.best", settings.best, "must be among eval.metrics, or empty")
     for name in settings.metrics:
-        smallest = METRIC_KINDS[name].minimum_resolution
-        if config.data.resolution < smallest:
-            rule = f"{name} needs images of {smallest}x{smallest} or more; this run grows to {config.data.resolution}"
-            raise ConfigError("eval.metrics", settings.metrics, rule)
+        problem = METRIC_KINDS[name].problem_of(config.data.shape_at(config.data.resolution))
+        if problem:
+            raise ConfigError("eval.metrics", settings.metrics, f"{problem}, which this run grows to")
 
 
 def _check_schedule(config: Config) -> None:
-    schedule = Schedule(config.schedule, config.data.resolution)
+    schedule = Schedule.of(config)
     growing = zip(schedule.resolutions, schedule.resolutions[1:], strict=False)
     for low, high in growing:
         stable = config.schedule.stable_kimg_at.get(low, config.schedule.stable_kimg)
@@ -207,12 +216,11 @@ def _check_schedule_updates(config: Config, schedule: Schedule) -> None:
         path, batch = _batch_size(config, stage.resolution)
         look = (
             f"{config.schedule.repeats} iterations of {config.schedule.critic_steps} x {batch} images at "
-            f"{stage.resolution}x{stage.resolution} (schedule.repeats, critic_steps, batch_size) make one schedule update"
+            f"{stage.shape} (schedule.repeats, critic_steps, batch_size) make one schedule update"
         )
         if grown and grown.resolution > 2 * stage.resolution:
-            rule = (
-                f"{look} and skip {2 * stage.resolution}x{2 * stage.resolution}; use fewer, or give that resolution more kimg"
-            )
+            skipped = config.data.shape_at(2 * stage.resolution)
+            rule = f"{look} and skip {skipped}; use fewer, or give that resolution more kimg"
             raise ConfigError(path, batch, rule)
         if stage.end > MAX_TOTAL_IMAGES:
             rule = f"{look} and end after {stage.end:,} images; a run may have at most {MAX_TOTAL_IMAGES:,}"
@@ -235,5 +243,6 @@ def _check_groups(config: Config, resolution: int) -> None:
     group = min(config.discriminator.mbstd_group_size, batch)
     if batch % group:
         near = f"{batch // group * group} or {(batch // group + 1) * group}"
-        rule = f"at {resolution}x{resolution} must be a multiple of discriminator.mbstd_group_size = {group}, such as {near}"
+        shape = config.data.shape_at(resolution)
+        rule = f"at {shape} must be a multiple of discriminator.mbstd_group_size = {group}, such as {near}"
         raise ConfigError(path, batch, rule)

@@ -18,7 +18,67 @@ from PIL.PngImagePlugin import PngInfo
 from pggan_jax.image_files import GENERATED_MARK
 from pggan_jax.system.files import write_atomically
 
+BASE_SHAPE = (4, 4)
+"""Height and width of the first level, unless `data.base_shape` says otherwise."""
+LEAST_BASE_PIXELS, MOST_BASE_PIXELS = 8, 64
 _MOST_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Shape of the images of one level. Printed as HEIGHTxWIDTH, such as 6x8.
+
+    Attributes:
+        resolution: nominal resolution, 4*2^k: the key of the level in settings, as if the first one were 4x4.
+        height, width: in pixels, the base shape doubled k times.
+    """
+
+    resolution: int
+    height: int
+    width: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one image."""
+        return self.height * self.width
+
+    @property
+    def is_nominal(self) -> bool:
+        """Whether height and width are the nominal resolution, as with the base shape 4x4."""
+        return self.height == self.width == self.resolution
+
+    @property
+    def label(self) -> str:
+        """Such as 32 where that is height and width, else such as 24x32."""
+        return str(self.resolution) if self.is_nominal else str(self)
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+def image_shape(resolution: int, base_shape: tuple[int, int] = BASE_SHAPE) -> ImageShape:
+    """Return the shape of a level, 4*2^k: the base shape (height, width), doubled k times."""
+    return ImageShape(resolution, resolution * base_shape[0] // 4, resolution * base_shape[1] // 4)
+
+
+def parse_base_shape(text: str) -> tuple[int, int]:
+    """Parse `data.base_shape`, such as "3x4", to (height, width).
+
+    Raises:
+        ValueError: `text` has another form, or too few or too many pixels.
+    """
+    height, cross, width = text.partition("x")
+    is_short = max(len(height), len(width)) <= _MOST_DIGITS
+    numbers = (int(height), int(width)) if is_short and _is_number(height) and _is_number(width) else (0, 0)
+    if not cross or not LEAST_BASE_PIXELS <= numbers[0] * numbers[1] <= MOST_BASE_PIXELS:
+        raise ValueError(
+            f"must be HEIGHTxWIDTH with {LEAST_BASE_PIXELS} to {MOST_BASE_PIXELS} pixels in all, such as 4x4, 3x4 or 2x16"
+        )
+    return numbers
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 @dataclass(frozen=True)
@@ -52,20 +112,20 @@ def nearest_upscale(images: np.ndarray, factor: int) -> np.ndarray:
     return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
-def grid_size(name: str, resolution: int) -> tuple[int, int]:
+def grid_size(name: str, *, height: int, width: int) -> tuple[int, int]:
     """Return (columns, rows) of an image grid (spec 7.1).
 
     Args:
         name: "1080p", "4k", or columns and rows such as "10x8".
-        resolution: side of one image.
+        height, width: of one image, in pixels.
 
     Raises:
         ValueError: `name` is none of these.
     """
     if name == "1080p":
-        return int(np.clip(1920 // resolution, 3, 32)), int(np.clip(1080 // resolution, 2, 32))
+        return int(np.clip(1920 // width, 3, 32)), int(np.clip(1080 // height, 2, 32))
     if name == "4k":
-        return int(np.clip(3840 // resolution, 7, 32)), int(np.clip(2160 // resolution, 4, 32))
+        return int(np.clip(3840 // width, 7, 32)), int(np.clip(2160 // height, 4, 32))
     columns, _, rows = name.partition("x")
     is_short = max(len(columns), len(rows)) <= _MOST_DIGITS
     if not (is_short and columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):

@@ -10,6 +10,8 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
+from pggan_jax.images import ImageShape
+
 
 @dataclass(frozen=True)
 class MetricKind:
@@ -21,7 +23,9 @@ class MetricKind:
         headline: name of its most important value.
         default_images: number of images on each side in the published protocol (docs/metrics.md).
         larger_is_better: whether a larger headline value is better.
-        minimum_resolution: smallest side of the images.
+        minimum_resolution: smallest nominal resolution of the images, which is their side if they are square.
+        coarsest: nominal resolution of the smallest level that it compares; 0 for the images themselves.
+        patch: smallest height and width at that level.
         needs_equal_counts: whether it needs as many generated images as reals.
         needs_even_counts: whether the number of images must be even, as it compares pairs.
         needs_labels: whether it needs data with classes.
@@ -40,6 +44,8 @@ class MetricKind:
     default_images: int
     larger_is_better: bool = False
     minimum_resolution: int = 4
+    coarsest: int = 0
+    patch: int = 1
     needs_equal_counts: bool = False
     needs_even_counts: bool = False
     needs_labels: bool = False
@@ -50,6 +56,20 @@ class MetricKind:
     has_floor: bool = True
     needs_inception: bool = False
     during_training: bool = False
+
+    def problem_of(self, shape: ImageShape) -> str:
+        """Return why images of a shape cannot be measured, in one line; empty if they can be."""
+        smallest = self.minimum_resolution
+        if shape.resolution < smallest and shape.is_nominal:
+            return f"{self.name} needs images of at least {smallest}x{smallest}, not {shape}"
+        if shape.resolution < smallest:
+            return f"{self.name} needs a resolution of at least {smallest}, not {shape.resolution}, that is {shape}"
+        factor = shape.resolution // min(self.coarsest or shape.resolution, shape.resolution)
+        height, width = shape.height // factor, shape.width // factor
+        if min(height, width) < self.patch:
+            patch = f"{self.patch}x{self.patch}"
+            return f"{self.name} needs at least {patch} pixels at its smallest level, not the {height}x{width} of {shape}"
+        return ""
 
 
 def read_kinds(folder: Path) -> dict[str, MetricKind]:

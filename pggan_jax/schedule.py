@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from pggan_jax.config import ScheduleConfig
+from pggan_jax.config import Config, ScheduleConfig
+from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape, parse_base_shape
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SchedulePoint:
 
     Attributes:
         images_seen: real images shown to the discriminator before this point.
-        resolution: side of the images in pixels.
+        resolution: nominal resolution of the images.
         alpha: weight of the newest layers, in (0, 1) during a fade-in and 1 when stable.
         learning_rate: step size of both networks, ramp included.
         batch_size: images per step over all devices.
@@ -47,13 +48,18 @@ class Stage:
     """
 
     index: int
-    resolution: int
+    shape: ImageShape
     fading: bool
     start: int
     end: int
     batch_size: int
     critic_steps: int
     images_per_look: int
+
+    @property
+    def resolution(self) -> int:
+        """Nominal resolution of the images, by which settings name the stage."""
+        return self.shape.resolution
 
     @property
     def images_per_step(self) -> int:
@@ -68,7 +74,7 @@ class Stage:
     @property
     def name(self) -> str:
         """Such as '8x8 fade' or '8x8 stable'."""
-        return f"{self.resolution}x{self.resolution} {'fade' if self.fading else 'stable'}"
+        return f"{self.shape} {'fade' if self.fading else 'stable'}"
 
 
 @dataclass(frozen=True)
@@ -85,15 +91,16 @@ class Schedule:
 
     Args:
         config: phase lengths, batch sizes and learning rates, already validated.
-        resolution: side of the finished images.
+        resolution: nominal resolution of the finished images.
+        base_shape: height and width of the images at 4.
 
     Attributes:
-        resolutions: all sides from the first to the finished one.
+        resolutions: all nominal resolutions from the first to the finished one.
         planned_kimg: length that was asked for; the run ends on the first look at or after it.
     """
 
-    def __init__(self, config: ScheduleConfig, resolution: int):
-        self._config = config
+    def __init__(self, config: ScheduleConfig, resolution: int, *, base_shape: tuple[int, int] = BASE_SHAPE):
+        self._config, self._base_shape = config, base_shape
         self._full_log2 = int(math.log2(resolution))
         first_log2 = int(math.log2(config.start_resolution))
         self.resolutions = tuple(2**level for level in range(first_log2, self._full_log2 + 1))
@@ -103,6 +110,11 @@ class Schedule:
         self._phase_starts = starts
         self._planned_images = _snap(1000 * config.total_kimg or starts[-1] + self._stable_images(resolution))
         self.planned_kimg = self._planned_images / 1000
+
+    @classmethod
+    def of(cls, config: Config) -> Schedule:
+        """Return the schedule of a whole configuration."""
+        return cls(config.schedule, config.data.resolution, base_shape=parse_base_shape(config.data.base_shape))
 
     def _stable_images(self, resolution: int) -> float:
         return _snap(1000 * self._config.stable_kimg_at.get(resolution, self._config.stable_kimg))
@@ -143,7 +155,7 @@ class Schedule:
             stages.append(
                 Stage(
                     index=len(stages),
-                    resolution=point.resolution,
+                    shape=image_shape(point.resolution, self._base_shape),
                     fading=point.fading,
                     start=start,
                     end=end,

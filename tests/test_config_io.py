@@ -262,7 +262,7 @@ def changed_everywhere() -> Config:
         else:
             choices = {"preset": "v2-4gpus", "minibatch_stddev": "none", "on_new_phase": "carry", "name": "hinge"}
             choices |= {"gradient_norm": "current", "dtype": "bfloat16", "crop": "pad", "resample": "box", "range": "auto"}
-            choices |= {"modes": "refuse", "init_from": "runs/other", "inception_weights": "here.npz"}
+            choices |= {"modes": "refuse", "base_shape": "3x4", "init_from": "runs/other", "inception_weights": "here.npz"}
             choices |= {"metrics": ("swd", "ms_ssim"), "best": "ms_ssim"}
             new = others.get(path) or choices[path.rpartition(".")[2]]
         config = replace_setting(config, path, others.get(path, new))

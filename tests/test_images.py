@@ -77,18 +77,18 @@ def test_grid_layout(batch, columns, rows):
 @pytest.mark.parametrize("name", ["1080p", "4k"])
 def test_golden_grid_sizes(reference, name):
     golden = reference["golden_misc"][f"snapshot_grid_{name}"]
-    assert {resolution: list(grid_size(name, int(resolution))) for resolution in golden} == golden
+    assert {resolution: list(grid_size(name, height=int(resolution), width=int(resolution))) for resolution in golden} == golden
 
 
 @pytest.mark.parametrize(("name", "expected"), [("1x1", (1, 1)), ("10x8", (10, 8)), ("3x20", (3, 20))])
 def test_own_grid_sizes(name, expected):
-    assert grid_size(name, 4) == grid_size(name, 1024) == expected
+    assert grid_size(name, height=4, width=4) == grid_size(name, height=1024, width=768) == expected
 
 
 @pytest.mark.parametrize("name", ["", "x", "10", "1080", "0x1", "1x0", "-1x1", "1x1x1", "a x b", "1,2"])
 def test_wrong_grid_names(name):
     with pytest.raises(ValueError, match="COLUMNSxROWS"):
-        grid_size(name, 32)
+        grid_size(name, height=32, width=32)
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA"), (5, "RGB")])

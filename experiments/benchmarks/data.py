@@ -96,7 +96,7 @@ class LoaderBenchmark:
         levels = {4: level[:, :4, :4], resolution: level}
         classes = np.arange(len(level), dtype=np.int32) % len(CLASSES)
         self.loader = Loader(Pyramid(levels, classes, CLASSES), seed=config.run.seed, use_labels=config.data.labels)
-        self.schedule = Schedule(config.schedule, config.data.resolution)
+        self.schedule = Schedule.of(config)
         self.steps_per_call = effective_steps_per_call(config)
         self.feed = InputFeed(config, self.loader, steps_per_call=self.steps_per_call)
 
@@ -171,7 +171,7 @@ def measure_loading(config: Config) -> list[dict[str, float | None]]:
     """Measure rates and ratios at 4x4, 8x8, ... up to --resolution; one row for each."""
     config = benchmark_config(config, FLAGS.resolution)
     rows = []
-    resolutions = Schedule(config.schedule, config.data.resolution).resolutions
+    resolutions = Schedule.of(config).resolutions
     for resolution in tqdm(resolutions, desc="loader", unit="resolution", disable=None):
         with tempfile.TemporaryDirectory() as folder:
             bench = LoaderBenchmark(config, resolution, random_level(Path(folder), resolution))

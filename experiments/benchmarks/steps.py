@@ -92,7 +92,7 @@ class OurStep:
         classes = np.zeros(len(level), np.int32)
         levels = {4: level[:, :4, :4], resolution: level}
         loader = Loader(Pyramid(levels, classes, ("",)), seed=config.run.seed, use_labels=False)
-        schedule = Schedule(config.schedule, config.data.resolution)
+        schedule = Schedule.of(config)
         self.steps_per_call = effective_steps_per_call(config)
         feed = InputFeed(config, loader, steps_per_call=self.steps_per_call)
         (stage,) = (one for one in schedule.stages if one.resolution == resolution and not one.fading)

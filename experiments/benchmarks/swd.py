@@ -60,10 +60,11 @@ def textures(seed: int) -> Iterator[np.ndarray]:
 def ours(count: int, side: int) -> dict[str, float]:
     """Compute SWD with this project."""
     from pggan_jax.evaluation.metrics.swd import PatchCollector, swd
+    from pggan_jax.images import image_shape
 
     collectors = []
     for seed in range(2):
-        collector = PatchCollector(side, count, seed)
+        collector = PatchCollector(image_shape(side), count, seed=seed)
         for number, batch in enumerate(textures(seed)):
             collector.add(batch, number * _BATCH)
         collectors.append(collector.finish())

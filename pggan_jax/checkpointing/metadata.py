@@ -25,7 +25,7 @@ class CheckpointMetadata:
 
     Attributes:
         images_seen: real images shown to the discriminator.
-        resolution: side of the images of the saved networks.
+        resolution: nominal resolution of the images of the saved networks.
         alpha: weight of their newest layers, 0 to 1.
         channels: colour channels of their images.
         label_size: length of their labels, 0 for none.

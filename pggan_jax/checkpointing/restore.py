@@ -127,7 +127,8 @@ def _newest(
             passed_over[images_seen] = str(error)
             continue
         if metadata.is_rollback_target or not is_rollback:
-            line = f"continuing at kimg {metadata.images_seen / 1000:.1f}, resolution {metadata.resolution}"
+            size = config.data.shape_at(metadata.resolution).label
+            line = f"continuing at kimg {metadata.images_seen / 1000:.1f}, resolution {size}"
             return StartingPoint(state, metadata, [line]), passed_over
         passed_over[images_seen] = f"{checkpoints.directory / str(images_seen)}: lies inside a streak of skipped steps"
     return None, passed_over
@@ -152,9 +153,14 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
     source, fade_note = _load_source(config)
     theirs, ours = source.metadata, fresh.metadata
     rule = f"run.init_from = {config.run.init_from!r}: holds networks"
+    if source.config.data.base_shape != config.data.base_shape:
+        raise UserError(
+            f"{rule} with data.base_shape = {source.config.data.base_shape}, and this run has {config.data.base_shape}; "
+            "set the same"
+        )
     if theirs.resolution > ours.resolution:
         raise UserError(
-            f"{rule} of {theirs.resolution}x{theirs.resolution}, larger than where this run starts; "
+            f"{rule} of {source.networks.shape}, larger than where this run starts; "
             f"set schedule.start_resolution={theirs.resolution} or choose an earlier checkpoint by @kimg"
         )
     if (theirs.channels, theirs.label_size) != (ours.channels, ours.label_size):
@@ -192,7 +198,7 @@ def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:
         return source, []
     stable = [images_seen for images_seen, metadata in found.items() if metadata and metadata.alpha >= 1]
     listed = ", ".join(f"@{images_seen / 1000:g}" for images_seen in stable[-_LISTED_CHECKPOINTS:])
-    size = f"{theirs.resolution}x{theirs.resolution}"
+    size = source.networks.shape
     return source, [
         f"WARNING: kimg {theirs.images_seen / 1000:g} of the other run is in the middle of fading in {size}: these layers jump "
         f"from alpha {theirs.alpha:.3f} to full weight (alpha 1); its checkpoints at full weight: {listed or 'none'}"
@@ -200,8 +206,8 @@ def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:
 
 
 def _describe_start(source: TrainedModel, of_generator: GrowthReport, of_discriminator: GrowthReport) -> str:
-    kimg, size = source.metadata.images_seen / 1000, source.metadata.resolution
-    return f"starting from kimg {kimg:g}, {size}x{size}, of another run: G {of_generator}; D {of_discriminator}"
+    kimg = source.metadata.images_seen / 1000
+    return f"starting from kimg {kimg:g}, {source.networks.shape}, of another run: G {of_generator}; D {of_discriminator}"
 
 
 def _check_continues(config: Config, metadata: CheckpointMetadata, checkpoints: Checkpoints) -> None:
@@ -210,7 +216,7 @@ def _check_continues(config: Config, metadata: CheckpointMetadata, checkpoints: 
     Raises:
         UserError: the settings were changed to such a schedule.
     """
-    images_seen, schedule = metadata.images_seen, Schedule(config.schedule, config.data.resolution)
+    images_seen, schedule = metadata.images_seen, Schedule.of(config)
     stage = schedule.stage_at(images_seen)
     folder = checkpoints.directory / str(images_seen)
     if images_seen > schedule.total_images:
@@ -219,7 +225,7 @@ def _check_continues(config: Config, metadata: CheckpointMetadata, checkpoints: 
             f"{schedule.total_images / 1000:g} (schedule.total_kimg = {config.schedule.total_kimg:g}, 0 for the sum of its "
             f"phases); set schedule.total_kimg to at least {images_seen / 1000:g}, or bring the old schedule back"
         )
-    sizes = f"{metadata.resolution}x{metadata.resolution}, but the schedule is at {stage.name} there"
+    sizes = f"{config.data.shape_at(metadata.resolution)}, but the schedule is at {stage.name} there"
     if stage.resolution > 2 * metadata.resolution:
         raise UserError(f"{folder}: holds networks of {sizes}; they grow one doubling at a time: bring the old schedule back")
     if metadata.resolution > stage.resolution:

@@ -16,7 +16,7 @@ from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.generation.sampling import Sampler
-from pggan_jax.images import ImageSpec
+from pggan_jax.images import ImageShape, ImageSpec
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.training.train_state import TrainState, abstract_train_state
@@ -48,6 +48,11 @@ class TrainedModel:
     metadata: CheckpointMetadata
     state: TrainState
     networks: Networks
+
+    @property
+    def shape(self) -> ImageShape:
+        """Height and width of the images."""
+        return self.networks.shape
 
     def sampler(self) -> Sampler:
         """The generator, ready to make images with `state.generator_ema` or `state.generator`."""
@@ -184,8 +189,8 @@ def abstract_state_for(config: Config, metadata: CheckpointMetadata) -> TrainSta
 
 
 def _networks_for(config: Config, metadata: CheckpointMetadata) -> Networks:
-    resolution = config.data.resolution
-    image_spec = ImageSpec(resolution, resolution, metadata.channels, metadata.label_size)
+    shape = config.data.shape_at(config.data.resolution)
+    image_spec = ImageSpec(shape.height, shape.width, metadata.channels, metadata.label_size)
     return build_networks(config, metadata.resolution, image_spec=image_spec)
 
 

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pggan_jax.cli.shared_flags import define_preparation_flags, define_workers_flag, flag_value, read_preparation
+from pggan_jax.cli.shared_flags import (
+    define_preparation_flags,
+    define_workers_flag,
+    flag_value,
+    read_base_shape,
+    read_preparation,
+)
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +60,8 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.data.checking.pixel_range import resolve_range
     from pggan_jax.data.sources.open_source import open_source
 
-    source = open_source(source_name, resolution=resolution or 0, channels=flag_value(values, "channels"))
+    base_shape, channels = read_base_shape(values), flag_value(values, "channels")
+    source = open_source(source_name, resolution=resolution or 0, base_shape=base_shape, channels=channels)
     if preparation:
         preparation = resolve_range(source, preparation.for_source(source), workers=flag_value(values, "workers"))
         target, numbers = preparation.target, preparation.order(len(source))
@@ -261,14 +268,10 @@ def _next_command(report: CheckReport, values: flags.FlagValues) -> str:
     fitting = [size for size, count in report.resolutions() if count == report.usable]
     size = flag_value(values, "resolution") or min(max(fitting, default=4), _SUGGESTED_RESOLUTION)
     given = {name: flag_value(values, name) for name in _PREPARATION_FLAGS if values[name].present}
-    if "base_shape" in given:
-        words = ["prepare", report.source, "--out=prepared", f"--resolution={size}"]
-        words += [f"--{name}={value}" for name, value in given.items()]
-    else:
-        settings = {"source": report.source, "resolution": size, **given}
-        if report.class_names:
-            settings["labels"] = "true"
-        words = ["--config=experiments/folder.py"]
-        words += [word for name, value in settings.items() for word in ("--set", f"data.{name}={value}")]
-        words.append("--workdir=runs/mine")
+    settings = {"source": report.source, "resolution": size, **given}
+    if report.class_names:
+        settings["labels"] = "true"
+    words = ["--config=experiments/folder.py"]
+    words += [word for name, value in settings.items() for word in ("--set", f"data.{name}={value}")]
+    words.append("--workdir=runs/mine")
     return f"python launch.py {shlex.join(words)}"

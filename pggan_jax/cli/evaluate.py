@@ -22,7 +22,7 @@ from absl import flags
 
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.evaluate_output import kimg_name, report_results, writable
-from pggan_jax.cli.evaluate_sources import check_held_out, common_side, name_flag_in_errors, open_held_out
+from pggan_jax.cli.evaluate_sources import check_held_out, common_shape, name_flag_in_errors, open_held_out
 from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value, folder
 from pggan_jax.config import MAX_RESOLUTION
 from pggan_jax.errors import UserError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pggan_jax.data.loader import Loader
     from pggan_jax.evaluation.evaluator import Evaluator
     from pggan_jax.generation.sampling import Sampler
+    from pggan_jax.images import ImageShape
 
 _WIDTH = max(map(len, METRIC_KINDS))
 FLAGS = flags.FlagValues()
@@ -111,10 +112,8 @@ def run(values: flags.FlagValues) -> int:
                 raise UserError(f"--{name}={flag_value(values, name)}: applies to a run, not to --images; remove one of them")
         _evaluate_images(values)
         return 0
-    if flag_value(values, "resolution"):
-        raise UserError(
-            f"--resolution={flag_value(values, 'resolution')}: needs --images; a checkpoint is measured at its own resolution"
-        )
+    if wanted := flag_value(values, "resolution"):
+        raise UserError(f"--resolution={wanted}: needs --images; a checkpoint is measured at its own resolution")
     return _evaluate_run(values)
 
 
@@ -144,7 +143,7 @@ def _evaluate_run(values: flags.FlagValues) -> int:
 
         count = 0
         for trained in read_all(config, checkpoints, on_skip=pass_over):
-            measure(trained, names=_fitting(metrics, trained.metadata.resolution) if len(chosen) > 1 else metrics)
+            measure(trained, names=_fitting(metrics, trained.shape) if len(chosen) > 1 else metrics)
             count += 1
     if not count:
         raise UserError(f"--checkpoint=all: none of {len(passed_over)} checkpoints could be read; see the lines above")
@@ -200,7 +199,7 @@ class _CheckpointEvaluator:
             "network": flag_value(values, "network"),
             "data": self._data.source,
         }
-        print(f"kimg {where['kimg']:g}, {resolution}x{resolution}, alpha {position.alpha:.3g}; reals: {self._data.source}")
+        print(f"kimg {where['kimg']:g}, {trained.shape}, alpha {position.alpha:.3g}; reals: {self._data.source}")
         report_results(evaluator(fakes), self._out, where=where, name=kimg_name(position.images_seen))
 
 
@@ -217,15 +216,16 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     from pggan_jax.data.temporary_levels import temporary_loader
 
     fake_source = f"folder:{folder('images', images)}"
-    resolution = common_side(flag_value(values, "resolution"), open_source(fake_source), images=images)
+    resolution, base_shape = common_shape(flag_value(values, "resolution"), open_source(fake_source), images=images)
+    # Images of another program are measured without any crop or resize.
+    data = DataConfig(fake_source, resolution, base_shape, crop="none")
     with ExitStack() as held:
-        # Images of another program are measured without any crop or resize.
         with name_flag_in_errors(f"--images={images}"):
-            fakes = held.enter_context(temporary_loader(DataConfig(fake_source, resolution, crop="none"), report=print))
-        _measure_images(values, fakes, resolution, out)
+            fakes = held.enter_context(temporary_loader(data, report=print))
+        _measure_images(values, fakes, data, out)
 
 
-def _measure_images(values: flags.FlagValues, fakes: Loader, resolution: int, out: Path | None) -> None:
+def _measure_images(values: flags.FlagValues, fakes: Loader, fake_data: DataConfig, out: Path | None) -> None:
     from pggan_jax.config import DataConfig
     from pggan_jax.data.open_loader import open_loader
     from pggan_jax.evaluation.image_sets import RealPool
@@ -233,12 +233,13 @@ def _measure_images(values: flags.FlagValues, fakes: Loader, resolution: int, ou
     images, source = flag_value(values, "images"), flag_value(values, "data")
     if fakes.warning:
         print(f"{images}: {fakes.warning}")
-    data = DataConfig(source, resolution, channels=fakes.channels)
+    resolution = fake_data.resolution
+    data = DataConfig(source, resolution, fake_data.base_shape, channels=fakes.channels)
     with name_flag_in_errors(f"--data={source}"):
         reals = open_loader(data, seed=0, report=print)
     held_out = open_held_out(flag_value(values, "held_out"), data, channels=reals.channels)
     evaluator = _evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
-    print(f"{len(fakes):,} images of {images}, {resolution}x{resolution}; reals: {source}")
+    print(f"{len(fakes):,} images of {images}, {fakes.shape_at(resolution)}; reals: {source}")
     fake_set = RealPool(fakes, resolution, flag_value(values, "seed")).draw(0, min(len(fakes), evaluator.max_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
     report_results(evaluator(fake_set), out, where=where, name="images")
@@ -285,12 +286,12 @@ def _check_fits(trained: TrainedModel, loader: Loader, data: DataConfig) -> None
     loader.use_class_order(record.class_names if record else loader.former_class_names)
 
 
-def _fitting(names: list[str], resolution: int) -> list[str]:
-    """Return the metrics that work at `resolution`, and print the others."""
-    fitting = [name for name in names if name not in METRIC_KINDS or resolution >= METRIC_KINDS[name].minimum_resolution]
+def _fitting(names: list[str], shape: ImageShape) -> list[str]:
+    """Return the metrics that work for images of a shape, and print the others."""
+    fitting = [name for name in names if name not in METRIC_KINDS or not METRIC_KINDS[name].problem_of(shape)]
     if len(fitting) < len(names):
         missing = ", ".join(name for name in names if name not in fitting)
-        print(f"{resolution}x{resolution}: too small for {missing}, skipped")
+        print(f"{shape}: too small for {missing}, skipped")
     return fitting
 
 

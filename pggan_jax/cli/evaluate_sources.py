@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pggan_jax.errors import UserError
+from pggan_jax.images import LEAST_BASE_PIXELS, MOST_BASE_PIXELS
 from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
@@ -24,16 +26,16 @@ def name_flag_in_errors(flag: str) -> Iterator[None]:
         raise UserError(f"{flag}: {error}") from None
 
 
-def common_side(wanted: int, source: Source, *, images: str) -> int:
-    """Return the resolution at which images of another program are measured.
+def common_shape(wanted: int, source: Source, *, images: str) -> tuple[int, str]:
+    """Return resolution and base shape at which images of another program are measured.
 
     Args:
-        wanted: the resolution; 0 takes the size that all images have.
+        wanted: the resolution of square images; 0 takes the size that all images have.
         source: the images.
         images: the folder, for messages.
 
     Raises:
-        UserError: the resolution is not 4*2^k, or `wanted` is 0 and sizes differ.
+        UserError: the resolution is not 4*2^k, or `wanted` is 0 and sizes differ or are those of no level.
     """
     from collections import Counter
 
@@ -45,7 +47,7 @@ def common_side(wanted: int, source: Source, *, images: str) -> int:
     if wanted:
         if not is_resolution(wanted):
             raise UserError(f"--resolution={wanted}: must be 4*2^k, such as 64 or 128")
-        return wanted
+        return wanted, "4x4"
     sizes: Counter[tuple[int, int]] = Counter()
     for number in tqdm(range(len(source)), desc="reading sizes", unit="img", delay=2, leave=False, disable=None):
         # Images that cannot be read are reported when the loader reads them.
@@ -61,9 +63,27 @@ def common_side(wanted: int, source: Source, *, images: str) -> int:
             f"--images={images}: {sizes.total():,} images are of {len(sizes)} sizes, {count:,} of them {width}x{height}; "
             "to resize them all, give --resolution"
         )
-    if width != height or not is_resolution(height):
-        raise UserError(f"--images={images}: the images are {width}x{height} pixels, which is not 4*2^k; give --resolution")
-    return height
+    found = nominal_shape(height, width)
+    if found is None:
+        raise UserError(
+            f"--images={images}: the images are {width}x{height} pixels, which is not 4*2^k, nor a base shape such as 3x4 "
+            "times 2^k; give --resolution"
+        )
+    return found
+
+
+def nominal_shape(height: int, width: int) -> tuple[int, str] | None:
+    """Return the resolution and base shape of images of that size.
+
+    Of several base shapes, that with about 16 pixels. None if there is none: the size is no base shape times a power of two.
+    """
+    found, factor = [], 1
+    while not (height % factor or width % factor):
+        base_height, base_width = height // factor, width // factor
+        if LEAST_BASE_PIXELS <= base_height * base_width <= MOST_BASE_PIXELS:
+            found.append((abs(math.log2(base_height * base_width / 16)), 4 * factor, f"{base_height}x{base_width}"))
+        factor *= 2
+    return min(found)[1:] if found else None
 
 
 def check_held_out(source: str | None, metrics: list[str]) -> None:

@@ -28,7 +28,7 @@ def run(values: flags.FlagValues) -> None:
 
 
 def _explain(config: Config, kimg: float | None) -> None:
-    schedule = Schedule(config.schedule, config.data.resolution)
+    schedule = Schedule.of(config)
     total = schedule.total_images
     if kimg is None:
         raise UserError(f"explain needs --kimg, such as --kimg={total / 2000:g}; the run is {total / 1000:g} kimg long")

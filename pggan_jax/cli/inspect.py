@@ -62,7 +62,7 @@ def run(values: flags.FlagValues) -> int:
             if flag_value(values, "json"):
                 tqdm.write(json.dumps(entry), file=sys.stdout)
                 continue
-            tqdm.write(_row(entry), file=sys.stdout)
+            tqdm.write(_row(entry, trained.shape.label), file=sys.stdout)
             if (data := _describe_data(entry["data"])) != printed:
                 printed = data
                 tqdm.write(data, file=sys.stdout)
@@ -81,6 +81,8 @@ def _describe(trained: TrainedModel, folder: Path) -> dict[str, Any]:
         "kimg": metadata.images_seen / 1000,
         "images_seen": metadata.images_seen,
         "resolution": metadata.resolution,
+        "height": trained.shape.height,
+        "width": trained.shape.width,
         "alpha": metadata.alpha,
         "bytes": size,
         "sha256": state_digest(trained.state),
@@ -109,6 +111,6 @@ def _first_classes(data: dict[str, Any]) -> list[tuple[int, tuple[str, int]]]:
     return list(enumerate(islice(pairs, _CLASSES_SHOWN)))
 
 
-def _row(entry: dict[str, Any]) -> str:
+def _row(entry: dict[str, Any], size: str) -> str:
     kimg, megabytes = entry["kimg"], entry["bytes"] / 1e6
-    return f"{kimg:>10.3f}  {entry['resolution']:>10}  {entry['alpha']:>6.3f}  {megabytes:>8.2f}  {entry['sha256']}"
+    return f"{kimg:>10.3f}  {size:>10}  {entry['alpha']:>6.3f}  {megabytes:>8.2f}  {entry['sha256']}"

@@ -57,7 +57,7 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
     from pggan_jax.run_logs.eta import format_duration
 
     use_compilation_cache(values)
-    schedule = Schedule(config.schedule, config.data.resolution)
+    schedule = Schedule.of(config)
     by_resolution: dict[int, list[Stage]] = {}
     for stage in schedule.stages:
         by_resolution.setdefault(stage.resolution, []).append(stage)
@@ -68,15 +68,15 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
     rows: list[tuple[str, ...]] = []
     total_seconds = 0.0
     with tqdm(by_resolution.items(), desc="compiling and measuring", disable=None, leave=False) as bar:
-        for resolution, stages in bar:
-            bar.set_postfix_str(f"{resolution}x{resolution}")
+        for _, stages in bar:
+            bar.set_postfix_str(str(stages[0].shape))
             cost = measure_step(config, stages[0], image_spec=image_spec, seconds=seconds)
             images = sum(stage.end - stage.start for stage in stages)
             duration = images / cost.images_per_second if cost.images_per_second else math.nan
             total_seconds += duration + cost.compile_seconds
             rows.append(
                 (
-                    f"{resolution}x{resolution}",
+                    str(stages[0].shape),
                     f"{images / 1000:.1f}",
                     f"{sum(stage.steps for stage in stages):,}",
                     _format_share(stages[0].batch_size // devices.device_count(), cost.microbatches),
@@ -101,15 +101,14 @@ def _format_share(images: int, parts: int) -> str:
 
 def _image_spec(data: DataConfig) -> ImageSpec:
     """Shape of images and labels; the source is opened only if the settings leave it open."""
+    shape = data.shape_at(data.resolution)
     if data.channels and not data.labels:
-        return ImageSpec(data.resolution, data.resolution, data.channels)
-    from pggan_jax.data.open_loader import check_source_fits
-    from pggan_jax.data.sources.open_source import open_source
+        return ImageSpec(shape.height, shape.width, data.channels)
+    from pggan_jax.data.open_loader import open_configured
 
-    source = open_source(data.source, resolution=data.resolution, channels=data.channels)
-    check_source_fits(source, data)
+    source = open_configured(data)
     label_size = len(source.class_names) if data.labels else 0
-    return ImageSpec(data.resolution, data.resolution, data.channels or source.channels, label_size)
+    return ImageSpec(shape.height, shape.width, data.channels or source.channels, label_size)
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

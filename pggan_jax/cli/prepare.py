@@ -20,6 +20,7 @@ from absl import flags
 
 from pggan_jax.cli.shared_flags import define_preparation_flags, define_workers_flag, flag_value, folder, read_preparation
 from pggan_jax.errors import UserError
+from pggan_jax.images import BASE_SHAPE
 from pggan_jax.system.own_output import is_inside_source
 
 ARGUMENTS = ("SOURCE",)
@@ -56,11 +57,11 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.data.sources.source import source_notes
 
     source = open_source(
-        source_name, resolution=max(preparation.target.height, preparation.target.width), channels=preparation.channels
+        source_name, resolution=preparation.resolution, base_shape=preparation.base_shape, channels=preparation.channels
     )
     preparation = preparation.for_source(source)
     needed = estimate(source, preparation, folder=out, workers=flag_value(values, "workers"))
-    sizes = ", ".join(f"{width}x{height}" for height, width in reversed(preparation.shapes.values()))
+    sizes = ", ".join(f"{height}x{width}" for height, width in reversed(preparation.shapes.values()))
     plan = f"{needed.images:,} rows of {sizes}, {preparation.channels} channel(s), {needed.bytes:,} bytes"
     if flag_value(values, "dry_run"):
         fits = "enough" if needed.free >= needed.needed else "NOT ENOUGH"
@@ -85,12 +86,12 @@ def run(values: flags.FlagValues, source_name: str) -> int:
             f"(all in {out / 'info.json'})"
         )
     print(f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}")
-    if prepared.is_square:
-        labels = " --set data.labels=true" if prepared.class_names else ""
-        print(
-            f"next: python launch.py --config=experiments/folder.py --set data.source=prepared:{shlex.quote(str(out))} "
-            f"--set data.resolution={preparation.resolution}{labels} --workdir=runs/mine"
-        )
+    labels = " --set data.labels=true" if prepared.class_names else ""
+    base_shape = f" --set data.base_shape={flag_value(values, 'base_shape')}" if prepared.base_shape != BASE_SHAPE else ""
+    print(
+        f"next: python launch.py --config=experiments/folder.py --set data.source=prepared:{shlex.quote(str(out))} "
+        f"--set data.resolution={preparation.resolution}{base_shape}{labels} --workdir=runs/mine"
+    )
     return 0
 
 

@@ -28,6 +28,7 @@ from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from pggan_jax.checkpointing.trained_model import TrainedModel
+    from pggan_jax.images import ImageShape
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
@@ -75,7 +76,7 @@ def run(values: flags.FlagValues) -> None:
     trained = load_trained_model(workdir, flag_value(values, "checkpoint"))
     choose, name_of = _classes(flag_value(values, "class"), trained)
     zoom = flag_value(values, "zoom")
-    in_grid = _count_in_grid(len(seeds), trained.metadata.resolution * zoom, values)
+    in_grid = _count_in_grid(len(seeds), trained.shape, values)
     claim_output("out", out, trained.config.data.source, command="sample")
     _make_folder(grid_path.parent, f"--grid={grid_path}")
     images = images_of_seeds(
@@ -95,13 +96,12 @@ def run(values: flags.FlagValues) -> None:
         f"--grid={grid_path}",
         holds="generated images",
     )
-    metadata = trained.metadata
-    size = f"{metadata.resolution}x{metadata.resolution}"
     of_them = "all" if in_grid == len(seeds) else f"the first {in_grid}"
     others = sum(1 for path in out.iterdir() if not path.name.startswith(".")) - len(seeds)
     if others > 0:
         print(f"note: {out} holds {others:,} other files, which other tools would read as samples")
-    print(f"{len(seeds):,} images of {size} from kimg {metadata.images_seen / 1000:g} -> {out}/ ({of_them} in {grid_path})")
+    kimg = trained.metadata.images_seen / 1000
+    print(f"{len(seeds):,} images of {trained.shape} from kimg {kimg:g} -> {out}/ ({of_them} in {grid_path})")
 
 
 def write_images(
@@ -171,7 +171,7 @@ def _cannot_be_written(flag: str, error: OSError) -> UserError:
     return UserError(f"{flag}: cannot be written ({error.strerror}); choose a folder you may write to")
 
 
-def _count_in_grid(seeds: int, side: int, values: flags.FlagValues) -> int:
+def _count_in_grid(seeds: int, shape: ImageShape, values: flags.FlagValues) -> int:
     """Return the number of images in the grid.
 
     Raises:
@@ -179,11 +179,13 @@ def _count_in_grid(seeds: int, side: int, values: flags.FlagValues) -> int:
     """
     from pggan_jax.data.images.decode import MAX_PIXELS
 
-    tile = (side + flag_value(values, "gap")) ** 2
+    zoom, gap = flag_value(values, "zoom"), flag_value(values, "gap")
+    height, width = zoom * shape.height, zoom * shape.width
+    tile = (height + gap) * (width + gap)
     if tile > MAX_PIXELS:
         raise UserError(
-            f"--zoom={flag_value(values, 'zoom')}: an image would have {side:,}x{side:,} pixels, at most {MAX_PIXELS:,} are "
-            "written; choose a smaller --zoom"
+            f"--zoom={zoom}: an image would have {height:,}x{width:,} pixels, at most {MAX_PIXELS:,} are written; "
+            "choose a smaller --zoom"
         )
     # The last row may be filled up with black.
     return min(seeds, IMAGES_IN_GRID, max(1, int(math.sqrt(MAX_PIXELS // tile)) ** 2))

@@ -16,7 +16,7 @@ from pggan_jax.config import MAX_RESOLUTION, Config, DataConfig
 from pggan_jax.config_io import DEFAULT_ORIGIN, load_config, name_origins
 from pggan_jax.config_validation import is_resolution
 from pggan_jax.errors import UserError
-from pggan_jax.images import parse_crop, parse_range
+from pggan_jax.images import parse_base_shape, parse_crop, parse_range
 from pggan_jax.system.paths import user_path
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def read_preparation(values: flags.FlagValues, *, resolution: int | None = None,
     from pggan_jax.data.preparation.spec import PreparationSpec
 
     resolution = resolution or flag_value(values, "resolution")
-    crop, base_shape = flag_value(values, "crop"), flag_value(values, "base_shape")
+    crop = flag_value(values, "crop")
     if not is_resolution(resolution) or resolution > MAX_RESOLUTION:
         raise UserError(f"--resolution={resolution}: must be 4*2^k, that is 4, 8, 16, 32 ... {MAX_RESOLUTION}")
     try:
@@ -160,15 +160,20 @@ def read_preparation(values: flags.FlagValues, *, resolution: int | None = None,
     shared = {
         name: flag_value(values, name) for name in ("channels", "resample", "modes", "range", "max_images", "shuffle_seed")
     }
-    return PreparationSpec(resolution, _parse_base_shape(base_shape), crop=crop, **shared, **more)
+    return PreparationSpec(resolution, read_base_shape(values), crop=crop, **shared, **more)
 
 
-def _parse_base_shape(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    is_short = max(len(height), len(width)) <= 4
-    if not (is_short and height.isdecimal() and width.isdecimal() and 1 <= int(height) <= 64 and 1 <= int(width) <= 64):
-        raise UserError(f"--base_shape={text}: must be HEIGHTxWIDTH in pixels from 1 to 64, such as 4x4 or 3x4")
-    return int(height), int(width)
+def read_base_shape(values: flags.FlagValues) -> tuple[int, int]:
+    """Read the flag --base_shape.
+
+    Raises:
+        UserError: it has another form.
+    """
+    text = flag_value(values, "base_shape")
+    try:
+        return parse_base_shape(text)
+    except ValueError as error:
+        raise UserError(f"--base_shape={text}: {error}") from None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pggan_jax.cli.shared_flags import define_preparation_flags, flag_value, folder, read_preparation
+from pggan_jax.cli.shared_flags import define_preparation_flags, flag_value, folder, read_base_shape, read_preparation
 from pggan_jax.config import MAX_IMAGES
 from pggan_jax.errors import UserError
 
@@ -39,7 +39,8 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     from pggan_jax.system.own_output import claim_output
 
     given = flag_value(values, "resolution")
-    source = open_source(source_name, resolution=given or 0, channels=flag_value(values, "channels"))
+    base_shape, channels = read_base_shape(values), flag_value(values, "channels")
+    source = open_source(source_name, resolution=given or 0, base_shape=base_shape, channels=channels)
     resolution = given if given is not None else fitting_resolution(source, at_most=_LARGEST_UNASKED)
     preparation = read_preparation(values, resolution=resolution).for_source(source)
     preparation = resolve_range(source, preparation)

@@ -291,7 +291,7 @@ def _described(folder: Path) -> str:
         return "unfinished; the command that started it continues it"
     try:
         info = read_json_object(folder / INFO)
-        largest = max(map(int, info["levels"]))
-        return f"{visible(str(info['source']))}, {int(info['images']):,} images up to {largest}x{largest}"
+        _, height, width, _ = map(int, info["levels"][max(info["levels"], key=int)]["shape"])
+        return f"{visible(str(info['source']))}, {int(info['images']):,} images up to {height}x{width}"
     except (OSError, ValueError, TypeError, KeyError):
         return "damaged"

@@ -21,7 +21,7 @@ from pggan_jax.data.preparation.prepared_folder import level_name
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
-from pggan_jax.images import ImageSpec
+from pggan_jax.images import ImageShape, ImageSpec
 from pggan_jax.system.resource_limits import available_cpus
 
 # Waking a thread costs as much as copying about one megabyte.
@@ -33,7 +33,7 @@ class HostBatch(NamedTuple):
     """Real images on the host.
 
     Attributes:
-        images: uint8 `[..., resolution, resolution, channels]`.
+        images: uint8 `[..., height, width, channels]`.
         labels: one-hot float32 `[..., label_size]`; label_size is 0 when labels are not used.
     """
 
@@ -151,8 +151,12 @@ class Loader:
     @property
     def image_spec(self) -> ImageSpec:
         """Shape of the images at full resolution, and length of their labels."""
-        side = max(self._pyramid.levels)
-        return ImageSpec(side, side, self.channels, self.label_size)
+        shape = self.shape_at(max(self._pyramid.levels))
+        return ImageSpec(shape.height, shape.width, self.channels, self.label_size)
+
+    def shape_at(self, resolution: int) -> ImageShape:
+        """Return height and width of the images of a level."""
+        return ImageShape(resolution, *self._pyramid.levels[resolution].shape[1:3])
 
     @property
     def channels(self) -> int:
@@ -190,7 +194,7 @@ class Loader:
         return HostBatch(self.images(resolution, rows), self.labels(rows))
 
     def level(self, resolution: int) -> np.ndarray:
-        """Return all images of one level, uint8 `[images, resolution, resolution, channels]`.
+        """Return all images of one level, uint8 `[images, height, width, channels]`.
 
         May be a memory map.
 
@@ -202,7 +206,7 @@ class Loader:
         return self._pyramid.levels[resolution]
 
     def images(self, resolution: int, rows: np.ndarray) -> np.ndarray:
-        """Copy some rows of a level: uint8 `[*rows, resolution, resolution, channels]`.
+        """Copy some rows of a level: uint8 `[*rows, height, width, channels]`.
 
         Several threads copy large images; they also wait for a disk in parallel.
         """

@@ -24,6 +24,7 @@ from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.data.sources.source import Source, source_notes
 from pggan_jax.data.watched_files import Verification
 from pggan_jax.errors import UserError
+from pggan_jax.images import parse_base_shape
 from pggan_jax.system.paths import cache_root
 
 IN_MEMORY_SOURCES = ("digits",)
@@ -50,8 +51,7 @@ def open_loader(config: DataConfig, *, seed: int, progress: bool = True, report:
     Raises:
         UserError: the source cannot be used, or has no classes although `config.labels` is set.
     """
-    source = open_source(config.source, resolution=config.resolution, channels=config.channels)
-    check_source_fits(source, config)
+    source = open_configured(config)
     for line in (*source.problems, *source_notes(source)):
         report(f"data: {line}")
     pyramid = _pyramid(source, config, progress=progress, report=report)
@@ -90,9 +90,21 @@ def open_singles(config: DataConfig, *, seed: int, report: Callable[[str], None]
     inner = config.source.partition(":")[2]
     # The layers of a stack are grey images from the whole inner source, whatever the settings of the stacks.
     config = replace(config, source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1)
-    source = GreySource(open_source(inner, resolution=config.resolution))
+    source = GreySource(open_source(inner, resolution=config.resolution, base_shape=parse_base_shape(config.base_shape)))
     check_source_fits(source, config)
     return Loader(_pyramid(source, config, progress=True, report=report), seed=seed, use_labels=True)
+
+
+def open_configured(config: DataConfig) -> Source:
+    """Open the source that the settings name, and check that it fits them.
+
+    Raises:
+        UserError: the source cannot be used with these settings.
+    """
+    base_shape = parse_base_shape(config.base_shape)
+    source = open_source(config.source, resolution=config.resolution, base_shape=base_shape, channels=config.channels)
+    check_source_fits(source, config)
+    return source
 
 
 def check_source_fits(source: Source, config: DataConfig) -> None:
@@ -116,6 +128,12 @@ def check_source_fits(source: Source, config: DataConfig) -> None:
             raise UserError(
                 f"data.shuffle_seed = {config.shuffle_seed}: {source.name} has a fixed order; set data.shuffle_seed=-1, "
                 "or prepare the images again with --shuffle_seed and --max_images"
+            )
+        height, width = source.folder.base_shape
+        if (height, width) != parse_base_shape(config.base_shape):
+            raise UserError(
+                f"data.base_shape = {config.base_shape}: {source.name} was prepared with --base_shape={height}x{width}; "
+                f"set data.base_shape={height}x{width}, or prepare the images again with --base_shape={config.base_shape}"
             )
         source.folder.pyramid(config.resolution)
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pggan_jax.data.watched_files import WatchedFiles
+from pggan_jax.images import BASE_SHAPE, image_shape
 
-BASE_SHAPE = (4, 4)
-"""Height and width of the first level, from which the networks grow."""
 _LARGEST = 255
 _SKIPPED_SHOWN = 3
 
@@ -20,7 +19,7 @@ class Pyramid:
     """The arrays of a data set, in memory or memory maps.
 
     Attributes:
-        levels: by resolution, from the largest down to 4: uint8 `[images, resolution, resolution, channels]`.
+        levels: by nominal resolution, from the largest down to 4: uint8 `[images, height, width, channels]`.
         classes: int32 `[images]` class numbers; zeros without classes.
         class_names: one name per class.
         skipped: for each image that was left out its name and the reason.
@@ -77,8 +76,8 @@ def level_shapes(resolution: int, base_shape: tuple[int, int] = BASE_SHAPE) -> d
     """
     if resolution < 4 or resolution & (resolution - 1):
         raise ValueError(f"resolution {resolution} is not 4*2^k")
-    powers = range(resolution.bit_length() - 1, 1, -1)
-    return {2**power: (base_shape[0] * 2 ** (power - 2), base_shape[1] * 2 ** (power - 2)) for power in powers}
+    shapes = [image_shape(2**power, base_shape) for power in range(resolution.bit_length() - 1, 1, -1)]
+    return {shape.resolution: (shape.height, shape.width) for shape in shapes}
 
 
 def fill_levels(levels: Mapping[int, np.ndarray]) -> None:

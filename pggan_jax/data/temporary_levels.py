@@ -17,13 +17,12 @@ import numpy as np
 from pggan_jax.config import DataConfig
 from pggan_jax.data.cache import TEMPORARY, Cache
 from pggan_jax.data.loader import Loader
-from pggan_jax.data.open_loader import cache_folder, check_source_fits
+from pggan_jax.data.open_loader import cache_folder, open_configured
 from pggan_jax.data.preparation.prepare import ignore
 from pggan_jax.data.preparation.prepared_folder import LABELS, level_name
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.write_arrays import write_arrays
 from pggan_jax.data.pyramid import Pyramid
-from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.errors import UserError
 from pggan_jax.system.paths import cache_root
 
@@ -44,10 +43,9 @@ def temporary_loader(config: DataConfig, *, report: Callable[[str], None] = igno
     Raises:
         UserError: the source cannot be used, or the cache cannot be written.
     """
-    source = open_source(config.source, resolution=config.resolution, channels=config.channels)
-    check_source_fits(source, config)
-    side = config.resolution
-    one_level = replace(PreparationSpec.from_config(config), resolution=_ONLY, base_shape=(side, side))
+    source = open_configured(config)
+    shape = config.shape_at(config.resolution)
+    one_level = replace(PreparationSpec.from_config(config), resolution=_ONLY, base_shape=(shape.height, shape.width))
     spec = one_level.for_source(source)
     cache = Cache(cache_root())
     cache.trim("data", report)
@@ -60,7 +58,7 @@ def temporary_loader(config: DataConfig, *, report: Callable[[str], None] = igno
             raise UserError(f"{folder}: cannot be created ({error.strerror}); set PGGAN_JAX_CACHE to another folder") from None
         skipped = write_arrays(source, spec, folder=folder)
         level = np.load(folder / level_name(_ONLY), mmap_mode="r")
-        pyramid = Pyramid({side: level}, np.load(folder / LABELS), source.class_names, skipped)
+        pyramid = Pyramid({config.resolution: level}, np.load(folder / LABELS), source.class_names, skipped)
         yield Loader(pyramid, seed=0, use_labels=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

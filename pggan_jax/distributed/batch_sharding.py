@@ -96,7 +96,7 @@ def microbatches_as_set(config: Config, resolution: int, *, devices: int) -> int
         return len(microbatch_indices(samples, largest, config.discriminator.stddev_groups)) if largest else 0
     except ValueError as error:
         path = "run.microbatch_at" if resolution in config.run.microbatch_at else "run.microbatch"
-        raise ConfigError(path, largest, f"at {resolution}x{resolution} {error}") from None
+        raise ConfigError(path, largest, f"at {config.data.shape_at(resolution)} {error}") from None
 
 
 def check_batches(config: Config, *, devices: int, backend: str = "") -> None:
@@ -111,7 +111,7 @@ def check_batches(config: Config, *, devices: int, backend: str = "") -> None:
         ConfigError: with the batch size, the number of devices, and batch sizes and numbers of devices that are possible.
     """
     groups = config.discriminator.stddev_groups
-    for resolution in Schedule(config.schedule, config.data.resolution).resolutions:
+    for resolution in Schedule.of(config).resolutions:
         batch_size = config.schedule.batch_size_for(resolution)
         try:
             shard_batch(batch_size, groups, devices=devices)
@@ -120,7 +120,7 @@ def check_batches(config: Config, *, devices: int, backend: str = "") -> None:
             sizes = " or ".join(map(str, near_batch_sizes(batch_size, groups, devices=devices)))
             path = "schedule.batch_size_at" if resolution in config.schedule.batch_size_at else "schedule.batch_size"
             rule = (
-                f"at {resolution}x{resolution} {error}; set it to {sizes}, or use "
+                f"at {config.data.shape_at(resolution)} {error}; set it to {sizes}, or use "
                 f"{', '.join(map(str, counts))} devices{_how_to_use(counts[-1], backend)}"
             )
             raise ConfigError(path, batch_size, rule) from None

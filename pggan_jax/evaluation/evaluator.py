@@ -58,11 +58,11 @@ class Evaluator:
             close = difflib.get_close_matches(name, METRICS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(METRICS)}"
             raise UserError(f"{name!r} is not a metric; {hint}")
-        metric, side = METRICS[name], self._pool.resolution
-        smallest = metric.kind.minimum_resolution
-        if side < smallest:
+        metric = METRICS[name]
+        problem = metric.kind.problem_of(self._pool.shape)
+        if problem:
             hint = "; use swd_small for smaller ones" if name == "swd" else ""
-            raise UserError(f"{name} needs images of at least {smallest}x{smallest}, not {side}x{side}{hint}")
+            raise UserError(f"{problem}{hint}")
         if metric.kind.needs_labels and not self._pool.loader.label_size:
             raise UserError(f"{name} needs a run trained on data with classes, with data.labels=true")
         if metric.inception:
@@ -212,7 +212,7 @@ class Evaluator:
         collectors = self._collectors(images, counts, side=side, are_reals=are_reals)
         users = {key: _users(key, counts) for key in collectors}
         until = max(counts.values())
-        size = max(1, min(256, _BATCH_PIXELS // images.resolution**2))
+        size = max(1, min(256, _BATCH_PIXELS // images.shape.pixels))
         hidden = None if self._context.show_progress else True
         with tqdm(total=until, desc=f"reading {images.name}", unit="img", delay=2, leave=False, disable=hidden) as bar:
             for first, batch in images.batches(size, until=until):
@@ -250,7 +250,7 @@ class Evaluator:
                 if (factory, count) not in collectors:
                     with naming_metric(name):
                         seed = 2 * self._context.seed + side
-                        collectors[factory, count] = make_collector(factory, images.resolution, count=count, seed=seed)
+                        collectors[factory, count] = make_collector(factory, images.shape, count=count, seed=seed)
             if metric.inception:
                 outputs[count] = outputs.get(count, frozenset()) | metric.inception
         for count, wanted in outputs.items():
@@ -259,7 +259,7 @@ class Evaluator:
             collectors["inception", count] = (
                 CachedFeatures(self._context.extractor, images, request=request, folder=cache_root() / "features")
                 if are_reals
-                else FeatureCollector(self._context.extractor, images.resolution, request=request)
+                else FeatureCollector(self._context.extractor, images.shape, request=request)
             )
         return collectors
 

@@ -17,6 +17,7 @@ import numpy as np
 from pggan_jax.data.loader import Loader, rows_for_samples
 from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.generation.sampling import Sampler, one_hot
+from pggan_jax.images import ImageShape
 
 # Random streams of evaluation, different from those of training with the same seed.
 _FLIPS, _LATENTS = 0x666C6970, 0x6C617465
@@ -29,14 +30,14 @@ class ImageSet:
     Attributes:
         name: what the images are, for messages and records.
         count: number of images.
-        resolution: their side.
+        shape: their height and width.
         classes: int32 `[count]`, all 0 without labels.
-        read: (start, stop) to uint8 images `[stop - start, resolution, resolution, channels]`.
+        read: (start, stop) to uint8 images `[stop - start, height, width, channels]`.
     """
 
     name: str
     count: int
-    resolution: int
+    shape: ImageShape
     classes: np.ndarray
     read: Callable[[int, int], np.ndarray]
 
@@ -73,6 +74,11 @@ class RealPool:
     def __len__(self) -> int:
         return len(self.loader)
 
+    @property
+    def shape(self) -> ImageShape:
+        """Height and width of the images."""
+        return self.loader.shape_at(self.resolution)
+
     def draw(self, first: int, count: int) -> ImageSet:
         """Return `count` different images, from number `first` of the order on."""
         rows = rows_for_samples(np.arange(first, first + count), seed=self.seed, size=len(self.loader))
@@ -86,7 +92,7 @@ class RealPool:
 
         table = self.loader.class_table()
         classes = table[rows] if len(table) == len(self.loader) else np.zeros(count, np.int32)
-        return ImageSet(self.name, count, self.resolution, classes, read)
+        return ImageSet(self.name, count, self.shape, classes, read)
 
 
 @partial(jax.jit, static_argnums=2)  # at module level, so that it is compiled once for all sets of images
@@ -117,4 +123,4 @@ def generated_images(
         latents = np.asarray(_sample_latents(key, numbers.astype(np.uint32), sampler.latent_size))
         return sampler(params, latents, labels, alpha)[: stop - start]
 
-    return ImageSet("fakes", count, sampler.resolution, classes, read)
+    return ImageSet("fakes", count, sampler.shape, classes, read)

@@ -16,6 +16,7 @@ from pggan_jax.evaluation.image_sets import RealPool
 from pggan_jax.evaluation.inception.features import FeatureExtractor, load_extractor
 from pggan_jax.evaluation.metric_result import MetricResult
 from pggan_jax.evaluation.pixels import pixel_rows
+from pggan_jax.images import ImageShape
 from pggan_jax.metric_kinds import MetricKind
 
 METRIC_NOTE = "metric "
@@ -63,8 +64,8 @@ class Collector(Protocol):
         """Return the data once all images have been added."""
 
 
-CollectorFactory = Callable[[int, int, int], Collector]
-"""Makes a collector from the side of the images, their number, and a seed. Metrics that share a factory share its data."""
+CollectorFactory = Callable[[ImageShape, int, int], Collector]
+"""Makes a collector from the shape of the images, their number, and a seed. Metrics that share a factory share its data."""
 
 
 class RowCollector:
@@ -111,16 +112,16 @@ class RowCollector:
 
 def collect_rows(function: Callable[[np.ndarray], np.ndarray], *, at_most: int | None = None) -> CollectorFactory:
     """Return a factory of `RowCollector` for `function`, of the first `at_most` images."""
-    return lambda resolution, count, seed: RowCollector(function, count if at_most is None else min(count, at_most))
+    return lambda shape, count, seed: RowCollector(function, count if at_most is None else min(count, at_most))
 
 
-def make_collector(factory: CollectorFactory, resolution: int, *, count: int, seed: int) -> Collector:
+def make_collector(factory: CollectorFactory, shape: ImageShape, *, count: int, seed: int) -> Collector:
     """Return the collector of a factory.
 
     Raises:
         MetricError: the factory returns something else.
     """
-    collector = factory(resolution, count, seed)
+    collector = factory(shape, count, seed)
     if not (hasattr(collector, "add") and hasattr(collector, "finish")):
         found = type(collector).__name__
         raise MetricError(f"`collect` must have factories of collectors, such as collect_rows(function), not of {found}")

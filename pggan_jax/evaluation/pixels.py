@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from pggan_jax.errors import UserError
+from pggan_jax.images import ImageShape
 
 LARGEST_SIDE = 32
 
@@ -40,22 +41,22 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
     return images if images.shape[-1] == 3 else np.broadcast_to(images, (*images.shape[:3], 3))
 
 
-def check_side(images: np.ndarray, resolution: int) -> None:
-    """Refuse images of another side than `resolution`.
+def check_shape(images: np.ndarray, shape: ImageShape) -> None:
+    """Refuse images of another height or width.
 
     Raises:
-        UserError: the images have another side.
+        UserError: the images have another height or width.
     """
-    if images.shape[1:3] != (resolution, resolution):
-        height, width = images.shape[1:3]
-        raise UserError(f"images must be {resolution}x{resolution}, not {height}x{width}")
+    height, width = images.shape[1:3]
+    if (height, width) != (shape.height, shape.width):
+        raise UserError(f"images must be {shape}, not {height}x{width}")
 
 
 def pixel_rows(images: np.ndarray) -> np.ndarray:
-    """Flatten images to rows; larger ones are reduced to 32x32 by a box filter first.
+    """Flatten images to rows; those with a side above 32 are box-filtered first.
 
     Args:
-        images: uint8 `[count, side, side, channels]`.
+        images: uint8 `[count, height, width, channels]`.
 
     Returns:
         float32 `[count, pixels]` in 0..255.
@@ -64,7 +65,9 @@ def pixel_rows(images: np.ndarray) -> np.ndarray:
         UserError: the images have another type.
     """
     check_type(images)
-    count, side, _, channels = images.shape
-    factor = max(1, side // LARGEST_SIDE)
-    small = images.reshape(count, side // factor, factor, side // factor, factor, channels)
+    count, height, width, channels = images.shape
+    factor = max(1, max(height, width) // LARGEST_SIDE)
+    while height % factor or width % factor:  # sides such as 48, which are no powers of two
+        factor -= 1
+    small = images.reshape(count, height // factor, factor, width // factor, factor, channels)
     return small.mean(axis=(2, 4), dtype=np.float32).reshape(count, -1)

@@ -37,7 +37,8 @@ class Sampler:
         generator: the module.
 
     Attributes:
-        resolution: side of the images.
+        resolution: nominal resolution of the images.
+        shape: their height and width.
         latent_size: length of a latent vector.
         label_size: number of classes, 0 without labels.
         chunk: images generated at once.
@@ -46,8 +47,9 @@ class Sampler:
 
     def __init__(self, generator: Generator):
         self.resolution, self.label_size = generator.resolution, generator.label_size
+        self.shape = generator.shape_at(generator.resolution)
         self.latent_size = latent_size(generator.config)
-        self.chunk = max(1, min(256, CHUNK_PIXELS // generator.resolution**2))
+        self.chunk = max(1, min(256, CHUNK_PIXELS // self.shape.pixels))
         self.small_batch = min(_SMALL_BATCH, self.chunk)
         self._apply = jax.jit(lambda params, *inputs: generator.apply({"params": params}, *inputs))
 
@@ -70,7 +72,7 @@ class Sampler:
             alpha: weight of the newest layers.
 
         Returns:
-            uint8 images `[count, resolution, resolution, channels]`.
+            uint8 images `[count, height, width, channels]`.
         """
         return self._generate(params, latents, labels, alpha, chunk=min(self.chunk, len(latents)))
 

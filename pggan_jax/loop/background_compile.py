@@ -108,7 +108,7 @@ class BackgroundCompiler:
     @property
     def step_name(self) -> str:
         """The step that was started last, for messages."""
-        return f"the {self._stage.resolution}x{self._stage.resolution} step" if self._stage else "no step"
+        return f"the {self._stage.shape} step" if self._stage else "no step"
 
     def start(self, images_seen: int, resolution: int) -> None:
         """Start compiling the resolution after `resolution`, whose own step is compiled.
@@ -246,8 +246,7 @@ class StepRunner:
         if self._started is self.program:
             with self._counter.watch():
                 return self.program.multi_step(state, *arguments)
-        resolution = chunk.stage.resolution
-        size = f"{resolution}x{resolution}"
+        resolution, size = chunk.stage.resolution, chunk.stage.shape
         self._log(f"data {size}: {describe_data(resolution)}")
         with self._timer.phase("compile"):
             if not self._compiler.wait(self.program):

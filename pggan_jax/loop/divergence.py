@@ -64,7 +64,7 @@ def describe_divergence(config: Config, diverged: DivergedError, *, last_record:
         last_record: the last line of stats.jsonl; may be empty.
     """
     chunk = diverged.chunk
-    alpha = Schedule(config.schedule, config.data.resolution).at(chunk.last_step).alpha
+    alpha = Schedule.of(config).at(chunk.last_step).alpha
     statistics = [f"{name} {last_record[name]:.4g}" for name in _REPORTED if last_record.get(name) is not None]
     return (
         f"{diverged.steps} iterations in a row had no finite update (run.patience = {config.run.patience}); "

@@ -180,7 +180,7 @@ class StatsHook(Hook):
         # Before the checkpoint: if the process is killed in between, the line is dropped and written again.
         with run.log.warning_on_os_error("its line in stats.jsonl, which follows with the next"):
             self._stats.append(now.record)
-        run.log(status_line(now.record))
+        run.log(status_line(now.record, size=now.chunk.stage.shape.label))
 
     def eta_seconds(self, images_seen: int) -> float:
         """Return the estimated seconds to the end of the run; NaN before the first tick has ended."""

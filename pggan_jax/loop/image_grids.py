@@ -32,7 +32,8 @@ class SampleGrids:
     def __init__(self, config: Config, loader: Loader, *, workdir: Workdir):
         self._workdir = workdir
         self._resolution = config.data.resolution
-        self._columns, rows = grid_size(config.run.grid, self._resolution)
+        shape = config.data.shape_at(self._resolution)
+        self._columns, rows = grid_size(config.run.grid, height=shape.height, width=shape.width)
         self._rows = rows
         self._class_names = loader.class_names
         classes = loader.class_table()
@@ -75,7 +76,7 @@ class SampleGrids:
         """
         self._describe()
         images = sampler.by_seed(params, self._latents, labels=self._labels, alpha=alpha)
-        factor = self._resolution // images.shape[1]
+        factor = self._resolution // sampler.resolution
         grid = make_grid(nearest_upscale(images, factor), self._columns)
         write_png(self._workdir.fakes(images_seen), grid, holds="generated images")
 

@@ -90,7 +90,7 @@ class InputFeed:
 
     def __init__(self, config: Config, loader: Loader, *, steps_per_call: int | None = None, noise_seed: int | None = None):
         self._config, self._loader = config, loader
-        self._schedule = Schedule(config.schedule, config.data.resolution)
+        self._schedule = Schedule.of(config)
         self.steps_per_call = steps_per_call or effective_steps_per_call(config)
         self._noise_seed = config.run.seed if noise_seed is None else noise_seed
         self._class_table = devices.replicate(loader.class_table())
@@ -176,12 +176,12 @@ class InputFeed:
 
 def abstract_batch_and_schedule_points(config: Config, networks: Networks, *, steps: int) -> tuple[Batch, TracedSchedulePoint]:
     """Return shapes and types of what `InputFeed` makes on this host for chunks of `steps`."""
-    resolution, channels, label_size = networks.resolution, networks.generator.channels, networks.generator.label_size
-    batch_size = config.schedule.batch_size_for(resolution)
+    shape, channels, label_size = networks.shape, networks.generator.channels, networks.generator.label_size
+    batch_size = config.schedule.batch_size_for(networks.resolution)
     device_count, samples = devices.local_sample_index(batch_size, config.discriminator.stddev_groups).shape
     leading = (device_count, steps, config.schedule.critic_steps, samples)
     batch = Batch(
-        images=jax.ShapeDtypeStruct((*leading, resolution, resolution, channels), np.uint8),
+        images=jax.ShapeDtypeStruct((*leading, shape.height, shape.width, channels), np.uint8),
         labels=jax.ShapeDtypeStruct((*leading, label_size), np.float32),
         sample_index=jax.ShapeDtypeStruct(leading, np.uint32),
     )

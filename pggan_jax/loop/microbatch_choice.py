@@ -56,7 +56,7 @@ class MicrobatchChoice:
         self._chosen[str(resolution)] = share, at_once
         if program.microbatches > 1:
             self._log(
-                f"{resolution}x{resolution}: {at_once} of {share} images at once, as {origin}; kept for the rest of the run "
+                f"{program.networks.shape}: {at_once} of {share} images at once, as {origin}; kept for the rest of the run "
                 f"(--set run.microbatch_at={resolution}:{at_once} chooses the same)"
             )
         return program

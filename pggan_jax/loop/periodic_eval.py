@@ -59,7 +59,7 @@ class PeriodicEvaluator:
         Raises:
             UserError: a metric lacks images or weights.
         """
-        for resolution in Schedule(self._config.schedule, self._config.data.resolution).resolutions:
+        for resolution in Schedule.of(self._config).resolutions:
             if self._names(resolution):
                 try:
                     self._new_evaluator(resolution)
@@ -96,7 +96,8 @@ class PeriodicEvaluator:
 
     def _names(self, resolution: int) -> list[str]:
         """Return the metrics that can be measured at a resolution."""
-        return [name for name in self._config.eval.metrics if resolution >= METRIC_KINDS[name].minimum_resolution]
+        shape = self._config.data.shape_at(resolution)
+        return [name for name in self._config.eval.metrics if not METRIC_KINDS[name].problem_of(shape)]
 
     def _new_evaluator(self, resolution: int) -> Evaluator:
         config, names = self._config, self._names(resolution)

@@ -144,7 +144,7 @@ def _restore(opened: OpenRun, loader: Loader, *, held: ExitStack, allow_data_cha
 def _create_run(opened: OpenRun, loader: Loader, *, held: ExitStack) -> Run:
     """Open the log, and create what the loop and its hooks share."""
     config, paths, is_main = opened.config, opened.paths, processes.is_main_process()
-    schedule, timer = Schedule(config.schedule, config.data.resolution), PhaseTimer()
+    schedule, timer = Schedule.of(config), PhaseTimer()
     log = held.enter_context(closing(RunLog(paths if is_main else None)))
     counter = held.enter_context(closing(CompileCounter()))
 

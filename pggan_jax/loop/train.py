@@ -112,8 +112,7 @@ def grow_if_needed(state: TrainState, chunk: StepChunk, *, run: Run) -> TrainSta
             networks = run.step.program.networks
             state, of_generator, of_discriminator = grow_train_state(state, optimizer, networks, run.config.run.seed)
             state = devices.replicate(state)
-            size = f"{stage.resolution}x{stage.resolution}"
-            message = f"growing to {size}: G {of_generator}; D {of_discriminator}"
+            message = f"growing to {stage.shape}: G {of_generator}; D {of_discriminator}"
             run.log.event("growth", message, resolution=stage.resolution)
         starts_phase = grows or (chunk.start == stage.start and stage.start > 0)
         if starts_phase and optimizer.on_new_phase == "reset":

@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pggan_jax.config import Config
-from pggan_jax.images import ImageSpec
+from pggan_jax.images import ImageShape, ImageSpec, parse_base_shape
 from pggan_jax.networks.discriminator import Discriminator
 from pggan_jax.networks.generator import Generator, latent_size
 from pggan_jax.networks.layers import Equalized
@@ -29,8 +29,13 @@ class Networks:
 
     @property
     def resolution(self) -> int:
-        """Side of the images."""
+        """Nominal resolution of the images."""
         return self.generator.resolution
+
+    @property
+    def shape(self) -> ImageShape:
+        """Height and width of the images."""
+        return self.generator.shape_at(self.resolution)
 
 
 def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, axis_name: str | None = None) -> Networks:
@@ -38,14 +43,15 @@ def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, ax
 
     Args:
         config: the run's settings.
-        resolution: side of the images, 4*2^k, from `schedule.start_resolution` up.
-        image_spec: of the data; `loader.image_spec`.
+        resolution: nominal resolution of the images, 4*2^k, from `schedule.start_resolution` up.
+        image_spec: channels and labels of the data; `loader.image_spec`. The base shape is that of the settings.
         axis_name: the device axis that the discriminator's batch is spread over, if any.
     """
     start, label_size = config.schedule.start_resolution, image_spec.label_size
+    base_shape = parse_base_shape(config.data.base_shape)
     return Networks(
-        generator=Generator(config.generator, resolution, image_spec.channels, label_size, start),
-        discriminator=Discriminator(config.discriminator, resolution, label_size, start, axis_name),
+        generator=Generator(config.generator, resolution, image_spec.channels, label_size, start, base_shape),
+        discriminator=Discriminator(config.discriminator, resolution, label_size, start, axis_name, base_shape),
         latent_size=latent_size(config.generator),
     )
 
@@ -76,10 +82,10 @@ def parameter_shapes(networks: Networks) -> tuple[dict[str, Any], dict[str, Any]
 
 def _abstract_inputs(networks: Networks) -> tuple[tuple[jax.ShapeDtypeStruct, ...], tuple[jax.ShapeDtypeStruct, ...]]:
     """One sample's inputs of generator and discriminator."""
-    generator, size = networks.generator, networks.resolution
+    generator, shape = networks.generator, networks.shape
     latents = jax.ShapeDtypeStruct((1, networks.latent_size), jnp.float32)
     labels = jax.ShapeDtypeStruct((1, generator.label_size), jnp.float32)
-    images = jax.ShapeDtypeStruct((1, size, size, generator.channels), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, shape.height, shape.width, generator.channels), jnp.float32)
     return (latents, labels), (images,)
 
 

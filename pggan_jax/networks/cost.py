@@ -13,7 +13,7 @@ from pggan_jax.networks.discriminator import discriminator_features
 from pggan_jax.networks.generator import generator_features
 
 FIXED_COST = 2e5
-"""Multiply-adds that the work per image besides convolutions is worth; it keeps 4x4 from looking free."""
+"""Multiply-adds that the work per image besides convolutions is worth; it keeps the first level from looking free."""
 
 BYTES_PER_ACTIVATION = 40.0
 """Memory of a step per feature of all blocks of both networks; the derivatives need several copies."""
@@ -27,7 +27,7 @@ def relative_cost(config: Config, resolution: int) -> float:
         g_out = generator_features(config.generator, size)
         d_in = discriminator_features(config.discriminator, size)
         d_out = discriminator_features(config.discriminator, max(2, size // 2))
-        total += 9 * size**2 * (g_in * g_out + g_out**2 + d_in**2 + d_in * d_out)
+        total += 9 * config.data.shape_at(size).pixels * (g_in * g_out + g_out**2 + d_in**2 + d_in * d_out)
         size *= 2
     return total
 
@@ -36,7 +36,8 @@ def step_bytes_per_image(config: Config, resolution: int) -> float:
     """Estimate the activations in bytes per image of a microbatch, within a factor of three."""
     numbers, size = 0, 4
     while size <= resolution:
-        numbers += size**2 * (generator_features(config.generator, size) + discriminator_features(config.discriminator, size))
+        features = generator_features(config.generator, size) + discriminator_features(config.discriminator, size)
+        numbers += config.data.shape_at(size).pixels * features
         size *= 2
     return BYTES_PER_ACTIVATION * numbers
 
@@ -49,7 +50,7 @@ def least_step_flops(shapes: Mapping[str, Mapping[str, Sequence[int]]]) -> float
     generator's gradient.
 
     Args:
-        shapes: of the parameters, by network (`generator`, `discriminator`) and path.
+        shapes: of the parameters, by network (`generator`, `discriminator`) and path, which names height and width.
     """
     passes = {"generator": 4, "discriminator": 12}
     return sum(
@@ -60,11 +61,11 @@ def least_step_flops(shapes: Mapping[str, Mapping[str, Sequence[int]]]) -> float
 
 
 def _multiplications(network: str, path: str, shape: Sequence[int]) -> float:
-    """Multiply-adds of one layer per image; a fused one is a 4x4 convolution at the lower side."""
+    """Multiply-adds of one layer per image; a fused one is a 4x4 convolution of half the side."""
     if len(shape) != 4:
         return float(math.prod(shape)) if len(shape) == 2 else 0.0
     *folder, layer, _ = path.split("/")
-    side = int((folder or [layer])[0].rpartition("x")[2])
-    is_fused = layer == ("conv0" if network == "generator" else "conv1") and side > 4
+    height, width = map(int, (folder or [layer])[0].rpartition("_")[2].split("x"))
+    is_fused = layer == ("conv0" if network == "generator" else "conv1")
     taps = 4.0 if is_fused else math.prod(shape[:2])
-    return taps * math.prod(shape[2:]) * side**2
+    return taps * math.prod(shape[2:]) * height * width

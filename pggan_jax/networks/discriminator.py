@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from pggan_jax.config import DiscriminatorConfig
+from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape
 from pggan_jax.networks.layers import (
     EqualizedConv,
     EqualizedDense,
@@ -29,7 +30,7 @@ def discriminator_features(config: DiscriminatorConfig, resolution: int) -> int:
 
 
 class DiscriminatorBlock(nn.Module):
-    """Features `[batch, r, r, c]` to `[batch, r/2, r/2, c_out]`."""
+    """Features `[batch, h, w, c]` to `[batch, h/2, w/2, c_out]`."""
 
     config: DiscriminatorConfig
     resolution: int
@@ -49,7 +50,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorHead(nn.Module):
-    """Features `[batch, 4, 4, c]` to score and label logits `[batch, 1 + label_size]`."""
+    """Features `[batch, *base_shape, c]` to score and label logits `[batch, 1 + label_size]`."""
 
     config: DiscriminatorConfig
     label_size: int
@@ -76,10 +77,11 @@ class Discriminator(nn.Module):
 
     Attributes:
         config: options of spec 1.8.
-        resolution: side of the images, 4*2^k.
+        resolution: nominal resolution of the images, 4*2^k.
         label_size: number of classes to tell apart besides the score, 0 for none.
         start_resolution: where the run starts; above it there is a previous resolution to fade in from.
         axis_name: the device axis the batch is spread over, if any; only minibatch stddev over the whole batch looks at it.
+        base_shape: height and width of the images at the nominal resolution 4.
     """
 
     config: DiscriminatorConfig
@@ -87,6 +89,11 @@ class Discriminator(nn.Module):
     label_size: int = 0
     start_resolution: int = 4
     axis_name: str | None = None
+    base_shape: tuple[int, int] = BASE_SHAPE
+
+    def shape_at(self, resolution: int) -> ImageShape:
+        """Height and width of the features of a block."""
+        return image_shape(resolution, self.base_shape)
 
     @nn.compact
     def __call__(
@@ -95,7 +102,7 @@ class Discriminator(nn.Module):
         """Score images.
 
         Args:
-            images: float `[batch, resolution, resolution, channels]`, nominally in [-1, 1].
+            images: float `[batch, height, width, channels]`, nominally in [-1, 1].
             alpha: weight of the newest block in [0, 1]; 0 gives exactly the previous network on the downscaled images.
             noise: multiplicative input noise, for LSGAN only.
 
@@ -106,17 +113,18 @@ class Discriminator(nn.Module):
         resolution = self.resolution
         x = self._from_rgb(images, resolution)
         while resolution > 4:
-            x = DiscriminatorBlock(self.config, resolution, name=f"block_{resolution}x{resolution}")(x, noise)
+            x = DiscriminatorBlock(self.config, resolution, name=f"block_{self.shape_at(resolution)}")(x, noise)
             if resolution == self.resolution > self.start_resolution:
                 old = self._from_rgb(downscale(images), resolution // 2)
                 x = (old * (1.0 - jnp.float32(alpha)) + x * jnp.float32(alpha)).astype(x.dtype)
             resolution //= 2
-        outputs = DiscriminatorHead(self.config, self.label_size, self.axis_name, name="block_4x4")(x, noise)
+        head = DiscriminatorHead(self.config, self.label_size, self.axis_name, name=f"block_{self.shape_at(4)}")
+        outputs = head(x, noise)
         return outputs[:, 0], outputs[:, 1:]
 
     def _from_rgb(self, images: jax.Array, resolution: int) -> jax.Array:
         """1x1 convolution with bias and leaky ReLU."""
         options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
         features = discriminator_features(self.config, resolution)
-        layer = EqualizedConv(features, kernel_size=1, name=f"from_rgb_{resolution}x{resolution}", **options)
+        layer = EqualizedConv(features, kernel_size=1, name=f"from_rgb_{self.shape_at(resolution)}", **options)
         return leaky_relu(layer(images))

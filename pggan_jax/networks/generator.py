@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from pggan_jax.config import GeneratorConfig
+from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape
 from pggan_jax.networks.layers import HE_GAIN, EqualizedConv, EqualizedDense, feature_maps, leaky_relu, pixel_norm
 from pggan_jax.networks.resample import upscale
 
@@ -35,9 +36,10 @@ def activate(config: GeneratorConfig, x: jax.Array) -> jax.Array:
 
 
 class GeneratorBase(nn.Module):
-    """Latent vector `[batch, latent + labels]` to features `[batch, 4, 4, c]`."""
+    """Latent vector `[batch, latent + labels]` to features `[batch, *base_shape, c]`."""
 
     config: GeneratorConfig
+    base_shape: tuple[int, int]
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -45,12 +47,13 @@ class GeneratorBase(nn.Module):
         features = generator_features(config, 4)
         options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         # The paper's "4x4 convolution" on a 1x1 input, with a gain that makes its variance that of the later layers.
-        x = activate(config, EqualizedDense(features, positions=(4, 4), gain=HE_GAIN / 4, name="dense", **options)(x))
+        gain = HE_GAIN / math.sqrt(math.prod(self.base_shape))
+        x = activate(config, EqualizedDense(features, positions=self.base_shape, gain=gain, name="dense", **options)(x))
         return activate(config, EqualizedConv(features, name="conv", **options)(x))
 
 
 class GeneratorBlock(nn.Module):
-    """Features `[batch, r/2, r/2, c_in]` to `[batch, r, r, c]`."""
+    """Features `[batch, h/2, w/2, c_in]` to `[batch, h, w, c]`."""
 
     config: GeneratorConfig
     resolution: int
@@ -73,10 +76,11 @@ class Generator(nn.Module):
 
     Attributes:
         config: options of spec 1.8.
-        resolution: side of the images, 4*2^k.
+        resolution: nominal resolution of the images, 4*2^k.
         channels: colour channels of the images.
         label_size: length of the one-hot labels, 0 for none.
         start_resolution: where the run starts; above it there is a previous resolution to fade in from.
+        base_shape: height and width of the images at the nominal resolution 4.
     """
 
     config: GeneratorConfig
@@ -84,6 +88,11 @@ class Generator(nn.Module):
     channels: int = 3
     label_size: int = 0
     start_resolution: int = 4
+    base_shape: tuple[int, int] = BASE_SHAPE
+
+    def shape_at(self, resolution: int) -> ImageShape:
+        """Height and width of the features of a block."""
+        return image_shape(resolution, self.base_shape)
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None = None, alpha: jax.Array | float = 1.0) -> jax.Array:
@@ -95,19 +104,19 @@ class Generator(nn.Module):
             alpha: weight of the newest block in [0, 1]; 0 gives exactly the upscaled image of the previous resolution.
 
         Returns:
-            float32 images `[batch, resolution, resolution, channels]`, nominally in [-1, 1], not clipped.
+            float32 images `[batch, height, width, channels]`, nominally in [-1, 1], not clipped.
         """
         config = self.config
         x = latents if labels is None else jnp.concatenate([latents, labels], axis=-1)
         x = x.astype(config.dtype)
         if config.normalize_latents:
             x = pixel_norm(x, config.pixelnorm_epsilon)
-        x = GeneratorBase(config, name="block_4x4")(x)
+        x = GeneratorBase(config, self.base_shape, name=f"block_{self.shape_at(4)}")(x)
         previous = x
         resolution = 4
         while resolution < self.resolution:
             resolution *= 2
-            previous, x = x, GeneratorBlock(config, resolution, name=f"block_{resolution}x{resolution}")(x)
+            previous, x = x, GeneratorBlock(config, resolution, name=f"block_{self.shape_at(resolution)}")(x)
         images = self._to_rgb(x, resolution)
         if resolution > self.start_resolution:
             old = upscale(self._to_rgb(previous, resolution // 2))
@@ -115,7 +124,7 @@ class Generator(nn.Module):
         return images
 
     def _to_rgb(self, x: jax.Array, resolution: int) -> jax.Array:
-        """1x1 convolution without activation, in [batch, resolution, resolution, channels] float32."""
+        """1x1 convolution without activation, to float32 `[batch, height, width, channels]`."""
         options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
-        layer = EqualizedConv(self.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{resolution}x{resolution}", **options)
+        layer = EqualizedConv(self.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{self.shape_at(resolution)}", **options)
         return layer(x).astype(jnp.float32)

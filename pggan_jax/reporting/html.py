@@ -56,8 +56,8 @@ _STYLE = Path(__file__).with_name("style.css")
 
 def render(run: RunRecord) -> str:
     """Return the whole page as HTML."""
-    schedule = Schedule(run.config.schedule, run.config.data.resolution)
-    bands = [Band(s.start / 1000, s.end / 1000, f"{s.resolution}x{s.resolution}", s.fading) for s in schedule.stages]
+    schedule = Schedule.of(run.config)
+    bands = [Band(s.start / 1000, s.end / 1000, str(s.shape), s.fading) for s in schedule.stages]
     sections = [
         _header(run, schedule),
         _sample_grids(run, schedule),
@@ -81,7 +81,7 @@ def render(run: RunRecord) -> str:
 
 def _header(run: RunRecord, schedule: Schedule) -> str:
     config, total = run.config, schedule.total_images / 1000
-    size = config.data.resolution
+    size = config.data.shape_at(config.data.resolution)
     is_complete = run.kimg_reached >= total
     facts = [
         (f"{run.kimg_reached:,.1f}", f"kimg of {total:,.1f}"),
@@ -89,14 +89,14 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
     ]
     if run.ticks:
         last = run.ticks[-1]
-        if "resolution" in last:
-            facts.append((f"{last['resolution']:g}x{last['resolution']:g}", "resolution reached"))
+        if last.get("resolution") in schedule.resolutions:
+            facts.append((str(config.data.shape_at(int(last["resolution"]))), "resolution reached"))
         facts.append((format_duration(_total(run.ticks, "seconds_per_tick")), "training time"))
         if "images_per_second" in last:
             facts.append((f"{last['images_per_second']:,.0f}", "images/s, last tick"))
         facts.append((f"{last.get('skipped_steps', 0):,.0f}", "skipped updates"))
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
-    about = f"{config.data.source}, {size}x{size}, {config.loss.name}, seed {config.run.seed}"
+    about = f"{config.data.source}, {size}, {config.loss.name}, seed {config.run.seed}"
     empty = "" if run.ticks else "<p>No tick is finished yet: there are no curves of the training.</p>"
     images_seen = min(round(1000 * run.kimg_reached), schedule.total_images)
     lost = missing_ticks(schedule.ticks, run.ticks, images_seen=images_seen)
@@ -115,7 +115,7 @@ def _sample_grids(run: RunRecord, schedule: Schedule) -> str:
     # Grids are named by whole kimg; their tick says at which resolution they were drawn.
     last_at = {ends.get(images // 1000, schedule.stage_at(images).resolution): images for images in sorted(run.fakes)}
     for resolution, images in sorted(last_at.items(), reverse=True):
-        name = f"{resolution}x{resolution}, kimg {images / 1000:g}" + (", newest" if images == newest else "")
+        name = f"{run.config.data.shape_at(resolution)}, kimg {images / 1000:g}" + (", newest" if images == newest else "")
         shown.append((name, run.fakes[images]))
     cards = [_card(name, f'<img alt="{escape(name)}" src="{source}">') for name, path in shown if (source := _data_uri(path))]
     return f'<h2>Samples</h2><div class="images">{"".join(cards)}</div>' if cards else ""

@@ -97,10 +97,14 @@ def process_memory_bytes() -> int:
     return psutil.Process().memory_info().rss
 
 
-def status_line(record: Mapping[str, Any]) -> str:
+def status_line(record: Mapping[str, Any], *, size: str = "") -> str:
     """Format the record of a tick as one line.
 
     Metrics of the train step that the record lacks are left out; waiting for data is shown above 1 %.
+
+    Args:
+        record: of the tick.
+        size: of the images, where their height or width is not the resolution in the record.
     """
     metrics = "".join(f"{label} {record[name]:{form}} " for name, label, form in _METRICS if name in record)
     wait = f"waiting {record['wait_share']:.0%}  " if record["wait_share"] > _WAIT_SHARE_SHOWN else ""
@@ -109,8 +113,9 @@ def status_line(record: Mapping[str, Any]) -> str:
         for name, value in record.items()
         if name.startswith(MEASUREMENT_PREFIX)
     )
+    size = size or str(record["resolution"])
     return (
-        f"tick {record['tick']:<4d} kimg {record['kimg']:<8.1f} res {record['resolution']:<4d} alpha {record['alpha']:.2f}  "
+        f"tick {record['tick']:<4d} kimg {record['kimg']:<8.1f} res {size:<4} alpha {record['alpha']:.2f}  "
         f"{metrics}{measured}"
         f"{record['images_per_second']:.0f} img/s  {format_duration(record['seconds_per_tick'])}/tick  {wait}"
         f"mem {record['memory_bytes'] / 2**30:.1f} GiB  skipped {record['skipped_steps']}  "

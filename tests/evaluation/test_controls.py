@@ -15,7 +15,7 @@ from pggan_jax.evaluation.image_sets import ImageSet, RealPool, generated_images
 from pggan_jax.evaluation.inception.features import load_extractor
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.generation.sampling import Sampler
-from pggan_jax.images import ImageSpec
+from pggan_jax.images import ImageSpec, image_shape
 from pggan_jax.networks.build import build_networks, initialize
 from tests.helpers.runs import small_config
 
@@ -28,7 +28,9 @@ def pool():
 
 
 def fakes_of(images):
-    return ImageSet("fakes", len(images), SIDE, np.zeros(len(images), np.int32), lambda start, stop: images[start:stop])
+    return ImageSet(
+        "fakes", len(images), image_shape(SIDE), np.zeros(len(images), np.int32), lambda start, stop: images[start:stop]
+    )
 
 
 def untrained_generator(count):

@@ -170,8 +170,8 @@ def test_results_are_finite_in_records():
 def test_metrics_share_collectors_and_sides_have_different_seeds(monkeypatch):
     made = []
 
-    def collect(resolution, count, seed):
-        made.append((resolution, count, seed))
+    def collect(shape, count, seed):
+        made.append((str(shape), count, seed))
         return RowCollector(pixel_rows, count)
 
     for name in ("first", "second"):
@@ -182,7 +182,7 @@ def test_metrics_share_collectors_and_sides_have_different_seeds(monkeypatch):
     Evaluator(["first", "second"], MetricContext(pool, DataConfig("digits", 8), show_progress=False), num_images=50)(
         pool.draw(0, 50)
     )
-    assert made == [(8, 50, 6), (8, 50, 7)]
+    assert made == [("8x8", 50, 6), ("8x8", 50, 7)]
 
 
 def test_what_the_context_keeps_is_made_once():

@@ -326,7 +326,7 @@ class TestEvaluate:
     def test_images_of_another_program(self, launch, tmp_path, monkeypatch):
         """Real digits against digits score at the floor, noise far above."""
         monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / "cache"))
-        source = DigitsSource(resolution=16)
+        source = DigitsSource(height=16, width=16)
         random = np.random.RandomState(0)
         for name in ("digits", "noise"):
             (tmp_path / name).mkdir()

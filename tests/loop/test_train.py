@@ -275,7 +275,7 @@ class TestFolder:
         (growth,) = events(finished, "growth")
         assert growth["resolution"] == 8
         assert growth["message"].startswith("growing to 8x8: G kept 6 leaves, new 6 (block_8x8/conv0")
-        assert grid_size("4x2", 8) == (4, 2)
+        assert grid_size("4x2", height=8, width=8) == (4, 2)
 
 
 class TestNotFinite:

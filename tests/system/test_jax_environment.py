@@ -147,7 +147,7 @@ class TestTypes:
             fakes = generated_images(Echo(), {}, classes=np.zeros(8, np.int32), alpha=1.0, seed=2**31 + 5, count=8)
             numbers = np.arange(4, dtype=np.uint32)
             return next(images for _, images in fakes.batches(8, until=8)), np.asarray(
-                patch_corners(numbers, random_key(3), side=8, positions=2)
+                patch_corners(numbers, random_key(3), resolution=8, positions=np.full(2, 2))
             )
 
         plain = draw()

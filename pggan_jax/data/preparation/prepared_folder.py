@@ -61,9 +61,10 @@ class PreparedFolder:
         return tuple(self.info["class_names"])
 
     @property
-    def is_square(self) -> bool:
-        """Whether the first level is 4x4, as the networks start."""
-        return self.info["options"]["base_shape"] == [4, 4]
+    def base_shape(self) -> tuple[int, int]:
+        """Height and width of the first level."""
+        height, width = self.info["options"]["base_shape"]
+        return height, width
 
     def level(self, resolution: int) -> np.ndarray:
         """Map a level: uint8 `[images, height, width, channels]`."""
@@ -77,18 +78,13 @@ class PreparedFolder:
         """Return the levels up to `resolution`, of all images or the first `max_images`.
 
         Raises:
-            UserError: the folder ends below that resolution, or does not start at 4x4.
+            UserError: the folder ends below that resolution.
         """
         largest = self.resolutions[0]
         if resolution > largest:
             raise UserError(
                 f"data.resolution = {resolution}: {self.path} was prepared up to {largest}; set data.resolution={largest}, or "
                 f"prepare the images again with --resolution={resolution}"
-            )
-        if not self.is_square:
-            height, width = self.info["options"]["base_shape"]
-            raise UserError(
-                f"{self.path}: was prepared with --base_shape={height}x{width}; networks start at 4x4: prepare square images"
             )
         rows = slice(max_images or None)
         levels = {size: self.level(size)[rows] for size in self.resolutions if size <= resolution}

@@ -12,10 +12,10 @@ import numpy as np
 
 from pggan_jax.config import DataConfig
 from pggan_jax.data.images.crop_resize import TargetFormat
-from pggan_jax.data.pyramid import BASE_SHAPE, level_shapes
+from pggan_jax.data.pyramid import level_shapes
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
-from pggan_jax.images import parse_range
+from pggan_jax.images import BASE_SHAPE, parse_base_shape, parse_range
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PreparationSpec:
     def from_config(cls, data: DataConfig) -> PreparationSpec:
         """Take the fields from the data section of a configuration."""
         shared = ("resolution", "channels", "crop", "resample", "modes", "range", "max_images", "shuffle_seed")
-        return cls(**{name: getattr(data, name) for name in shared})
+        return cls(base_shape=parse_base_shape(data.base_shape), **{name: getattr(data, name) for name in shared})
 
     def for_source(self, source: Source) -> PreparationSpec:
         """Return the specification with the number of channels filled in.

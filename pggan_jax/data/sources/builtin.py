@@ -38,7 +38,7 @@ _SKIMAGE_PHOTOS = (
 class DigitsSource:
     """The 1,797 digit scans of scikit-learn.
 
-    8x8 pixels, 17 grey values, 10 classes, enlarged to any resolution.
+    8x8 pixels, 17 grey values, 10 classes, enlarged to any side; in the middle of black where the images are not square.
     """
 
     name = "digits"
@@ -46,12 +46,12 @@ class DigitsSource:
     class_names = tuple("0123456789")
     problems: tuple[str, ...] = ()
 
-    def __init__(self, *, resolution: int) -> None:
-        """Open the scans."""
+    def __init__(self, *, height: int, width: int) -> None:
+        """Open the scans, for images of `height` x `width` pixels."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        self._resolution = resolution
+        self._height, self._width = height, width
         self._scans = (digits.images * (255.0 / DIGITS_MAX_VALUE)).astype(np.float32)
         self._labels = digits.target
 
@@ -63,8 +63,15 @@ class DigitsSource:
         return f"scan {index}"
 
     def read(self, index: int) -> np.ndarray:
-        """Return scan `index` as uint8 `[resolution, resolution, 1]`."""
-        return np.rint(_resize_scan(self._scans[index], self._resolution)).astype(np.uint8)[..., None]
+        """Return scan `index` as uint8 `[height, width, 1]`."""
+        side = min(self._height, self._width)
+        scan = np.rint(_resize_scan(self._scans[index], side)).astype(np.uint8)[..., None]
+        if self._height == self._width:
+            return scan
+        image = np.zeros((self._height, self._width, 1), np.uint8)
+        top, left = (self._height - side) // 2, (self._width - side) // 2
+        image[top : top + side, left : left + side] = scan
+        return image
 
     def label(self, index: int) -> int:
         """Return the digit on scan `index`, 0..9."""
@@ -87,7 +94,7 @@ def _resize_scan(scan: np.ndarray, resolution: int) -> np.ndarray:
 
 
 class PhotosSource:
-    """`PHOTO_CROPS` square crops of ten colour photographs, up to 256x256.
+    """`PHOTO_CROPS` crops of ten colour photographs, up to 256x256.
 
     Crop i depends only on i. No labels.
     """
@@ -97,21 +104,23 @@ class PhotosSource:
     class_names: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
-    def __init__(self, *, resolution: int) -> None:
+    def __init__(self, *, height: int, width: int) -> None:
         """Open the photographs.
 
         Args:
-            resolution: side of the crops after downsizing, at most 256.
+            height, width: of the crops after downsizing, at most 256.
 
         Raises:
-            UserError: a larger resolution, or a photograph is not installed.
+            UserError: a larger size, or a photograph is not installed.
         """
-        if resolution > PHOTO_MAX_RESOLUTION:
+        if max(height, width) > PHOTO_MAX_RESOLUTION:
+            size = f"resolution {width}" if height == width else f"images of {height}x{width}"
+            remedy = f"set {PHOTO_MAX_RESOLUTION}" if height == width else "set a lower resolution"
             raise UserError(
-                f"resolution {resolution}: data.source = photos has at most {PHOTO_MAX_RESOLUTION}; "
-                f"set {PHOTO_MAX_RESOLUTION}, or use your own images by folder:DIR"
+                f"{size}: data.source = photos has at most {PHOTO_MAX_RESOLUTION}; {remedy}, "
+                "or use your own images by folder:DIR"
             )
-        self._resolution = resolution
+        self._height, self._width = height, width
         self._photos = _load_photos()
 
     def __len__(self) -> int:
@@ -122,12 +131,10 @@ class PhotosSource:
         return f"crop {index}"
 
     def read(self, index: int) -> np.ndarray:
-        """Return crop `index` as uint8 `[resolution, resolution, 3]`."""
+        """Return crop `index` as uint8 `[height, width, 3]`."""
         number, box = self._crop(index)
         # reducing_gap: integer box reduction first, then Lanczos; visually equal and several times faster.
-        crop = self._photos[number].resize(
-            (self._resolution, self._resolution), Image.Resampling.LANCZOS, box=box, reducing_gap=2.0
-        )
+        crop = self._photos[number].resize((self._width, self._height), Image.Resampling.LANCZOS, box=box, reducing_gap=2.0)
         return np.asarray(crop)
 
     def label(self, index: int) -> int:
@@ -143,12 +150,13 @@ class PhotosSource:
         random = np.random.Generator(np.random.Philox(key=[_PHOTO_SEED, index]))
         number = int(random.integers(len(self._photos)))
         width, height = self._photos[number].size
-        shorter = min(width, height)
+        widest = min(width, height * self._width // self._height)
         # From half the photograph to all of it: the crops differ in scale and remain recognisable. Never enlarged.
-        side = int(random.integers(max(shorter // 2, self._resolution), shorter + 1))
-        left = int(random.integers(width - side + 1))
-        top = int(random.integers(height - side + 1))
-        return number, (left, top, left + side, top + side)
+        across = int(random.integers(max(widest // 2, self._width), widest + 1))
+        down = across * self._height // self._width
+        left = int(random.integers(width - across + 1))
+        top = int(random.integers(height - down + 1))
+        return number, (left, top, left + across, top + down)
 
 
 def _load_photos() -> list[Image.Image]:

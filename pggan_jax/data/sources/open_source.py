@@ -9,86 +9,102 @@ from collections.abc import Callable
 
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
+from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape
 from pggan_jax.source_kinds import parse_source
 
-_DRAWN_RESOLUTION = 64
+_DRAWN_SIDE = 64
 
 
-def open_source(spec: str, *, resolution: int = 0, channels: int = 0) -> Source:
+def open_source(spec: str, *, resolution: int = 0, base_shape: tuple[int, int] = BASE_SHAPE, channels: int = 0) -> Source:
     """Open the source that `data.source` names and check it without decoding images.
 
     Args:
         spec: one of the forms in `source_kinds.SOURCE_KINDS`.
-        resolution: side in pixels of images that are generated (digits, photos, synthetic), and the level that tfrecords and
-            prepared open; 0 takes their default. Other sources have images of fixed sizes.
+        resolution: nominal resolution of images that are generated (digits, photos, synthetic), and the level that tfrecords
+            and prepared open; 0 takes their default. Other sources have images of fixed sizes.
+        base_shape: height and width of generated images at the resolution 4.
         channels: of generated images; 0 takes the default.
 
     Raises:
         UserError: the source does not exist or cannot be read.
     """
+    return _open(spec, image_shape(resolution, base_shape), channels)
+
+
+def _open(spec: str, shape: ImageShape, channels: int) -> Source:
     try:
         kind, argument = parse_source(spec)
     except ValueError as error:
         raise UserError(f"source {spec!r}: {error}") from None
-    return _OPENERS[kind](argument, resolution, channels)
+    return _OPENERS[kind](argument, shape, channels)
+
+
+def _drawn_size(shape: ImageShape) -> dict[str, int]:
+    """Height and width of generated images; the default for an empty shape."""
+    return {"height": shape.height or _DRAWN_SIDE, "width": shape.width or _DRAWN_SIDE}
+
+
+def _square_level(shape: ImageShape) -> int:
+    """Side of the smallest square file that the shape can be cut from; 0 for an empty shape."""
+    return shape.resolution if shape.is_nominal else 1 << (max(shape.height, shape.width) - 1).bit_length()
 
 
 # Modules are imported on use: some import large packages, and most runs use one source.
-def _digits(argument: str, resolution: int, channels: int) -> Source:
+def _digits(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.sources.builtin import DigitsSource
 
-    return DigitsSource(resolution=resolution or _DRAWN_RESOLUTION)
+    return DigitsSource(**_drawn_size(shape))
 
 
-def _photos(argument: str, resolution: int, channels: int) -> Source:
+def _photos(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.sources.builtin import PhotosSource
 
-    return PhotosSource(resolution=resolution or _DRAWN_RESOLUTION)
+    return PhotosSource(**_drawn_size(shape))
 
 
-def _folder(argument: str, resolution: int, channels: int) -> Source:
+def _folder(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.sources.folder import FolderSource
 
     return FolderSource(argument)
 
 
-def _zip(argument: str, resolution: int, channels: int) -> Source:
+def _zip(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.sources.zip import ArchiveSource
 
     return ArchiveSource(argument)
 
 
-def _tfds(argument: str, resolution: int, channels: int) -> Source:
+def _tfds(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.sources.tfds import TfdsSource
 
     return TfdsSource(argument)
 
 
-def _tfrecords(argument: str, resolution: int, channels: int) -> Source:
+def _tfrecords(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.sources.record_images import open_tfrecords
 
-    return open_tfrecords(argument, resolution=resolution)
+    return open_tfrecords(argument, resolution=_square_level(shape))
 
 
-def _stacked(argument: str, resolution: int, channels: int) -> Source:
+def _stacked(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.sources.synthetic import StackedSource
 
-    return StackedSource(open_source(argument, resolution=resolution))
+    return StackedSource(_open(argument, shape, 0))
 
 
-def _synthetic(argument: str, resolution: int, channels: int) -> Source:
+def _synthetic(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.sources.synthetic import SyntheticSource
 
-    return SyntheticSource(argument, resolution=resolution or _DRAWN_RESOLUTION, channels=channels or 3)
+    return SyntheticSource(argument, channels=channels or 3, **_drawn_size(shape))
 
 
-def _prepared(argument: str, resolution: int, channels: int) -> Source:
+def _prepared(argument: str, shape: ImageShape, channels: int) -> Source:
     from pggan_jax.data.preparation.prepared_folder import PreparedSource
 
-    return PreparedSource(argument, resolution=resolution)
+    return PreparedSource(argument, resolution=shape.resolution)
 
 
-_OPENERS: dict[str, Callable[[str, int, int], Source]] = {
+_OPENERS: dict[str, Callable[[str, ImageShape, int], Source]] = {
     "digits": _digits,
     "photos": _photos,
     "folder": _folder,

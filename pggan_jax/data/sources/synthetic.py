@@ -29,7 +29,7 @@ _MAX_SEED = 2**64 - 1
 class SyntheticSource:
     """Coloured waves with a soft light in front.
 
-    Image i depends only on i, seed, resolution and channels.
+    Image i depends only on i, seed, height, width and channels.
 
     The class (i modulo 10) determines the direction of the waves and the hue.
     """
@@ -37,12 +37,12 @@ class SyntheticSource:
     class_names = tuple(str(number) for number in range(SYNTHETIC_CLASSES))
     problems: tuple[str, ...] = ()
 
-    def __init__(self, argument: str, *, resolution: int, channels: int) -> None:
+    def __init__(self, argument: str, *, height: int, width: int, channels: int) -> None:
         """Choose the images; they are generated when they are read.
 
         Args:
             argument: "", "COUNT" or "COUNT:SEED"; the defaults are 10,000 images and seed 0.
-            resolution: side of the images in pixels.
+            height, width: of the images in pixels; the patterns are stretched to them.
             channels: 1..16; 0 means 3.
 
         Raises:
@@ -55,7 +55,7 @@ class SyntheticSource:
         if not 0 <= channels <= SYNTHETIC_MAX_CHANNELS:
             raise UserError(f"data.channels = {channels}: synthetic allows 1 to {SYNTHETIC_MAX_CHANNELS}; 0 means 3")
         self.channels = channels or 3
-        self._resolution = resolution
+        self._height, self._width = height, width
 
     def _whole_number(self, what: str, text: str, *, default: int, lowest: int, highest: int) -> int:
         if not text:
@@ -79,31 +79,31 @@ class SyntheticSource:
         return index % SYNTHETIC_CLASSES
 
     def read(self, index: int) -> np.ndarray:
-        """Return image `index` as uint8 `[resolution, resolution, channels]`."""
+        """Return image `index` as uint8 `[height, width, channels]`."""
         random = np.random.Generator(np.random.Philox(key=np.array([self._seed, index], np.uint64)))
         kind = self.label(index) / SYNTHETIC_CLASSES
         angle = np.pi * kind + random.uniform(-0.08, 0.08)
         waves = random.uniform(2.5, 4.5)
         phase = random.uniform(0, 2 * np.pi)
         light_x, light_y = random.uniform(0.2, 0.8, size=2)
-        width = random.uniform(0.1, 0.25)
+        spread = random.uniform(0.1, 0.25)
         # The hue of the first three channels shows the class; further channels continue the same circle.
         hue = 2 * np.pi * (kind + np.arange(self.channels) / max(self.channels, 3)) + random.uniform(-0.2, 0.2)
         colour = (0.5 + 0.5 * np.cos(hue)).astype(np.float32)
 
         # Centres of the pixels, so that an image is the same at two resolutions.
-        place = (np.arange(self._resolution, dtype=np.float32) + 0.5) / self._resolution
-        along_x = np.exp(1j * (2 * np.pi * waves * np.cos(angle) * place + phase)).astype(np.complex64)
-        along_y = np.exp(1j * (2 * np.pi * waves * np.sin(angle) * place)).astype(np.complex64)
+        x, y = ((np.arange(size, dtype=np.float32) + 0.5) / size for size in (self._width, self._height))
+        along_x = np.exp(1j * (2 * np.pi * waves * np.cos(angle) * x + phase)).astype(np.complex64)
+        along_y = np.exp(1j * (2 * np.pi * waves * np.sin(angle) * y)).astype(np.complex64)
         # Waves (sines) and light (Gaussians) are both products of a column and a row.
         wave = np.outer(along_y.real, along_x.real)
         wave -= np.outer(along_y.imag, along_x.imag)
-        light = np.outer(_bell(place, light_y, width), _bell(place, light_x, width))
+        light = np.outer(_bell(y, light_y, spread), _bell(x, light_x, spread))
         wave *= 1 - light
         return self._paint(wave, light, colour)
 
     def _paint(self, wave: np.ndarray, light: np.ndarray, colour: np.ndarray) -> np.ndarray:
-        """Colour both planes `[side, side]` by `colour` `[channels]`, 0..1, to uint8.
+        """Colour both planes `[height, width]` by `colour` `[channels]`, 0..1, to uint8.
 
         Channel by channel, which is fastest.
         """
@@ -123,8 +123,8 @@ class SyntheticSource:
         return f"synthetic {_SYNTHETIC_VERSION} {self._count} {self._seed}"
 
 
-def _bell(place: np.ndarray, centre: float, width: float) -> np.ndarray:
-    return np.exp(-0.5 * ((place - np.float32(centre)) / np.float32(width)) ** 2)
+def _bell(place: np.ndarray, centre: float, spread: float) -> np.ndarray:
+    return np.exp(-0.5 * ((place - np.float32(centre)) / np.float32(spread)) ** 2)
 
 
 class GreySource:

@@ -41,7 +41,7 @@ class CachedFeatures:
 
     def __init__(self, extractor: FeatureExtractor, images: ImageSet, *, request: OutputRequest, folder: Path):
         self._extractor, self._images, self._request, self._folder = extractor, images, request, folder
-        self._digest = hashlib.sha256(f"{extractor.fingerprint} {request.count} {images.resolution}".encode())
+        self._digest = hashlib.sha256(f"{extractor.fingerprint} {request.count} {images.shape.label}".encode())
 
     def add(self, images: np.ndarray, first: int) -> None:
         """Add uint8 images, in order."""
@@ -56,7 +56,7 @@ class CachedFeatures:
         return outputs if all(getattr(outputs, name) is not None for name in wanted) else self._compute()
 
     def _compute(self) -> InceptionOutputs:
-        collector = FeatureCollector(self._extractor, self._images.resolution, request=self._request)
+        collector = FeatureCollector(self._extractor, self._images.shape, request=self._request)
         for first, batch in self._images.batches(_BATCH, until=self._request.count):
             collector.add(batch, first)
         outputs = collector.finish()

@@ -13,7 +13,8 @@ from pggan_jax.evaluation.inception.feature_stats import JACKKNIFE_GROUPS, MAX_K
 from pggan_jax.evaluation.inception.network import Inception
 from pggan_jax.evaluation.inception.resize import MODES, resize_for_inception
 from pggan_jax.evaluation.inception.weights import RANDOM, InceptionWeights, find_weights
-from pggan_jax.evaluation.pixels import as_rgb, check_side
+from pggan_jax.evaluation.pixels import as_rgb, check_shape
+from pggan_jax.images import ImageShape
 
 _IN_FLIGHT = 2
 
@@ -103,7 +104,7 @@ class FeatureExtractor:
         """Compute features and class scores.
 
         Args:
-            images: uint8 `[n, side, side, 1 or 3]`.
+            images: uint8 `[n, height, width, 1 or 3]`.
 
         Returns:
             Features `[n, 2048]` and class scores without bias `[n, 1008]`, float32.
@@ -112,7 +113,7 @@ class FeatureExtractor:
             UserError: the images have another type or shape.
         """
         request = OutputRequest(len(images), frozenset({"features", "scores"}))
-        collector = FeatureCollector(self, images.shape[1], request=request)
+        collector = FeatureCollector(self, ImageShape(images.shape[1], *images.shape[1:3]), request=request)
         collector.add(images, 0)
         outputs = collector.finish()
         assert outputs.features is not None, "requested"
@@ -151,12 +152,12 @@ class FeatureCollector:
 
     Args:
         extractor: the network.
-        resolution: side of the images.
+        shape: height and width of the images.
         request: the outputs to keep.
     """
 
-    def __init__(self, extractor: FeatureExtractor, resolution: int, *, request: OutputRequest):
-        self._extractor, self._resolution, self._count = extractor, resolution, request.count
+    def __init__(self, extractor: FeatureExtractor, shape: ImageShape, *, request: OutputRequest):
+        self._extractor, self._shape, self._count = extractor, shape, request.count
         outputs = request.outputs
         # The summary of a small set is its features; these are not kept twice.
         self._is_summary_features = outputs >= {"features", "summary"} and request.count <= request.max_kept
@@ -169,16 +170,16 @@ class FeatureCollector:
         self._started = 0
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Add uint8 images `[batch, side, side, 1 or 3]` with the numbers first, first+1 ...
+        """Add uint8 images `[batch, height, width, 1 or 3]` with the numbers first, first+1 ...
 
         Raises:
-            UserError: the images have another type or side.
+            UserError: the images have another type, height or width.
             ValueError: the images are out of order.
         """
         if first != self._started:
             raise ValueError(f"images must be added in order: expected image {self._started}, not {first}")
         images, size = as_rgb(images), self._extractor.batch_size
-        check_side(images, self._resolution)
+        check_shape(images, self._shape)
         for start in range(0, len(images), size):
             part = images[start : start + size]
             self._in_flight.append((self._started, len(part), self._extractor.start(part)))

@@ -13,12 +13,12 @@ def laplacian_pyramid(images: jax.Array, coarsest: int) -> list[jax.Array]:
     """Compute the Laplacian pyramid.
 
     Args:
-        images: `[batch, side, side, channels]`, any range; computed in float32.
-        coarsest: side of the last level, a power of two.
+        images: `[batch, height, width, channels]`, any range; computed in float32.
+        coarsest: height of the last level, the height of the images divided by a power of two.
 
     Returns:
-        float32 levels with sides side, side/2 ... coarsest. Each is the difference of the image and its copy reduced and
-        enlarged again; the last is the reduced image itself.
+        float32 levels, each half as high and wide as the one before. Each is the difference of the image and its copy reduced
+        and enlarged again; the last is the reduced image itself.
     """
     levels, finer = [], images
     while finer.shape[1] > coarsest:
@@ -27,18 +27,18 @@ def laplacian_pyramid(images: jax.Array, coarsest: int) -> list[jax.Array]:
     return [*levels, jnp.asarray(finer, jnp.float32)]
 
 
-def level_of(images: jax.Array | np.ndarray, side: int) -> jax.Array:
-    """Return the level with side `side` of a pyramid that continues to smaller levels."""
-    return detail(_reduced(images, side))
+def level_of(images: jax.Array | np.ndarray, height: int) -> jax.Array:
+    """Return the level with that height of a pyramid that continues to smaller levels."""
+    return detail(_reduced(images, height))
 
 
-def last_level_of(images: jax.Array | np.ndarray, side: int) -> jax.Array:
-    """Return the last level of a pyramid that ends at side `side`."""
-    return jnp.asarray(_reduced(images, side), jnp.float32)
+def last_level_of(images: jax.Array | np.ndarray, height: int) -> jax.Array:
+    """Return the last level of a pyramid that ends at that height."""
+    return jnp.asarray(_reduced(images, height), jnp.float32)
 
 
-def _reduced(images: jax.Array | np.ndarray, side: int) -> jax.Array | np.ndarray:
-    while images.shape[1] > side:
+def _reduced(images: jax.Array | np.ndarray, height: int) -> jax.Array | np.ndarray:
+    while images.shape[1] > height:
         images = reduce_by_2(images)
     return images
 
@@ -52,7 +52,7 @@ def detail(images: jax.Array) -> jax.Array:
 
 @jax.jit
 def reduce_by_2(images: jax.Array) -> jax.Array:
-    """Filter and halve images, to float32 `[batch, side/2, side/2, channels]`."""
+    """Filter and halve images, to float32 `[batch, height/2, width/2, channels]`."""
     return _reduce(images.astype(jnp.float32))
 
 

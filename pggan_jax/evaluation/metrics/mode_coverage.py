@@ -26,7 +26,7 @@ def plane_rows(images: np.ndarray) -> np.ndarray:
     """Return each colour channel as a row of pixels.
 
     Args:
-        images: uint8 `[count, side, side, 3]`.
+        images: uint8 `[count, height, width, 3]`.
 
     Returns:
         float32 `[count, 3, pixels]`, see `pixels.pixel_rows`.

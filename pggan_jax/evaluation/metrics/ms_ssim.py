@@ -9,7 +9,8 @@ import numpy as np
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metric import Metric
 from pggan_jax.evaluation.metric_result import MetricResult
-from pggan_jax.evaluation.pixels import as_rgb, check_side
+from pggan_jax.evaluation.pixels import as_rgb, check_shape
+from pggan_jax.images import ImageShape
 from pggan_jax.metric_kinds import MetricKind
 from pggan_jax.networks.resample import downscale
 
@@ -21,12 +22,25 @@ _MIDDLE = 127.5
 _PAIRS_AT_ONCE = 32
 
 
+def scale_weights(height: int, width: int) -> tuple[float, ...]:
+    """Return the weight of each scale: of as many as images can be halved to, at most five.
+
+    The weights of fewer scales are those of the finest ones, divided by their sum.
+    """
+    count = 1
+    while count < len(WEIGHTS) and not (height % 2**count or width % 2**count):
+        count += 1
+    if count == len(WEIGHTS):
+        return WEIGHTS
+    return tuple(weight / sum(WEIGHTS[:count]) for weight in WEIGHTS[:count])
+
+
 @jax.jit
 def pair_similarities(first: jax.Array, second: jax.Array) -> jax.Array:
     """Compute the MS-SSIM of each pair.
 
     Args:
-        first, second: `[pairs, side, side, channels]` with values 0..255, side at least 16.
+        first, second: `[pairs, height, width, channels]` with values 0..255; see `scale_weights`.
 
     Returns:
         float32 `[pairs]` from 0 to 1.
@@ -34,9 +48,10 @@ def pair_similarities(first: jax.Array, second: jax.Array) -> jax.Array:
     # Variances do not depend on the offset; centred values lose fewer digits.
     first, second = first.astype(jnp.float32) - _MIDDLE, second.astype(jnp.float32) - _MIDDLE
     result = jnp.ones(first.shape[0], jnp.float32)
-    for scale, weight in enumerate(WEIGHTS):
+    weights = scale_weights(*first.shape[1:3])
+    for scale, weight in enumerate(weights):
         similarity, contrast = _similarity(first, second)
-        is_last = scale == len(WEIGHTS) - 1
+        is_last = scale == len(weights) - 1
         result *= jnp.maximum(similarity if is_last else contrast, 0.0) ** weight
         if not is_last:
             first, second = downscale(first), downscale(second)
@@ -73,33 +88,32 @@ class SimilarityCollector:
     """Collects the similarities of the pairs (0, 1), (2, 3) ... of one set of images.
 
     Args:
-        resolution: side of the images.
+        shape: height and width of the images.
         count: number of images, even.
 
     Raises:
         UserError: the images are too small, or their number is odd or 0.
     """
 
-    def __init__(self, resolution: int, count: int):
-        if resolution < SMALLEST_SIDE:
+    def __init__(self, shape: ImageShape, count: int):
+        if shape.resolution < SMALLEST_SIDE:
             raise UserError(
-                f"ms_ssim needs images of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} for its five scales, not "
-                f"{resolution}x{resolution}"
+                f"ms_ssim needs images of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} for its five scales, not {shape}"
             )
         if count % 2 or not count:
             raise UserError(f"ms_ssim compares pairs: the number of images must be even and above 0, not {count}")
-        self._resolution, self._count = resolution, count
+        self._shape, self._count = shape, count
         self._waiting: list[np.ndarray] = []
         self._similarities: list[np.ndarray] = []
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Add uint8 images `[batch, side, side, 1 or 3]`, in order.
+        """Add uint8 images `[batch, height, width, 1 or 3]`, in order.
 
         Raises:
-            UserError: the images have another type or side.
+            UserError: the images have another type, height or width.
         """
         del first
-        check_side(as_rgb(images), self._resolution)
+        check_shape(as_rgb(images), self._shape)
         self._waiting.extend(images)
         while len(self._waiting) >= 2 * _PAIRS_AT_ONCE:
             self._compare(2 * _PAIRS_AT_ONCE)
@@ -126,13 +140,21 @@ class SimilarityCollector:
         return found
 
 
-def ms_ssim(reals: np.ndarray, fakes: np.ndarray) -> MetricResult:
+def ms_ssim(reals: np.ndarray, fakes: np.ndarray, *, shape: ImageShape) -> MetricResult:
     """Return the mean similarity of the fakes, and of the reals for comparison.
 
     A higher value than that of the reals means less variety.
+
+    Args:
+        reals, fakes: similarities of pairs.
+        shape: of the images.
     """
     values = {"ms_ssim": float(fakes.mean()), "reals": float(reals.mean())}
-    return MetricResult(values, {"ms_ssim": _error(fakes), "reals": _error(reals)})
+    scales = len(scale_weights(shape.height, shape.width))
+    notes: tuple[str, ...] = ()
+    if scales < len(WEIGHTS):
+        notes = (f"{scales} scales instead of {len(WEIGHTS)}, as images of {shape} cannot be halved more often",)
+    return MetricResult(values, {"ms_ssim": _error(fakes), "reals": _error(reals)}, notes)
 
 
 def _error(values: np.ndarray) -> float:
@@ -149,6 +171,6 @@ METRIC = Metric(
         minimum_resolution=16,
         during_training=True,
     ),
-    compute=lambda reals, fakes, context: ms_ssim(reals["pairs"], fakes["pairs"]),
-    collect={"pairs": lambda resolution, count, seed: SimilarityCollector(resolution, count)},
+    compute=lambda reals, fakes, context: ms_ssim(reals["pairs"], fakes["pairs"], shape=context.reals.shape),
+    collect={"pairs": lambda shape, count, seed: SimilarityCollector(shape, count)},
 )

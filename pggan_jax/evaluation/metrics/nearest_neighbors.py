@@ -28,8 +28,8 @@ def scaled_pixel_rows(images: np.ndarray) -> np.ndarray:
     """Return pixels as rows, scaled so that distances are root mean square differences.
 
     Args:
-        images: uint8 `[count, side, side, channels]`; larger ones than 32x32 are reduced first, so that a shift by one pixel
-            changes little.
+        images: uint8 `[count, height, width, channels]`; those with a side above 32 are reduced first, so that a shift by one
+            pixel changes little.
 
     Returns:
         float32 `[count, pixels]`.
@@ -101,8 +101,8 @@ class ShownImages:
 
     Attributes:
         name: of the image file and of the list of distances.
-        fakes: the first few generated images, uint8 `[few, side, side, channels]`.
-        read_training: index to training image, uint8 `[side, side, channels]`.
+        fakes: the first few generated images, uint8 `[few, height, width, channels]`.
+        read_training: index to training image, uint8 `[height, width, channels]`.
     """
 
     name: str
@@ -155,8 +155,8 @@ def _notes(of_held_out: np.ndarray | None) -> tuple[str, ...]:
 
 def _illustration(shown: ShownImages, numbers: np.ndarray) -> np.ndarray:
     """Return one row per generated image: the image, a gap, and its nearest training images."""
-    side = shown.fakes.shape[1]
-    gap = np.zeros((len(shown.fakes), side, max(2, side // 8), shown.fakes.shape[-1]), np.uint8)
+    _, height, width, channels = shown.fakes.shape
+    gap = np.zeros((len(shown.fakes), height, max(2, width // 8), channels), np.uint8)
     found = [np.stack([shown.read_training(int(number)) for number in column]) for column in numbers.T]
     return make_grid(np.concatenate([shown.fakes, gap, *found], axis=2), 1, gap=2)
 

@@ -21,7 +21,8 @@ from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metric import Metric
 from pggan_jax.evaluation.metric_result import MetricResult
 from pggan_jax.evaluation.metrics.laplacian_pyramid import last_level_of, level_of
-from pggan_jax.evaluation.pixels import as_rgb, check_side
+from pggan_jax.evaluation.pixels import as_rgb, check_shape
+from pggan_jax.images import ImageShape
 from pggan_jax.metric_kinds import MetricKind
 
 PATCHES_PER_IMAGE = 128
@@ -36,47 +37,47 @@ class PatchCollector:
     """Collects the patches of one set of images.
 
     Args:
-        resolution: side of the images, a power of two.
+        shape: of the images; its nominal resolution is a power of two.
         count: number of images.
         seed: of the corners of the patches: those of image i depend on the seed, the level and i only.
         patch: side of a patch.
-        coarsest: side of the smallest level.
+        coarsest: nominal resolution of the smallest level.
 
     Raises:
-        UserError: the images are too small, or their side is not a power of two.
+        UserError: the images are too small, or their resolution is not a power of two.
     """
 
-    def __init__(self, resolution: int, count: int, *, seed: int, patch: int = 7, coarsest: int = 16):
+    def __init__(self, shape: ImageShape, count: int, *, seed: int, patch: int = 7, coarsest: int = 16):
+        resolution = shape.resolution
         if resolution < coarsest or resolution & (resolution - 1):
-            raise UserError(
-                f"swd needs images of 2^k x 2^k pixels, at least {coarsest}x{coarsest}, not {resolution}x{resolution}"
-            )
-        self.sides = [resolution >> level for level in range((resolution // coarsest).bit_length())]
+            raise UserError(f"swd needs images of 2^k x 2^k pixels, at least {coarsest}x{coarsest}, not {shape}")
+        halvings = range((resolution // coarsest).bit_length())
+        self.levels = [ImageShape(resolution >> n, shape.height >> n, shape.width >> n) for n in halvings]
         self.count, self._patch, self._key = count, patch, random_key(seed)
-        patch_bytes = len(self.sides) * PATCHES_PER_IMAGE * 3 * patch * patch * 4
-        self._keeps_images = 3 * resolution**2 <= patch_bytes
+        patch_bytes = len(self.levels) * PATCHES_PER_IMAGE * 3 * patch * patch * 4
+        self._keeps_images = 3 * shape.pixels <= patch_bytes
         if self._keeps_images:
             self._images: np.ndarray | None = None
         else:
-            self._patches = {side: self._new_patches() for side in self.sides}
+            self._patches = {level: self._new_patches() for level in self.levels}
         self._is_added = np.zeros(count, bool)
 
     def _new_patches(self) -> np.ndarray:
         return np.empty((self.count, PATCHES_PER_IMAGE, 3, self._patch, self._patch), np.float32)
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Add uint8 images `[batch, side, side, 1 or 3]` with the numbers first, first+1 ...
+        """Add uint8 images `[batch, height, width, 1 or 3]` with the numbers first, first+1 ...
 
         Raises:
-            UserError: the images have another type or side.
+            UserError: the images have another type, height or width.
         """
         as_rgb(images)
-        check_side(images, self.sides[0])
+        check_shape(images, self.levels[0])
         numbers = slice(first, first + len(images))
         self._is_added[numbers] = True
         if not self._keeps_images:
-            for side in self.sides:
-                self._cut(images, first, side, self._patches[side][numbers])
+            for level in self.levels:
+                self._cut(images, first, level, self._patches[level][numbers])
             return
         if self._images is None:
             self._images = np.empty((self.count, *images.shape[1:]), np.uint8)
@@ -92,29 +93,30 @@ class PatchCollector:
             raise UserError(f"swd expects {self.count:,} images, and {self._is_added.sum():,} were added")
         return self
 
-    def normalized(self, side: int) -> np.ndarray:
+    def normalized(self, level: ImageShape) -> np.ndarray:
         """Return the patches of a level, normalised per channel, float32 `[count * 128, 147]`."""
-        return _standardize(self._level(side).reshape(self.count * PATCHES_PER_IMAGE, -1))
+        return _standardize(self._of_level(level).reshape(self.count * PATCHES_PER_IMAGE, -1))
 
-    def _level(self, side: int) -> np.ndarray:
+    def _of_level(self, level: ImageShape) -> np.ndarray:
         if not self._keeps_images:
-            return self._patches[side].copy()
+            return self._patches[level].copy()
         patches = self._new_patches()
         for first in range(0, self.count, _BATCH):
             numbers = slice(first, first + _BATCH)
             assert self._images is not None, "called after finish()"
-            self._cut(self._images[numbers], first, side, patches[numbers])
+            self._cut(self._images[numbers], first, level, patches[numbers])
         return patches
 
-    def _cut(self, images: np.ndarray, first: int, side: int, out: np.ndarray) -> None:
+    def _cut(self, images: np.ndarray, first: int, level: ImageShape, out: np.ndarray) -> None:
         """Write the patches of images at one level into `out` `[batch, 128, 3, patch, patch]`."""
         for start in range(0, len(images), _BATCH):
             part = images[start : start + _BATCH]
             numbers = np.arange(first + start, first + start + _BATCH, dtype=np.uint32)
             padded = np.concatenate([part, np.repeat(part[-1:], _BATCH - len(part), axis=0)])
-            level = np.asarray((last_level_of if side == self.sides[-1] else level_of)(padded, side))
-            corners = np.asarray(patch_corners(numbers, self._key, side=side, positions=side - self._patch + 1))
-            windows = sliding_window_view(level, (self._patch, self._patch), axis=(1, 2))
+            pixels = np.asarray((last_level_of if level == self.levels[-1] else level_of)(padded, level.height))
+            positions = np.array([level.height - self._patch + 1, level.width - self._patch + 1], np.int32)
+            corners = np.asarray(patch_corners(numbers, self._key, resolution=level.resolution, positions=positions))
+            windows = sliding_window_view(pixels, (self._patch, self._patch), axis=(1, 2))
             rows = np.arange(len(part))[:, None]
             cut = windows[rows, corners[: len(part), :, 0], corners[: len(part), :, 1]]
             out[start : start + len(part)] = cut  # the one channel of a grey image is broadcast to three
@@ -131,9 +133,9 @@ def random_key(seed: int) -> jax.Array:
 
 
 @jax.jit
-def patch_corners(numbers: jax.Array, key: jax.Array, *, side: int, positions: int) -> jax.Array:
-    """Draw the corners of each image's patches, int32 `[batch, 128, 2]` in 0..positions-1."""
-    key = jax.random.fold_in(key, side)
+def patch_corners(numbers: jax.Array, key: jax.Array, *, resolution: int, positions: np.ndarray) -> jax.Array:
+    """Draw the corners of each image's patches, int32 `[batch, 128, 2]` from 0 to `positions` - 1."""
+    key = jax.random.fold_in(key, resolution)
     draw = lambda number: jax.random.randint(  # noqa: E731
         jax.random.fold_in(key, number), (PATCHES_PER_IMAGE, 2), 0, positions, jnp.int32
     )
@@ -161,9 +163,9 @@ def _equal_blocks(values: np.ndarray) -> list[np.ndarray]:
     return np.split(values, blocks)
 
 
-def random_directions(seed: int, side: int, *, size: int, count: int = DIRECTIONS) -> np.ndarray:
-    """Draw unit vectors for the level with side `side`, float32 `[count, size]`."""
-    normal = np.random.RandomState([seed, side]).standard_normal((count, size))
+def random_directions(seed: int, resolution: int, *, size: int, count: int = DIRECTIONS) -> np.ndarray:
+    """Draw unit vectors for the level of a nominal resolution, float32 `[count, size]`."""
+    normal = np.random.RandomState([seed, resolution]).standard_normal((count, size))
     return (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -237,27 +239,27 @@ def swd(reals: PatchCollector, fakes: PatchCollector, *, seed: int, show_progres
         show_progress: show a progress bar.
 
     Returns:
-        The distances by the side of the level, and their mean `average`. Uncertainties are standard errors over the random
-        directions, and over images by quarters of both sets.
+        The distances by the size of the level, such as 16 or 12x16, and their mean `average`. Uncertainties are standard errors
+        over the random directions, and over images by quarters of both sets.
     """
     values, uncertainty = {}, {}
-    total = len(reals.sides) * -(-DIRECTIONS // _DIRECTIONS_AT_ONCE)
+    total = len(reals.levels) * -(-DIRECTIONS // _DIRECTIONS_AT_ONCE)
     hidden = None if show_progress else True
     with tqdm(total=total, desc="comparing patches", delay=2, leave=False, disable=hidden) as bar:
-        for side in reals.sides:
-            pair = reals.normalized(side), fakes.normalized(side)
-            directions = random_directions(seed, side, size=pair[0].shape[1])
+        for level in reals.levels:
+            pair = reals.normalized(level), fakes.normalized(level)
+            directions = random_directions(seed, level.resolution, size=pair[0].shape[1])
             distances = SCALE * sliced_distances(*pair, directions=directions, advance=bar.update)
-            values[str(side)] = float(distances.mean())
+            values[level.label] = float(distances.mean())
             of_directions = distances.std() / np.sqrt(len(distances))
             of_images = SCALE * _error_over_images(*pair, directions[:_DIRECTIONS_OF_QUARTERS])
-            uncertainty[str(side)] = float(np.hypot(of_directions, of_images))
+            uncertainty[level.label] = float(np.hypot(of_directions, of_images))
     average = float(np.mean(list(values.values())))
     error = float(np.sqrt(np.sum(np.square(list(uncertainty.values())))) / len(uncertainty))
     return MetricResult({"average": average, **values}, {"average": error, **uncertainty})
 
 
-def _metric(kind: MetricKind, collect: Callable[[int, int, int], PatchCollector]) -> Metric:
+def _metric(kind: MetricKind, collect: Callable[[ImageShape, int, int], PatchCollector]) -> Metric:
     return Metric(
         kind,
         compute=lambda reals, fakes, context: swd(
@@ -274,10 +276,12 @@ SWD = _metric(
         headline="average",
         default_images=16384,
         minimum_resolution=16,
+        coarsest=16,
+        patch=7,
         needs_equal_counts=True,
         during_training=True,
     ),
-    lambda resolution, count, seed: PatchCollector(resolution, count, seed=seed),
+    lambda shape, count, seed: PatchCollector(shape, count, seed=seed),
 )
 SWD_SMALL = _metric(
     MetricKind(
@@ -285,8 +289,10 @@ SWD_SMALL = _metric(
         help="the same with 3x3 patches, for images of 4x4 and 8x8",
         headline="average",
         default_images=16384,
+        coarsest=8,
+        patch=3,
         needs_equal_counts=True,
         during_training=True,
     ),
-    lambda resolution, count, seed: PatchCollector(resolution, count, seed=seed, patch=3, coarsest=min(resolution, 8)),
+    lambda shape, count, seed: PatchCollector(shape, count, seed=seed, patch=3, coarsest=min(shape.resolution, 8)),
 )

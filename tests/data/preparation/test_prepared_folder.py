@@ -3,10 +3,13 @@
 import json
 import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from pggan_jax.config import DataConfig
+from pggan_jax.data.open_loader import open_loader
 from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.prepared_folder import PreparedSource, open_prepared
 from pggan_jax.data.preparation.spec import PreparationSpec
@@ -33,7 +36,7 @@ class TestOpen:
     def test_whole(self, folder):
         prepared = open_prepared(folder)
         assert prepared.resolutions == [16, 8, 4]
-        assert prepared.is_square
+        assert prepared.base_shape == (4, 4)
         assert isinstance(prepared.level(16), np.memmap)
         assert prepared.damaged_files() == []
 
@@ -117,11 +120,15 @@ class TestPyramid:
         message = refusal(open_prepared(folder).pyramid, 32)
         assert message.startswith(f"data.resolution = 32: {folder} was prepared up to 16; set data.resolution=16, or prepare")
 
-    def test_other_shapes_are_refused(self, tmp_path):
+    def test_another_base_shape(self, tmp_path):
         prepared = prepare(ArraySource(noise(2, (6, 8))), PreparationSpec(8, base_shape=(3, 4)), folder=tmp_path / "out")
-        assert not prepared.is_square
-        message = refusal(prepared.pyramid, 8)
-        assert message.startswith(f"{tmp_path / 'out'}: was prepared with --base_shape=3x4; networks start at 4x4")
+        assert prepared.base_shape == (3, 4)
+        assert {size: level.shape[1:3] for size, level in prepared.pyramid(8).levels.items()} == {8: (6, 8), 4: (3, 4)}
+        config = DataConfig(f"prepared:{tmp_path / 'out'}", 8)
+        assert len(open_loader(replace(config, base_shape="3x4"), seed=0)) == 2
+        message = refusal(lambda config: open_loader(config, seed=0), config)
+        assert message.startswith(f"data.base_shape = 4x4: prepared:{tmp_path / 'out'} was prepared with --base_shape=3x4")
+        assert "set data.base_shape=3x4, or prepare the images again with --base_shape=4x4" in message
 
     @pytest.mark.parametrize(
         ("count", "expected"),

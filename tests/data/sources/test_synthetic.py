@@ -16,7 +16,7 @@ from pggan_jax.images import encode_png
 
 
 def synthetic(argument="", resolution=16, channels=3):
-    return SyntheticSource(argument, resolution=resolution, channels=channels)
+    return SyntheticSource(argument, height=resolution, width=resolution, channels=channels)
 
 
 class TestSynthetic:

@@ -18,6 +18,7 @@ from pggan_jax.evaluation.inception.feature_cache import CachedFeatures
 from pggan_jax.evaluation.inception.features import FeatureCollector, OutputRequest
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metrics import kid
+from pggan_jax.images import image_shape
 
 SIZE = 16
 
@@ -42,12 +43,12 @@ class StandIn:
 
 def image_set(count, seed=0):
     pixels = np.random.RandomState(seed).randint(0, 256, (count, 4, 4, 3)).astype(np.uint8)
-    return ImageSet("images", count, 4, np.zeros(count, np.int32), lambda start, stop: pixels[start:stop])
+    return ImageSet("images", count, image_shape(4), np.zeros(count, np.int32), lambda start, stop: pixels[start:stop])
 
 
 def outputs_of(images, wanted, *, batch=10, extractor=None):
     request = OutputRequest(images.count, frozenset(wanted), max_kept=16)
-    collector = FeatureCollector(extractor or StandIn(), 4, request=request)
+    collector = FeatureCollector(extractor or StandIn(), image_shape(4), request=request)
     for first, part in images.batches(batch, until=images.count):
         collector.add(part, first)
     return collector.finish()
@@ -75,7 +76,9 @@ class TestCollector:
     def test_memory_of_a_summary_does_not_grow(self):
         def peak(count):
             batch = image_set(64)
-            collector = FeatureCollector(StandIn(), 4, request=OutputRequest(count, frozenset({"summary"}), max_kept=64))
+            collector = FeatureCollector(
+                StandIn(), image_shape(4), request=OutputRequest(count, frozenset({"summary"}), max_kept=64)
+            )
             tracemalloc.start()
             for start in range(0, count, 64):
                 collector.add(batch.read(0, 64), start)
@@ -89,7 +92,7 @@ class TestCollector:
         assert many < 8192 * SIZE * 4 / 2, "less than half of the features"
 
     def test_order_and_number_are_checked(self):
-        collector = FeatureCollector(StandIn(), 4, request=OutputRequest(20, frozenset({"features"})))
+        collector = FeatureCollector(StandIn(), image_shape(4), request=OutputRequest(20, frozenset({"features"})))
         collector.add(image_set(5).read(0, 5), 0)
         with pytest.raises(ValueError, match="expected image 5, not 7"):
             collector.add(image_set(5).read(0, 5), 7)
@@ -192,9 +195,15 @@ class Pool(RealPool):
     def __len__(self):
         return 60
 
+    @property
+    def shape(self):
+        return image_shape(self.resolution)
+
     def draw(self, first, count):
         source = image_set(60, 1)
-        return ImageSet("reals", count, 4, np.zeros(count, np.int32), lambda a, b: source.read(first + a, first + b))
+        return ImageSet(
+            "reals", count, image_shape(4), np.zeros(count, np.int32), lambda a, b: source.read(first + a, first + b)
+        )
 
 
 class TestEvaluator:

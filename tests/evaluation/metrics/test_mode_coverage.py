@@ -98,7 +98,7 @@ class TestStacked:
         assert certainty.shape == (60,)
 
     def test_reals_cover_more_than_copies_and_noise(self, reader):
-        source = StackedSource(DigitsSource(resolution=16), count=400)
+        source = StackedSource(DigitsSource(height=16, width=16), count=400)
         reals = np.stack([source.read(number) for number in range(400)])
         found = {
             name: stacked_modes(*classify_stacked(plane_rows(images), reader), classifier=reader).values

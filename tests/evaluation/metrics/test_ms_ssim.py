@@ -7,6 +7,7 @@ import pytest
 
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metrics.ms_ssim import SimilarityCollector, ms_ssim, pair_similarities
+from pggan_jax.images import ImageShape, image_shape
 from tests.helpers import metric_reference
 from tests.helpers.image_batches import noise
 
@@ -48,7 +49,7 @@ def test_symmetric():
 
 
 def collected(images, batch):
-    collector = SimilarityCollector(images.shape[1], len(images))
+    collector = SimilarityCollector(ImageShape(images.shape[1], *images.shape[1:3]), len(images))
     for start in range(0, len(images), batch):
         collector.add(images[start : start + batch], start)
     return collector.finish()
@@ -64,7 +65,7 @@ def test_pairs_do_not_depend_on_batches():
 def test_one_mode_scores_worse_than_many():
     reals = noise(64, 16)
     collapsed = np.clip(noise(1, 16, 9) + noise(64, 16, 5) / 20.0, 0, 255).astype(np.uint8)
-    measured = ms_ssim(collected(reals, 64), collected(collapsed, 64))
+    measured = ms_ssim(collected(reals, 64), collected(collapsed, 64), shape=image_shape(reals.shape[1]))
     assert measured.values["ms_ssim"] > 0.5 > measured.values["reals"]
     assert measured.uncertainty["reals"] == pytest.approx(collected(reals, 64).std() / np.sqrt(32))
 
@@ -84,7 +85,7 @@ def test_grey_equals_its_colour_copy():
 )
 def test_refusals(resolution, count, words):
     with pytest.raises(UserError, match=words):
-        SimilarityCollector(resolution, count)
+        SimilarityCollector(image_shape(resolution), count)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,11 @@ def test_refusals(resolution, count, words):
 )
 def test_other_images_are_refused(images, words):
     with pytest.raises(UserError, match=words):
-        SimilarityCollector(16, 2).add(images, 0)
+        SimilarityCollector(image_shape(16), 2).add(images, 0)
 
 
 def test_missing_images_are_refused():
-    collector = SimilarityCollector(16, 4)
+    collector = SimilarityCollector(image_shape(16), 4)
     collector.add(noise(2, 16), 0)
     with pytest.raises(UserError, match="expects 4 images, and 2 were added"):
         collector.finish()

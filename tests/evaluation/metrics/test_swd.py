@@ -10,6 +10,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metrics import swd as module
 from pggan_jax.evaluation.metrics.laplacian_pyramid import laplacian_pyramid
 from pggan_jax.evaluation.metrics.swd import PatchCollector, patch_corners, random_directions, random_key, sliced_distances, swd
+from pggan_jax.images import ImageShape, image_shape
 from tests.helpers import metric_reference
 from tests.helpers.image_batches import noise
 
@@ -27,7 +28,7 @@ def textures(count, side, seed=0):
 
 
 def collect(images, seed=0, batch=None, **options):
-    collector = PatchCollector(images.shape[1], len(images), seed=seed, **options)
+    collector = PatchCollector(ImageShape(images.shape[1], *images.shape[1:3]), len(images), seed=seed, **options)
     for start in range(0, len(images), batch or len(images)):
         collector.add(images[start : start + (batch or len(images))], start)
     return collector.finish()
@@ -72,7 +73,9 @@ class TestPatches:
     def test_corners_cover_the_image_uniformly(self):
         for side, patch in ((16, 7), (32, 7), (4, 3)):
             corners = np.asarray(
-                patch_corners(np.arange(64, dtype=np.uint32), random_key(3), side=side, positions=side - patch + 1)
+                patch_corners(
+                    np.arange(64, dtype=np.uint32), random_key(3), resolution=side, positions=np.full(2, side - patch + 1)
+                )
             ).reshape(-1, 2)
             assert corners.min(axis=0).tolist() == [0, 0]
             assert corners.max(axis=0).tolist() == [side - patch] * 2
@@ -84,7 +87,7 @@ class TestPatches:
         """The seeds of the two sides are 2 * seed and 2 * seed + 1."""
         images = noise(2, 16)
         seeds = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**33 - 1)
-        places = [collect(images, seed=seed)._level(16).tobytes() for seed in seeds]
+        places = [collect(images, seed=seed)._of_level(image_shape(16)).tobytes() for seed in seeds]
         assert len(set(places)) == len(seeds)
 
     def test_are_cut_at_the_corners(self):
@@ -92,8 +95,10 @@ class TestPatches:
         levels = [np.asarray(level) for level in laplacian_pyramid(images, 16)]
         collector = collect(images, seed=4)
         for side, level in zip((32, 16), levels, strict=True):
-            corners = np.asarray(patch_corners(np.arange(3, dtype=np.uint32), random_key(4), side=side, positions=side - 6))
-            patches = collector._level(side)
+            corners = np.asarray(
+                patch_corners(np.arange(3, dtype=np.uint32), random_key(4), resolution=side, positions=np.full(2, side - 6))
+            )
+            patches = collector._of_level(image_shape(side))
             for number in range(3):
                 for patch, (y, x) in zip(patches[number], corners[number], strict=True):
                     np.testing.assert_allclose(patch, level[number, y : y + 7, x : x + 7].transpose(2, 0, 1), atol=1e-4)
@@ -101,30 +106,30 @@ class TestPatches:
     def test_do_not_depend_on_batches_or_storage(self):
         """Small images are stored, of large ones only the patches."""
         images = noise(70, 32)
-        expected = {side: collect(images)._level(side) for side in (32, 16)}
+        expected = {side: collect(images)._of_level(image_shape(side)) for side in (32, 16)}
         for batch in (1, 33, 64):
             for keeps_images in (True, False):
-                collector = PatchCollector(32, len(images), seed=0)
+                collector = PatchCollector(image_shape(32), len(images), seed=0)
                 collector._keeps_images = keeps_images
-                collector._images, collector._patches = None, {side: collector._new_patches() for side in collector.sides}
+                collector._images, collector._patches = None, {level: collector._new_patches() for level in collector.levels}
                 for start in range(0, len(images), batch):
                     collector.add(images[start : start + batch], start)
                 for side in (32, 16):
-                    np.testing.assert_array_equal(collector.finish()._level(side), expected[side])
+                    np.testing.assert_array_equal(collector.finish()._of_level(image_shape(side)), expected[side])
 
     def test_are_stored_if_smaller_than_the_images(self):
-        assert PatchCollector(256, 1, seed=0)._keeps_images
-        assert not PatchCollector(1024, 1, seed=0)._keeps_images
+        assert PatchCollector(image_shape(256), 1, seed=0)._keeps_images
+        assert not PatchCollector(image_shape(1024), 1, seed=0)._keeps_images
 
     def test_normalized_by_channel(self):
         images = textures(20, 32) // np.array([1, 2, 4], np.uint8)
-        patches = collect(images).normalized(32).reshape(-1, 3, 49)
+        patches = collect(images).normalized(image_shape(32)).reshape(-1, 3, 49)
         np.testing.assert_allclose(patches.mean(axis=(0, 2)), 0, atol=1e-4)
         np.testing.assert_allclose(patches.std(axis=(0, 2)), 1, atol=1e-4)
         plain = collect(images)
         np.testing.assert_allclose(
-            plain.normalized(16),
-            metric_reference.normalize(plain._level(16).reshape(-1, 3, 7, 7).astype(np.float64)),
+            plain.normalized(image_shape(16)),
+            metric_reference.normalize(plain._of_level(image_shape(16)).reshape(-1, 3, 7, 7).astype(np.float64)),
             atol=1e-4,
         )
 
@@ -224,14 +229,14 @@ class TestSwd:
     @pytest.mark.parametrize("resolution", [8, 24, 100])
     def test_other_resolutions_are_refused(self, resolution):
         with pytest.raises(UserError, match=f"not {resolution}x{resolution}"):
-            PatchCollector(resolution, 4, seed=0)
+            PatchCollector(image_shape(resolution), 4, seed=0)
 
     def test_missing_images_are_refused(self):
-        collector = PatchCollector(16, 4, seed=0)
+        collector = PatchCollector(image_shape(16), 4, seed=0)
         collector.add(noise(3, 16), 0)
         with pytest.raises(UserError, match="expects 4 images, and 3 were added"):
             collector.finish()
 
     def test_floats_are_refused(self):
         with pytest.raises(UserError, match="must be uint8"):
-            PatchCollector(16, 4, seed=0).add(noise(4, 16) / 255.0, 0)
+            PatchCollector(image_shape(16), 4, seed=0).add(noise(4, 16) / 255.0, 0)
