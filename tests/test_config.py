@@ -37,6 +37,10 @@ BAD = {
         (33, "near it are 32 and 64"),
         (48, RESOLUTION_RULE),
     ],
+    "data.base_shape": [
+        (bad, "must be HEIGHTxWIDTH with 8 to 64 pixels in all, such as 4x4, 3x4 or 2x16")
+        for bad in ("", "3", "x", "3x", "0x4", "100x100", "1x7", "5x13", "-3x-4", "3x4x5", "3X4", "٣x4", "9" * 5000 + "x1")
+    ],
     "data.channels": [(-1, "at least 0 and at most 16"), (17, "at least 0 and at most 16")],
     "data.labels": [("yes", "must be true or false")],
     "data.mirror": [(1, "must be true or false")],

@@ -62,7 +62,8 @@ class Model:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of an image."""
-        return self.resolution, self.resolution, self.networks.generator.channels
+        shape = self.networks.shape
+        return shape.height, shape.width, self.networks.generator.channels
 
     @property
     def latent_size(self) -> int:

@@ -134,7 +134,7 @@ def random_key(seed: int) -> jax.Array:
 
 @jax.jit
 def patch_corners(numbers: jax.Array, key: jax.Array, *, resolution: int, positions: np.ndarray) -> jax.Array:
-    """Draw the corners of each image's patches, int32 `[batch, 128, 2]` from 0 to `positions` - 1."""
+    """Draw the corners of each image's patches, int32 `[batch, 128, 2]` below `positions`."""
     key = jax.random.fold_in(key, resolution)
     draw = lambda number: jax.random.randint(  # noqa: E731
         jax.random.fold_in(key, number), (PATCHES_PER_IMAGE, 2), 0, positions, jnp.int32
