@@ -232,7 +232,7 @@ class TestNotebook:
     def test_flags_of_an_earlier_command_line_are_forgotten(self, monkeypatch, tmp_path, capsys):
         cli.parse(["launch.py", "sample", "--seeds=7", "--zoom=3"])
         values = cli.parse(["launch.py", "sample", "--columns=2"]).values
-        assert (values["seeds"].value, values["zoom"].value, values["columns"].value) == ("0-35", 1, 2)
+        assert (values["seeds"].value, values["zoom"].value, values["columns"].value) == (None, 1, 2)
 
     def test_training_in_a_thread(self, finished, tmp_path, launch):
         workdir, results = copy_of(finished, tmp_path), []

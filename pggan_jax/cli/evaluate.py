@@ -1,8 +1,8 @@
 """python launch.py evaluate --workdir=runs/digits --metrics=swd,ms_ssim
 
 Measure the samples of a run by one or more metrics. Each value is printed with its floor, the value of reals against other
-reals: a generator cannot be expected to be better. With --images=DIR --data=SOURCE, measure images that another program has
-made, against the images of SOURCE.
+reals: a generator cannot be expected to be better. With --images=DIR or FILE.zip and --data=SOURCE, measure images that another
+program has made, against the images of SOURCE.
 
 Example: python launch.py evaluate --images=samples --data=folder:~/photos --metrics=fid --inception_weights=inception.npz
 
@@ -22,8 +22,8 @@ from absl import flags
 
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.evaluate_output import kimg_name, report_results, writable
-from pggan_jax.cli.evaluate_sources import check_held_out, common_shape, name_flag_in_errors, open_held_out
-from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value, folder
+from pggan_jax.cli.evaluate_sources import check_held_out, common_shape, name_flag_in_errors, open_held_out, source_of_images
+from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value
 from pggan_jax.config import MAX_RESOLUTION
 from pggan_jax.errors import UserError
 from pggan_jax.metric_kinds import METRIC_KINDS
@@ -68,7 +68,7 @@ flags.DEFINE_string(
     "neighbors_features then compare with their distance from the training images",
     flag_values=FLAGS,
 )
-flags.DEFINE_string("images", None, "measure the images in this folder instead of a run; needs --data", flag_values=FLAGS)
+flags.DEFINE_string("images", None, "measure images of this folder or .zip instead of a run; needs --data", flag_values=FLAGS)
 flags.DEFINE_integer(
     "resolution",
     0,
@@ -210,12 +210,12 @@ def _evaluate_images(values: flags.FlagValues) -> None:
             f"--images={images}: needs the images to compare with; add --data=SOURCE, such as --data=folder:~/photos"
         )
     out = flag_value(values, "out")
-    out = None if out is None else writable(out, f"folder:{images}", *_named(values))
+    fake_source = source_of_images(images)
+    out = None if out is None else writable(out, fake_source, *_named(values))
     from pggan_jax.config import DataConfig
     from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.data.temporary_levels import temporary_loader
 
-    fake_source = f"folder:{folder('images', images)}"
     resolution, base_shape = common_shape(flag_value(values, "resolution"), open_source(fake_source), images=images)
     # Images of another program are measured without any crop or resize.
     data = DataConfig(fake_source, resolution, base_shape, crop="none")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from pggan_jax.cli.shared_flags import folder
 from pggan_jax.errors import UserError
 from pggan_jax.images import LEAST_BASE_PIXELS, MOST_BASE_PIXELS
 from pggan_jax.metric_kinds import METRIC_KINDS
@@ -26,13 +27,23 @@ def name_flag_in_errors(flag: str) -> Iterator[None]:
         raise UserError(f"{flag}: {error}") from None
 
 
+def source_of_images(images: str) -> str:
+    """Return `folder:DIR` or `zip:FILE` for the value of --images.
+
+    Raises:
+        UserError: the text is empty.
+    """
+    path = folder("images", images)
+    return f"zip:{path}" if path.suffix.lower() == ".zip" and not path.is_dir() else f"folder:{path}"
+
+
 def common_shape(wanted: int, source: Source, *, images: str) -> tuple[int, str]:
     """Return resolution and base shape at which images of another program are measured.
 
     Args:
         wanted: the resolution of square images; 0 takes the size that all images have.
         source: the images.
-        images: the folder, for messages.
+        images: the folder or archive, for messages.
 
     Raises:
         UserError: the resolution is not 4*2^k, or `wanted` is 0 and sizes differ or are those of no level.
@@ -55,7 +66,7 @@ def common_shape(wanted: int, source: Source, *, images: str) -> tuple[int, str]
             sizes[open_image(source.read(number)).size] += 1
     if not sizes:
         raise UserError(
-            f"--images={images}: none of its {len(source):,} images can be read; see launch.py check folder:{images}"
+            f"--images={images}: none of its {len(source):,} images can be read; see launch.py check {source_of_images(images)}"
         )
     (width, height), count = sizes.most_common(1)[0]
     if len(sizes) > 1:

@@ -1,47 +1,77 @@
-"""python launch.py sample --workdir=runs/digits --seeds=0-35 --out=samples
+"""python launch.py sample --from=runs/digits --seeds=0-35 --out=samples
 
-Generate images from a checkpoint: one PNG file per seed in the folder --out, and a grid of the first 100 beside it (samples.png
-for samples/; --grid names another file). The folder holds nothing else, so that other tools can read it.
+Generate images from a trained model. --out=samples writes one PNG file per seed to the folder, which holds nothing else, so
+that other tools can read it; --out=samples.zip one archive with the classes in dataset.json, as the sources folder: and zip:
+read them; --out=samples.npz the arrays images, seeds and classes. A grid of the first 100 lies beside it (samples.png).
 
-Example: python launch.py sample --workdir=runs/digits --class=7 --seeds=0-35 --zoom=4
+  python launch.py sample --class=7 --seeds=0-35 --zoom=4             one class, each pixel enlarged to 4x4
+  python launch.py sample --grid=8x3 --out=wide                       24 images, and wide.png of 8 columns and 3 rows
+  python launch.py sample --num=50000 --out=many.zip --format=webp    seeds 0 to 49,999 as lossless WebP
+  python launch.py sample --from=runs/digits@best --num=50000 --out=many.npz
 
-The same seed and class give the same image; those of the training grids are in WORKDIR/grid.json. In a run with labels, seed n
-shows class n modulo the number of classes (those without images are skipped), and file names include the class. --class=dog or
---class=2 selects one class by name or number; if a text is the name of one class and the number of another, write name:2 or
-number:2.
+The same command again writes only what is missing: after Ctrl-C, a full disk or a power failure, repeat it. What another
+command has written stays, unless --overwrite is given.
+
+An image depends on its seed and class alone, to the bit; those of the training grids are in WORKDIR/grid.json. In a run with
+labels, seed n shows class n modulo the number of classes (those without images are skipped), and file names include the
+class. --class=dog or --class=2 selects one class by name or number; if a text is the name of one class and the number of
+another, write name:2 or number:2. One device generates.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator
+from functools import cache
+from itertools import tee
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from absl import flags
 
-from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
-from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value, folder, parse_seeds
+from pggan_jax.cli.model_flags import (
+    chosen_class,
+    define_class_flag,
+    define_model_flags,
+    define_out_flag,
+    open_model,
+)
+from pggan_jax.cli.sample_output import claim_place, grid_path, make_folder, place_of, write_image
+from pggan_jax.cli.shared_flags import Seeds, define_float, flag_value, parse_seeds
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.checkpointing.trained_model import TrainedModel
-    from pggan_jax.images import ImageShape
+    from pggan_jax.generation.image_writers import Plan, Sample
+    from pggan_jax.generation.model import Model
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
-flags.DEFINE_string("seeds", "0-35", "seeds of the images, as 0-35 or 3,5,80-99", flag_values=FLAGS)
-flags.DEFINE_string("out", "samples", "folder for the PNG files; created if absent", flag_values=FLAGS)
-flags.DEFINE_string("grid", None, "PNG file for a grid of the first 100 images (default: --out with .png)", flag_values=FLAGS)
-flags.DEFINE_string(
-    "checkpoint", "latest", "latest, best (as eval.best), or the kimg of one that `inspect` lists", flag_values=FLAGS
+define_model_flags(FLAGS)
+flags.DEFINE_string("seeds", None, "seeds of the images, as 0-35 or 3,5,80-99 (default: 0-35)", flag_values=FLAGS)
+flags.DEFINE_integer("num", None, "seeds 0 to NUM-1", flag_values=FLAGS, lower_bound=1, upper_bound=10_000_000)
+define_class_flag(FLAGS)
+define_float(
+    "psi",
+    None,
+    "factor of the latents, for networks that do not normalise them: below 1 gives more typical and less varied images",
+    lowest=0.0,
+    highest=10.0,
+    values=FLAGS,
 )
-flags.DEFINE_enum("network", "ema", ["ema", "raw"], "the generator's moving average, or its current weights", flag_values=FLAGS)
-flags.DEFINE_string(
-    "class", None, "class to show, for runs with labels: NAME, NUMBER, name:NAME or number:N", flag_values=FLAGS
+define_out_flag(FLAGS, "samples", "folder, FILE.zip, or FILE.npz; created if absent")
+flags.DEFINE_enum(
+    "format",
+    None,
+    ["png", "webp", "npz"],
+    "of the images; webp is lossless (default: png, or npz for FILE.npz)",
+    flag_values=FLAGS,
 )
+flags.DEFINE_string(
+    "grid", None, "COLUMNSxROWS of the grid; without --seeds and --num also the number of images", flag_values=FLAGS
+)
+flags.DEFINE_string("grid_out", None, "PNG file for the grid (default: --out with .png)", flag_values=FLAGS)
 flags.DEFINE_integer(
     "columns", None, "columns of the grid (default: about square)", flag_values=FLAGS, lower_bound=1, upper_bound=1024
 )
@@ -54,166 +84,209 @@ flags.DEFINE_integer(
     upper_bound=64,
 )
 flags.DEFINE_integer("gap", 0, "black pixels between the images of the grid", flag_values=FLAGS, lower_bound=0, upper_bound=64)
-define_compilation_cache_flag(FLAGS)
 
 IMAGES_IN_GRID = 100
+MOST_IN_GRID = 10_000
+DEFAULT_SEEDS = 36
+_EXIT_INTERRUPTED = 130
 
 
-def run(values: flags.FlagValues) -> None:
-    """Write the images and print where."""
-    seeds = parse_seeds(flag_value(values, "seeds"))
-    workdir = existing_run(flag_value(values, "workdir"))
-    out = folder("out", flag_value(values, "out"))
-    grid_path = _grid_path(flag_value(values, "grid"), out)
+class _Places(NamedTuple):
+    """Where images and the grid go, and how many images are in the grid."""
+
+    out: Path
+    format: str
+    grid: Path
+    in_grid: int
+    columns: int
+
+
+def run(values: flags.FlagValues) -> int:
+    """Write the images and print where; 130 after Ctrl-C."""
+    size = _grid_size(values)
+    seeds = _chosen_seeds(values, size)
+    out, format = place_of(values)
+    grid = grid_path(values, out)
+    model = open_model(values)
+    plan = _plan(values, model, seeds, format=format)
+    in_grid, columns = _cells(values, size, len(seeds), shape=plan.shape)
+    with claim_place(values, out, plan, source=model.config.data.source):
+        make_folder(grid.parent, f"--grid_out={grid}")
+        written = _write_all(values, model, plan, places=_Places(out, format, grid, in_grid, columns))
+    if written < len(plan):
+        print(f"interrupted: {written:,} of {len(plan):,} images are written; the same command continues", file=sys.stderr)
+        return _EXIT_INTERRUPTED
+    of_them = "all" if in_grid == len(plan) else f"the first {in_grid}"
+    if out.is_dir() and (others := sum(not name.startswith(".") for name in os.listdir(out)) - len(plan)) > 0:
+        print(f"note: {out} holds {others:,} other files, which other tools would read as samples")
+    height, width, _ = model.shape
+    where = f"{out}/" if out.is_dir() else out
+    print(f"{len(plan):,} images of {height}x{width} from kimg {model.kimg:g} -> {where} ({of_them} in {grid})")
+    return 0
+
+
+def _write_all(values: flags.FlagValues, model: Model, plan: Plan, *, places: _Places) -> int:
+    """Write what is missing; return the number of images written, fewer than all after Ctrl-C."""
     from tqdm import tqdm
 
-    from pggan_jax.checkpointing.trained_model import load_trained_model
-    from pggan_jax.generation.sampling import images_of_seeds
+    from pggan_jax.generation.archive_writers import open_writer
+    from pggan_jax.generation.image_writers import write_samples
+
+    written = 0
+    try:
+        writer = open_writer(places.out, plan, format=places.format)
+        written = int(writer.done.sum())
+        if 0 < written < len(plan):
+            print(f"continuing: {written:,} of {len(plan):,} images are there")
+        with tqdm(total=len(plan), initial=written, desc="sampling", unit="img", delay=2, disable=None) as bar:
+
+            def count(images: int) -> None:
+                nonlocal written
+                written += images
+                bar.update(images)
+
+            samples = _missing(values, model, plan, done=writer.done, places=places)
+            write_samples(samples, writer, at_once=model.sampler.small_batch, progress=count)
+    except KeyboardInterrupt:
+        # After the last image an archive still needs its list of members.
+        return min(written, len(plan) - 1)
+    except OSError as error:
+        again = f" after {written:,} of {len(plan):,} images; fix that, and the same command continues" if written else ""
+        raise UserError(f"--out={places.out}: cannot be written ({error.strerror or error}){again}") from None
+    return written
+
+
+def _missing(values: flags.FlagValues, model: Model, plan: Plan, *, done: np.ndarray, places: _Places) -> Iterator[Sample]:
+    """Generate the images that are missing and those of the grid, which is written at once."""
+    from pggan_jax.generation.image_writers import Sample
     from pggan_jax.images import make_grid, nearest_upscale
-    from pggan_jax.system.own_output import claim_output
 
-    use_compilation_cache(values)
-    trained = load_trained_model(workdir, flag_value(values, "checkpoint"))
-    choose, name_of = _classes(flag_value(values, "class"), trained)
-    zoom = flag_value(values, "zoom")
-    in_grid = _count_in_grid(len(seeds), trained.shape, values)
-    claim_output("out", out, trained.config.data.source, command="sample")
-    _make_folder(grid_path.parent, f"--grid={grid_path}")
-    images = images_of_seeds(
-        trained.sampler(),
-        trained.state.generator_ema if flag_value(values, "network") == "ema" else trained.state.generator,
-        seeds=seeds,
-        classes=choose,
-        alpha=trained.metadata.alpha,
-    )
-    with tqdm(total=len(seeds), desc="sampling", unit="img", delay=2, disable=None) as bar:
-        zoomed = ((name_of(seed, number), nearest_upscale(image, zoom)) for seed, number, image in images)
-        first = write_images(zoomed, out, keep=in_grid, progress=bar.update)
-    columns = min(flag_value(values, "columns") or math.ceil(math.sqrt(len(first))), len(first))
-    _write(
-        grid_path,
-        make_grid(np.stack(first), columns, gap=flag_value(values, "gap")),
-        f"--grid={grid_path}",
-        holds="generated images",
-    )
-    of_them = "all" if in_grid == len(seeds) else f"the first {in_grid}"
-    others = sum(1 for path in out.iterdir() if not path.name.startswith(".")) - len(seeds)
-    if others > 0:
-        print(f"note: {out} holds {others:,} other files, which other tools would read as samples")
-    kimg = trained.metadata.images_seen / 1000
-    print(f"{len(seeds):,} images of {trained.shape} from kimg {kimg:g} -> {out}/ ({of_them} in {grid_path})")
-
-
-def write_images(
-    images: Iterable[tuple[str, np.ndarray]], out: Path, *, keep: int, progress: Callable[[int], object] = lambda _count: None
-) -> list[np.ndarray]:
-    """Write each image as it is generated, and return the first `keep`.
-
-    Args:
-        images: file name and uint8 `[height, width, channels]` of each.
-        out: an existing folder.
-        keep: how many to return.
-        progress: called with 1 after each image.
-
-    Raises:
-        UserError: a file cannot be written.
-    """
+    psi, zoom, gap = (flag_value(values, name) for name in ("psi", "zoom", "gap"))
+    needed = ((index, seed) for index, seed in enumerate(plan.seeds) if index < places.in_grid or not done[index])
+    indices, ahead = tee(needed)
+    images = model.stream((seed for _, seed in ahead), plan.classes, psi=1.0 if psi is None else psi)
     first: list[np.ndarray] = []
-    for name, image in images:
-        if len(first) < keep:
-            first.append(image)
-        _write(out / name, image, f"--out={out}")
-        progress(1)
-        # Free it before the next one is generated.
-        del image
-    return first
+    for (index, _), (seed, number, image) in zip(indices, images, strict=True):
+        enlarged = nearest_upscale(image, zoom)
+        if index < places.in_grid:
+            first.append(enlarged)
+            if len(first) == places.in_grid:
+                grid = make_grid(np.stack(first), places.columns, gap=gap)
+                write_image(places.grid, grid, f"--grid_out={places.grid}", holds="generated images")
+                first.clear()
+        if not done[index]:
+            yield Sample(plan.name_of(seed, number), enlarged)
 
 
-def _grid_path(grid: str | None, out: Path) -> Path:
-    """Return the path of the grid.
+def _chosen_seeds(values: flags.FlagValues, size: tuple[int, int] | None) -> Seeds:
+    """Return the seeds that --seeds, --num or --grid ask for.
 
     Raises:
-        UserError: the folder is the root of a disk, or the path is taken by a file that `sample` has not written.
+        UserError: they contradict each other, or name a seed twice.
     """
-    if grid is not None:
-        path = folder("grid", grid)
-        if path.suffix.lower() != ".png":
-            raise UserError(f"--grid={grid}: the output is a PNG file; choose a name that ends in .png")
-        if path.resolve().parent == out.resolve():
-            raise UserError(f"--grid={grid}: lies in --out={out}, which holds single images only; choose another folder")
-        return path
-    absolute = out.resolve()
-    if not absolute.name:
-        raise UserError(f"--out={out}: is the root of a disk; name a folder in it")
-    path = out.with_name(f"{out.name}.png") if out.name not in ("", "..") else absolute.with_name(f"{absolute.name}.png")
-    if path.exists() and not any(out.glob("seed*.png")):
-        raise UserError(f"--out={out}: the grid would replace the existing {path}; name another file by --grid")
-    return path
+    text, num = flag_value(values, "seeds"), flag_value(values, "num")
+    if num is not None:
+        if text is not None:
+            raise UserError(f"--num={num}: means the seeds 0-{num - 1}, and --seeds={text[:40]} others; give one of the two")
+        return Seeds([range(num)])
+    if text is None:
+        return Seeds([range(size[0] * size[1] if size else DEFAULT_SEEDS)])
+    seeds = parse_seeds(text)
+    if (repeated := seeds.first_repeated()) is not None:
+        raise UserError(f"--seeds={text[:60]}: names seed {repeated} twice; name each seed once")
+    return seeds
 
 
-def _write(path: Path, image: np.ndarray, flag: str, *, holds: str = "") -> None:
-    from pggan_jax.images import write_png
-
-    try:
-        write_png(path, image, holds=holds)
-    except OSError as error:
-        raise _cannot_be_written(flag, error) from None
-
-
-def _make_folder(path: Path, flag: str) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_be_written(flag, error) from None
-
-
-def _cannot_be_written(flag: str, error: OSError) -> UserError:
-    return UserError(f"{flag}: cannot be written ({error.strerror}); choose a folder you may write to")
-
-
-def _count_in_grid(seeds: int, shape: ImageShape, values: flags.FlagValues) -> int:
-    """Return the number of images in the grid.
+def _grid_size(values: flags.FlagValues) -> tuple[int, int] | None:
+    """Return columns and rows of --grid; None without it.
 
     Raises:
-        UserError: a single image is too large to be written.
+        UserError: it has another form, or --columns contradicts it.
+    """
+    from pggan_jax.images import grid_size
+
+    text = flag_value(values, "grid")
+    if text is None:
+        return None
+    try:
+        # The names of sizes that grid_size knows depend on the resolution.
+        columns, rows = grid_size(text if text[:1].isdecimal() and "x" in text else "", height=1, width=1)
+    except ValueError:
+        hint = f"name the file by --grid_out={text[:80]}" if text.lower().endswith(".png") else "such as 6x6"
+        raise UserError(f"--grid={text[:80]}: must be COLUMNSxROWS; {hint}") from None
+    if flag_value(values, "columns") is not None:
+        raise UserError(f"--grid={text}: has {columns} columns, remove --columns={flag_value(values, 'columns')}")
+    if columns * rows > MOST_IN_GRID:
+        raise UserError(f"--grid={text}: would show {columns * rows:,} images; at most {MOST_IN_GRID:,}, such as 100x100")
+    return columns, rows
+
+
+def _cells(
+    values: flags.FlagValues, size: tuple[int, int] | None, count: int, *, shape: tuple[int, int, int]
+) -> tuple[int, int]:
+    """Return the number of images in the grid, and of its columns.
+
+    Raises:
+        UserError: a single image or the grid is too large, or there are fewer images than --grid shows.
     """
     from pggan_jax.data.images.decode import MAX_PIXELS
 
-    zoom, gap = flag_value(values, "zoom"), flag_value(values, "gap")
-    height, width = zoom * shape.height, zoom * shape.width
+    gap, (height, width, _) = flag_value(values, "gap"), shape
     tile = (height + gap) * (width + gap)
     if tile > MAX_PIXELS:
         raise UserError(
-            f"--zoom={zoom}: an image would have {height:,}x{width:,} pixels, at most {MAX_PIXELS:,} are written; "
-            "choose a smaller --zoom"
+            f"--zoom={flag_value(values, 'zoom')}: an image would have {height:,}x{width:,} pixels, at most {MAX_PIXELS:,} are "
+            "written; choose a smaller --zoom"
         )
-    # The last row may be filled up with black.
-    return min(seeds, IMAGES_IN_GRID, max(1, int(math.sqrt(MAX_PIXELS // tile)) ** 2))
-
-
-def _classes(
-    wanted: str | None, trained: TrainedModel
-) -> tuple[Callable[[Sequence[int]], np.ndarray], Callable[[int, int], str]]:
-    """Return two functions: the classes of seeds, and the file name of a seed and its class."""
-    from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
-
-    label_size, record = trained.metadata.label_size, trained.metadata.data_record
-    if not label_size:
-        if wanted is not None:
-            raise UserError(f"--class={wanted[:40]}: this run was trained without labels; remove --class")
-        return lambda seeds: np.zeros(len(seeds), np.int64), lambda seed, _number: f"seed{seed:04d}.png"
-    names = record.class_names if record else ()
-    present = record.present_classes if record else range(label_size)
-
-    def name_of(seed: int, number: int) -> str:
-        return f"seed{seed:04d}_{file_part(number, names)}.png"
-
-    if wanted is None:
-        return lambda seeds: classes_of_seeds(seeds, present), name_of
-    number = find_class(wanted, names, count=label_size)
-    if number not in present:
-        print(
-            f"WARNING: --class={wanted[:40]}: class {number} had no training images; the samples of it are meaningless",
-            file=sys.stderr,
+    if size is None:
+        # The last row may be filled up with black.
+        in_grid = min(count, IMAGES_IN_GRID, max(1, math.isqrt(MAX_PIXELS // tile) ** 2))
+        return in_grid, min(flag_value(values, "columns") or math.ceil(math.sqrt(in_grid)), in_grid)
+    cells = size[0] * size[1]
+    if cells > count:
+        raise UserError(
+            f"--grid={size[0]}x{size[1]}: shows {cells:,} images, and {count:,} are generated; choose a smaller grid"
         )
-    return lambda seeds: np.full(len(seeds), number), name_of
+    if cells * tile > MAX_PIXELS:
+        raise UserError(
+            f"--grid={size[0]}x{size[1]}: would have {cells * tile:,} pixels, at most {MAX_PIXELS:,}; show fewer images"
+        )
+    return cells, size[0]
+
+
+def _plan(values: flags.FlagValues, model: Model, seeds: Seeds, *, format: str) -> Plan:
+    """Return what is to be written.
+
+    Raises:
+        UserError: there is no such class, or --psi has no meaning for the model.
+    """
+    from pggan_jax.generation.class_names import classes_of_seeds, file_part
+    from pggan_jax.generation.image_writers import Plan
+
+    number, psi, zoom = chosen_class(values, model), flag_value(values, "psi"), flag_value(values, "zoom")
+    if psi is not None and model.config.generator.normalize_latents:
+        raise UserError(
+            f"--psi={psi:g}: this network normalises its latents (generator.normalize_latents), so there is no mean to "
+            "truncate them to; remove --psi"
+        )
+    part = cache(lambda number: f"_{file_part(number, model.class_names)}" if model.label_size else "")
+    suffix = "png" if format == "npz" else format
+    height, width, channels = model.shape
+    return Plan(
+        seeds,
+        (lambda seeds: classes_of_seeds(seeds, model.present_classes))
+        if number is None
+        else (lambda seeds: np.full(len(seeds), number)),
+        name_of=lambda seed, number: f"seed{seed:04d}{part(number)}.{suffix}",
+        has_labels=bool(model.label_size),
+        shape=(height * zoom, width * zoom, channels),
+        request={
+            "seeds": seeds.describe(),
+            "class": "of each seed" if number is None else number,
+            "format": format,
+            "zoom": zoom,
+            "psi": 1.0 if psi is None else psi,
+            "kimg": model.kimg,
+            "weights": model.digest,
+        },
+    )

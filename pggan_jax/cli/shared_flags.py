@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -229,6 +230,21 @@ class Seeds:
 
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(self._ranges)
+
+    def first_repeated(self) -> int | None:
+        """Return a seed that occurs twice; None if all differ."""
+        ranges = sorted(self._ranges, key=lambda one: one.start)
+        end = -1
+        for one in ranges:
+            if one.start <= end:
+                return one.start
+            end = one.stop - 1
+        return None
+
+    def describe(self) -> str:
+        """Return the seeds as in --seeds; for a long list its beginning and a digest."""
+        text = ",".join(str(one.start) if len(one) == 1 else f"{one.start}-{one.stop - 1}" for one in self._ranges)
+        return text if len(text) <= 100 else f"{text[:60]}... ({len(self):,}, {hashlib.sha256(text.encode()).hexdigest()[:16]})"
 
 
 def parse_seeds(text: str) -> Seeds:

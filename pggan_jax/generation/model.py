@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,6 +82,16 @@ class Model:
         return Sampler(self.networks.generator)
 
     @cached_property
+    def digest(self) -> str:
+        """Hexadecimal digest of what determines images: the generator's parameters and alpha."""
+        result = hashlib.sha256(repr((self.alpha, self.resolution)).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.generator):
+            values = np.asarray(leaf)
+            result.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode())
+            result.update(np.ascontiguousarray(values).tobytes())
+        return result.hexdigest()[:16]
+
+    @cached_property
     def device_parameters(self) -> Mapping[str, Any]:
         """The generator's parameters on the default device."""
         return jax.device_put(self.generator)
@@ -106,14 +117,15 @@ class Model:
         """
         return self.synthesize(self.latents(seeds), classes_of_seeds(seeds, self.present_classes) if labels is None else labels)
 
-    def stream(self, seeds: Iterator[int], classes: Any) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (seed, class, image) one by one; at most one batch of images is in memory.
+    def stream(self, seeds: Iterator[int], classes: Any, *, psi: float = 1.0) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (seed, class, image) one by one; at most two batches of images are in memory.
 
         Args:
             seeds: any number of them.
             classes: function from a list of seeds to their class numbers.
+            psi: factor of the latents; of use only where the generator does not normalise them.
         """
-        return images_of_seeds(self.sampler, self.device_parameters, seeds=seeds, classes=classes, alpha=self.alpha)
+        return images_of_seeds(self.sampler, self.device_parameters, seeds=seeds, classes=classes, alpha=self.alpha, psi=psi)
 
     def synthesize(self, latents: np.ndarray, labels: Labels = None) -> np.ndarray:
         """Generate one image per latent.

@@ -10,26 +10,31 @@ from typing import BinaryIO
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`, which replaces `path` at the end of the `with` block.
 
-    It is flushed to the disk first. If the block raises, it is removed and `path` stays as it was.
+    If the block raises, it is removed and `path` stays as it was.
+
+    Args:
+        path: of the file.
+        durable: flush it to the disk first, which takes milliseconds; without it, a power failure may leave an incomplete file.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to a temporary file, flush it to the disk, and rename it to `path`."""
-    with atomic_file(path) as file:
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write `content` to a temporary file, and rename it to `path`; see `atomic_file`."""
+    with atomic_file(path, durable=durable) as file:
         file.write(content)
 
 

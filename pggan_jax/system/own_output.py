@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from pggan_jax.errors import UserError
 from pggan_jax.source_kinds import parse_source
@@ -52,7 +53,7 @@ def _has_run_settings(content: bytes | None) -> bool:
     return isinstance(settings, dict) and settings.keys() >= _RUN_SETTINGS
 
 
-def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
+def claim_output(flag: str, out: Path, *sources: str, command: str, details: Mapping[str, Any] | None = None) -> None:
     """Create the folder `out`, and mark it as output of this program if it is new or empty.
 
     Args:
@@ -60,6 +61,7 @@ def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
         out: the folder.
         sources: sources as written in `data.source`, which must not read the images written here.
         command: name of the command that writes there.
+        details: more entries of the mark.
 
     Raises:
         UserError: the folder lies inside one of the sources and is not empty, or cannot be written.
@@ -73,7 +75,7 @@ def claim_output(flag: str, out: Path, *sources: str, command: str) -> None:
             )
         out.mkdir(parents=True, exist_ok=True)
         if is_ours:
-            write_atomically(out / MARKER, json.dumps({"program": "pggan_jax", "command": command}).encode())
+            write_atomically(out / MARKER, json.dumps({"program": "pggan_jax", "command": command, **(details or {})}).encode())
     except OSError as error:
         raise UserError(f"--{flag}={out}: cannot be written ({error.strerror}); choose a folder you may write to") from None
 

@@ -99,7 +99,7 @@ class TestMistakes:
             (["plan", SMOKE, "--seconds=0"], ["seconds", "0.1"]),
             (["plan", SMOKE, "--set=run.microbatch=1"], ["run.microbatch = 1", "(from --set run.microbatch=1)"]),
             (["train", SMOKE, "--set=run.microbatch=1"], ["run.microbatch = 1", "(from --set run.microbatch=1)"]),
-            (["sample", "--workdir=/nowhere/at/all"], ["--workdir=/nowhere/at/all: no such folder"]),
+            (["sample", "--workdir=/nowhere/at/all"], ["--from=/nowhere/at/all: no such folder"]),
             (["inspect", "--workdir=/nowhere/at/all"], ["--workdir=/nowhere/at/all: no such folder"]),
             (["sample", "--network=best"], ["network", "best", "ema"]),
             (["sample", "--zoom=0"], ["zoom"]),
@@ -285,7 +285,7 @@ class TestSample:
         result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={tmp_path / 'faces'}")
         assert "would replace" in one_line_error(result)
         assert (tmp_path / "faces.png").read_bytes() == b"mine"
-        flags = "--seeds=1", f"--out={tmp_path / 'faces'}", f"--grid={tmp_path / 'faces' / 'grid.png'}"
+        flags = "--seeds=1", f"--out={tmp_path / 'faces'}", f"--grid_out={tmp_path / 'faces' / 'grid.png'}"
         assert "holds single images only" in one_line_error(launch("sample", f"--workdir={finished}", *flags))
         for _ in range(2):
             assert launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={tmp_path / 'own'}")[0] == 0
@@ -311,14 +311,14 @@ class TestSample:
         result = launch("sample", f"--workdir={finished}", "--checkpoint=3", f"--out={tmp_path}")
         assert "there are: latest, best, 1.008, 1.92" in one_line_error(result)
 
-    @pytest.mark.parametrize(("blocked", "flag"), [(".", "out"), ("seed0001.png", "out"), ("../grid.png", "grid")])
+    @pytest.mark.parametrize(("blocked", "flag"), [(".", "out"), ("seed0001.png", "out"), ("../grid.png", "grid_out")])
     def test_where_nothing_can_be_written(self, launch, finished, tmp_path, blocked, flag):
         out, grid = tmp_path / "out", tmp_path / "grid.png"
         if blocked == ".":
             out.write_text("a file")
         else:
             (out / blocked / "x").mkdir(parents=True)
-        result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={out}", f"--grid={grid}")
+        result = launch("sample", f"--workdir={finished}", "--seeds=1", f"--out={out}", f"--grid_out={grid}")
         assert f"--{flag}={out if flag == 'out' else grid}: " in one_line_error(result)
 
 
@@ -531,4 +531,4 @@ def test_a_terminal_that_is_closed(tmp_path, is_ignored):
 def test_an_empty_folder_name_is_refused(words, launch):
     status, _, complaint = launch(*words)
     assert status == 2
-    assert "--workdir=: is empty" in complaint
+    assert f"--{'from' if words[0] == 'sample' else 'workdir'}=: is empty" in complaint

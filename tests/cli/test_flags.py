@@ -330,17 +330,26 @@ CASES = {
     ("explain", "kimg"): Case(
         f"explain {SMOKE}", ("--kimg=0", "--kimg=1.5"), printed("4x4 stable,", "8x8 fade,"), ([True, False], [False, True])
     ),
-    ("sample", "workdir"): Case(
-        "sample --seeds=0 --out={tmp}/out",
-        ("--workdir={run}", "--workdir={labelled}"),
-        lambda seen: grid(seen).shape,
-        ((8, 8), (4, 4)),
-    ),
+    **{
+        ("sample", name): Case(
+            "sample --seeds=0 --out={tmp}/out",
+            (f"--{name}={{run}}", f"--{name}={{labelled}}"),
+            lambda seen: grid(seen).shape,
+            ((8, 8), (4, 4)),
+        )
+        for name in ("from", "workdir")
+    },
     ("sample", "seeds"): Case(
         "sample --workdir={run} --out={tmp}/out",
         ("--seeds=1", "--seeds=5,7"),
         lambda seen: len(pictures(seen, "seed*.png")),
         (1, 2),
+    ),
+    ("sample", "num"): Case(
+        "sample --from={run} --out={tmp}/out",
+        ("", "--num=3"),
+        lambda seen: sorted(pictures(seen, "seed*.png"))[-1],
+        ("seed0035.png", "seed0002.png"),
     ),
     ("sample", "out"): Case(
         "sample --workdir={run} --seeds=0",
@@ -348,12 +357,26 @@ CASES = {
         lambda seen: [(seen.places.tmp / name).exists() for name in ("out", "b")],
         ([True, False], [False, True]),
     ),
+    ("sample", "overwrite"): Case(
+        "sample --from={run} --seeds=0 --out={tmp}/there.npz", ("", "--overwrite"), lambda seen: seen.status, (2, 0)
+    ),
+    ("sample", "format"): Case(
+        SAMPLE,
+        ("", "--format=webp"),
+        lambda seen: [path.name for path in (seen.places.tmp / "out").glob("seed*")],
+        (["seed0003.png"], ["seed0003.webp"]),
+    ),
     ("sample", "grid"): Case(
+        "sample --from={run} --out={tmp}/out", ("", "--grid=4x2"), lambda seen: grid(seen).shape, ((48, 48), (16, 32))
+    ),
+    ("sample", "grid_out"): Case(
         "sample --workdir={run} --seeds=0 --out={tmp}/out",
-        ("", "--grid={tmp}/g.png"),
+        ("", "--grid_out={tmp}/g.png"),
         lambda seen: [(seen.places.tmp / name).exists() for name in ("out.png", "g.png")],
         ([True, False], [False, True]),
     ),
+    # What it does to images is in test_sample.py: it needs a run that does not normalise latents.
+    ("sample", "psi"): Case(SAMPLE, ("", "--psi=0.5"), lambda seen: seen.status, (0, 2)),
     ("sample", "checkpoint"): Case(SAMPLE, ("", "--checkpoint=1.008"), alphas, (("1.92", [1.0]), ("1.008", [ALPHA]))),
     ("sample", "network"): Case(
         SAMPLE,

@@ -1,0 +1,205 @@
+"""Where `sample` writes: names of files, and what may be replaced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from pggan_jax.cli.model_flags import cannot_be_written
+from pggan_jax.cli.shared_flags import flag_value, folder
+from pggan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pggan_jax.generation.image_writers import Plan
+
+_ARCHIVES = {".zip": ("png", "webp"), ".npz": ("npz",)}
+_IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".gif")
+
+
+def place_of(values: flags.FlagValues) -> tuple[Path, str]:
+    """Return the path of --out, and the format of the images.
+
+    Raises:
+        UserError: the two do not fit, or the path is a file where a folder is meant or the other way round.
+    """
+    text, format = flag_value(values, "out"), flag_value(values, "format")
+    out = folder("out", text)
+    suffix = out.suffix.lower()
+    if suffix in _IMAGE_SUFFIXES and not out.is_dir():
+        raise UserError(
+            f"--out={text}: is the name of an image; give a folder, FILE.zip or FILE.npz, and the grid's by --grid_out"
+        )
+    allowed = _ARCHIVES.get(suffix, ("png", "webp"))
+    if format is not None and format not in allowed:
+        hint = "name it FILE.npz" if format == "npz" else "choose FILE.zip, or a folder"
+        raise UserError(f"--out={text}: does not hold --format={format}, only {' or '.join(allowed)}; {hint}")
+    if suffix in _ARCHIVES and out.is_dir():
+        raise UserError(f"--out={text}: is a folder, and means a file; choose another name")
+    if suffix not in _ARCHIVES and out.exists() and not out.is_dir():
+        raise UserError(f"--out={text}: is a file, and means a folder; choose another name, or one that ends in .zip or .npz")
+    return out, format or allowed[0]
+
+
+def grid_path(values: flags.FlagValues, out: Path) -> Path:
+    """Return the path of the grid.
+
+    Raises:
+        UserError: --out is the root of a disk, or the path is taken by a file that `sample` has not written.
+    """
+    text = flag_value(values, "grid_out")
+    if text is not None:
+        path = folder("grid_out", text)
+        if path.suffix.lower() != ".png":
+            raise UserError(f"--grid_out={text}: the output is a PNG file; choose a name that ends in .png")
+        if path.resolve().parent == out.resolve():
+            raise UserError(f"--grid_out={text}: lies in --out={out}, which holds single images only; choose another folder")
+    else:
+        absolute = out.resolve()
+        if not absolute.name:
+            raise UserError(f"--out={out}: is the root of a disk; name a folder in it")
+        place = out if out.name not in ("", "..") else absolute
+        path = place.with_suffix(".png") if place.suffix.lower() in _ARCHIVES else place.with_name(f"{place.name}.png")
+        if path.exists() and not _is_own_grid(path) and not path.is_dir():
+            raise UserError(f"--out={out}: the grid would replace the existing {path}; name another file by --grid_out")
+    if path.is_dir():
+        raise UserError(f"--grid_out={path}: cannot be written (Is a directory); choose another name")
+    return path
+
+
+@contextmanager
+def claim_place(values: flags.FlagValues, out: Path, plan: Plan, *, source: str) -> Iterator[None]:
+    """Create the folder of --out, and keep out other commands inside the `with` block.
+
+    Args:
+        values: flags of the command.
+        out: the folder or file.
+        plan: what is to be written; a result of the same request is continued.
+        source: `data.source` of the run, which must not read what is written.
+
+    Raises:
+        UserError: another command has written there, or writes there now, or the place cannot be written.
+    """
+    from pggan_jax.system.file_lock import FileLock, HeldError
+    from pggan_jax.system.own_output import claim_output
+
+    is_folder = out.suffix.lower() not in _ARCHIVES
+    (_check_folder if is_folder else _check_file)(values, out, plan.request)
+    if not is_folder:
+        make_folder(out.parent, f"--out={out}")
+    name = out.resolve()
+    path = name.with_name(f".{name.name}.lock")
+    try:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+    except HeldError as error:
+        raise UserError(f"--out={out}: {error} writes there; wait for it, or choose another place") from None
+    except OSError as error:
+        raise cannot_be_written(f"--out={out}", error) from None
+    with lock:
+        try:
+            if is_folder:
+                _remove_others(out, plan.request)
+                claim_output("out", out, source, command="sample", details={"request": dict(plan.request)})
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _check_folder(values: flags.FlagValues, out: Path, request: Mapping[str, Any]) -> None:
+    """Raises: UserError: the folder holds what the request would not write."""
+    from pggan_jax.system.own_output import MARKER
+
+    try:
+        names = os.listdir(out) if out.exists() else []
+    except OSError as error:
+        raise cannot_be_written(f"--out={out}", error) from None
+    mark = _mark(out)
+    if not set(names) - {MARKER} or mark.get("request") == request:
+        return
+    if mark.get("command") != "sample":
+        raise UserError(f"--out={out}: holds files that sample has not written; choose a new or an empty folder")
+    _refuse_others(values, out, mark.get("request"), request)
+
+
+def _check_file(values: flags.FlagValues, out: Path, request: Mapping[str, Any]) -> None:
+    """Raises: UserError: the file, or one that was interrupted, is of another request."""
+    from pggan_jax.generation.archive_writers import request_at, unfinished_request
+
+    if out.exists() and (there := request_at(out)) != request:
+        _refuse_others(values, out, there, request)
+    if (unfinished := unfinished_request(out)) not in (None, request):
+        _refuse_others(values, out, unfinished, request)
+
+
+def _refuse_others(values: flags.FlagValues, out: Path, there: Any, request: Mapping[str, Any]) -> None:
+    if flag_value(values, "overwrite"):
+        return
+    advice = "choose another place, or add --overwrite"
+    if not isinstance(there, dict):
+        raise UserError(f"--out={out}: exists; {advice}")
+    name = next((name for name in request if there.get(name) != request[name]), "request")
+    before, now = (str(one.get(name))[:60] for one in (there, request))
+    raise UserError(f"--out={out}: holds images of another command ({name}: {before} there, {now} now); {advice}")
+
+
+def _remove_others(out: Path, request: Mapping[str, Any]) -> None:
+    """Remove the images of another request, which --overwrite allows."""
+    from pggan_jax.generation.image_writers import remove_images
+
+    mark = _mark(out)
+    if mark.get("command") == "sample" and mark.get("request") != request:
+        remove_images(out)
+
+
+def _is_own_grid(path: Path) -> bool:
+    """Whether `sample` may replace the file beside --out: it is a grid of this program."""
+    from pggan_jax.image_files import HEAD_BYTES, is_generated_image
+
+    try:
+        with path.open("rb") as file:
+            return is_generated_image(file.read(HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def _mark(out: Path) -> dict[str, Any]:
+    from pggan_jax.system.json_files import read_json_object
+    from pggan_jax.system.own_output import MARKER
+
+    try:
+        return read_json_object(out / MARKER)
+    except (OSError, ValueError):
+        return {}
+
+
+def write_image(path: Path, image: np.ndarray, flag: str, *, holds: str = "") -> None:
+    """Write a PNG file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from pggan_jax.images import write_png
+
+    try:
+        write_png(path, image, holds=holds)
+    except OSError as error:
+        raise cannot_be_written(flag, error) from None
+
+
+def make_folder(path: Path, flag: str) -> None:
+    """Create a folder and those above it.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_be_written(flag, error) from None

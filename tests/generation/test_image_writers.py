@@ -1,0 +1,106 @@
+"""Writing of images: constant memory, order, files."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from pggan_jax.data.images.decode import open_image
+from pggan_jax.generation.image_writers import Sample, encode_image, is_complete, remove_images, write_samples
+from tests.helpers.image_samples import noise
+
+
+class Tracked(np.ndarray):
+    """An array class that counts its instances."""
+
+    living = 0
+
+    def __array_finalize__(self, other):
+        Tracked.living += 1
+
+    def __del__(self):
+        Tracked.living -= 1
+
+
+class Writer:
+    """Keeps names; `encode` fails for those that contain "bad"."""
+
+    def __init__(self):
+        self.names, self.most, self.events, self.threads = [], 0, [], set()
+
+    def encode(self, samples):
+        self.most = max(self.most, Tracked.living)
+        self.threads.add(threading.get_ident())
+        if any("bad" in sample.name for sample in samples):
+            raise OSError(28, "No space left on device")
+        return [sample.name for sample in samples]
+
+    def store(self, encoded, count):
+        assert len(encoded) == count
+        self.names += encoded
+
+    def finish(self):
+        self.events.append("finish")
+
+    def close(self):
+        self.events.append("close")
+
+
+def samples(count, *, bad=None):
+    for number in range(count):
+        name = f"{number} bad" if number == bad else str(number)
+        yield Sample(name, np.full((2, 2, 1), number % 256, np.uint8).view(Tracked))
+
+
+def test_order_and_memory():
+    """As many images as there are in the tasks of all threads, and no more however many are written."""
+    most = []
+    for count in (300, 3000):
+        writer, counts = Writer(), []
+        write_samples(samples(count), writer, at_once=7, progress=counts.append)
+        assert writer.names == [str(number) for number in range(count)]
+        assert sum(counts) == count
+        assert writer.events == ["finish", "close"]
+        assert threading.get_ident() not in writer.threads
+        most.append(writer.most)
+    assert max(most) <= 2 * 7 * (2 * 16 + 2)
+
+
+def test_an_error_keeps_what_is_complete():
+    writer = Writer()
+    with pytest.raises(OSError, match="No space left"):
+        write_samples(samples(100, bad=50), writer, at_once=7, progress=lambda _: None)
+    assert writer.names == [str(number) for number in range(49)]
+    assert writer.events == ["close"]
+
+
+@pytest.mark.parametrize("format", ["png", "webp"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_formats_are_lossless(format, channels, tmp_path):
+    image = noise(6, 10, channels)
+    path = tmp_path / f"seed0001.{format}"
+    path.write_bytes(encode_image(image, format))
+    read = np.asarray(open_image(path.read_bytes()))
+    shown = image[..., :3] if channels > 4 else image
+    if format == "webp" and channels < 3:
+        # WebP has no grey.
+        shown = np.concatenate([shown[..., :1].repeat(3, axis=-1), shown[..., 1:]], axis=-1)
+    np.testing.assert_array_equal(read.reshape(shown.shape), shown)
+    assert is_complete(path)
+    for cut in (0, 5, 20, -1):
+        path.write_bytes(path.read_bytes()[:cut])
+        assert not is_complete(path)
+    assert not is_complete(tmp_path / "absent.png")
+    assert not is_complete(tmp_path)
+
+
+def test_only_own_files_are_removed(tmp_path):
+    own = ["seed0001.png", "seed123456_class3_cat.webp", ".seed0001.png.partial"]
+    others = ["seed1.png", "seed0001.jpg", "cat.png", "seed0001.png.txt", ".pggan_jax"]
+    for name in own + others:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "seed0002.png").mkdir()
+    remove_images(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "seed0002.png"])
