@@ -30,6 +30,7 @@ COMMANDS = {
     "plan": "estimate what a run costs, per resolution: steps, parameters, arithmetic, memory, time",
     "explain": "print what the schedule does at one point of a run",
     "sample": "generate images from a checkpoint",
+    "project": "search the latent whose image is nearest to a given image",
     "inspect": "list the checkpoints of a run",
     "evaluate": "measure the samples of a run, or any folder of images: SWD, MS-SSIM, FID and more",
     "report": "write an HTML report of a run: samples, curves, timeline, settings",
@@ -100,7 +101,8 @@ def _parse(argv: Sequence[str]) -> Parsed:
     except flags.Error as error:
         raise UserError(f"{error}; see python launch.py {name} --help") from None
     wanted = getattr(module, "ARGUMENTS", ())
-    if len(arguments) > len(wanted):
+    takes_more = any(word.endswith("...") for word in wanted)
+    if len(arguments) > len(wanted) and not takes_more:
         surplus = arguments[len(wanted)]
         raise UserError(f"{surplus!r} is not a flag of {name}; flags start with --; see python launch.py {name} --help")
     if len(arguments) < len(wanted):

@@ -20,10 +20,10 @@ from tqdm import tqdm
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metric import Metric
 from pggan_jax.evaluation.metric_result import MetricResult
-from pggan_jax.evaluation.metrics.laplacian_pyramid import last_level_of, level_of
 from pggan_jax.evaluation.pixels import as_rgb, check_shape
 from pggan_jax.images import ImageShape
 from pggan_jax.metric_kinds import MetricKind
+from pggan_jax.networks.laplacian_pyramid import last_level_of, level_of
 
 PATCHES_PER_IMAGE = 128
 DIRECTIONS = 512  # 4 repeats of 128 in the official code, whose mean is that of all 512
