@@ -18,6 +18,7 @@ import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from absl import flags
@@ -217,7 +218,7 @@ class _Results:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return {key: file[key] for key in file.files}
-        except (OSError, ValueError, EOFError, KeyError):
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile):
             raise UserError(f"{path}: cannot be read as a result of project; remove it, or choose another --out") from None
 
 

@@ -33,6 +33,7 @@ from pggan_jax.distributed import processes
 from pggan_jax.evaluation import evaluator, image_sets
 from pggan_jax.evaluation.inception import features, weights
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
+from pggan_jax.generation import projection
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
 from pggan_jax.loop import periodic_eval, run_setup, step_cost
 from pggan_jax.loop import train as train_module
@@ -184,6 +185,13 @@ def door(launch, places, monkeypatch):
         image_sets, "generated_images", lambda sampler, params, **more: note(params=params) or made_by(sampler, params, **more)
     )
     spy(open_source, "open_source", "resolution")
+
+    def project(model, images, settings, *, number):
+        note(model=model, images=images, settings=settings, number=number)
+        latent, nearest = model.latents([5])[0], projection.NearestSample(0, number or 0, 0.1)
+        yield from [projection.Projection(latent, number or 0, model.sample([5])[0], 0.1, 1.0, nearest, 2.0)] * len(images)
+
+    monkeypatch.setattr(projection, "project", project)
     return run
 
 
@@ -298,6 +306,7 @@ PREPARE = "prepare folder:{pictures} --out={tmp}/out --resolution=8"
 DEEP = "prepare folder:{tmp}/deep --out={tmp}/out --resolution=16"
 CHECK = "check folder:{pictures} --json --resolution=8"
 SHOW = "show folder:{pictures} --out={tmp}/out/grid.png --resolution=8"
+PROJECT = "project {tmp}/square/0.png --fit --from={run} --out={tmp}/out"
 NO_CACHE = ("--compilation_cache=off", "--compilation_cache={tmp}/kept")
 CACHES = ((False, ""), (True, "kept"))
 CASES = {
@@ -406,6 +415,50 @@ CASES = {
         (((8, 16), False), ((11, 22), True)),
     ),
     ("sample", "compilation_cache"): Case(SAMPLE, NO_CACHE, cache, CACHES),
+    ("project", "from"): Case(
+        "project {tmp}/square/0.png --fit --out={tmp}/out",
+        ("--from={run}", "--from={labelled}"),
+        lambda seen: seen.passed.model.resolution,
+        (8, 4),
+    ),
+    ("project", "workdir"): Case(
+        "project {tmp}/square/0.png --fit --out={tmp}/out",
+        ("--workdir={run}", "--workdir={labelled}"),
+        lambda seen: seen.passed.model.resolution,
+        (8, 4),
+    ),
+    ("project", "checkpoint"): Case(PROJECT, ("", "--checkpoint=1.008"), lambda seen: seen.passed.model.kimg, (1.92, 1.008)),
+    ("project", "network"): Case(
+        PROJECT,
+        ("", "--network=raw"),
+        lambda seen: same(load_trained_model(seen.places.run).state.generator, seen.passed.model.generator),
+        (False, True),
+    ),
+    ("project", "class"): Case(
+        "project {tmp}/square/0.png --fit --from={labelled} --out={tmp}/out",
+        ("", "--class=3"),
+        lambda seen: seen.passed.number,
+        (None, 3),
+    ),
+    ("project", "out"): Case(
+        "project {tmp}/square/0.png --fit --from={run}",
+        ("--out={tmp}/out", "--out={tmp}/b"),
+        lambda seen: [(seen.places.tmp / name / "0.npz").exists() for name in ("out", "b")],
+        ([True, False], [False, True]),
+    ),
+    ("project", "overwrite"): Case(
+        "project {tmp}/square/0.png --fit --from={run} --out={tmp}/deep",
+        ("", "--overwrite"),
+        lambda seen: (seen.status, (seen.places.tmp / "deep" / "0.npz").exists()),
+        ((2, False), (0, True)),
+    ),
+    ("project", "fit"): Case(
+        "project {tmp}/square/0.png --from={run} --out={tmp}/out", ("", "--fit"), lambda seen: seen.status, (2, 0)
+    ),
+    ("project", "steps"): Case(PROJECT, ("", "--steps=7"), lambda seen: seen.passed.settings.steps, (1000, 7)),
+    ("project", "starts"): Case(PROJECT, ("", "--starts=7"), lambda seen: seen.passed.settings.starts, (5, 7)),
+    ("project", "candidates"): Case(PROJECT, ("", "--candidates=7"), lambda seen: seen.passed.settings.candidates, (10_000, 7)),
+    ("project", "compilation_cache"): Case(PROJECT, NO_CACHE, cache, CACHES),
     ("inspect", "workdir"): Case(
         "inspect",
         ("--workdir={run}", "--workdir={labelled}"),

@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metrics import swd as module
-from pggan_jax.networks.laplacian_pyramid import laplacian_pyramid
 from pggan_jax.evaluation.metrics.swd import PatchCollector, patch_corners, random_directions, random_key, sliced_distances, swd
 from pggan_jax.images import ImageShape, image_shape
+from pggan_jax.networks.laplacian_pyramid import laplacian_pyramid
 from tests.helpers import metric_reference
 from tests.helpers.image_batches import noise
 
