@@ -222,7 +222,10 @@ class _Projector:
         return normalized(latents - learning_rate(step, settings) * updates), moments
 
     def _several_steps(self, carry: tuple[jax.Array, Any], first: jax.Array, inputs: LossInputs) -> tuple[jax.Array, Any]:
-        """`_STEPS_PER_CALL` steps in one program: on an accelerator each call costs time, on the CPU a loop does."""
+        """`_STEPS_PER_CALL` steps in one program.
+
+        On an accelerator each call costs time; on the CPU a loop does.
+        """
         last = jnp.minimum(first + _STEPS_PER_CALL, self.settings.steps)
         return jax.lax.fori_loop(first, last, lambda step, carry: self._step(carry, step, inputs), carry)
 
