@@ -102,7 +102,7 @@ def features_of(model: Model, params: Any, images: jax.Array) -> list[jax.Array]
 
 
 def channel_scales(features: list[jax.Array]) -> list[jax.Array]:
-    """Return by what the features of each channel are divided: their standard deviation over samples.
+    """Return the standard deviation of each channel over samples, which its features are divided by.
 
     A channel that hardly varies must not dominate: each variance is raised by a hundredth of the mean of all channels.
     """
