@@ -102,7 +102,7 @@ def features_of(model: Model, params: Any, images: jax.Array) -> list[jax.Array]
 
 
 def channel_scales(features: list[jax.Array]) -> list[jax.Array]:
-    """Return the standard deviation of each channel over samples, which its features are divided by.
+    """Return the divisors of the features: the standard deviation of each channel.
 
     A channel that hardly varies must not dominate: each variance is raised by a hundredth of the mean of all channels.
     """
