@@ -35,6 +35,7 @@ class MetricKind:
         uses_held_out: whether it compares with reals that were not trained on, if there are any.
         has_floor: whether its value for reals against other reals is meaningful.
         needs_inception: whether it is computed from outputs of the Inception network.
+        needs_model: whether it needs the networks themselves; it cannot measure images alone.
         during_training: whether the setting `eval.metrics` may name it.
     """
 
@@ -55,6 +56,7 @@ class MetricKind:
     uses_held_out: bool = False
     has_floor: bool = True
     needs_inception: bool = False
+    needs_model: bool = False
     during_training: bool = False
 
     def problem_of(self, shape: ImageShape) -> str:

@@ -61,7 +61,7 @@ def evaluate(
             seed=seed,
             count=evaluator.max_fakes,
         )
-        return {one.metric: one for one in evaluator(fakes)}
+        return {one.metric: one for one in evaluator(fakes, model=model)}
 
 
 def use_classes_of(model: Model, loader: Loader) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,17 @@ from absl import flags
 
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.evaluate_output import kimg_name, report_results, writable
-from pggan_jax.cli.evaluate_sources import check_held_out, common_shape, name_flag_in_errors, open_held_out, source_of_images
+from pggan_jax.cli.evaluate_sources import (
+    check_fits,
+    check_held_out,
+    common_shape,
+    data_config_of,
+    fitting,
+    name_flag_in_errors,
+    open_held_out,
+    refuse_metrics_of_models,
+    source_of_images,
+)
 from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value
 from pggan_jax.config import MAX_RESOLUTION
 from pggan_jax.errors import UserError
@@ -34,7 +43,6 @@ if TYPE_CHECKING:
     from pggan_jax.data.loader import Loader
     from pggan_jax.evaluation.evaluator import Evaluator
     from pggan_jax.generation.sampling import Sampler
-    from pggan_jax.images import ImageShape
 
 _WIDTH = max(map(len, METRIC_KINDS))
 FLAGS = flags.FlagValues()
@@ -65,7 +73,7 @@ flags.DEFINE_string(
     "held_out",
     None,
     "reals that were not used for training, written as data.source, such as tfds:mnist:test or folder:DIR: neighbors and "
-    "neighbors_features then compare with their distance from the training images",
+    "neighbors_features then compare with their distance from the training images; recovery needs them",
     flag_values=FLAGS,
 )
 flags.DEFINE_string("images", None, "measure images of this folder or .zip instead of a run; needs --data", flag_values=FLAGS)
@@ -127,7 +135,7 @@ def _evaluate_run(values: flags.FlagValues) -> int:
         out = flag_value(values, "out")
         out = workdir if out is None else writable(out, config.data.source, *_named(values))
         chosen, metrics = choose_checkpoints(flag_value(values, "checkpoint"), checkpoints), flag_value(values, "metrics")
-        data = _data_config(values, config.data)
+        data = data_config_of(flag_value(values, "data"), config.data)
         with name_flag_in_errors(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
             loader = open_loader(data, seed=config.run.seed, report=print)
         held_out = open_held_out(flag_value(values, "held_out"), data, channels=loader.channels)
@@ -143,7 +151,7 @@ def _evaluate_run(values: flags.FlagValues) -> int:
 
         count = 0
         for trained in read_all(config, checkpoints, on_skip=pass_over):
-            measure(trained, names=_fitting(metrics, trained.shape) if len(chosen) > 1 else metrics)
+            measure(trained, names=fitting(metrics, trained.shape) if len(chosen) > 1 else metrics)
             count += 1
     if not count:
         raise UserError(f"--checkpoint=all: none of {len(passed_over)} checkpoints could be read; see the lines above")
@@ -174,10 +182,11 @@ class _CheckpointEvaluator:
         """Print a table and write the records."""
         if not names:
             return
+        from pggan_jax.checkpointing.open_model import model_of
         from pggan_jax.evaluation.image_sets import generated_images
 
         values, position = self._values, trained.metadata
-        _check_fits(trained, self._loader, self._data)
+        check_fits(trained, self._loader, self._data)
         resolution = position.resolution
         if resolution not in self._tools:
             evaluator = _evaluator(values, names, self._data, self._loader, self._held_out, resolution)
@@ -200,7 +209,8 @@ class _CheckpointEvaluator:
             "data": self._data.source,
         }
         print(f"kimg {where['kimg']:g}, {trained.shape}, alpha {position.alpha:.3g}; reals: {self._data.source}")
-        report_results(evaluator(fakes), self._out, where=where, name=kimg_name(position.images_seen))
+        model = model_of(trained, name=flag_value(values, "workdir"), network=flag_value(values, "network"))
+        report_results(evaluator(fakes, model=model), self._out, where=where, name=kimg_name(position.images_seen))
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:
@@ -209,6 +219,7 @@ def _evaluate_images(values: flags.FlagValues) -> None:
         raise UserError(
             f"--images={images}: needs the images to compare with; add --data=SOURCE, such as --data=folder:~/photos"
         )
+    refuse_metrics_of_models(flag_value(values, "metrics"), images=images)
     out = flag_value(values, "out")
     fake_source = source_of_images(images)
     out = None if out is None else writable(out, fake_source, *_named(values))
@@ -267,32 +278,6 @@ def _evaluator(
         load_extractor=partial(load_extractor, path, resize, needed_by=f"--metrics={','.join(needing[:1])}"),
     )
     return Evaluator(names, context, num_images=flag_value(values, "num_images"), with_floor=flag_value(values, "floor"))
-
-
-def _data_config(values: flags.FlagValues, trained_on: DataConfig) -> DataConfig:
-    source = flag_value(values, "data")
-    return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
-
-
-def _check_fits(trained: TrainedModel, loader: Loader, data: DataConfig) -> None:
-    position = trained.metadata
-    if (loader.channels, loader.label_size) != (position.channels, position.label_size):
-        raise UserError(
-            f"--data={data.source}: has {loader.channels} colour channels and {loader.label_size} classes; the run was trained "
-            f"on {position.channels} and {position.label_size}"
-        )
-    # The networks use class numbers.
-    record = position.data_record
-    loader.use_class_order(record.class_names if record else loader.former_class_names)
-
-
-def _fitting(names: list[str], shape: ImageShape) -> list[str]:
-    """Return the metrics that work for images of a shape, and print the others."""
-    fitting = [name for name in names if name not in METRIC_KINDS or not METRIC_KINDS[name].problem_of(shape)]
-    if len(fitting) < len(names):
-        missing = ", ".join(name for name in names if name not in fitting)
-        print(f"{shape}: too small for {missing}, skipped")
-    return fitting
 
 
 def _named(values: flags.FlagValues) -> list[str]:

@@ -13,9 +13,11 @@ from pggan_jax.images import LEAST_BASE_PIXELS, MOST_BASE_PIXELS
 from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
+    from pggan_jax.checkpointing.trained_model import TrainedModel
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
     from pggan_jax.data.sources.source import Source
+    from pggan_jax.images import ImageShape
 
 
 @contextmanager
@@ -137,3 +139,47 @@ def open_held_out(source: str | None, data: DataConfig, *, channels: int) -> tup
     if len(loader) < MIN_IMAGES:
         raise UserError(f"--held_out={source}: has {len(loader)} images; at least {MIN_IMAGES} are needed")
     return source, loader
+
+
+def data_config_of(source: str | None, trained_on: DataConfig) -> DataConfig:
+    """Return the settings of the reals: those of `source`, if it is given, prepared as the training images."""
+    from dataclasses import replace
+
+    return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
+
+
+def check_fits(trained: TrainedModel, loader: Loader, data: DataConfig) -> None:
+    """Number the classes of the data as the checkpoint does.
+
+    Raises:
+        UserError: the data have other channels or classes than the checkpoint.
+    """
+    position = trained.metadata
+    if (loader.channels, loader.label_size) != (position.channels, position.label_size):
+        raise UserError(
+            f"--data={data.source}: has {loader.channels} colour channels and {loader.label_size} classes; the run was trained "
+            f"on {position.channels} and {position.label_size}"
+        )
+    # The networks use class numbers.
+    record = position.data_record
+    loader.use_class_order(record.class_names if record else loader.former_class_names)
+
+
+def fitting(names: list[str], shape: ImageShape) -> list[str]:
+    """Return the metrics that work for images of a shape, and print the others."""
+    fitting = [name for name in names if name not in METRIC_KINDS or not METRIC_KINDS[name].problem_of(shape)]
+    if len(fitting) < len(names):
+        missing = ", ".join(name for name in names if name not in fitting)
+        print(f"{shape}: too small for {missing}, skipped")
+    return fitting
+
+
+def refuse_metrics_of_models(metrics: list[str], *, images: str) -> None:
+    """Refuse metrics that cannot measure images alone.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name in metrics:
+        if name in METRIC_KINDS and METRIC_KINDS[name].needs_model:
+            raise UserError(f"--images={images}: {name} measures the networks of a run; remove --images and give --workdir")

@@ -23,6 +23,7 @@ from pggan_jax.evaluation.inception.features import FeatureCollector, OutputRequ
 from pggan_jax.evaluation.metric import Collected, Collector, MetricContext, make_collector, naming_metric
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.evaluation.registry import METRICS
+from pggan_jax.generation.model import Model
 from pggan_jax.metric_kinds import public_name
 from pggan_jax.system.paths import cache_root
 
@@ -99,8 +100,12 @@ class Evaluator:
         """Return the classes of the reals in their order, for generated images of the same classes."""
         return self._pool.draw(0, len(self._pool)).classes
 
-    def __call__(self, fakes: ImageSet) -> list[Evaluation]:
+    def __call__(self, fakes: ImageSet, *, model: Model | None = None) -> list[Evaluation]:
         """Compute every metric of `fakes`.
+
+        Args:
+            fakes: the generated images.
+            model: what generated them, for metrics that need it.
 
         Raises:
             UserError: there are fewer images than a metric needs, or a metric does not follow the interface of `Metric`.
@@ -117,6 +122,7 @@ class Evaluator:
             reals = self._collect_reals()
             self._floors = self._measure_floors(reals) if self._with_floor else {}
             self._reals = reals
+        self._context.model = model
         began = time.perf_counter()
         collected = self._collect_views(fakes, counts, side=_FAKES, are_reals=False)
         evaluations = [

@@ -16,6 +16,7 @@ from pggan_jax.evaluation.image_sets import RealPool
 from pggan_jax.evaluation.inception.features import FeatureExtractor, load_extractor
 from pggan_jax.evaluation.metric_result import MetricResult
 from pggan_jax.evaluation.pixels import pixel_rows
+from pggan_jax.generation.model import Model
 from pggan_jax.images import ImageShape
 from pggan_jax.metric_kinds import MetricKind
 
@@ -141,6 +142,7 @@ class MetricContext:
         held_out: reals that were not trained on, if there are any.
         load_extractor: loads the Inception network; called at most once, if a metric needs it.
         show_progress: show progress bars.
+        model: the networks that are measured, if they are at hand; see `MetricKind.needs_model`.
         with_uncertainty: also compute uncertainties that take long; otherwise only the headline values.
     """
 
@@ -149,6 +151,7 @@ class MetricContext:
     held_out: RealPool | None = None
     load_extractor: Callable[[], FeatureExtractor] = load_extractor
     show_progress: bool = True
+    model: Model | None = None
     with_uncertainty: bool = True
     _kept: dict[str, Any] = field(default_factory=dict, init=False)
 
