@@ -142,7 +142,7 @@ def open_held_out(source: str | None, data: DataConfig, *, channels: int) -> tup
 
 
 def data_config_of(source: str | None, trained_on: DataConfig) -> DataConfig:
-    """Return the settings of the reals: those of `source`, if it is given, prepared as the training images."""
+    """Return the settings of the reals, those of `source` if it is given."""
     from dataclasses import replace
 
     return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)

@@ -1,4 +1,4 @@
-"""Recovery gap: how much better training images are projected than images that were not trained on.
+"""Recovery gap: how much better training images are projected than other images.
 
 A generator that has memorised its training images can draw them, and draws new ones less well.
 """
