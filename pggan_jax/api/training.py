@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pggan_jax.checkpointing.open_model import load
+from pggan_jax.checkpointing.orbax_fixes import silence_log
 from pggan_jax.config import Config
 from pggan_jax.config_io import DEFAULT_ORIGIN, load_config, name_origins
 from pggan_jax.config_validation import validate
@@ -58,7 +59,7 @@ def train(config: Config, workdir: str | Path, *, allow_config_change: bool = Fa
     prefer_fast_convolutions()
     require_limits()
     folder = user_path(str(workdir), named="workdir=", example="name a folder")
-    with fixed_jax_settings(print), name_origins(DEFAULT_ORIGIN, {}):
+    with fixed_jax_settings(print), silence_log(), name_origins(DEFAULT_ORIGIN, {}):
         validate(config)
         require_backend()
         with open_run(folder, config, allow_config_change=allow_config_change) as opened:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from pggan_jax.checkpointing.orbax_fixes import silence_log
 from pggan_jax.checkpointing.trained_model import TrainedModel, open_checkpoints, read_chosen
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
@@ -31,9 +32,10 @@ def load(source: str | Path, *, checkpoint: str = "", network: str = "ema") -> M
     workdir, named = split_source(str(source))
     if named and checkpoint and named != checkpoint:
         raise UserError(f"{source}: names checkpoint {named}, and --checkpoint={checkpoint} another one; give one of the two")
-    config, checkpoints = open_checkpoints(workdir)
-    with closing(checkpoints):
-        trained = read_chosen(config, checkpoints, checkpoint=named or checkpoint or "latest")
+    with silence_log():
+        config, checkpoints = open_checkpoints(workdir)
+        with closing(checkpoints):
+            trained = read_chosen(config, checkpoints, checkpoint=named or checkpoint or "latest")
     return model_of(trained, name=str(source), network=network)
 
 

@@ -1,4 +1,4 @@
-"""Changes to Orbax and TensorStore: no memory leak, no tracebacks of their threads.
+"""Changes to Orbax and TensorStore: no memory leak, no tracebacks of their threads, no log lines.
 
 TensorStore 0.1.86 never frees the strings that `KvStore.Spec(...).to_json()` returns. Orbax calls that for each leaf of a state
 and each save, for a folder on a disk, of which the result is known beforehand. For a large state that is 48 kB a save.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 import tensorstore
+from absl import logging
 
 _NAME = "_build_ocdbt_kvstore_tspec"
 
@@ -66,3 +69,14 @@ def silence_threads() -> None:
             report(unraisable)
 
     sys.unraisablehook = drop
+
+
+@contextmanager
+def silence_log() -> Iterator[None]:
+    """Drop Orbax's log lines inside the `with` block: it warns of choices that are made here on purpose."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -134,3 +134,10 @@ def test_every_public_name_exists():
     assert sorted(pg.__all__) == sorted(pg._PLACES)
     for name in pg.__all__:
         assert getattr(pg, name).__doc__, f"pg.{name} needs a docstring"
+
+
+def test_loading_prints_nothing(finished):
+    """In a new process, where absl logs to stderr."""
+    code = f"import pggan_jax as pg; pg.load({str(finished)!r})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout + ended.stderr == ""
