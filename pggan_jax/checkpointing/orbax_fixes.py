@@ -1,4 +1,4 @@
-"""Changes to Orbax and TensorStore: no memory leak, no tracebacks of their threads, no log lines.
+"""Changes to Orbax and TensorStore: no memory leak, no tracebacks, no log lines.
 
 TensorStore 0.1.86 never frees the strings that `KvStore.Spec(...).to_json()` returns. Orbax calls that for each leaf of a state
 and each save, for a folder on a disk, of which the result is known beforehand. For a large state that is 48 kB a save.
