@@ -73,7 +73,10 @@ def silence_threads() -> None:
 
 @contextmanager
 def silence_log() -> Iterator[None]:
-    """Drop Orbax's log lines inside the `with` block: it warns of choices that are made here on purpose."""
+    """Drop Orbax's log lines inside the `with` block.
+
+    It warns of choices that are made here on purpose.
+    """
     before = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:
