@@ -1,0 +1,244 @@
+"""Directions in the latent space along which images change in one way, and steps along them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from pggan_jax.errors import UserError
+from pggan_jax.generation.model import Model
+from pggan_jax.networks.generator import GeneratorBase
+
+STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+"""Steps along a direction that are usually drawn."""
+_MEASURED_SEEDS = range(32)
+_BATCH = 256
+_SMALLEST_REMAINDER = 0.05
+
+
+class Found(NamedTuple):
+    """Directions and what orders them.
+
+    Attributes:
+        directions: float32 `[count, latent_size]`, each of length 1.
+        values: float64 `[count]`, falling.
+    """
+
+    directions: np.ndarray
+    values: np.ndarray
+
+
+class Activations(NamedTuple):
+    """A batch of latents, what an early layer makes of them `[batch, features]`, and their classes."""
+
+    latents: np.ndarray
+    features: np.ndarray
+    classes: np.ndarray
+
+
+def normalized(latents: np.ndarray) -> np.ndarray:
+    """Scale latents `[count, size]` to length sqrt(size), as the generator does."""
+    length = np.linalg.norm(latents, axis=-1, keepdims=True)
+    return (latents * (np.sqrt(latents.shape[-1]) / length)).astype(np.float32)
+
+
+def moved(latents: np.ndarray, direction: np.ndarray, strengths: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Move latents along a direction: normalised z + s v, normalised again.
+
+    Args:
+        latents: `[count, size]`.
+        direction: `[size]`, of length 1.
+        strengths: the values of s.
+
+    Returns:
+        float32 `[count, strengths, size]`.
+
+    Raises:
+        UserError: a latent is moved to exactly 0.
+    """
+    steps = np.asarray(strengths, np.float64)[:, None] * direction
+    points = normalized(latents)[:, None, :].astype(np.float64) + steps
+    if not np.linalg.norm(points, axis=-1).all():
+        raise UserError("a latent is moved to 0, which is no latent; choose other strengths")
+    return normalized(points)
+
+
+def sefa(kernel: np.ndarray, latent_size: int, *, count: int) -> Found:
+    """Find directions in closed form from the first dense weight.
+
+    The columns of A, the weight as `[latent, units]`, are scaled to length 1, so the layer's run-time scale cancels. The
+    directions are the eigenvectors of A A^T by falling eigenvalue (SeFa, Shen and Zhou, 2021).
+
+    Args:
+        kernel: `[latent_size + classes, units]`; the rows of the classes are left out.
+        latent_size: length of a latent.
+        count: how many to return, at most `latent_size`.
+    """
+    weight = np.asarray(kernel, np.float64)[:latent_size]
+    weight = weight / np.maximum(np.linalg.norm(weight, axis=0), 1e-12)
+    values, vectors = np.linalg.eigh(weight @ weight.T)
+    return Found(_unit_rows(vectors.T[::-1][:count]), values[::-1][:count])
+
+
+def first_kernel(model: Model) -> np.ndarray:
+    """Return the weight of the generator's first dense layer, `[latent_size + classes, units]`."""
+    base = next(block for block in model.generator.values() if "dense" in block)
+    return np.asarray(base["dense"]["kernel"])
+
+
+def principal_directions(batches: Iterable[Activations], *, count: int) -> Found:
+    """Find the directions of z that move activations along their principal components (GANSpace, Härkönen et al., 2020).
+
+    Sums over the batches are kept, never the activations. With several classes the activations of each are centred on the mean
+    of that class. A direction is the least-squares fit of z on the coordinate of one component.
+
+    Args:
+        batches: latents and activations.
+        count: how many to return, at most the number of features - 1.
+
+    Returns:
+        The directions; values are shares of the variance.
+    """
+    from scipy.sparse.linalg import eigsh
+
+    moments = _Moments()
+    for batch in batches:
+        moments.add(batch)
+    covariance, cross = moments.centred()
+    start = np.random.RandomState(0).randn(len(covariance))
+    values, components = eigsh(covariance, k=count, v0=start)
+    order = np.argsort(-values)
+    # Coordinates on different components are uncorrelated, so each has a regression of its own.
+    slopes = components[:, order].T @ cross / np.maximum(values[order, None], 1e-12)
+    return Found(_unit_rows(slopes), values[order] / np.trace(covariance))
+
+
+class _Moments:
+    """Sums of features and latents, by class, and their products."""
+
+    def __init__(self) -> None:
+        self._by_class: dict[int, list[Any]] = {}
+        self._square: Any = 0.0
+        self._cross: Any = 0.0
+
+    def add(self, batch: Activations) -> None:
+        features, latents = batch.features.astype(np.float64), batch.latents.astype(np.float64)
+        self._square = self._square + features.T @ features
+        self._cross = self._cross + features.T @ latents
+        for number in np.unique(batch.classes).tolist():
+            own = batch.classes == number
+            sums = own.sum(), features[own].sum(axis=0), latents[own].sum(axis=0)
+            before = self._by_class.get(number, [0, 0.0, 0.0])
+            self._by_class[number] = [old + new for old, new in zip(before, sums, strict=True)]
+
+    def centred(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums of squares of the centred features, and of their products with the latents."""
+        square, cross = self._square, self._cross
+        for count, features, latents in self._by_class.values():
+            square = square - np.outer(features, features) / count
+            cross = cross - np.outer(features, latents) / count
+        return square, cross
+
+
+def base_activations(model: Model, latents: np.ndarray, classes: np.ndarray) -> Iterator[Activations]:
+    """Yield the output of the generator's first block in batches.
+
+    Args:
+        model: the network.
+        latents: `[count, latent_size]`.
+        classes: int `[count]`; anything without labels.
+    """
+    generator, labels = model.networks.generator, model.one_hot(classes if model.label_size else None, count=len(latents))
+
+    @jax.jit
+    def first_block(params: Any, latents: jax.Array, labels: jax.Array) -> jax.Array:
+        _, state = generator.apply(
+            {"params": params}, latents, labels, capture_intermediates=lambda module, _name: isinstance(module, GeneratorBase)
+        )
+        (block,) = state["intermediates"].values()
+        return block["__call__"][0].reshape(len(latents), -1)
+
+    for start in range(0, len(latents), _BATCH):
+        rows = np.arange(start, start + _BATCH).clip(max=len(latents) - 1)
+        features = np.asarray(first_block(model.device_parameters, latents[rows], labels[rows]), np.float32)
+        end = min(_BATCH, len(latents) - start)
+        yield Activations(latents[rows][:end], features[:end], classes[rows][:end])
+
+
+def separating_direction(latents: np.ndarray, is_member: np.ndarray) -> np.ndarray:
+    """Return the normal of the plane that separates the latents of a class from the others (InterFaceGAN, Shen et al., 2020).
+
+    By logistic regression in which the class and all others together have equal weight. Latents are spread evenly, so strong
+    regularisation does not bend the plane, and it makes the direction less noisy.
+
+    Args:
+        latents: normalised, `[count, size]`.
+        is_member: bool `[count]`, with both values.
+
+    Returns:
+        float32 `[size]`, of length 1, pointing towards the class.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    plane = LogisticRegression(C=1 / len(latents), class_weight="balanced", max_iter=1000).fit(latents, is_member)
+    return (plane.coef_[0] / np.linalg.norm(plane.coef_[0])).astype(np.float32)
+
+
+def orthogonalized(directions: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Remove from each direction its part in the span of all others.
+
+    Args:
+        directions: `[count, size]`, each of length 1.
+        names: of the directions, for messages.
+
+    Returns:
+        The directions, of length 1 again; and the length that was left of each, float64 `[count]`.
+
+    Raises:
+        UserError: of a direction nothing is left.
+    """
+    result, remainders = np.empty_like(directions), np.empty(len(directions))
+    for number, direction in enumerate(directions.astype(np.float64)):
+        others = np.delete(directions, number, axis=0).astype(np.float64)
+        rest = direction - np.linalg.lstsq(others.T, direction, rcond=None)[0] @ others
+        remainders[number] = np.linalg.norm(rest)
+        if remainders[number] < _SMALLEST_REMAINDER:
+            raise UserError(
+                f"--orthogonal: {names[number]} lies in the span of the other {len(others)} directions; leave it out, or have "
+                "fewer directions"
+            )
+        result[number] = rest / remainders[number]
+    return result, remainders
+
+
+def image_change(
+    model: Model, directions: np.ndarray, *, classes: Callable[[Sequence[int]], np.ndarray], progress: Callable[[int], object]
+) -> np.ndarray:
+    """Measure how fast images change along directions.
+
+    Args:
+        model: the network.
+        directions: `[count, latent_size]`.
+        classes: seeds to their classes.
+        progress: called with the number of images made.
+
+    Returns:
+        float32 `[count]`: mean absolute difference between s = -0.5 and s = 0.5, in grey levels of 255.
+    """
+    latents, changes = model.latents(_MEASURED_SEEDS), []
+    labels = classes(_MEASURED_SEEDS) if model.label_size else None
+    for direction in directions:
+        ends = moved(latents, direction, (-0.5, 0.5))
+        first, second = (model.synthesize(ends[:, side], labels).astype(np.float32) for side in (0, 1))
+        changes.append(np.abs(second - first).mean())
+        progress(2 * len(latents))
+    return np.asarray(changes, np.float32)
+
+
+def _unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Scale rows to length 1; the largest entry of each becomes positive, as the sign of an eigenvector is arbitrary."""
+    largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)
+    return (rows * np.sign(largest) / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
