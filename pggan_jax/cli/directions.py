@@ -192,7 +192,7 @@ def _classes(values: flags.FlagValues, model: Model) -> _Result:
     try:
         classifier = by_class.classifier_of(loader, model.resolution, seed=model.config.run.seed)
     except UserError as error:
-        raise UserError(f"--method=classes: {error}") from None
+        raise UserError(f"--method=classes: {str(error).replace('another metric', 'another --method')}") from None
     print(f"its accuracy is {classifier.accuracy:.1%} (four-fold cross-validation)", flush=True)
     number = flag_value(values, "num_samples") or _NUM_SAMPLES
     with tqdm(total=number, desc="classifying samples", unit="img", delay=2, leave=False, disable=None) as bar:

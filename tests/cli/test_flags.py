@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from pggan_jax import cli
+from pggan_jax.checkpointing.open_model import load
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config_io import settings_of
 from pggan_jax.data import open_loader as loader_module
@@ -34,6 +35,8 @@ from pggan_jax.evaluation import evaluator, image_sets
 from pggan_jax.evaluation.inception import features, weights
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.generation import projection
+from pggan_jax.generation.direction_files import Directions, read_directions, write_directions
+from pggan_jax.generation.directions import first_kernel, sefa
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
 from pggan_jax.loop import periodic_eval, run_setup, step_cost
 from pggan_jax.loop import train as train_module
@@ -41,6 +44,7 @@ from tests.helpers.command_line import SMOKE
 from tests.helpers.compiling import jax_settings
 from tests.helpers.image_samples import noise
 from tests.helpers.runs import copy_of, finished_labelled_run, finished_run, small_config, small_loader
+from tests.helpers.sheets import shows
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -110,6 +114,9 @@ def furnish(places: SimpleNamespace, words: str) -> None:
     compiled = places.tmp / "cache" / "compiled" / "0123456789ab"
     compiled.mkdir(parents=True)
     (compiled / "jit_step-abc-cache").write_bytes(b"")
+    if "{tmp}/sefa.npz" in words:
+        fields = {"names": ("a", "b"), "method": "sefa", "source": {}, "image_change": np.ones(2), "values": np.ones(2)}
+        write_directions(places.tmp / "sefa.npz", Directions(np.eye(2, 8), **fields))
     if "{tmp}/copy" in words:
         copy_of(places.run, places.tmp)
 
@@ -264,6 +271,47 @@ def alphas(seen: Seen) -> tuple[str, list[float]]:
     return kimg, [alpha for alpha, pixels in made.items() if np.abs(pixels - image.astype(int)).max() <= 1]
 
 
+def directions(seen: Seen) -> Directions:
+    """What the command `directions` has written."""
+    return read_directions(seen.places.tmp / "d.npz", named="-")
+
+
+def source_of(name: str) -> Callable[[Seen], Any]:
+    """An entry of the record in a file of directions."""
+    return lambda seen: directions(seen).source.get(name)
+
+
+def weights_of_directions(seen: Seen) -> list[str]:
+    """Which weights have the directions that were written."""
+    kernels = {network: first_kernel(load(seen.places.run, network=network)) for network in ("ema", "raw")}
+    return [
+        name
+        for name, kernel in kernels.items()
+        if np.array_equal(sefa(kernel, 8, count=2).directions, directions(seen).directions)
+    ]
+
+
+def drawn_in_sheet(seen: Seen) -> list[tuple[str, ...]]:
+    """Which checkpoint and network, or network and class, drew seed 3 in e.png."""
+    sheet, found = picture(seen.places.tmp / "e.png"), []
+    for network in ("ema", "raw"):
+        for kimg in ("1.92", "1.008"):
+            image = load(seen.places.run, checkpoint=kimg, network=network).sample([3])[0]
+            found += [(kimg, network)] * shows(sheet, image, tolerance=1)
+    return found
+
+
+def class_in_sheet(seen: Seen) -> list[int]:
+    """Of which class the image of seed 3 in e.png is."""
+    sheet, model = picture(seen.places.tmp / "e.png"), load(seen.places.labelled)
+    return [number for number in (1, 2) if shows(sheet, model.sample([3], labels=number)[0], tolerance=1)]
+
+
+def of_run(seen: Seen) -> bool:
+    """Whether a command says that it used the run without labels."""
+    return f" {seen.places.run} " in seen.out
+
+
 def prepared(seen: Seen) -> np.ndarray:
     """The largest level of `out`."""
     return np.load(max((seen.places.tmp / "out").glob("r*.npy"), key=lambda path: int(path.stem[1:])))
@@ -307,6 +355,10 @@ DEEP = "prepare folder:{tmp}/deep --out={tmp}/out --resolution=16"
 CHECK = "check folder:{pictures} --json --resolution=8"
 SHOW = "show folder:{pictures} --out={tmp}/out/grid.png --resolution=8"
 PROJECT = "project {tmp}/square/0.png --fit --from={run} --out={tmp}/out"
+DIRECTIONS = "directions --from={run} --seeds=0 --out={tmp}/d.npz"
+TOWARDS_CLASSES = f"{DIRECTIONS} --method=classes --num_samples=200"
+EDIT = "edit --direction={tmp}/sefa.npz:0 --seeds=3 --strength=0 --out={tmp}/e.png"
+ARITHMETIC = "arithmetic 3 --out={tmp}/e.png"
 NO_CACHE = ("--compilation_cache=off", "--compilation_cache={tmp}/kept")
 CACHES = ((False, ""), (True, "kept"))
 CASES = {
@@ -459,6 +511,101 @@ CASES = {
     ("project", "starts"): Case(PROJECT, ("", "--starts=7"), lambda seen: seen.passed.settings.starts, (5, 7)),
     ("project", "candidates"): Case(PROJECT, ("", "--candidates=7"), lambda seen: seen.passed.settings.candidates, (10_000, 7)),
     ("project", "compilation_cache"): Case(PROJECT, NO_CACHE, cache, CACHES),
+    **{
+        (command, name): Case(words, (f"--{name}={{run}}", f"--{name}={{labelled}}"), of_run, (True, False))
+        for name in ("from", "workdir")
+        for command, words in (("directions", "directions --out={tmp}/d.npz"), ("edit", EDIT), ("arithmetic", ARITHMETIC))
+    },
+    ("directions", "checkpoint"): Case(DIRECTIONS, ("", "--checkpoint=1.008"), source_of("kimg"), (1.92, 1.008)),
+    ("directions", "network"): Case(
+        f"{DIRECTIONS} --count=2", ("", "--network=raw"), weights_of_directions, (["ema"], ["raw"])
+    ),
+    ("directions", "class"): Case(
+        "directions --from={labelled} --out={tmp}/d.npz", ("", "--class=5"), source_of("class"), (None, 5)
+    ),
+    ("directions", "method"): Case(DIRECTIONS, ("", "--method=pca"), lambda seen: directions(seen).method, ("sefa", "pca")),
+    ("directions", "count"): Case(DIRECTIONS, ("", "--count=3"), lambda seen: len(directions(seen).names), (8, 3)),
+    ("directions", "num_samples"): Case(
+        f"{DIRECTIONS} --method=pca", ("", "--num_samples=300"), source_of("num_samples"), (10_000, 300)
+    ),
+    ("directions", "data"): Case(
+        TOWARDS_CLASSES,
+        ("", "--data=synthetic:300"),
+        printed("on 1,797 images", "on 300 images"),
+        ([True, False], [False, True]),
+    ),
+    ("directions", "orthogonal"): Case(
+        TOWARDS_CLASSES,
+        ("", "--orthogonal"),
+        lambda seen: seen.status == 0 and bool((directions(seen).values == 1).all()),
+        (True, False),
+    ),
+    ("directions", "seeds"): Case(
+        "directions --from={run} --out={tmp}/d.npz",
+        ("--seeds=0", "--seeds=4-6"),
+        lambda seen: picture(seen.places.tmp / "d.png").shape[1] // (7 * 50),
+        (1, 3),
+    ),
+    ("directions", "out"): Case(
+        "directions --from={run} --seeds=0",
+        ("--out={tmp}/a.npz", "--out={tmp}/b.npz"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("a.npz", "a.png", "b.npz", "b.png")],
+        ([True, True, False, False], [False, False, True, True]),
+    ),
+    ("directions", "overwrite"): Case(
+        "directions --from={run} --out={tmp}/there.npz", ("", "--overwrite"), lambda seen: seen.status, (2, 0)
+    ),
+    ("directions", "compilation_cache"): Case(DIRECTIONS, NO_CACHE, cache, CACHES),
+    **{
+        (command, flag): case
+        for command, words in (("edit", EDIT), ("arithmetic", ARITHMETIC))
+        for flag, case in {
+            "checkpoint": Case(
+                f"{words} --from={{run}}",
+                ("", "--checkpoint=1.008"),
+                drawn_in_sheet,
+                ([("1.92", "ema")], [("1.008", "ema")]),
+            ),
+            "network": Case(
+                f"{words} --from={{run}}", ("", "--network=raw"), drawn_in_sheet, ([("1.92", "ema")], [("1.92", "raw")])
+            ),
+            "class": Case(f"{words} --from={{labelled}}", ("--class=1", "--class=2"), class_in_sheet, ([1], [2])),
+            "out": Case(
+                words.replace("--out={tmp}/e.png", "--from={run}"),
+                ("--out={tmp}/a.png", "--out={tmp}/b.png"),
+                lambda seen: [(seen.places.tmp / name).exists() for name in ("a.png", "b.png")],
+                ([True, False], [False, True]),
+            ),
+            "overwrite": Case(
+                words.replace("{tmp}/e.png", "{tmp}/square/0.png --from={run}"),
+                ("", "--overwrite"),
+                lambda seen: seen.status,
+                (2, 0),
+            ),
+            "compilation_cache": Case(f"{words} --from={{run}}", NO_CACHE, cache, CACHES),
+        }.items()
+    },
+    ("edit", "direction"): Case(
+        f"{EDIT} --from={{run}}",
+        ("", "--direction={tmp}/sefa.npz:b"),
+        printed("1 rows", "2 rows"),
+        ([True, False], [False, True]),
+    ),
+    ("edit", "seeds"): Case(
+        f"{EDIT} --from={{run}}", ("", "--seeds=1-3"), printed("1 rows", "3 rows"), ([True, False], [False, True])
+    ),
+    ("edit", "strength"): Case(
+        f"{EDIT} --from={{run}}",
+        ("", "--strength=0:4:3"),
+        printed("of 1 images", "of 3 images"),
+        ([True, False], [False, True]),
+    ),
+    ("edit", "zoom"): Case(
+        f"{EDIT} --from={{run}}",
+        ("--zoom=8", "--zoom=10"),
+        lambda seen: picture(seen.places.tmp / "e.png").shape[0] - (8 * 8 + 21),
+        (0, 16),
+    ),
     ("inspect", "workdir"): Case(
         "inspect",
         ("--workdir={run}", "--workdir={labelled}"),
