@@ -31,7 +31,7 @@ from pggan_jax.cli.model_flags import (
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.generation.arithmetic import Term
+    from pggan_jax.generation.editing.arithmetic import Term
     from pggan_jax.generation.model import Model
 
 ARGUMENTS = ("EXPRESSION",)
@@ -43,11 +43,11 @@ define_out_flag(FLAGS, "arithmetic.png", "PNG file to write")
 
 def run(values: flags.FlagValues, expression: str) -> None:
     """Write the picture and print where."""
-    from pggan_jax.generation.arithmetic import parse_expression
+    from pggan_jax.generation.editing.arithmetic import parse_expression
 
     terms = parse_expression(expression)
     out = output_file(values, (".png",))
-    from pggan_jax.generation.sheets import MOST_PIXELS, arithmetic_sheet
+    from pggan_jax.generation.editing.sheets import MOST_PIXELS, arithmetic_sheet
     from pggan_jax.images import write_png
 
     model = open_model(values)
@@ -76,7 +76,7 @@ def _operand(model: Model, term: Term) -> np.ndarray:
 
 def _result(model: Model, terms: list[Term], number: int | None) -> np.ndarray:
     """The result in the middle of its neighbours, uint8 `[9, height, width, channels]`."""
-    from pggan_jax.generation.arithmetic import NEIGHBORS, evaluate, neighbors
+    from pggan_jax.generation.editing.arithmetic import NEIGHBORS, evaluate, neighbors
 
     latent = evaluate(terms, model.latent_size)
     around = neighbors(latent)

@@ -42,7 +42,7 @@ from pggan_jax.cli.shared_flags import flag_value, parse_seeds
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.generation.direction_files import Directions
+    from pggan_jax.generation.editing.direction_files import Directions
     from pggan_jax.generation.model import Model
 
 FLAGS = flags.FlagValues()
@@ -102,8 +102,8 @@ def run(values: flags.FlagValues) -> None:
         raise UserError(f"--out={out}: its picture {picture} exists; choose another name, or add --overwrite")
     from tqdm import tqdm
 
-    from pggan_jax.generation.direction_files import Directions, write_directions
-    from pggan_jax.generation.directions import image_change
+    from pggan_jax.generation.editing.direction_files import Directions, write_directions
+    from pggan_jax.generation.editing.directions import image_change
     from pggan_jax.images import write_png
 
     model = open_model(values)
@@ -153,7 +153,7 @@ def _count(values: flags.FlagValues, model: Model) -> int:
 
 
 def _sefa(values: flags.FlagValues, model: Model) -> _Result:
-    from pggan_jax.generation.directions import first_kernel, sefa
+    from pggan_jax.generation.editing.directions import first_kernel, sefa
 
     found = sefa(first_kernel(model), model.latent_size, count=_count(values, model))
     return _Result(found.directions, _numbered("sefa", len(found.values)), found.values)
@@ -162,7 +162,7 @@ def _sefa(values: flags.FlagValues, model: Model) -> _Result:
 def _pca(values: flags.FlagValues, model: Model) -> _Result:
     from tqdm import tqdm
 
-    from pggan_jax.generation.directions import base_activations, normalized, principal_directions
+    from pggan_jax.generation.editing.directions import base_activations, normalized, principal_directions
 
     number = flag_value(values, "num_samples") or _NUM_SAMPLES
     latents = normalized(model.latents(range(number)))
@@ -185,7 +185,7 @@ def _classes(values: flags.FlagValues, model: Model) -> _Result:
     from tqdm import tqdm
 
     from pggan_jax.evaluation import class_directions as by_class
-    from pggan_jax.generation.directions import orthogonalized
+    from pggan_jax.generation.editing.directions import orthogonalized
 
     loader = by_class.open_labelled(model, flag_value(values, "data") or "", report=print)
     print(f"training a classifier on {len(loader):,} images of {len(loader.class_names)} classes", flush=True)
@@ -214,8 +214,8 @@ def _classes(values: flags.FlagValues, model: Model) -> _Result:
 def _picture(model: Model, found: Directions, seeds: list[int], classes: np.ndarray) -> np.ndarray:
     from tqdm import tqdm
 
-    from pggan_jax.generation.directions import STRENGTHS, moved
-    from pggan_jax.generation.sheets import labelled_rows, tile_of
+    from pggan_jax.generation.editing.directions import STRENGTHS, moved
+    from pggan_jax.generation.editing.sheets import labelled_rows, tile_of
 
     latents, rows, labels = model.latents(seeds), [], []
     of_rows = classes.repeat(len(STRENGTHS)) if model.label_size else None

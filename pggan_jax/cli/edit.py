@@ -34,7 +34,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.system.paths import user_path
 
 if TYPE_CHECKING:
-    from pggan_jax.generation.direction_files import Directions
+    from pggan_jax.generation.editing.direction_files import Directions
     from pggan_jax.generation.model import Model
 
 FLAGS = flags.FlagValues()
@@ -75,8 +75,8 @@ def run(values: flags.FlagValues) -> None:
         raise UserError("--direction: is missing; name one of a file that `directions` has written, as --direction=FILE.npz:0")
     from tqdm import tqdm
 
-    from pggan_jax.generation.directions import moved
-    from pggan_jax.generation.sheets import labelled_rows
+    from pggan_jax.generation.editing.directions import moved
+    from pggan_jax.generation.editing.sheets import labelled_rows
     from pggan_jax.images import nearest_upscale, write_png
 
     model = open_model(values)
@@ -131,7 +131,7 @@ def _read(text: str) -> tuple[Directions, str, str]:
     Raises:
         UserError: there is no such file, or no name.
     """
-    from pggan_jax.generation.direction_files import read_directions
+    from pggan_jax.generation.editing.direction_files import read_directions
 
     named = f"--direction={text}"
     # A name may contain colons, and so may a path.
@@ -147,7 +147,7 @@ def _read(text: str) -> tuple[Directions, str, str]:
 
 
 def _choose(model: Model, found: Directions, wanted: str, named: str) -> _Chosen:
-    from pggan_jax.generation.direction_files import find_direction
+    from pggan_jax.generation.editing.direction_files import find_direction
 
     number = find_direction(found, wanted, named=named)
     if found.latent_size != model.latent_size:

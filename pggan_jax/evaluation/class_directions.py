@@ -14,7 +14,7 @@ from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.classifier import MAX_IMAGES, Classifier, train_classifier
 from pggan_jax.evaluation.pixels import pixel_rows
-from pggan_jax.generation.directions import moved, normalized, separating_direction
+from pggan_jax.generation.editing.directions import moved, normalized, separating_direction
 from pggan_jax.generation.model import Model
 
 EFFECT_STRENGTHS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)

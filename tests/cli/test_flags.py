@@ -35,8 +35,8 @@ from pggan_jax.evaluation import evaluator, image_sets
 from pggan_jax.evaluation.inception import features, weights
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.generation import projection
-from pggan_jax.generation.direction_files import Directions, read_directions, write_directions
-from pggan_jax.generation.directions import first_kernel, sefa
+from pggan_jax.generation.editing.direction_files import Directions, read_directions, write_directions
+from pggan_jax.generation.editing.directions import first_kernel, sefa
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
 from pggan_jax.loop import periodic_eval, run_setup, step_cost
 from pggan_jax.loop import train as train_module

@@ -12,9 +12,9 @@ from PIL import Image
 import pggan_jax as pg
 from pggan_jax.cli.edit import parse_strengths
 from pggan_jax.errors import UserError
-from pggan_jax.generation.arithmetic import evaluate, parse_expression
-from pggan_jax.generation.direction_files import read_directions
-from pggan_jax.generation.directions import moved
+from pggan_jax.generation.editing.arithmetic import evaluate, parse_expression
+from pggan_jax.generation.editing.direction_files import read_directions
+from pggan_jax.generation.editing.directions import moved
 from tests.helpers.sheets import shows
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

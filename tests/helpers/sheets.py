@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pggan_jax.generation.sheets import tile_of
+from pggan_jax.generation.editing.sheets import tile_of
 
 
 def shows(sheet, image, *, tolerance=0):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pggan_jax.errors import UserError
-from pggan_jax.generation.directions import normalized
+from pggan_jax.generation.editing.directions import normalized
 from pggan_jax.generation.sampling import latents_for_seeds
 
 NEIGHBORS = 8

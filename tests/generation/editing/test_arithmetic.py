@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pggan_jax.errors import UserError
-from pggan_jax.generation.arithmetic import Term, evaluate, neighbors, parse_expression
-from pggan_jax.generation.directions import normalized
+from pggan_jax.generation.editing.arithmetic import Term, evaluate, neighbors, parse_expression
+from pggan_jax.generation.editing.directions import normalized
 from pggan_jax.generation.sampling import latents_for_seeds
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import pggan_jax as pg
 from pggan_jax.errors import UserError
-from pggan_jax.generation.direction_files import Directions, find_direction, read_directions, write_directions
-from pggan_jax.generation.directions import (
+from pggan_jax.generation.editing.direction_files import Directions, find_direction, read_directions, write_directions
+from pggan_jax.generation.editing.directions import (
     Activations,
     base_activations,
     first_kernel,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pggan_jax.generation.sheets import arithmetic_sheet, labelled_rows, plain, tile_of
+from pggan_jax.generation.editing.sheets import arithmetic_sheet, labelled_rows, plain, tile_of
 from tests.helpers.image_samples import noise
 
 

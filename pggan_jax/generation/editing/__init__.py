@@ -1,0 +1,1 @@
+"""Changes of latents: directions, arithmetic, and sheets of the images."""
