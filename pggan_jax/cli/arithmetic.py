@@ -55,6 +55,7 @@ def run(values: flags.FlagValues, expression: str) -> None:
     operands = [_operand(model, term) for term in terms]
     signs = ["-" if term.factor < 0 else "+" for term in terms]
     labels = [f"{sign} {term}" for sign, term in zip(signs, terms, strict=True)]
+    labels[0] = labels[0].removeprefix("+ ")
     sheet = arithmetic_sheet(operands, labels, result=_result(model, terms, number))
     if sheet.shape[0] * sheet.shape[1] > MOST_PIXELS:
         raise UserError(f"{expression}: the picture would have {sheet.shape[1]:,}x{sheet.shape[0]:,} pixels; write fewer terms")
@@ -62,7 +63,7 @@ def run(values: flags.FlagValues, expression: str) -> None:
         write_png(out, sheet, holds="generated images")
     except OSError as error:
         raise cannot_be_written(f"--out={out}", error) from None
-    print(f"{' '.join(labels).removeprefix('+ ')} with {model.name} -> {out}")
+    print(f"{' '.join(labels)} with {model.name} -> {out}")
 
 
 def _operand(model: Model, term: Term) -> np.ndarray:

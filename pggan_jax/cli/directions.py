@@ -231,10 +231,14 @@ def _table(found: Directions) -> str:
     width = max(9, *map(len, found.names))
     what = {"sefa": "eigenvalue", "pca": "variance", "classes": "length left"}[found.method]
     shown = {"sefa": "{:.3f}", "pca": "{:.1%}", "classes": "{:.2f}"}[found.method]
+    has_values = found.method != "classes" or found.source["orthogonal"]
     effect = "".join(f"{f's={strength:g}':>7}" for strength in found.strengths)
-    lines = [f"{'direction':{width}}  change  {what:>11}{'  read as the class at' + effect if len(found.strengths) else ''}"]
+    lines = [f"{'direction':{width}}  change"]
+    lines[0] += f"  {what:>11}" if has_values else ""
+    lines[0] += f"  read as the class at{effect}" if effect else ""
     for number, name in enumerate(found.names):
-        line = f"{name:{width}}  {found.image_change[number]:6.1f}  {shown.format(found.values[number]):>11}"
+        line = f"{name:{width}}  {found.image_change[number]:6.1f}"
+        line += f"  {shown.format(found.values[number]):>11}" if has_values else ""
         if len(found.strengths):
             line += " " * 22 + "".join(f"{share:>7.0%}" for share in found.effect[number])
         lines.append(line)

@@ -97,7 +97,7 @@ def principal_directions(batches: Iterable[Activations], *, count: int) -> Found
 
     Args:
         batches: latents and activations.
-        count: how many to return, at most the number of features - 1.
+        count: how many to return, at most; there are fewer if there are no more features.
 
     Returns:
         The directions; values are shares of the variance.
@@ -109,7 +109,7 @@ def principal_directions(batches: Iterable[Activations], *, count: int) -> Found
         moments.add(batch)
     covariance, cross = moments.centred()
     start = np.random.RandomState(0).randn(len(covariance))
-    values, components = eigsh(covariance, k=count, v0=start)
+    values, components = eigsh(covariance, k=min(count, len(covariance) - 1), v0=start)
     order = np.argsort(-values)
     # Coordinates on different components are uncorrelated, so each has a regression of its own.
     slopes = components[:, order].T @ cross / np.maximum(values[order, None], 1e-12)
