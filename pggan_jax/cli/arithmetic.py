@@ -1,4 +1,4 @@
-"""python launch.py arithmetic "mean(1,2,3) - mean(4,5,6) + mean(7,8,9)" --from=runs/digits --out=arithmetic.png
+"""python launch.py arithmetic "mean(1,2,3) - mean(4,5,6) + 7" --out=sum.png
 
 Draw the result of an expression over latents. Numbers are seeds, mean(1,2,3) averages the normalised latents of three of them
 (single ones are less stable), and 0.5*mean(1,2,3) scales a term. The sum is normalised again.

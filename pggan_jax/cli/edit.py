@@ -1,4 +1,4 @@
-"""python launch.py edit --from=runs/digits --direction=sefa.npz:2 --seeds=0-3 --strength=-3:3:7 --out=edit.png
+"""python launch.py edit --direction=sefa.npz:2 --seeds=0-3 --strength=-3:3:7
 
 Draw images along a direction that `directions` has found: a row per seed, a column per strength. The latent of a seed, z,
 becomes z + s v, scaled to its former length; v is the direction and s the strength. Repeat --direction to draw several.
