@@ -1,4 +1,4 @@
-"""Directions towards the classes of labelled data, for a generator that was trained without labels."""
+"""Directions towards the classes of labelled data, for generators without labels."""
 
 from __future__ import annotations
 

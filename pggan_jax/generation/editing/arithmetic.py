@@ -1,4 +1,7 @@
-"""Expressions over latents, such as "mean(1,2,3) - mean(4,5,6) + mean(7,8,9)" (DCGAN, Radford et al., 2016)."""
+"""Expressions over latents, such as "mean(1,2,3) - mean(4,5,6) + mean(7,8,9)".
+
+From the paper on DCGAN (Radford et al., 2016).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class Term:
         return f"{'' if size == 1 else f'{size:g}*'}{f'mean({seeds})' if self.is_mean else seeds}"
 
     def latent(self, size: int) -> np.ndarray:
-        """Return the mean of the normalised latents of the seeds, without the factor: float64 `[size]`."""
+        """Return the mean of the seeds' normalised latents, without the factor: float64 `[size]`."""
         return normalized(latents_for_seeds(self.seeds, size)).astype(np.float64).mean(axis=0)
 
 
@@ -66,7 +69,10 @@ def evaluate(terms: list[Term], size: int) -> np.ndarray:
 
 
 def neighbors(latent: np.ndarray) -> np.ndarray:
-    """Return 8 latents near one: each coordinate plus U(-0.25, 0.25), the same noise at every call; float32 `[8, size]`."""
+    """Return 8 latents near one: float32 `[8, size]`.
+
+    Each coordinate is changed by U(-0.25, 0.25), by the same noise at every call.
+    """
     noise = np.random.RandomState(0).uniform(-_SPREAD, _SPREAD, (NEIGHBORS, len(latent)))
     return (latent + noise).astype(np.float32)
 

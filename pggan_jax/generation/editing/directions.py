@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """A batch of latents, what an early layer makes of them `[batch, features]`, and their classes."""
+    """A batch of latents, their activations `[batch, features]`, and their classes."""
 
     latents: np.ndarray
     features: np.ndarray
@@ -90,8 +90,9 @@ def first_kernel(model: Model) -> np.ndarray:
 
 
 def principal_directions(batches: Iterable[Activations], *, count: int) -> Found:
-    """Find the directions of z that move activations along their principal components (GANSpace, Härkönen et al., 2020).
+    """Find the directions of z that move activations along their principal components.
 
+    GANSpace (Härkönen et al., 2020).
     Sums over the batches are kept, never the activations. With several classes the activations of each are centred on the mean
     of that class. A direction is the least-squares fit of z on the coordinate of one component.
 
@@ -135,7 +136,7 @@ class _Moments:
             self._by_class[number] = [old + new for old, new in zip(before, sums, strict=True)]
 
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sums of squares of the centred features, and of their products with the latents."""
+        """Return the sums of products of centred features: with themselves, and with latents."""
         square, cross = self._square, self._cross
         for count, features, latents in self._by_class.values():
             square = square - np.outer(features, features) / count
@@ -169,8 +170,9 @@ def base_activations(model: Model, latents: np.ndarray, classes: np.ndarray) -> 
 
 
 def separating_direction(latents: np.ndarray, is_member: np.ndarray) -> np.ndarray:
-    """Return the normal of the plane that separates the latents of a class from the others (InterFaceGAN, Shen et al., 2020).
+    """Return the normal of the plane between the latents of a class and the others.
 
+    InterFaceGAN (Shen et al., 2020).
     By logistic regression in which the class and all others together have equal weight. Latents are spread evenly, so strong
     regularisation does not bend the plane, and it makes the direction less noisy.
 
@@ -239,6 +241,9 @@ def image_change(
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Scale rows to length 1; the largest entry of each becomes positive, as the sign of an eigenvector is arbitrary."""
+    """Scale rows to length 1 and their largest entries to positive ones.
+
+    The sign of an eigenvector is arbitrary.
+    """
     largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)
     return (rows * np.sign(largest) / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

@@ -22,7 +22,9 @@ MOST_PIXELS = 178_000_000
 
 
 def tile_of(image: np.ndarray) -> np.ndarray:
-    """Enlarge small images to at least 48 pixels and reduce large ones to at most 128, by a whole factor.
+    """Enlarge small images to at least 48 pixels, and reduce large ones to at most 128.
+
+    By a whole factor.
 
     Args:
         image: uint8 `[..., height, width, channels]`.
