@@ -1,0 +1,88 @@
+"""Write frames to a film: MP4, GIF, WebP or APNG, by the suffix of the file.
+
+Frames are written as they come: memory does not grow with the length of a film. Pillow's own writers of animations keep all frames,
+so only single frames are encoded by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pggan_jax.errors import UserError
+from pggan_jax.generation.films.animations import Still, write_apng, write_gif, write_webp
+from pggan_jax.generation.films.video import write_mp4
+from pggan_jax.system.files import atomic_file
+
+_WRITERS = {".mp4": write_mp4, ".gif": write_gif, ".webp": write_webp, ".png": write_apng}
+SUFFIXES = tuple(_WRITERS)
+MOST_FPS = 120
+_MOST_GIF_FPS = 50
+MOST_PIXELS = 4096 * 4096
+MOST_SIDE = 16_383
+"""Of a WebP."""
+_LONGEST_STILL_SECONDS = 300
+"""A GIF's frames last up to 655 s, those of an APNG 546 s at 120 frames per second."""
+
+
+def require_frame_rate(suffix: str, fps: int) -> str:
+    """Check that a format can show so many frames per second, and return a remark on it, or "".
+
+    Raises:
+        UserError: it cannot.
+    """
+    if suffix != ".gif":
+        return ""
+    if fps > _MOST_GIF_FPS:
+        raise UserError(f"--fps={fps}: a GIF shows at most {_MOST_GIF_FPS} frames per second; lower it, or write .mp4 or .webp")
+    if 100 % fps == 0:
+        return ""
+    return f"frames of a GIF last whole hundredths of a second: here {100 // fps} or {100 // fps + 1}, {100 / fps:.3g} on average"
+
+
+def require_frame_size(height: int, width: int, *, advice: str) -> None:
+    """Check that a film can have frames of this size.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if height * width > MOST_PIXELS or max(height, width) > MOST_SIDE:
+        raise UserError(
+            f"a frame would have {height:,}x{width:,} pixels, more than {MOST_PIXELS:,} or a side of {MOST_SIDE:,}; {advice}"
+        )
+
+
+def write_film(path: Path, frames: Iterable[np.ndarray], *, fps: int) -> None:
+    """Write a film; an interrupted one leaves no file.
+
+    Args:
+        path: ends in one of `SUFFIXES`.
+        frames: uint8 `[height, width, channels]`, all of one size, with 1 channel (grey) or 3.
+        fps: frames per second.
+
+    Raises:
+        UserError: a package is missing, or the film does not fit into the format.
+        OSError: the file cannot be written.
+    """
+    with atomic_file(path) as file:
+        _WRITERS[path.suffix.lower()](file, stills(frames, longest=_LONGEST_STILL_SECONDS * fps), fps=fps)
+
+
+def stills(frames: Iterable[np.ndarray], *, longest: int) -> Iterator[Still]:
+    """Join equal frames that follow each other.
+
+    Args:
+        frames: the frames in order.
+        longest: most frames in one still.
+    """
+    held, start, number = None, 0, 0
+    for number, frame in enumerate(frames):
+        if held is not None and number - start < longest and np.array_equal(held, frame):
+            continue
+        if held is not None:
+            yield Still(held, start, number)
+        held, start = frame, number
+    if held is not None:
+        yield Still(held, start, number + 1)
