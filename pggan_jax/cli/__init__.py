@@ -34,6 +34,7 @@ COMMANDS = {
     "directions": "find directions in the latent space along which images change in one way",
     "edit": "draw images along a direction",
     "arithmetic": "draw the result of an expression over latents, such as 'mean(1,2,3) - 4 + 5'",
+    "film": "write a film: a walk, a loop, the growth of an image, the training of a run",
     "inspect": "list the checkpoints of a run",
     "evaluate": "measure the samples of a run, or any folder of images: SWD, MS-SSIM, FID and more",
     "report": "write an HTML report of a run: samples, curves, timeline, settings",

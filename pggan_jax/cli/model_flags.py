@@ -36,10 +36,10 @@ def define_model_flags(values: flags.FlagValues) -> None:
     define_compilation_cache_flag(values)
 
 
-def define_class_flag(values: flags.FlagValues) -> None:
-    """Add --class."""
+def define_class_flag(values: flags.FlagValues, shown: str = "class to show") -> None:
+    """Add --class; `shown` says what the class is for."""
     flags.DEFINE_string(
-        "class", None, "class to show, for runs with labels: NAME, NUMBER, name:NAME or number:N", flag_values=values
+        "class", None, f"{shown}, for runs with labels: NAME, NUMBER, name:NAME or number:N", flag_values=values
     )
 
 
@@ -81,11 +81,18 @@ def chosen_class(values: flags.FlagValues, model: Model) -> int | None:
     Raises:
         UserError: the model has no labels, or no such class.
     """
+    wanted = flag_value(values, "class")
+    return None if wanted is None else class_number(wanted, model)
+
+
+def class_number(wanted: str, model: Model) -> int:
+    """Return the number of a class that a user names; a class without training images is said to be meaningless.
+
+    Raises:
+        UserError: the model has no labels, or no such class.
+    """
     from pggan_jax.generation.class_names import find_class
 
-    wanted = flag_value(values, "class")
-    if wanted is None:
-        return None
     if not model.label_size:
         raise UserError(f"--class={wanted[:40]}: this run was trained without labels; remove --class")
     number = find_class(wanted, model.class_names, count=model.label_size)

@@ -20,8 +20,8 @@ from PIL import Image
 from pggan_jax.errors import UserError
 from pggan_jax.image_files import GENERATED_MARK
 
-GREY_LEVELS = 32
-"""Levels of grey in a GIF: more are hard to see and double its size."""
+GREY_LEVELS, COLOURS = 32, 256
+"""Of a GIF. More levels of grey are hard to see and make it larger."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WEBP_QUALITY = 90
 _LARGEST_WEBP = 2**32 - 2
@@ -46,32 +46,40 @@ class Still:
         return round(self.stop * units / fps) - round(self.start * units / fps)
 
 
-def write_gif(file: BinaryIO, stills: Iterator[Still], *, fps: int) -> None:
-    """Write a GIF that repeats for ever; each frame has a palette of its own."""
+def write_gif(file: BinaryIO, stills: Iterator[Still], *, fps: int, colors: int | None = None) -> None:
+    """Write a GIF that repeats for ever; each frame has a palette of its own.
+
+    Args:
+        file: opened for writing.
+        stills: the film.
+        fps: frames per second, at most 50.
+        colors: 2 to 256 in each frame; by default 32 levels of grey, or 256 colours.
+    """
     for still in stills:
         height, width = still.image.shape[:2]
         if not still.start:
             file.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0))
             file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
-        palette, data = _gif_frame(still.image)
+        palette, data = _gif_frame(still.image, colors)
         bits = len(palette) // 3 - 1
         file.write(b"!\xf9\x04" + struct.pack("<BHBB", 0x04, still.duration(fps, units=100), 0, 0))
         file.write(b"," + struct.pack("<HHHHB", 0, 0, width, height, 0x80 | bits.bit_length() - 1) + palette + data)
     file.write(b";")
 
 
-def _gif_frame(image: np.ndarray) -> tuple[bytes, bytes]:
+def _gif_frame(image: np.ndarray, colors: int | None) -> tuple[bytes, bytes]:
     """Return the palette, of 2^k colours, and the compressed pixels."""
     if image.shape[-1] == 1:
-        step = 255 / (GREY_LEVELS - 1)
+        count = colors or GREY_LEVELS
+        step = 255 / (count - 1)
         levels = np.rint(image[..., 0] / step).astype(np.uint8)
         colours = Image.fromarray(levels).convert("P")
-        colours.putpalette(np.repeat(np.rint(np.arange(GREY_LEVELS) * step).astype(np.uint8), 3).tobytes())
+        colours.putpalette(np.repeat(np.rint(np.arange(count) * step).astype(np.uint8), 3).tobytes())
     else:
         # No dithering: its noise moves from frame to frame, and compresses badly.
-        colours = Image.fromarray(image).quantize(256, dither=Image.Dither.NONE)
+        colours = Image.fromarray(image).quantize(colors or COLOURS, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
-    colours.save(buffer, format="GIF")
+    colours.save(buffer, format="GIF", interlace=0)
     content = buffer.getvalue()
     # Signature and screen are 13 bytes, with the size of the palette in the eleventh; extensions begin with 0x21.
     end = 13 + 3 * 2 ** ((content[10] & 7) + 1)

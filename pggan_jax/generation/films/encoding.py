@@ -1,7 +1,7 @@
 """Write frames to a film: MP4, GIF, WebP or APNG, by the suffix of the file.
 
-Frames are written as they come: memory does not grow with the length of a film. Pillow's own writers of animations keep all frames,
-so only single frames are encoded by it.
+Frames are written as they come: memory does not grow with the length of a film. Pillow's own writers of animations keep
+all frames, so only single frames are encoded by it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import numpy as np
 
 from pggan_jax.errors import UserError
 from pggan_jax.generation.films.animations import Still, write_apng, write_gif, write_webp
-from pggan_jax.generation.films.video import write_mp4
+from pggan_jax.generation.films.video import require_video, write_mp4
 from pggan_jax.system.files import atomic_file
 
-_WRITERS = {".mp4": write_mp4, ".gif": write_gif, ".webp": write_webp, ".png": write_apng}
-SUFFIXES = tuple(_WRITERS)
-MOST_FPS = 120
+_WRITERS = {".mp4": write_mp4, ".webp": write_webp, ".png": write_apng}
+SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 _MOST_GIF_FPS = 50
 MOST_PIXELS = 4096 * 4096
 MOST_SIDE = 16_383
@@ -27,19 +26,23 @@ _LONGEST_STILL_SECONDS = 300
 """A GIF's frames last up to 655 s, those of an APNG 546 s at 120 frames per second."""
 
 
-def require_frame_rate(suffix: str, fps: int) -> str:
-    """Check that a format can show so many frames per second, and return a remark on it, or "".
+def require_format(suffix: str, fps: int) -> str:
+    """Check that a format can be written at so many frames per second, and return a remark on it, or "".
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot, or a package is missing.
     """
+    if suffix == ".mp4":
+        require_video()
     if suffix != ".gif":
         return ""
     if fps > _MOST_GIF_FPS:
         raise UserError(f"--fps={fps}: a GIF shows at most {_MOST_GIF_FPS} frames per second; lower it, or write .mp4 or .webp")
     if 100 % fps == 0:
         return ""
-    return f"frames of a GIF last whole hundredths of a second: here {100 // fps} or {100 // fps + 1}, {100 / fps:.3g} on average"
+    return (
+        f"frames of a GIF last whole hundredths of a second: here {100 // fps} or {100 // fps + 1}, {100 / fps:.3g} on average"
+    )
 
 
 def require_frame_size(height: int, width: int, *, advice: str) -> None:
@@ -54,20 +57,25 @@ def require_frame_size(height: int, width: int, *, advice: str) -> None:
         )
 
 
-def write_film(path: Path, frames: Iterable[np.ndarray], *, fps: int) -> None:
+def write_film(path: Path, frames: Iterable[np.ndarray], *, fps: int, colors: int | None = None) -> None:
     """Write a film; an interrupted one leaves no file.
 
     Args:
         path: ends in one of `SUFFIXES`.
         frames: uint8 `[height, width, channels]`, all of one size, with 1 channel (grey) or 3.
         fps: frames per second.
+        colors: of each frame of a GIF; by default 32 levels of grey, or 256 colours.
 
     Raises:
         UserError: a package is missing, or the film does not fit into the format.
         OSError: the file cannot be written.
     """
+    suffix, film = path.suffix.lower(), stills(frames, longest=_LONGEST_STILL_SECONDS * fps)
     with atomic_file(path) as file:
-        _WRITERS[path.suffix.lower()](file, stills(frames, longest=_LONGEST_STILL_SECONDS * fps), fps=fps)
+        if suffix == ".gif":
+            write_gif(file, film, fps=fps, colors=colors)
+        else:
+            _WRITERS[suffix](file, film, fps=fps)
 
 
 def stills(frames: Iterable[np.ndarray], *, longest: int) -> Iterator[Still]:
@@ -79,7 +87,7 @@ def stills(frames: Iterable[np.ndarray], *, longest: int) -> Iterator[Still]:
     """
     held, start, number = None, 0, 0
     for number, frame in enumerate(frames):
-        if held is not None and number - start < longest and np.array_equal(held, frame):
+        if held is not None and number - start < longest and (held is frame or np.array_equal(held, frame)):
             continue
         if held is not None:
             yield Still(held, start, number)

@@ -17,13 +17,20 @@ LOWEST_HEIGHT = 256
 """Frames of smaller images are enlarged until they are at least so high."""
 _LARGEST_WIDTH = 1920
 _PROBES = 16
-_TEXT_SHARE = 22
+_TEXT_SHARE = 18
 _SMALLEST_TEXT, _LARGEST_TEXT = 11, 40
+_LONGEST_PART = "0" * 11
 
 
-def default_zoom(height: int, width: int) -> int:
-    """The smallest factor that makes frames `LOWEST_HEIGHT` high, but less where they would be wider than 1,920."""
-    return max(1, min(math.ceil(LOWEST_HEIGHT / height), _LARGEST_WIDTH // width))
+def default_zoom(height: int, width: int, *, lowest_width: int = 1) -> int:
+    """The smallest factor that makes frames `LOWEST_HEIGHT` high, but less where they would be wider than 1,920.
+
+    Args:
+        height, width: of the images.
+        lowest_width: of the frames, for text in them.
+    """
+    wanted = max(math.ceil(LOWEST_HEIGHT / height), math.ceil(lowest_width / width))
+    return max(1, min(wanted, _LARGEST_WIDTH // width))
 
 
 def viewable(image: np.ndarray) -> np.ndarray:
@@ -39,8 +46,8 @@ def walk_frames(model: Model, walk: Walk) -> Iterator[np.ndarray]:
 def loop_frames(model: Model, loop: Loop, *, labels: np.ndarray, columns: int) -> Iterator[np.ndarray]:
     """Yield each frame of closed loops side by side.
 
-    The film begins where the image moves least, out of 16 places around the loop: where it is played again from the start, no step is
-    seen.
+    The film begins where the image moves least, out of 16 places around the loop: where it is played again from the start,
+    no step is seen.
 
     Args:
         model: draws the images.
@@ -48,8 +55,11 @@ def loop_frames(model: Model, loop: Loop, *, labels: np.ndarray, columns: int) -
         labels: `[loops, label_size]`.
         columns: loops in a row.
     """
-    rows = ((latent, label) for latents in loop.from_frame(_calmest_frame(model, loop, labels)) for latent, label in
-            zip(latents, labels, strict=True))
+    rows = (
+        (latent, label)
+        for latents in loop.from_frame(_calmest_frame(model, loop, labels))
+        for latent, label in zip(latents, labels, strict=True)
+    )
     images = _images(model, rows)
     while tiles := list(islice(images, loop.count)):
         yield make_grid(np.stack(tiles), columns)
@@ -105,8 +115,9 @@ def add_caption(image: np.ndarray, parts: Sequence[str]) -> np.ndarray:
         parts: of the text, spread evenly so that each keeps its place from frame to frame.
     """
     height, width, channels = image.shape
+    # The same in all frames, whatever they say.
     size = int(np.clip(height / _TEXT_SHARE, _SMALLEST_TEXT, _LARGEST_TEXT))
-    while size > _SMALLEST_TEXT and max(_text_width(part, size) for part in parts) > 0.9 * width / len(parts):
+    while size > _SMALLEST_TEXT and ImageFont.load_default(size).getlength(_LONGEST_PART) + size > width / len(parts):
         size -= 1
     band = Image.new("L", (width, math.ceil(1.8 * size)))
     draw = ImageDraw.Draw(band)
@@ -115,10 +126,6 @@ def add_caption(image: np.ndarray, parts: Sequence[str]) -> np.ndarray:
         draw.text((left, band.height / 2), part, fill=255, font=ImageFont.load_default(size), anchor="lm")
     text = np.broadcast_to(np.asarray(band)[..., None], (band.height, width, channels))
     return np.concatenate([image, text])
-
-
-def _text_width(text: str, size: int) -> float:
-    return ImageFont.load_default(size).getlength(text) + size
 
 
 def enlarge_to(image: np.ndarray, height: int, width: int) -> np.ndarray:

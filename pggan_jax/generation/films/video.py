@@ -38,12 +38,15 @@ def write_mp4(file: BinaryIO, stills: Iterator[Still], *, fps: int) -> None:
             stream = container.add_stream("libx264", rate=fps, options=_QUALITY)
             for still in stills:
                 image = _even(still.image)
-                stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
+                if not still.start:
+                    stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
                 for _ in range(still.stop - still.start):
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
     except av.FFmpegError as error:
-        raise UserError(f"the video cannot be encoded ({first_line(error)}); write .webp, or a smaller one by --zoom") from error
+        raise UserError(
+            f"the video cannot be encoded ({first_line(error)}); write .webp, or a smaller one by --zoom"
+        ) from error
 
 
 def _even(image: np.ndarray) -> np.ndarray:
