@@ -214,7 +214,7 @@ def _growth(values: flags.FlagValues, workdir: Path) -> Stills:
     )
     if not isinstance(found, str):
         return found
-    lack = f"the checkpoints kept of {workdir} have one resolution, {found} (run.keep_every_kimg keeps more)"
+    lack = f"{workdir} keeps checkpoints of one resolution, {found} (run.keep_every_kimg keeps more)"
     if network != "ema" or flag_value(values, "class") is not None:
         raise UserError(
             f"--kind=growth: {lack}, and its sample grids show no other class or network; remove --class and --network"

@@ -140,7 +140,7 @@ class SampleGridFiles:
             places = {int(seed): place for place, seed in enumerate(seed for row in rows for seed in row)}
             return len(rows[0]), len(rows), places
         except (OSError, ValueError, KeyError, TypeError, IndexError):
-            raise UserError(f"{self._grid_file}: says which seeds the sample grids show, and is absent or damaged") from None
+            raise UserError(f"{self._grid_file} is absent or damaged, so the seeds of the sample grids are not known") from None
 
     def _caption(self, images_seen: int) -> tuple[str, ...]:
         tick, point = self._ticks.get(images_seen // 1000, {}), self._schedule.at(images_seen)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from pggan_jax import cli
 from pggan_jax.checkpointing.open_model import load
@@ -312,6 +313,30 @@ def of_run(seen: Seen) -> bool:
     return f" {seen.places.run} " in seen.out
 
 
+def film(seen: Seen, name: str = "f.png") -> list[np.ndarray]:
+    """Frames of the film f.png in red, green, blue."""
+    with Image.open(seen.places.tmp / name) as frames:
+        return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(frames)]
+
+
+def length_and_rate(seen: Seen) -> tuple[float, int]:
+    """Seconds of the film, and milliseconds of its shortest frame."""
+    with Image.open(seen.places.tmp / "f.png") as frames:
+        times = [frame.info["duration"] for frame in ImageSequence.Iterator(frames)]
+    return round(sum(times) / 1000, 3), round(min(times))
+
+
+def film_begins_with(seen: Seen) -> list[tuple[str, int, int]]:
+    """Network, seed and class of the image that is the first frame of the film."""
+    frame, found = film(seen)[0][..., 0], []
+    for network in ("ema", "raw"):
+        model = load(seen.places.run if len(frame) == 8 else seen.places.labelled, network=network)
+        for seed, number in product((1, 3), (1, 2) if model.label_size else (0,)):
+            if np.array_equal(model.sample([seed], number)[0, ..., 0], frame):
+                found.append((network, seed, number))
+    return found
+
+
 def prepared(seen: Seen) -> np.ndarray:
     """The largest level of `out`."""
     return np.load(max((seen.places.tmp / "out").glob("r*.npy"), key=lambda path: int(path.stem[1:])))
@@ -353,6 +378,7 @@ OF_IMAGES = "evaluate --images={tmp}/other --data=synthetic:40"
 PREPARE = "prepare folder:{pictures} --out={tmp}/out --resolution=8"
 DEEP = "prepare folder:{tmp}/deep --out={tmp}/out --resolution=16"
 CHECK = "check folder:{pictures} --json --resolution=8"
+FILM = "film --from={run} --seconds=0.4 --fps=10 --zoom=1 --out={tmp}/f.png"
 SHOW = "show folder:{pictures} --out={tmp}/out/grid.png --resolution=8"
 PROJECT = "project {tmp}/square/0.png --fit --from={run} --out={tmp}/out"
 DIRECTIONS = "directions --from={run} --seeds=0 --out={tmp}/d.npz"
@@ -606,6 +632,75 @@ CASES = {
         lambda seen: picture(seen.places.tmp / "e.png").shape[0] - (8 * 8 + 21),
         (0, 16),
     ),
+    ("film", "kind"): Case(
+        FILM, ("--kind=loop", "--kind=training"), printed("a closed loop", "sample grids"), ([True, False], [False, True])
+    ),
+    ("film", "from"): Case(
+        FILM.replace("--from={run} ", ""),
+        ("--from={run}", "--from={labelled}"),
+        lambda seen: film(seen)[0].shape,
+        ((8, 8, 3), (4, 4, 3)),
+    ),
+    ("film", "workdir"): Case(
+        FILM.replace("--from={run} ", ""),
+        ("--workdir={run}", "--workdir={labelled}"),
+        lambda seen: film(seen)[0].shape,
+        ((8, 8, 3), (4, 4, 3)),
+    ),
+    ("film", "checkpoint"): Case(
+        FILM, ("", "--checkpoint=1.008"), printed("at kimg 1.92 ", "at kimg 1.008 "), ([True, False], [False, True])
+    ),
+    ("film", "network"): Case(
+        f"{FILM} --kind=walk --seeds=3,4", ("", "--network=raw"), film_begins_with, ([("ema", 3, 0)], [("raw", 3, 0)])
+    ),
+    ("film", "seeds"): Case(
+        f"{FILM} --kind=walk", ("--seeds=1,3", "--seeds=3,1"), film_begins_with, ([("ema", 1, 0)], [("ema", 3, 0)])
+    ),
+    ("film", "class"): Case(
+        FILM.replace("{run}", "{labelled}") + " --kind=walk --seeds=3,3",
+        ("--class=1,2", "--class=2,1"),
+        film_begins_with,
+        ([("ema", 3, 1)], [("ema", 3, 2)]),
+    ),
+    ("film", "closed"): Case(
+        f"{FILM} --kind=walk --seeds=1,3",
+        ("", "--closed"),
+        lambda seen: np.array_equal(film(seen)[-1][..., 0], load(seen.places.run).sample([3])[0, ..., 0]),
+        (True, False),
+    ),
+    ("film", "smooth"): Case(
+        FILM,
+        ("--smooth=0.1", "--smooth=0.2"),
+        lambda seen: (seen.status, "at most a quarter of the film" in seen.err),
+        ((0, False), (2, True)),
+    ),
+    ("film", "grid"): Case(
+        f"{FILM} --kind=grid", ("", "--grid=2x1"), lambda seen: film(seen)[0].shape, ((24, 32, 3), (8, 16, 3))
+    ),
+    ("film", "seconds"): Case(FILM, ("", "--seconds=0.6"), length_and_rate, ((0.4, 100), (0.6, 100))),
+    ("film", "fps"): Case(FILM, ("", "--fps=20"), length_and_rate, ((0.4, 100), (0.4, 50))),
+    ("film", "zoom"): Case(
+        FILM.replace("--zoom=1 ", ""), ("", "--zoom=2"), lambda seen: film(seen)[0].shape, ((256, 256, 3), (16, 16, 3))
+    ),
+    ("film", "colors"): Case(
+        FILM.replace("f.png", "f.gif"),
+        ("", "--colors=2"),
+        lambda seen: len(np.unique(film(seen, "f.gif")[0])) <= 2,
+        (False, True),
+    ),
+    ("film", "out"): Case(
+        "film --from={run} --seconds=0.2 --fps=10 --zoom=1",
+        ("--out={tmp}/f.png", "--out={tmp}/new/g.gif"),
+        lambda seen: [(seen.places.tmp / name).exists() for name in ("f.png", "new/g.gif")],
+        ([True, False], [False, True]),
+    ),
+    ("film", "overwrite"): Case(
+        FILM.replace("f.png", "square/0.png"),
+        ("", "--overwrite"),
+        lambda seen: (seen.status, "exists" in seen.err),
+        ((2, True), (0, False)),
+    ),
+    ("film", "compilation_cache"): Case(FILM, NO_CACHE, cache, CACHES),
     ("inspect", "workdir"): Case(
         "inspect",
         ("--workdir={run}", "--workdir={labelled}"),

@@ -97,8 +97,8 @@ def show_stills(stills: Iterable[np.ndarray], count: int, *, frames: int, fps: i
     shown, moving = 0, frames - last
     image = None
     for number, image in enumerate(stills):
-        # Frames before this still's end, if all but the last share the rest of the film.
-        end = (number + 1) * moving // max(1, count - 1) if number < count - 1 else frames
+        # Frames before this still's end: all but the last share the rest of the film, and the first is always shown.
+        end = -(-(number + 1) * moving // max(1, count - 1)) if number < count - 1 else frames
         for _ in range(end - shown):
             yield image
         shown = max(shown, end)
