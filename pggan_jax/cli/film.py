@@ -263,7 +263,7 @@ def _columns_and_rows(values: flags.FlagValues, default: str) -> tuple[int, int]
     try:
         if "x" not in text:
             raise ValueError(f"grid size is {text!r}, must be COLUMNSxROWS such as 4x3")
-        return grid_size(text, 1)
+        return grid_size(text, height=1, width=1)
     except ValueError as error:
         raise UserError(f"--grid={text}: {error}") from None
 

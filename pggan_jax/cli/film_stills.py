@@ -57,7 +57,7 @@ class SampleGridFiles:
 
         self._workdir, self._grid_file = workdir, Workdir(workdir).grid
         self._record: RunRecord = gather(workdir, Workdir(workdir).load_config())
-        self._schedule = Schedule(self._record.config.schedule, self._record.config.data.resolution)
+        self._schedule = Schedule.of(self._record.config)
         self._ticks = {int(tick["kimg"] + 1e-6): tick for tick in self._record.ticks}
         self._found: list[int] = []
         self._size, self._mode = (0, 0), "L"
@@ -145,7 +145,7 @@ class SampleGridFiles:
     def _caption(self, images_seen: int) -> tuple[str, ...]:
         tick, point = self._ticks.get(images_seen // 1000, {}), self._schedule.at(images_seen)
         level, alpha = int(tick.get("resolution", point.resolution)), tick.get("alpha", point.alpha)
-        return f"kimg {images_seen // 1000}", f"{level}x{level}", f"alpha {alpha:.2f}"
+        return f"kimg {images_seen // 1000}", str(self._record.config.data.shape_at(level)), f"alpha {alpha:.2f}"
 
 
 def _reduced(image: np.ndarray, factor: int) -> np.ndarray:

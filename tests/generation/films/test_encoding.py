@@ -105,6 +105,7 @@ def test_an_apng_is_marked_as_generated(tmp_path):
         assert image.text[GENERATED_MARK] == "generated images"
 
 
+@pytest.mark.slow  # as all tests that need an optional package
 @pytest.mark.parametrize(("channels", "size"), [(1, (20, 32)), (3, (21, 31))])
 def test_a_video(tmp_path, channels, size):
     av = pytest.importorskip("av")
@@ -119,7 +120,7 @@ def test_a_video(tmp_path, channels, size):
     assert all(np.abs(frame.astype(int) - 20 * min(number, 7)).max() <= 4 for number, frame in enumerate(frames))
 
 
-@pytest.mark.parametrize("suffix", [*ANIMATIONS, ".mp4"])
+@pytest.mark.parametrize("suffix", [*ANIMATIONS, pytest.param(".mp4", marks=pytest.mark.slow)])
 def test_an_interrupted_film_leaves_nothing(tmp_path, suffix):
     if suffix == ".mp4":
         pytest.importorskip("av")
@@ -133,9 +134,11 @@ def test_an_interrupted_film_leaves_nothing(tmp_path, suffix):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("suffix", ANIMATIONS)
+@pytest.mark.parametrize("suffix", [*ANIMATIONS, pytest.param(".mp4", marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_length(tmp_path, suffix):
     """300 frames of 0.75 MB; the process of all writers of Pillow would hold them."""
+    if suffix == ".mp4":
+        pytest.importorskip("av")
     code = f"""
 import resource
 import numpy as np
