@@ -199,7 +199,7 @@ def _training(values: flags.FlagValues, workdir: Path) -> Stills:
 
 
 def _growth(values: flags.FlagValues, workdir: Path) -> Stills:
-    """Return images by the checkpoints, or from the sample grids if the checkpoints have one resolution."""
+    """Return images by the checkpoints; of checkpoints of one resolution, from the sample grids."""
     from pggan_jax.cli.film_stills import SampleGridFiles, checkpoints_of_run
     from pggan_jax.images import make_grid
 
@@ -243,7 +243,7 @@ def _seeds(values: flags.FlagValues, most: int) -> list[int]:
 
 
 def _labels(values: flags.FlagValues, model: Model, seeds: range | list[int]) -> np.ndarray:
-    """Return one-hot labels `[seeds, label_size]` of the classes that --class names; by default those of the seeds."""
+    """One-hot labels `[seeds, label_size]` of --class; by default of the seeds' classes."""
     from pggan_jax.generation.class_names import classes_of_seeds
 
     wanted = flag_value(values, "class")

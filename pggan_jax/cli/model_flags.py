@@ -86,7 +86,7 @@ def chosen_class(values: flags.FlagValues, model: Model) -> int | None:
 
 
 def class_number(wanted: str, model: Model) -> int:
-    """Return the number of a class that a user names; a class without training images is said to be meaningless.
+    """Return the number of a class that a user names; warn if it had no training images.
 
     Raises:
         UserError: the model has no labels, or no such class.

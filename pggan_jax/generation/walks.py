@@ -1,4 +1,4 @@
-"""Paths through the latent space: spherical interpolation, walks between latents, closed random loops."""
+"""Paths through the latent space: spherical interpolation, walks, closed random loops."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ class Walk:
 
 @dataclass(frozen=True)
 class Loop:
-    """Closed random loops (spec 7.1): noise, filtered by a Gaussian along the frames, which wrap around.
+    """Closed random loops (spec 7.1).
 
-    The frame after the last is the first. Any part of a loop can be made alone, so that memory does not grow with its length.
+    They are noise, filtered by a Gaussian along the frames, which wrap around. The frame after the last is the first. Any part of a loop can be made alone, so that memory does not grow with its length.
 
     Attributes:
         frames: of the loop.
@@ -102,7 +102,9 @@ class Loop:
     seed: int
 
     def latents(self, start: int, number: int) -> np.ndarray:
-        """Return some latents in order, float32 `[number, count, size]`, with a root mean square of 1 over the whole loop.
+        """Return some latents in order, float32 `[number, count, size]`.
+
+        Over the whole loop, their root mean square is 1.
 
         Args:
             start: the first frame, modulo `frames`.

@@ -1,1 +1,1 @@
-"""Films of a generator: their frames, text in frames, and files of animated images and video."""
+"""Films of a generator: frames, text in frames, files of animated images and video."""

@@ -94,7 +94,7 @@ def _gif_frame(image: np.ndarray, colors: int | None) -> tuple[bytes, bytes]:
 
 
 def write_webp(file: BinaryIO, stills: Iterator[Still], *, fps: int) -> None:
-    """Write an animated WebP that repeats for ever; lossless if that makes the first frame smaller."""
+    """Write a WebP that repeats for ever; lossless if that makes the first frame smaller."""
     options: dict[str, object] = {}
     for still in stills:
         height, width = still.image.shape[:2]
@@ -130,9 +130,9 @@ def _int24(value: int) -> bytes:
 
 
 def write_apng(file: BinaryIO, stills: Iterator[Still], *, fps: int) -> None:
-    """Write an animated PNG that repeats for ever, lossless; programs without animation show its first frame.
+    """Write an animated PNG that repeats for ever, lossless.
 
-    A text chunk excludes it from training, as for other generated images.
+    Programs without animation show its first frame. A text chunk excludes it from training, as for other generated images.
     """
     counts_at, written, sequence = 0, 0, 0
     for still in stills:

@@ -27,7 +27,10 @@ _LONGEST_STILL_SECONDS = 300
 
 
 def require_format(suffix: str, fps: int) -> str:
-    """Check that a format can be written at so many frames per second, and return a remark on it, or "".
+    """Check that a format can be written at so many frames per second.
+
+    Returns:
+        A remark on the frame rate, or "".
 
     Raises:
         UserError: it cannot, or a package is missing.

@@ -1,4 +1,4 @@
-"""Frames of films: images along a path through the latent space, stills, text below the image."""
+"""Frames of films: images along a path through the latent space, stills, text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _LONGEST_PART = "0" * 11
 
 
 def default_zoom(height: int, width: int, *, lowest_width: int = 1) -> int:
-    """The smallest factor that makes frames `LOWEST_HEIGHT` high, but less where they would be wider than 1,920.
+    """The smallest factor that makes frames `LOWEST_HEIGHT` high.
+
+    It is smaller where frames would be wider than 1,920 pixels.
 
     Args:
         height, width: of the images.
@@ -85,7 +87,7 @@ def _images(model: Model, rows: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iter
 
 
 def show_stills(stills: Iterable[np.ndarray], count: int, *, frames: int, fps: int) -> Iterator[np.ndarray]:
-    """Yield each frame of a film that shows stills for equal times; the last one stays for a second.
+    """Yield each frame of a film that shows stills for equal times, the last for a second.
 
     Args:
         stills: `count` or fewer images. Of more stills than frames, only some are shown.
@@ -129,7 +131,7 @@ def add_caption(image: np.ndarray, parts: Sequence[str]) -> np.ndarray:
 
 
 def enlarge_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Enlarge each pixel to a square, as often as fits, and fill up with black to `[height, width, channels]`."""
+    """Enlarge each pixel to a square as large as fits, and fill up with black."""
     factor = max(1, min(height // image.shape[0], width // image.shape[1]))
     enlarged = nearest_upscale(image, factor)[:height, :width]
     missing = height - enlarged.shape[0], width - enlarged.shape[1]
