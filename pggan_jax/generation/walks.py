@@ -85,7 +85,8 @@ class Walk:
 class Loop:
     """Closed random loops (spec 7.1).
 
-    They are noise, filtered by a Gaussian along the frames, which wrap around. The frame after the last is the first. Any part of a loop can be made alone, so that memory does not grow with its length.
+    They are noise, filtered by a Gaussian along the frames, which wrap around. The frame after the last is the first. Any part
+    of a loop can be made alone, so that memory does not grow with its length.
 
     Attributes:
         frames: of the loop.
