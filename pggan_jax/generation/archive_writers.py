@@ -24,7 +24,7 @@ from pggan_jax.system.json_files import parse_json, read_json_object
 from pggan_jax.system.own_output import MARKER
 from pggan_jax.system.stored_zip import StoredZip, read_comment
 
-SECONDS_BETWEEN_JOURNALS = 5.0
+SECONDS_BETWEEN_JOURNALS = 1.0
 """The most work that is lost when the process is killed."""
 
 
