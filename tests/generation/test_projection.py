@@ -12,6 +12,7 @@ from scipy import ndimage
 
 import pggan_jax as pg
 from pggan_jax.errors import UserError
+from pggan_jax.generation.model import Model
 from pggan_jax.generation.projection import Projection, _Projector, project
 from pggan_jax.generation.projection_loss import (
     LossInputs,
@@ -24,7 +25,10 @@ from pggan_jax.generation.projection_loss import (
     normalized,
     pyramid_rows,
 )
+from pggan_jax.images import ImageSpec
+from pggan_jax.networks.build import build_networks, initialize
 from pggan_jax.networks.discriminator import DiscriminatorBlock
+from tests.helpers.runs import small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -179,6 +183,16 @@ class TestProject:
         for starts in (0, 11):
             with pytest.raises(UserError, match="of 10 candidates"):
                 ProjectionSettings(candidates=10, starts=starts)
+
+    def test_images_that_are_not_square(self):
+        config = small_config(data__base_shape="3x4")
+        networks = build_networks(config, 8, image_spec=ImageSpec(6, 8, 1))
+        generator, discriminator = initialize(networks, 0)
+        model = Model("wide", config, networks, generator, discriminator, alpha=1.0, kimg=0.0)
+        assert model.shape == (6, 8, 1)
+        (found,) = project(model, model.sample([1000]), replace(FEW, steps=20))
+        assert found.image.shape == (6, 8, 1)
+        assert found.rmse < found.nearest_rmse
 
     def test_several_steps_in_one_program(self, finished):
         """What an accelerator runs equals the steps one by one."""
