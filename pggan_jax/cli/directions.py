@@ -7,8 +7,8 @@ a PNG of the same name beside it shows each of them, from strength -3 to 3. `edi
   pca      principal components of the 4x4 activations of --num_samples samples
   classes  one direction per class of the data, for runs that were trained without labels: a classifier is trained on the
            labelled images of the run (or of --data=SOURCE) and reads --num_samples samples; a direction points from all other
-           classes to one. --orthogonal removes the part along the other directions; where each image has exactly one class,
-           little is left
+           classes to one. --orthogonal=3,5 removes from each its part along the directions of the classes named 3 and 5,
+           --orthogonal=all that along all others, of which nothing is left where each image has exactly one class
 
 Examples:
   python launch.py directions --from=runs/digits --method=pca --count=8 --class=3 --out=three.npz
@@ -66,10 +66,10 @@ flags.DEFINE_integer(
     upper_bound=1_000_000,
 )
 flags.DEFINE_string("data", None, "images with classes, for --method=classes (default: those of the run)", flag_values=FLAGS)
-flags.DEFINE_boolean(
+flags.DEFINE_list(
     "orthogonal",
-    False,
-    "remove from each class direction its part along all others",
+    [],
+    "remove from each class direction its part along those of these classes, such as 3,5, or along all others",
     flag_values=FLAGS,
 )
 flags.DEFINE_string("seeds", "0-2", "seeds of the images in the picture, at most 16", flag_values=FLAGS)
@@ -203,12 +203,24 @@ def _classes(values: flags.FlagValues, model: Model) -> _Result:
             print(f"class {loader.class_names[one]}: {found.members[one]:,} of {number:,} samples are of it; no direction")
     left = np.ones(len(names))
     if flag_value(values, "orthogonal"):
-        directions, left = orthogonalized(found.directions, names)
+        against = _against(flag_value(values, "orthogonal"), names)
+        directions, left = orthogonalized(found.directions, names, against=against)
         found = by_class.ClassDirections(directions, found.numbers, found.members)
     total = len(names) * len(by_class.EFFECT_SEEDS) * len(by_class.EFFECT_STRENGTHS)
     with tqdm(total=total, desc="measuring the effect", unit="img", delay=2, leave=False, disable=None) as bar:
         effect = by_class.measure_effect(model, classifier, found, progress=bar.update)
     return _Result(found.directions, names, left, np.asarray(by_class.EFFECT_STRENGTHS, np.float32), effect)
+
+
+def _against(wanted: list[str], names: tuple[str, ...]) -> list[int]:
+    """Return the numbers of the directions that --orthogonal names."""
+    if wanted == ["all"]:
+        return list(range(len(names)))
+    for one in wanted:
+        if f"class_{one}" not in names:
+            shown = ", ".join(name.removeprefix("class_") for name in names[:8])
+            raise UserError(f"--orthogonal={one}: no direction leads to this class; name all, or some of {shown}")
+    return [names.index(f"class_{one}") for one in wanted]
 
 
 def _picture(model: Model, found: Directions, seeds: list[int], classes: np.ndarray) -> np.ndarray:

@@ -562,7 +562,7 @@ CASES = {
     ),
     ("directions", "orthogonal"): Case(
         TOWARDS_CLASSES,
-        ("", "--orthogonal"),
+        ("", "--orthogonal=all"),
         lambda seen: seen.status == 0 and bool((directions(seen).values == 1).all()),
         (True, False),
     ),

@@ -80,7 +80,7 @@ class TestDirections:
         [
             (["--method=sefa", "--num_samples=200"], "--num_samples: has no effect on --method=sefa"),
             (["--method=classes", "--count=3"], "--count: has no effect on --method=classes"),
-            (["--orthogonal"], "--orthogonal: has no effect on --method=sefa"),
+            (["--orthogonal=3"], "--orthogonal: has no effect on --method=sefa"),
             (["--count=9"], "--count=9: the latent size is 8"),
             (["--class=3"], "--class=3: this run was trained without labels"),
             (["--seeds=0-16"], "--seeds=0-16: 17 seeds"),

@@ -189,12 +189,13 @@ def separating_direction(latents: np.ndarray, is_member: np.ndarray) -> np.ndarr
     return (plane.coef_[0] / np.linalg.norm(plane.coef_[0])).astype(np.float32)
 
 
-def orthogonalized(directions: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Remove from each direction its part in the span of all others.
+def orthogonalized(directions: np.ndarray, names: Sequence[str], *, against: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Remove from each direction its part in the span of some others.
 
     Args:
         directions: `[count, size]`, each of length 1.
         names: of the directions, for messages.
+        against: numbers of the others; a direction is never removed from itself.
 
     Returns:
         The directions, of length 1 again; and the length that was left of each, float64 `[count]`.
@@ -204,13 +205,13 @@ def orthogonalized(directions: np.ndarray, names: Sequence[str]) -> tuple[np.nda
     """
     result, remainders = np.empty_like(directions), np.empty(len(directions))
     for number, direction in enumerate(directions.astype(np.float64)):
-        others = np.delete(directions, number, axis=0).astype(np.float64)
+        others = directions[[one for one in against if one != number]].astype(np.float64)
         rest = direction - np.linalg.lstsq(others.T, direction, rcond=None)[0] @ others
         remainders[number] = np.linalg.norm(rest)
         if remainders[number] < _SMALLEST_REMAINDER:
             raise UserError(
-                f"--orthogonal: {names[number]} lies in the span of the other {len(others)} directions; leave it out, or have "
-                "fewer directions"
+                f"--orthogonal: {names[number]} lies in the span of the {len(others)} other directions, and only "
+                f"{remainders[number]:.3f} of its length would be left; name fewer"
             )
         result[number] = rest / remainders[number]
     return result, remainders

@@ -132,15 +132,21 @@ class TestClassDirections:
     def test_orthogonal_to_all_others(self):
         directions = np.random.RandomState(0).randn(3, 6)
         directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
-        found, left = orthogonalized(directions, "abc")
+        found, left = orthogonalized(directions, "abc", against=range(3))
         products = np.abs(found @ directions.T)
         np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-6)
         np.testing.assert_allclose(np.diag(products), left, rtol=1e-5)
 
+    def test_orthogonal_to_one_of_them(self):
+        directions = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 0.6, 0.8]], np.float32)
+        found, left = orthogonalized(directions, "abc", against=[0])
+        np.testing.assert_allclose(found, [[1, 0, 0], [0, 1, 0], [0, 0.6, 0.8]], atol=1e-6)
+        np.testing.assert_allclose(left, [1, 0.8, 1], rtol=1e-6)
+
     def test_nothing_left(self):
         directions = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], np.float32)
-        with pytest.raises(UserError, match="a lies in the span of the other 2 directions"):
-            orthogonalized(directions, "abc")
+        with pytest.raises(UserError, match="a lies in the span of the 2 other directions"):
+            orthogonalized(directions, "abc", against=[0, 1, 2])
 
 
 def some_directions(**changes):
