@@ -37,7 +37,7 @@ from pggan_jax.evaluation.inception import features, weights
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.generation import projection
 from pggan_jax.generation.editing.direction_files import Directions, read_directions, write_directions
-from pggan_jax.generation.editing.directions import first_kernel, sefa
+from pggan_jax.generation.editing.directions import first_kernel, normalized, sefa
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
 from pggan_jax.loop import periodic_eval, run_setup, step_cost
 from pggan_jax.loop import train as train_module
@@ -305,7 +305,9 @@ def drawn_in_sheet(seen: Seen) -> list[tuple[str, ...]]:
 def class_in_sheet(seen: Seen) -> list[int]:
     """Of which class the image of seed 3 in e.png is."""
     sheet, model = picture(seen.places.tmp / "e.png"), load(seen.places.labelled)
-    return [number for number in (1, 2) if shows(sheet, model.sample([3], labels=number)[0], tolerance=1)]
+    # Arithmetic normalises the latent.
+    latents = np.concatenate([model.latents([3]), normalized(model.latents([3]))])
+    return [number for number in (1, 2) if any(shows(sheet, one, tolerance=1) for one in model.synthesize(latents, number))]
 
 
 def of_run(seen: Seen) -> bool:

@@ -46,7 +46,9 @@ def normalized(latents: np.ndarray) -> np.ndarray:
 
 
 def moved(latents: np.ndarray, direction: np.ndarray, strengths: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Move latents along a direction: normalised z + s v, normalised again.
+    """Move latents along a direction: normalised z + s v, scaled to the former length of z.
+
+    With labels, the length of z counts, as the generator normalises it together with the label.
 
     Args:
         latents: `[count, size]`.
@@ -63,7 +65,8 @@ def moved(latents: np.ndarray, direction: np.ndarray, strengths: Sequence[float]
     points = normalized(latents)[:, None, :].astype(np.float64) + steps
     if not np.linalg.norm(points, axis=-1).all():
         raise UserError("a latent is moved to 0, which is no latent; choose other strengths")
-    return normalized(points)
+    length = np.linalg.norm(latents, axis=-1)[:, None, None]
+    return (normalized(points) * (length / np.sqrt(latents.shape[-1]))).astype(np.float32)
 
 
 def sefa(kernel: np.ndarray, latent_size: int, *, count: int) -> Found:
