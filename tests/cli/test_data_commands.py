@@ -191,9 +191,9 @@ class TestCheck:
             for setting in [f"data.source = folder:{good}", *settings]:
                 assert f"{setting}\n" in out
 
-    def test_base_shapes_are_prepared(self, launch):
+    def test_base_shapes_are_trained(self, launch):
         last = lines_of(launch("check", "synthetic:5", "--resolution=16", "--base_shape=3x4"))[-1]
-        assert last == "next: python launch.py prepare synthetic:5 --out=prepared --resolution=16 --base_shape=3x4"
+        assert "--set data.source=synthetic:5 --set data.resolution=16 --set data.base_shape=3x4" in last
 
     def test_a_bad_folder(self, launch, bad):
         status, out, err = launch("check", f"folder:{bad}")
@@ -417,4 +417,4 @@ def test_plan_refuses_what_training_would(launch, tmp_path):
     folder = tmp_path / "prepared"
     assert launch("prepare", "synthetic:6", "--resolution=16", "--base_shape=3x4", f"--out={folder}")[0] == 0
     settings = [f"--set=data.source=prepared:{folder}", "--set=data.resolution=16", "--set=data.labels=false"]
-    assert "square" in one_line_error(launch("plan", "--config=experiments/smoke.py", *settings))
+    assert "set data.base_shape=3x4" in one_line_error(launch("plan", "--config=experiments/smoke.py", *settings))

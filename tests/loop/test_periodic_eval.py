@@ -128,7 +128,7 @@ class TestWhileTraining:
         call, calls = Evaluator.__call__, []
 
         def fail_first(evaluator, fakes):
-            calls.append(fakes.resolution)
+            calls.append(fakes.shape.resolution)
             if len(calls) == 1:
                 raise error
             return call(evaluator, fakes)
