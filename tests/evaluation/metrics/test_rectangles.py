@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pggan_jax.evaluation.metrics.laplacian_pyramid import laplacian_pyramid
 
 from pggan_jax.evaluation.inception.resize import MODES, resize_for_inception
 from pggan_jax.evaluation.metrics import ms_ssim as similarity
-from pggan_jax.evaluation.metrics.laplacian_pyramid import laplacian_pyramid
 from pggan_jax.evaluation.metrics.ms_ssim import WEIGHTS, SimilarityCollector, pair_similarities, scale_weights
 from pggan_jax.evaluation.metrics.nearest_neighbors import ShownImages, TrainingImages, neighbors, scaled_pixel_rows
 from pggan_jax.evaluation.metrics.swd import PatchCollector, random_directions, swd
