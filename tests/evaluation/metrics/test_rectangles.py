@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pggan_jax.evaluation.metrics.laplacian_pyramid import laplacian_pyramid
 
 from pggan_jax.evaluation.inception.resize import MODES, resize_for_inception
 from pggan_jax.evaluation.metrics import ms_ssim as similarity
@@ -14,6 +13,7 @@ from pggan_jax.evaluation.metrics.swd import PatchCollector, random_directions, 
 from pggan_jax.evaluation.pixels import pixel_rows
 from pggan_jax.images import image_shape
 from pggan_jax.metric_kinds import METRIC_KINDS
+from pggan_jax.networks.laplacian_pyramid import laplacian_pyramid
 from tests.helpers import metric_reference
 
 
