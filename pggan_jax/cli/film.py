@@ -222,7 +222,7 @@ def _growth(values: flags.FlagValues, workdir: Path) -> Stills:
     try:
         stills = SampleGridFiles(workdir).of_seeds(seeds, columns)
     except UserError as error:
-        raise UserError(f"--kind=growth: {lack}, and {error}") from None
+        raise UserError(f"--kind=growth: {error}; {lack}") from None
     print(f"note: {lack}; the images are cut out of the sample grids")
     return stills
 

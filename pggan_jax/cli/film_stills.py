@@ -138,9 +138,11 @@ class SampleGridFiles:
         try:
             rows = read_json_object(self._grid_file)["seeds"]
             places = {int(seed): place for place, seed in enumerate(seed for row in rows for seed in row)}
+            if not rows[0] or len(places) != len(rows) * len(rows[0]):
+                raise ValueError("rows of different lengths")
             return len(rows[0]), len(rows), places
         except (OSError, ValueError, KeyError, TypeError, IndexError):
-            raise UserError(f"{self._grid_file} is absent or damaged, so the seeds of the sample grids are not known") from None
+            raise UserError(f"{self._grid_file}, which names the seeds of its sample grids, is absent or damaged") from None
 
     def _caption(self, images_seen: int) -> tuple[str, ...]:
         tick, point = self._ticks.get(images_seen // 1000, {}), self._schedule.at(images_seen)
