@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pggan_jax.config import Config as Config
     from pggan_jax.errors import UserError as UserError
     from pggan_jax.generation.model import Model as Model
+    from pggan_jax.generation.walks import slerp as slerp
     from pggan_jax.images import make_grid as grid
     from pggan_jax.images import write_png as write_png
 
@@ -30,11 +31,12 @@ _PLACES = {
     "grid": ("images", "make_grid"),
     "load": ("checkpointing.open_model", "load"),
     "read_config": ("api.training", "read_config"),
+    "slerp": ("generation.walks", "slerp"),
     "train": ("api.training", "train"),
     "write_png": ("images", "write_png"),
 }
 """Public name to its module and its name there."""
-__all__ = ["Config", "Model", "UserError", "evaluate", "grid", "load", "read_config", "train", "write_png"]
+__all__ = ["Config", "Model", "UserError", "evaluate", "grid", "load", "read_config", "slerp", "train", "write_png"]
 
 
 def __getattr__(name: str) -> Any:
