@@ -35,9 +35,9 @@ def cells() -> list[str]:
 
 def run_cell(source: str, names: dict) -> object:
     """Execute a cell; the value of its last expression, as a notebook shows it."""
-    *statements, last = source.rstrip().split("\n")
-    first_line = next(i for i in range(len(statements), -1, -1) if not (statements + [last])[i].startswith((" ", ")")))
-    head, tail = "\n".join((statements + [last])[:first_line]), "\n".join((statements + [last])[first_line:])
+    lines = source.rstrip().split("\n")
+    start_of_last = next(number for number in reversed(range(len(lines))) if not lines[number].startswith((" ", ")")))
+    head, tail = "\n".join(lines[:start_of_last]), "\n".join(lines[start_of_last:])
     exec(compile(head, "cell", "exec"), names)
     try:
         return eval(compile(tail, "cell", "eval"), names)
