@@ -152,7 +152,7 @@ def door(launch, places, monkeypatch):
             return np.zeros(1, np.int32)
 
         def __call__(self, fakes, model=None):
-            note(images=fakes.read(0, min(4, fakes.count)), resolution=fakes.resolution)
+            note(images=fakes.read(0, min(4, fakes.count)), resolution=fakes.shape.resolution)
             return [Evaluation("swd", "swd", "swd", MetricResult({"swd": 1.0}), None, 4, 4, 0)]
 
     def spy(module, name, *kept, **changed):
