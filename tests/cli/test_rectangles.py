@@ -70,7 +70,8 @@ def check_images(launch, workdir, tmp_path, *, large):
     status, out, _ = launch("sample", f"--workdir={workdir}", "--seeds=0-3", f"--out={tmp_path / 'samples'}")
     assert status == 0
     assert f"4 images of {large} from kimg 0.48" in out
-    assert Image.open(tmp_path / "samples" / "seed0002.png").size == (width, height)
+    (sample,) = (tmp_path / "samples").glob("seed0002*.png")  # with labels, its name has the class
+    assert Image.open(sample).size == (width, height)
     metrics = "--metrics=swd,swd_small,ms_ssim,neighbors"
     status, out, _ = launch("evaluate", f"--workdir={workdir}", metrics, "--num_images=16", f"--out={tmp_path / 'found'}")
     assert status == 0
@@ -82,9 +83,7 @@ def check_images(launch, workdir, tmp_path, *, large):
     model = pg.load(str(workdir))
     assert model.shape[:2] == (height, width)
     assert model.sample(seeds=[1, 2]).shape == (2, *model.shape)
-    np.testing.assert_array_equal(
-        model.sample(seeds=[2])[0].squeeze(), np.asarray(Image.open(tmp_path / "samples/seed0002.png"))
-    )
+    np.testing.assert_array_equal(model.sample(seeds=[2])[0].squeeze(), np.asarray(Image.open(sample)))
 
 
 def check_reports(launch, workdir, tmp_path, changes, *, large):
