@@ -126,10 +126,22 @@ def grid_size(name: str, *, height: int, width: int) -> tuple[int, int]:
         return int(np.clip(1920 // width, 3, 32)), int(np.clip(1080 // height, 2, 32))
     if name == "4k":
         return int(np.clip(3840 // width, 7, 32)), int(np.clip(2160 // height, 4, 32))
-    columns, _, rows = name.partition("x")
+    try:
+        return parse_columns_rows(name)
+    except ValueError:
+        raise ValueError(f"grid size is {name!r}, must be 1080p, 4k, or COLUMNSxROWS such as 10x8") from None
+
+
+def parse_columns_rows(text: str) -> tuple[int, int]:
+    """Parse the size of an image grid, COLUMNSxROWS such as "10x8", to (columns, rows).
+
+    Raises:
+        ValueError: `text` has another form, or a number is 0.
+    """
+    columns, _, rows = text.partition("x")
     is_short = max(len(columns), len(rows)) <= _MOST_DIGITS
-    if not (is_short and columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):
-        raise ValueError(f"grid size is {name!r}, must be 1080p, 4k, or COLUMNSxROWS such as 10x8")
+    if not (is_short and _is_number(columns) and _is_number(rows) and int(columns) and int(rows)):
+        raise ValueError(f"grid size is {text!r}, must be COLUMNSxROWS such as 10x8")
     return int(columns), int(rows)
 
 

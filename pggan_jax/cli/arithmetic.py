@@ -20,13 +20,13 @@ import numpy as np
 from absl import flags
 
 from pggan_jax.cli.model_flags import (
-    cannot_be_written,
     chosen_class,
     define_class_flag,
     define_model_flags,
     define_out_flag,
     open_model,
     output_file,
+    write_image,
 )
 from pggan_jax.errors import UserError
 
@@ -48,7 +48,6 @@ def run(values: flags.FlagValues, expression: str) -> None:
     terms = parse_expression(expression)
     out = output_file(values, (".png",))
     from pggan_jax.generation.editing.sheets import MOST_PIXELS, arithmetic_sheet
-    from pggan_jax.images import write_png
 
     model = open_model(values)
     number = chosen_class(values, model)
@@ -59,10 +58,7 @@ def run(values: flags.FlagValues, expression: str) -> None:
     sheet = arithmetic_sheet(operands, labels, result=_result(model, terms, number))
     if sheet.shape[0] * sheet.shape[1] > MOST_PIXELS:
         raise UserError(f"{expression}: the picture would have {sheet.shape[1]:,}x{sheet.shape[0]:,} pixels; write fewer terms")
-    try:
-        write_png(out, sheet, holds="generated images")
-    except OSError as error:
-        raise cannot_be_written(f"--out={out}", error) from None
+    write_image(out, sheet, f"--out={out}", holds="generated images")
     print(f"{' '.join(labels)} with {model.name} -> {out}")
 
 

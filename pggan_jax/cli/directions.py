@@ -37,6 +37,7 @@ from pggan_jax.cli.model_flags import (
     define_out_flag,
     open_model,
     output_file,
+    write_image,
 )
 from pggan_jax.cli.shared_flags import flag_value, parse_seeds
 from pggan_jax.errors import UserError
@@ -104,7 +105,6 @@ def run(values: flags.FlagValues) -> None:
 
     from pggan_jax.generation.editing.direction_files import Directions, write_directions
     from pggan_jax.generation.editing.directions import image_change
-    from pggan_jax.images import write_png
 
     model = open_model(values)
     classes = chosen_classes(values, model)
@@ -116,8 +116,8 @@ def run(values: flags.FlagValues) -> None:
     source = _describe_source(values, model)
     found = Directions(result.directions, result.names, method, change, result.values, source, result.strengths, result.effect)
     sheet = _picture(model, found, list(seeds), classes(list(seeds)))
+    write_image(picture, sheet, f"--out={out}", holds="generated images")
     try:
-        write_png(picture, sheet, holds="generated images")
         write_directions(out, found)
     except OSError as error:
         raise cannot_be_written(f"--out={out}", error) from None

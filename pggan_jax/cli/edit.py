@@ -21,13 +21,13 @@ import numpy as np
 from absl import flags
 
 from pggan_jax.cli.model_flags import (
-    cannot_be_written,
     chosen_classes,
     define_class_flag,
     define_model_flags,
     define_out_flag,
     open_model,
     output_file,
+    write_image,
 )
 from pggan_jax.cli.shared_flags import flag_value, parse_seeds
 from pggan_jax.errors import UserError
@@ -77,7 +77,7 @@ def run(values: flags.FlagValues) -> None:
 
     from pggan_jax.generation.editing.directions import moved
     from pggan_jax.generation.editing.sheets import labelled_rows
-    from pggan_jax.images import nearest_upscale, write_png
+    from pggan_jax.images import nearest_upscale
 
     model = open_model(values)
     chosen = [_choose(model, *one) for one in wanted]
@@ -94,10 +94,7 @@ def run(values: flags.FlagValues) -> None:
                 labels.append(f"{name[:24]}\nseed {seed}")
                 bar.update(1)
     sheet = labelled_rows(rows, labels, above=[f"{strength:.4g}" for strength in strengths])
-    try:
-        write_png(out, sheet, holds="generated images")
-    except OSError as error:
-        raise cannot_be_written(f"--out={out}", error) from None
+    write_image(out, sheet, f"--out={out}", holds="generated images")
     print(f"{len(rows)} rows of {len(strengths)} images of {model.name} -> {out}")
 
 

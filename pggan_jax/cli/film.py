@@ -35,6 +35,7 @@ from pggan_jax.cli.model_flags import (
     define_class_flag,
     define_model_flags,
     define_out_flag,
+    make_parent,
     open_model,
     output_file,
 )
@@ -129,6 +130,7 @@ def run(values: flags.FlagValues) -> None:
     film = _of_stills(values, frames) if kind in ("growth", "training") else _of_latents(values, frames)
     from tqdm import tqdm
 
+    make_parent(path, f"--out={flag_value(values, 'out')}")
     with tqdm(film.frames, total=frames, desc="film", unit="frame", delay=2, disable=None) as shown:
         try:
             write_film(path, shown, fps=fps, colors=flag_value(values, "colors"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,7 +107,7 @@ def class_number(wanted: str, model: Model) -> int:
 
 
 def output_file(values: flags.FlagValues, suffixes: Sequence[str], *, flag: str = "out") -> Path:
-    """Return the path of a file to be written; its folder is created.
+    """Return the path of a file to be written; nothing is created yet, see `write_image` and `make_parent`.
 
     Args:
         values: flags of the command, with --overwrite.
@@ -113,21 +115,79 @@ def output_file(values: flags.FlagValues, suffixes: Sequence[str], *, flag: str 
         flag: name of the flag.
 
     Raises:
-        UserError: the name has another suffix, the file exists, or its folder cannot be made.
+        UserError: the name has another suffix, the file exists, or it cannot be written there.
     """
     text = flag_value(values, flag)
     path = folder(flag, text)
     if path.suffix.lower() not in suffixes:
         raise UserError(f"--{flag}={text}: must end in {' or '.join(suffixes)}; choose another name")
-    if path.is_dir():
-        raise UserError(f"--{flag}={text}: is a folder; name a file, such as {path / ('out' + suffixes[0])}")
-    if path.exists() and not flag_value(values, "overwrite"):
-        raise UserError(f"--{flag}={text}: exists; choose another name, or add --overwrite")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise UserError(f"--{flag}={text}: is a folder; name a file, such as {path / ('out' + suffixes[0])}")
+        if path.exists() and not flag_value(values, "overwrite"):
+            raise UserError(f"--{flag}={text}: exists; choose another name, or add --overwrite")
+        _require_writable_above(path)
     except OSError as error:
         raise cannot_be_written(f"--{flag}={text}", error) from None
     return path
+
+
+def _require_writable_above(path: Path) -> None:
+    """Raise `OSError` if the folder of a file is missing and cannot be created, or is not writable."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    for is_wrong, number in ((not above.is_dir(), errno.ENOTDIR), (not os.access(above, os.W_OK), errno.EACCES)):
+        if is_wrong:
+            raise OSError(number, os.strerror(number))
+
+
+def make_parent(path: Path, flag: str) -> None:
+    """Create the folder of a file that is written next.
+
+    Args:
+        path: of the file.
+        flag: with its value, for the message, such as "--out=new/x.gif".
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    make_folder(path.parent, flag)
+
+
+def make_folder(path: Path, flag: str) -> None:
+    """Create a folder and those above it.
+
+    Args:
+        path: of the folder.
+        flag: as for `make_parent`.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_be_written(flag, error) from None
+
+
+def write_image(path: Path, image: np.ndarray, flag: str, *, holds: str = "") -> None:
+    """Write a uint8 image `[height, width, channels]` as a PNG file; its folder is created.
+
+    Args:
+        path: of the file.
+        image: as `images.write_png` takes it.
+        flag: as for `make_parent`.
+        holds: as `images.write_png` takes it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from pggan_jax.images import write_png
+
+    make_parent(path, flag)
+    try:
+        write_png(path, image, holds=holds)
+    except OSError as error:
+        raise cannot_be_written(flag, error) from None
 
 
 def cannot_be_written(flag: str, error: OSError) -> UserError:

@@ -37,9 +37,11 @@ from pggan_jax.cli.model_flags import (
     define_class_flag,
     define_model_flags,
     define_out_flag,
+    make_parent,
     open_model,
+    write_image,
 )
-from pggan_jax.cli.sample_output import claim_place, grid_path, make_folder, place_of, write_image
+from pggan_jax.cli.sample_output import claim_place, grid_path, place_of
 from pggan_jax.cli.shared_flags import Seeds, define_float, flag_value, parse_seeds
 from pggan_jax.errors import UserError
 
@@ -111,7 +113,7 @@ def run(values: flags.FlagValues) -> int:
     plan = _plan(values, model, seeds, format=format)
     in_grid, columns = _cells(values, size, len(seeds), shape=plan.shape)
     with claim_place(values, out, plan, source=model.config.data.source):
-        make_folder(grid.parent, f"--grid_out={grid}")
+        make_parent(grid, f"--grid_out={grid}")
         written = _write_all(values, model, plan, places=_Places(out, format, grid, in_grid, columns))
     if written < len(plan):
         print(f"interrupted: {written:,} of {len(plan):,} images are written; the same command continues", file=sys.stderr)
@@ -203,14 +205,13 @@ def _grid_size(values: flags.FlagValues) -> tuple[int, int] | None:
     Raises:
         UserError: it has another form, or --columns contradicts it.
     """
-    from pggan_jax.images import grid_size
+    from pggan_jax.images import parse_columns_rows
 
     text = flag_value(values, "grid")
     if text is None:
         return None
     try:
-        # The names of sizes that grid_size knows depend on the resolution.
-        columns, rows = grid_size(text if text[:1].isdecimal() and "x" in text else "", height=1, width=1)
+        columns, rows = parse_columns_rows(text)
     except ValueError:
         hint = f"name the file by --grid_out={text[:80]}" if text.lower().endswith(".png") else "such as 6x6"
         raise UserError(f"--grid={text[:80]}: must be COLUMNSxROWS; {hint}") from None

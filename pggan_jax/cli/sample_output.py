@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pggan_jax.cli.model_flags import cannot_be_written
+from pggan_jax.cli.model_flags import cannot_be_written, make_folder
 from pggan_jax.cli.shared_flags import flag_value, folder
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pggan_jax.generation.image_writers import Plan
 
 _ARCHIVES = {".zip": ("png", "webp"), ".npz": ("npz",)}
@@ -177,29 +175,3 @@ def _mark(out: Path) -> dict[str, Any]:
         return read_json_object(out / MARKER)
     except (OSError, ValueError):
         return {}
-
-
-def write_image(path: Path, image: np.ndarray, flag: str, *, holds: str = "") -> None:
-    """Write a PNG file.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    from pggan_jax.images import write_png
-
-    try:
-        write_png(path, image, holds=holds)
-    except OSError as error:
-        raise cannot_be_written(flag, error) from None
-
-
-def make_folder(path: Path, flag: str) -> None:
-    """Create a folder and those above it.
-
-    Raises:
-        UserError: it cannot be created.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_be_written(flag, error) from None
