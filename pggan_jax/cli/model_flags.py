@@ -107,7 +107,7 @@ def class_number(wanted: str, model: Model) -> int:
 
 
 def output_file(values: flags.FlagValues, suffixes: Sequence[str], *, flag: str = "out") -> Path:
-    """Return the path of a file to be written; nothing is created yet, see `write_image` and `make_parent`.
+    """Return the path of a file to be written; `write_image` or `make_parent` create its folder.
 
     Args:
         values: flags of the command, with --overwrite.
