@@ -133,7 +133,7 @@ def output_file(values: flags.FlagValues, suffixes: Sequence[str], *, flag: str 
 
 
 def _require_writable_above(path: Path) -> None:
-    """Raise `OSError` if the folder of a file is missing and cannot be created, or is not writable."""
+    """Raise `OSError` if a file cannot be written because of its folder or those above it."""
     above = next(folder for folder in path.absolute().parents if folder.exists())
     for is_wrong, number in ((not above.is_dir(), errno.ENOTDIR), (not os.access(above, os.W_OK), errno.EACCES)):
         if is_wrong:
