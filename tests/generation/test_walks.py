@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
+from pggan_jax.errors import UserError
+from pggan_jax.generation import walks
 from pggan_jax.generation.walks import Loop, Walk, slerp
 
 
@@ -71,6 +75,21 @@ class TestWalk:
             assert np.allclose(frames[frame][0], latents[station])
             assert np.allclose(frames[frame][1], labels[station])
 
+    @pytest.mark.parametrize("closed", [False, True])
+    @pytest.mark.parametrize(("frames", "stations"), [(300, 5), (10, 7), (7, 7), (2, 2)])
+    def test_every_station_is_a_frame(self, closed, frames, stations):
+        """Also where the frames do not divide; the segments differ by at most a frame."""
+        latents = np.random.RandomState(0).randn(stations, 8)
+        made = list(Walk(latents, np.eye(stations), frames, closed))
+        assert len(made) == frames
+        at = [[frame for frame, (latent, _) in enumerate(made) if np.array_equal(latent, station)] for station in latents]
+        assert all(len(places) == 1 for places in at)
+        places = [place for [place] in at] + ([frames] if closed else [])
+        assert (places[0], places[-1]) == (0, frames if closed else frames - 1)
+        assert np.ptp(np.diff(places)) <= 1
+        for station, place in enumerate(places[:stations]):
+            assert np.array_equal(made[place][1], np.eye(stations)[station])
+
     def test_labels_between_stations(self):
         *_, (_, label), _ = Walk(np.random.RandomState(0).randn(2, 8), np.eye(2), 5)
         assert np.allclose(label, [0.25, 0.75])
@@ -84,7 +103,14 @@ class TestWalk:
 
 class TestLoop:
     @pytest.mark.parametrize(("frames", "sigma"), [(200, 5.0), (300, 30.0), (40, 10.0), (7, 3.0)])
-    def test_is_the_wrapped_filter_of_scipy(self, frames, sigma):
+    @pytest.mark.parametrize("memory", ["ample", "enough", "little"])
+    def test_is_the_wrapped_filter_of_scipy(self, frames, sigma, memory, monkeypatch):
+        """Held as a whole, or made in blocks, if need be of few frames."""
+        if memory != "ample":
+            monkeypatch.setattr(walks, "_FEW_NUMBERS", 0)
+        if memory == "little":
+            reach = int(4 * sigma + 0.5)
+            monkeypatch.setattr(walks, "_MOST_NUMBERS", 16 * (2 * reach + reach // 8))
         loop = Loop(frames, 2, 8, sigma, seed=3)
         noise = np.stack([loop.noise(frame) for frame in range(frames)])
         expected = gaussian_filter1d(noise, sigma, axis=0, mode="wrap")
@@ -98,6 +124,38 @@ class TestLoop:
         assert np.allclose(loop.latents(50, 1), loop.latents(0, 1))
         assert np.allclose(loop.latents(48, 4)[2:], loop.latents(0, 2))
         assert np.allclose(np.stack(list(loop.from_frame(20))), np.roll(np.stack(list(loop.from_frame(0))), -20, axis=0))
+
+    @pytest.mark.parametrize(
+        ("frames", "size", "sigma", "rows"),
+        [
+            (14_400, 16, 3_600, 14_400),  # --seconds=240 --fps=60 --smooth=60
+            (4_500, 512, 250, 4_000),  # in blocks
+        ],
+    )
+    def test_memory_is_that_of_the_noise(self, frames, size, sigma, rows, monkeypatch):
+        """Of arrays, which `tracemalloc` counts: the noise of the loop, or of one block."""
+        monkeypatch.setattr(walks, "_FEW_NUMBERS", 0)
+        monkeypatch.setattr(walks, "_NUMBERS_OF_FFT", 1)
+        loop = Loop(frames, 1, size, sigma, seed=0)
+        tracemalloc.start()
+        for _ in loop.from_frame(frames - 1):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1.2 * 4 * rows * size + 2e6
+
+    @pytest.mark.parametrize(
+        ("frames", "count", "sigma"), [(432_000, 1, 108_000), (108_000, 12, 27_000), (300, 2**20, 1), (432_000, 24, 3_600)]
+    )
+    def test_more_memory_than_allowed(self, frames, count, sigma):
+        with pytest.raises(UserError, match=r"needs more than 0\.5 GB; choose less --smooth"):
+            Loop(frames, count, 512, sigma, seed=0)
+
+    @pytest.mark.parametrize(("frames", "count", "sigma"), [(300, 1024, 30), (108_000, 1, 27_000), (108_000, 24, 30)])
+    def test_settings_that_fit(self, frames, count, sigma):
+        loop = Loop(frames, count, 512, sigma, seed=0)
+        rows = frames if loop._is_held else loop._block + 2 * loop._reach
+        assert 4 * rows * count * 512 <= 2**29
 
     def test_noise_is_normal_and_differs_by_frame_and_seed(self):
         first, second = Loop(50, 4, 512, 4.0, seed=0), Loop(50, 4, 512, 4.0, seed=1)
