@@ -22,6 +22,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import RealPool
 from pggan_jax.evaluation.metric import MetricContext
+from pggan_jax.images import image_shape
 from tests.helpers.command_line import one_line_error
 from tests.helpers.damage import flip_bytes, zero_bytes
 from tests.helpers.runs import (
@@ -290,6 +291,7 @@ class TestModesByCommand:
         (tmp_path / "none").mkdir()
         shutil.copy(tmp_path / "eleven/0/0.png", tmp_path / "none")
         for name, count in (("eleven", "11"), ("none", "no")):
-            context = MetricContext(RealPool(None, 32, 0), DataConfig(f"stacked:folder:{tmp_path / name}", 32))
+            reals = RealPool(SimpleNamespace(shape_at=image_shape), 32, 0)
+            context = MetricContext(reals, DataConfig(f"stacked:folder:{tmp_path / name}", 32))
             with pytest.raises(UserError, match=f"{tmp_path / name} has {count} classes; name a source"):
                 Evaluator(["modes"], context)
