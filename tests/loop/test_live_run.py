@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import time
+from types import SimpleNamespace
 from unittest import mock
 
 import jax
