@@ -41,6 +41,8 @@ ARGUMENTS = {
     "show": ["digits"],
     "extract": ["digits"],
     "compare": ["digits", "digits"],
+    "project": ["image.png"],
+    "arithmetic": ["1"],
 }
 ARGUMENTS["convert_inception"] = ["in.pth", "out.npz"]
 

@@ -235,5 +235,6 @@ def choose_checkpoints(checkpoint: str, checkpoints: Checkpoints) -> list[int]:
     for images_seen in found:
         if checkpoint in (f"{images_seen / 1000:g}", f"{images_seen / 1000:.1f}", str(images_seen // 1000), str(images_seen)):
             return [images_seen]
+    named = "latest, best" if checkpoints.best() is not None else "latest"
     listed = ", ".join(f"{images_seen / 1000:g}" for images_seen in found)
-    raise UserError(f"--checkpoint={checkpoint}: there is none at that kimg; there are: latest, best, {listed}")
+    raise UserError(f"--checkpoint={checkpoint}: there is none at that kimg; there are: {named}, {listed}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.distributed import backend
 from pggan_jax.errors import UserError, one_line
 from pggan_jax.system.jax_environment import fixed_jax_settings
+from pggan_jax.system.portability import in_main_thread
 from pggan_jax.system.resource_limits import require_limits
 from pggan_jax.system.xla_options import prefer_fast_convolutions
 
@@ -136,6 +138,7 @@ def _run(parsed: Parsed, out: Terminal) -> int:
         if compiles:
             require_limits()
         with fixed_jax_settings(_warn if compiles else lambda _line: None):
+            _import_all(name, values)
             status = _module_of(name).run(values, *arguments) or 0
         out.flush()
         return status
@@ -154,6 +157,19 @@ def _run(parsed: Parsed, out: Terminal) -> int:
         if not problem:
             raise
         return _report(problem)
+
+
+def _import_all(name: str, values: flags.FlagValues) -> None:
+    """Import what a command needs, and from then on let Ctrl-C raise KeyboardInterrupt.
+
+    `train` handles its own imports and signals.
+    """
+    _module_of(name)
+    if "from" in values:
+        importlib.import_module("pggan_jax.checkpointing.open_model")
+    # launch.py has set this one; a handler of a notebook, or an ignored Ctrl-C, stays.
+    if in_main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _after_printing(status: int, out: Terminal) -> int:

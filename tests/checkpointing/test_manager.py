@@ -283,5 +283,5 @@ class TestChoose:
             assert load_trained_model(labelled, name).metadata.images_seen == TOTAL
 
     def test_unknown_kimg(self, labelled):
-        with pytest.raises(UserError, match=r"--checkpoint=7: .*there are: latest, best, 0\.16"):
+        with pytest.raises(UserError, match=r"--checkpoint=7: .*there are: latest, 0\.16"):
             load_trained_model(labelled, "7")

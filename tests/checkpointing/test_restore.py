@@ -201,7 +201,7 @@ class TestWarmStart:
         ("config", "words"),
         [
             (lambda source, _: at_eight(source.parent / "nowhere"), "holds no run"),
-            (lambda source, _: at_eight(f"{source}@7"), "there is none at that kimg; there are: latest, best, 1.008, 1.92"),
+            (lambda source, _: at_eight(f"{source}@7"), "there is none at that kimg; there are: latest, 1.008, 1.92"),
             (
                 lambda source, _: small_config(run__init_from=str(source)),
                 "of 8x8, larger than where this run starts; set schedule",

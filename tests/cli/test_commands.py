@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -69,7 +70,7 @@ class TestMistakes:
                 ["xyzzy"],
                 [
                     "'xyzzy' is not a command",
-                    "commands: train, plan, explain, sample, inspect, evaluate, report, check, prepare, show, ",
+                    "commands: train, plan, explain, sample, project, directions, edit, arithmetic, film, ",
                     "show, extract, compare, convert_inception, settings",
                 ],
             ),
@@ -309,7 +310,7 @@ class TestSample:
         _, printed, _ = launch("sample", f"--workdir={finished}", "--checkpoint=1.008", "--seeds=1", f"--out={tmp_path}")
         assert "from kimg 1.008" in printed
         result = launch("sample", f"--workdir={finished}", "--checkpoint=3", f"--out={tmp_path}")
-        assert "there are: latest, best, 1.008, 1.92" in one_line_error(result)
+        assert "there are: latest, 1.008, 1.92" in one_line_error(result)
 
     @pytest.mark.parametrize(("blocked", "flag"), [(".", "out"), ("seed0001.png", "out"), ("../grid.png", "grid_out")])
     def test_where_nothing_can_be_written(self, launch, finished, tmp_path, blocked, flag):
@@ -532,3 +533,14 @@ def test_an_empty_folder_name_is_refused(words, launch):
     status, _, complaint = launch(*words)
     assert status == 2
     assert f"--{'from' if words[0] == 'sample' else 'workdir'}=: is empty" in complaint
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.4, 0.8])
+def test_ctrl_c_during_the_start_prints_no_traceback(delay, finished, tmp_path):
+    command = [sys.executable, "launch.py", "sample", f"--from={finished}", "--num=100000", f"--out={tmp_path / 'out'}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "Traceback" not in err

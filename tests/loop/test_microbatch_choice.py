@@ -22,7 +22,8 @@ def chosen_parts(fitting, log=None, **changes):
 
     def build(config, resolution):
         as_set = microbatches_as_set(config, resolution, devices=devices.device_count())
-        return SimpleNamespace(microbatches=as_set or fitting)
+        shape = config.data.shape_at(resolution)
+        return SimpleNamespace(microbatches=as_set or fitting, networks=SimpleNamespace(shape=shape))
 
     return MicrobatchChoice(small_config(**changes), build, log=(log if log is not None else []).append)
 

@@ -16,6 +16,7 @@ import pytest
 from pggan_jax.config_io import to_json
 from pggan_jax.evaluation.image_sets import generated_images
 from pggan_jax.evaluation.metrics.swd import patch_corners, random_key
+from pggan_jax.images import image_shape
 from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.training.rng import sample_noise
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
@@ -138,7 +139,7 @@ class TestTypes:
         class Echo:
             """Its images are its latents."""
 
-            chunk, resolution, latent_size, label_size = 4, 2, 3, 0
+            chunk, shape, latent_size, label_size = 4, image_shape(4), 3, 0
 
             def __call__(self, params, latents, labels, alpha):
                 return latents
