@@ -6,9 +6,9 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from absl import app  # noqa: E402
+from absl import app
 
-from pggan_jax import cli  # noqa: E402
+from pggan_jax import cli
 
 if __name__ == "__main__":
     app.run(cli.main, flags_parser=cli.parse)

@@ -437,7 +437,7 @@ class TestEvaluate:
             (("--metrics=neighbors_features",), "give it by --inception_weights=PATH or PGGAN_INCEPTION_WEIGHTS=PATH\n"),
             (
                 ("--metrics=swd_small,fid", "--held_out=photos"),
-                "--held_out=photos: has no effect on --metrics=swd_small,fid; add neighbors or neighbors_features or recovery, ",
+                "--held_out=photos: has no effect on --metrics=swd_small,fid; add neighbors or neighbors_features or recovery",
             ),
             (("--checkpoint=best",), "--checkpoint=best: no checkpoint was measured while the run trained"),
             (("--checkpoint=7",), "--checkpoint=7: there is none at that kimg; there are: latest, 1.008, 1.92"),
