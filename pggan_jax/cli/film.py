@@ -7,7 +7,7 @@ suffix of --out.
   --kind=loop      a random loop without a seam: noise, smoothed over --smooth seconds
   --kind=grid      several such loops side by side: --grid=4x3
   --kind=growth    the images of some seeds while the network was trained, from 4x4 to the last resolution
-  --kind=training  the sample grids of the run, with kimg, resolution and alpha
+  --kind=training  the sample grids of the run, with kimg, resolution, alpha and time of training
 
 Examples:
   python launch.py film --from=runs/digits --kind=walk --seeds=1,5,9 --closed --seconds=6 --out=walk.gif
@@ -43,7 +43,7 @@ from pggan_jax.cli.shared_flags import define_float, flag_value, parse_seeds
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.cli.film_stills import Stills
+    from pggan_jax.cli.film_images import RunImages
     from pggan_jax.generation.model import Model
 
 _KINDS = ("walk", "loop", "grid", "growth", "training")
@@ -59,7 +59,8 @@ _USED_BY = {
 _SEEDS = {"walk": "0-4", "loop": "0", "grid": "0", "growth": "0-3", "training": "0"}
 _MOST_GROWING = 64
 _WIDEST_ROW = 6
-_TEXT_WIDTH = 256
+_PART_WIDTH = 80
+"""Pixels for each part of a text, at least."""
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("kind", "loop", _KINDS, "what the film shows, see above", flag_values=FLAGS)
@@ -118,7 +119,7 @@ class _Film(NamedTuple):
 
 def run(values: flags.FlagValues) -> None:
     """Write the film and print where."""
-    from pggan_jax.generation.films.encoding import SUFFIXES, require_format, write_film
+    from pggan_jax.generation.films.encoding import SUFFIXES, require_format, stored_size, write_film
 
     kind, fps = flag_value(values, "kind"), flag_value(values, "fps")
     _require_fitting_flags(values, kind)
@@ -127,7 +128,7 @@ def run(values: flags.FlagValues) -> None:
         raise UserError(f"--colors: has no effect on {path.suffix}, which has all colours; remove it, or write .gif")
     remark = require_format(path.suffix.lower(), fps)
     frames = max(2, round(flag_value(values, "seconds") * fps))
-    film = _of_stills(values, frames) if kind in ("growth", "training") else _of_latents(values, frames)
+    film = _of_run(values, frames) if kind in ("growth", "training") else _of_latents(values, frames)
     from tqdm import tqdm
 
     make_parent(path, f"--out={flag_value(values, 'out')}")
@@ -138,8 +139,9 @@ def run(values: flags.FlagValues) -> None:
             raise cannot_be_written(f"--out={flag_value(values, 'out')}", error) from None
     if remark:
         print(f"note: {remark}")
+    height, width = stored_size(path.suffix.lower(), film.height, film.width)
     print(
-        f"{frames / fps:g} s at {fps} frames per second, {film.height}x{film.width} pixels, {film.origin} -> {path} "
+        f"{frames / fps:g} s at {fps} frames per second, {height}x{width} pixels, {film.origin} -> {path} "
         f"({path.stat().st_size / 1e6:.3g} MB)"
     )
 
@@ -176,57 +178,56 @@ def _of_latents(values: flags.FlagValues, frames: int) -> _Film:
     return _Film(shown, height * zoom, width * zoom, f"{origin} of {model.name} at kimg {model.kimg:g}")
 
 
-def _of_stills(values: flags.FlagValues, frames: int) -> _Film:
+def _of_run(values: flags.FlagValues, frames: int) -> _Film:
     """Return a film of how a run went."""
     from pggan_jax.checkpointing.open_model import split_source
-    from pggan_jax.generation.films.frames import add_caption, show_stills, viewable
+    from pggan_jax.generation.films.frames import add_caption, caption_height, show_in_turn, viewable
     from pggan_jax.images import nearest_upscale
 
     source, kind = flag_value(values, "from"), flag_value(values, "kind")
     workdir, checkpoint = split_source(source)
     if checkpoint:
         raise UserError(f"--from={source}: names one checkpoint, and --kind={kind} shows the whole run; give {workdir}")
-    stills = _growth(values, workdir) if kind == "growth" else _training(values, workdir)
-    zoom = _zoom(values, stills.height, stills.width, lowest_width=_TEXT_WIDTH)
-    shown = (add_caption(nearest_upscale(viewable(image), zoom), parts) for image, parts in stills.images)
-    films = show_stills(shown, stills.count, frames=frames, fps=flag_value(values, "fps"))
-    return _Film(films, stills.height * zoom, stills.width * zoom, stills.origin)
+    found = _growth(values, workdir) if kind == "growth" else _training(values, workdir)
+    zoom = _zoom(values, found.height, found.width, parts=found.parts)
+    height, width = found.height * zoom, found.width * zoom
+    images = (add_caption(nearest_upscale(viewable(image), zoom), parts) for image, parts in found.images)
+    shown = show_in_turn(images, found.count, frames=frames, fps=flag_value(values, "fps"))
+    return _Film(shown, height + caption_height(height, width, found.parts), width, found.origin)
 
 
-def _training(values: flags.FlagValues, workdir: Path) -> Stills:
-    from pggan_jax.cli.film_stills import SampleGridFiles
+def _training(values: flags.FlagValues, workdir: Path) -> RunImages:
+    from pggan_jax.cli.film_images import SampleGridFiles
 
     part = None if flag_value(values, "grid") is None else _columns_and_rows(values, "")
     return SampleGridFiles(workdir).whole(part)
 
 
-def _growth(values: flags.FlagValues, workdir: Path) -> Stills:
+def _growth(values: flags.FlagValues, workdir: Path) -> RunImages:
     """Return images by the checkpoints; of checkpoints of one resolution, from the sample grids."""
-    from pggan_jax.cli.film_stills import SampleGridFiles, checkpoints_of_run
+    from pggan_jax.cli.film_images import CheckpointImages, SampleGridFiles
     from pggan_jax.images import make_grid
 
     seeds = _seeds(values, _MOST_GROWING)
     columns = len(seeds) if len(seeds) <= _WIDEST_ROW else math.ceil(math.sqrt(len(seeds)))
     use_compilation_cache(values)
     network = flag_value(values, "network")
-    found = checkpoints_of_run(
-        workdir,
-        draw=lambda model: make_grid(model.sample(seeds, _labels(values, model, seeds)), columns),
-        network=network,
-    )
-    if not isinstance(found, str):
-        return found
-    lack = f"{workdir} keeps checkpoints of one resolution, {found} (run.keep_every_kimg keeps more)"
+    checkpoints = CheckpointImages(workdir, network=network)
+    if checkpoints.has_growth:
+        labels = _labels(values, checkpoints.newest, seeds)
+        return checkpoints.drawn(lambda model: make_grid(model.sample(seeds, labels), columns))
+    height, width, _ = checkpoints.newest.shape
+    lack = f"{workdir} keeps checkpoints of one resolution, {height}x{width} (run.keep_every_kimg keeps more)"
     if network != "ema" or flag_value(values, "class") is not None:
         raise UserError(
             f"--kind=growth: {lack}, and its sample grids show no other class or network; remove --class and --network"
         )
     try:
-        stills = SampleGridFiles(workdir).of_seeds(seeds, columns)
+        found = SampleGridFiles(workdir).of_seeds(seeds, columns)
     except UserError as error:
         raise UserError(f"--kind=growth: {error}; {lack}") from None
     print(f"note: {lack}; the images are cut out of the sample grids")
-    return stills
+    return found
 
 
 def _seeds(values: flags.FlagValues, most: int) -> list[int]:
@@ -259,13 +260,11 @@ def _labels(values: flags.FlagValues, model: Model, seeds: range | list[int]) ->
 
 
 def _columns_and_rows(values: flags.FlagValues, default: str) -> tuple[int, int]:
-    from pggan_jax.images import grid_size
+    from pggan_jax.images import parse_columns_rows
 
     text = flag_value(values, "grid") or default
     try:
-        if "x" not in text:
-            raise ValueError(f"grid size is {text!r}, must be COLUMNSxROWS such as 4x3")
-        return grid_size(text, height=1, width=1)
+        return parse_columns_rows(text)
     except ValueError as error:
         raise UserError(f"--grid={text}: {error}") from None
 
@@ -283,10 +282,13 @@ def _smoothing(values: flags.FlagValues, frames: int) -> float:
     return wanted
 
 
-def _zoom(values: flags.FlagValues, height: int, width: int, *, lowest_width: int = 1) -> int:
+def _zoom(values: flags.FlagValues, height: int, width: int, *, parts: int = 0) -> int:
+    """Return the factor of enlargement of frames with so many parts of text; check their size."""
     from pggan_jax.generation.films.encoding import require_frame_size
-    from pggan_jax.generation.films.frames import default_zoom
+    from pggan_jax.generation.films.frames import caption_height, default_zoom
 
-    zoom = flag_value(values, "zoom") or default_zoom(height, width, lowest_width=lowest_width)
-    require_frame_size(height * zoom, width * zoom, advice="choose a smaller --zoom or --grid")
+    zoom = flag_value(values, "zoom") or default_zoom(height, width, lowest_width=max(1, parts * _PART_WIDTH))
+    height, width = height * zoom, width * zoom
+    band = caption_height(height, width, parts) if parts else 0
+    require_frame_size(height + band, width, advice="choose a smaller --zoom or --grid")
     return zoom

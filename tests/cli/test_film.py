@@ -10,11 +10,11 @@ import pytest
 from PIL import Image, ImageSequence
 
 import pggan_jax as pg
-from pggan_jax.cli.film_stills import SampleGridFiles
-from pggan_jax.generation.films.frames import add_caption, default_zoom, enlarge_to, loop_frames, show_stills
+from pggan_jax.cli.film_images import SampleGridFiles
+from pggan_jax.generation.films.frames import add_caption, caption_height, default_zoom, enlarge_to, loop_frames, show_in_turn
 from pggan_jax.generation.walks import Loop
 from pggan_jax.images import nearest_upscale
-from tests.helpers.runs import copy_of, run_small, small_config
+from tests.helpers.runs import copy_of, run_small, small_config, stats
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -22,6 +22,14 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def read_film(path) -> list[np.ndarray]:
     with Image.open(path) as film:
         return [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(film)]
+
+
+@pytest.fixture(scope="module")
+def growing(tmp_path_factory, quick_compilation):
+    """A run that keeps checkpoints of two resolutions, and has a grid in the fade."""
+    workdir = tmp_path_factory.mktemp("film") / "run"
+    run_small(workdir, small_config(schedule__stable_kimg=1.2, run__keep_last=9))
+    return workdir
 
 
 def steps_of(frames: list[np.ndarray]) -> np.ndarray:
@@ -85,15 +93,15 @@ class TestLoop:
 
 
 class TestGrowth:
-    def test_from_checkpoints_of_two_resolutions(self, launch, tmp_path):
-        workdir = tmp_path / "run"
-        run_small(workdir, small_config(schedule__stable_kimg=1.2, run__keep_last=9))
+    def test_from_checkpoints_of_two_resolutions(self, launch, growing, tmp_path):
         words = ("--kind=growth", "--seeds=50,3", "--seconds=3", "--fps=10", "--zoom=32", f"--out={tmp_path}/g.png")
-        status, out, err = launch("film", f"--from={workdir}", *words)
+        status, out, err = launch("film", f"--from={growing}", *words)
         assert (status, err) == (0, "")
         assert "note" not in out
         frames = read_film(tmp_path / "g.png")
-        first, last = (pg.load(workdir, checkpoint=which) for which in ("1.008", "latest"))
+        assert f"{frames[0].shape[0]}x512 pixels, by " in out
+        assert len(frames[0]) == 256 + caption_height(256, 512, 2)
+        first, last = (pg.load(growing, checkpoint=which) for which in ("1.008", "latest"))
         assert (first.resolution, last.resolution) == (4, 8)
         for model, frame, factor in ((first, frames[0], 64), (last, frames[-1], 32)):
             assert np.array_equal(frame[:256], np.concatenate(nearest_upscale(model.sample([50, 3]), factor)[..., 0], axis=1))
@@ -127,8 +135,12 @@ class TestGrowth:
 class TestTraining:
     def test_shows_each_grid_and_holds_the_last(self, launch, finished, tmp_path):
         words = ("--kind=training", "--seconds=4", "--fps=10", f"--out={tmp_path}/t.png")
-        assert launch("film", f"--from={finished}", *words)[0] == 0
+        status, out, _ = launch("film", f"--from={finished}", *words)
+        assert status == 0
         frames = read_film(tmp_path / "t.png")
+        height, width = frames[0].shape
+        assert f"{height}x{width} pixels" in out
+        assert height == 256 + caption_height(256, width, 4)
         grids = sorted(finished.glob("fakes*.png"))
         assert len(frames) == len(grids)
         for frame, path in zip(frames, grids, strict=True):
@@ -140,10 +152,28 @@ class TestTraining:
             film.seek(len(frames) - 1)
             assert film.info["duration"] == 1000
 
-    def test_text(self, finished):
-        texts = [text for _, text in SampleGridFiles(finished).whole().images]
-        assert texts[0] == ("kimg 0", "4x4", "alpha 1.00")
-        assert texts[1:] == [("kimg 1", "8x8", "alpha 1.00")] or texts[1][:2] == ("kimg 1", "8x8")
+    def test_text(self, growing, tmp_path):
+        """The fade is from 1.2 to 2.16 kimg, a tick ends at 2.016."""
+        workdir = copy_of(growing, tmp_path)
+        lines = [{**line, "seconds_per_tick": 40.0 * (number + 1)} for number, line in enumerate(stats(workdir))]
+        (workdir / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        found = SampleGridFiles(workdir).whole()
+        assert [text for _, text in found.images] == [
+            ("kimg 0", "4x4", "alpha 1.00", "0.0 s"),
+            ("kimg 1", "4x4", "alpha 1.00", "40.0 s"),
+            ("kimg 2", "8x8", "alpha 0.83", "2m 00s"),
+            ("kimg 3", "8x8", "alpha 1.00", "6m 40s"),
+        ]
+        assert found.parts == 4
+
+    def test_text_without_times(self, growing, tmp_path):
+        """Also without the lines of the ticks: the schedule says the rest, of the kimg in the name of the grid."""
+        workdir = copy_of(growing, tmp_path)
+        (workdir / "stats.jsonl").write_text('{"tick": 1, "kimg": 1.008}\n')
+        found = SampleGridFiles(workdir).whole()
+        texts = [text for _, text in found.images]
+        assert found.parts == 3
+        assert texts[1:3] == [("kimg 1", "4x4", "alpha 1.00"), ("kimg 2", "8x8", "alpha 0.83")]
 
     def test_a_part_of_the_grids(self, finished):
         whole, part = SampleGridFiles(finished).whole(), SampleGridFiles(finished).whole((3, 1))
@@ -158,8 +188,7 @@ class TestTraining:
         with Image.open(grids[0]) as image:
             image.reduce(2).save(grids[0])
         (workdir / "fakes000009.png").write_bytes(b"\x89PNG")
-        stills = SampleGridFiles(workdir).whole()
-        images = [image for image, _ in stills.images]
+        images = [image for image, _ in SampleGridFiles(workdir).whole().images]
         assert {image.shape for image in images} == {(16, 32, 1)}
         assert np.array_equal(images[0], images[0][::2, ::2].repeat(2, 0).repeat(2, 1))
         assert "fakes000009.png is left out" in capsys.readouterr().err
@@ -169,16 +198,16 @@ class TestTraining:
         for path in workdir.glob("fakes*.png"):
             with Image.open(path) as image:
                 image.resize((4000, 2000)).convert("RGB").save(path)
-        stills = SampleGridFiles(workdir).whole()
-        assert (stills.height, stills.width) == (500, 1000)
-        assert next(stills.images)[0].shape == (500, 1000, 3)
+        found = SampleGridFiles(workdir).whole()
+        assert (found.height, found.width) == (500, 1000)
+        assert next(found.images)[0].shape == (500, 1000, 3)
 
 
 class TestFrames:
     @pytest.mark.parametrize(("count", "frames"), [(3, 40), (1, 30), (50, 20), (2, 3), (34, 300)])
-    def test_stills_fill_the_film(self, count, frames):
+    def test_images_fill_the_film(self, count, frames):
         shown = [
-            int(image[0, 0, 0]) for image in show_stills(np.arange(count).reshape(-1, 1, 1, 1), count, frames=frames, fps=10)
+            int(image[0, 0, 0]) for image in show_in_turn(np.arange(count).reshape(-1, 1, 1, 1), count, frames=frames, fps=10)
         ]
         assert len(shown) == frames
         assert shown == sorted(shown)
@@ -188,8 +217,8 @@ class TestFrames:
             times = [shown.count(number) for number in range(count - 1)]
             assert not times or max(times) - min(times) <= 1
 
-    def test_fewer_stills_than_expected(self):
-        shown = list(show_stills(np.arange(2).reshape(-1, 1, 1, 1), 5, frames=20, fps=5))
+    def test_fewer_images_than_expected(self):
+        shown = list(show_in_turn(np.arange(2).reshape(-1, 1, 1, 1), 5, frames=20, fps=5))
         assert len(shown) == 20
 
     @pytest.mark.parametrize("channels", [1, 3])

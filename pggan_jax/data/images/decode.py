@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
-from pggan_jax.image_files import FORMATS_IN_WORDS, GENERATED_MARK, UNREADABLE_IMAGES, open_encoded
+from pggan_jax.image_files import FORMATS_IN_WORDS, UNREADABLE_IMAGES, generated_content, open_encoded
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 COLOUR_NAMES = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}
@@ -87,8 +87,8 @@ def open_image(content: bytes | np.ndarray) -> Image.Image:
     _refuse_bomb(image, len(content))
     if _is_16_bit_ppm(image):
         image.info[_PPM_16_BIT] = True
-    if GENERATED_MARK in image.info:
-        raise UnusableImageError(f"shows {image.info[GENERATED_MARK]} and was written by this program; move it elsewhere")
+    if shown := generated_content(image):
+        raise UnusableImageError(f"shows {shown} and was written by this program; move it elsewhere")
     return image
 
 

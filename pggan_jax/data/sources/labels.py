@@ -21,7 +21,7 @@ import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources.file_names import CompactNames, natural_order, printable, relative_path, summarize_names
-from pggan_jax.image_files import HEAD_BYTES, is_generated_image
+from pggan_jax.image_files import is_generated_image
 from pggan_jax.system.json_files import parse_json
 
 LABELS_FILE = b"dataset.json"
@@ -123,7 +123,7 @@ def _is_own(path: bytes, load: Callable[[bytes], bytes | None]) -> bool:
         content = load(path)
     except UnusableImageError:
         return False
-    return content is not None and is_generated_image(content[:HEAD_BYTES])
+    return content is not None and is_generated_image(content)
 
 
 def _lying_beside(names: CompactNames, below: int) -> tuple[str, ...]:

@@ -18,18 +18,24 @@ import numpy as np
 from PIL import Image
 
 from pggan_jax.errors import UserError
-from pggan_jax.image_files import GENERATED_MARK
+from pggan_jax.image_files import GENERATED_MARK, GIF_MARK, WEBP_MARK
 
 GREY_LEVELS, COLOURS = 32, 256
 """Of a GIF. More levels of grey are hard to see and make it larger."""
+_SHOWN = "generated images"
+"""Written with the mark that excludes a film from training, as other generated images."""
+_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    b'rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" ' + WEBP_MARK + b"/></rdf:RDF></x:xmpmeta>"
+)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WEBP_QUALITY = 90
 _LARGEST_WEBP = 2**32 - 2
 
 
 @dataclass(frozen=True)
-class Still:
-    """An image that is shown for some frames.
+class HeldFrame:
+    """A frame of a film that stays for some frames.
 
     Attributes:
         image: uint8 `[height, width, channels]` with 1 or 3 channels.
@@ -46,23 +52,25 @@ class Still:
         return round(self.stop * units / fps) - round(self.start * units / fps)
 
 
-def write_gif(file: BinaryIO, stills: Iterator[Still], *, fps: int, colors: int | None = None) -> None:
+def write_gif(file: BinaryIO, film: Iterator[HeldFrame], *, fps: int, colors: int | None = None) -> None:
     """Write a GIF that repeats for ever; each frame has a palette of its own.
 
     Args:
         file: opened for writing.
-        stills: the film.
+        film: its frames.
         fps: frames per second, at most 50.
         colors: 2 to 256 in each frame; by default 32 levels of grey, or 256 colours.
     """
-    for still in stills:
-        height, width = still.image.shape[:2]
-        if not still.start:
+    for frame in film:
+        height, width = frame.image.shape[:2]
+        if not frame.start:
             file.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0))
             file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
-        palette, data = _gif_frame(still.image, colors)
+            comment = GIF_MARK + _SHOWN.encode()
+            file.write(b"!\xfe" + bytes([len(comment)]) + comment + b"\0")
+        palette, data = _gif_frame(frame.image, colors)
         bits = len(palette) // 3 - 1
-        file.write(b"!\xf9\x04" + struct.pack("<BHBB", 0x04, still.duration(fps, units=100), 0, 0))
+        file.write(b"!\xf9\x04" + struct.pack("<BHBB", 0x04, frame.duration(fps, units=100), 0, 0))
         file.write(b"," + struct.pack("<HHHHB", 0, 0, width, height, 0x80 | bits.bit_length() - 1) + palette + data)
     file.write(b";")
 
@@ -93,21 +101,22 @@ def _gif_frame(image: np.ndarray, colors: int | None) -> tuple[bytes, bytes]:
     return palette, content[end + 10 : -1]
 
 
-def write_webp(file: BinaryIO, stills: Iterator[Still], *, fps: int) -> None:
+def write_webp(file: BinaryIO, film: Iterator[HeldFrame], *, fps: int) -> None:
     """Write a WebP that repeats for ever; lossless if that makes the first frame smaller."""
     options: dict[str, object] = {}
-    for still in stills:
-        height, width = still.image.shape[:2]
-        if not still.start:
+    for frame in film:
+        height, width = frame.image.shape[:2]
+        if not frame.start:
             choices: list[dict[str, object]] = [{"lossless": True}, {"quality": _WEBP_QUALITY}]
-            options = min(choices, key=lambda choice: len(_webp_frame(still.image, choice)))
-            file.write(b"RIFF\0\0\0\0WEBP" + _riff(b"VP8X", b"\x02\0\0\0" + _int24(width - 1) + _int24(height - 1)))
+            options = min(choices, key=lambda choice: len(_webp_frame(frame.image, choice)))
+            file.write(b"RIFF\0\0\0\0WEBP" + _riff(b"VP8X", b"\x06\0\0\0" + _int24(width - 1) + _int24(height - 1)))
             file.write(_riff(b"ANIM", b"\0\0\0\0" + b"\0\0"))
-        size = _int24(width - 1) + _int24(height - 1) + _int24(still.duration(fps, units=1000))
+        size = _int24(width - 1) + _int24(height - 1) + _int24(frame.duration(fps, units=1000))
         # 2: the frame replaces the one before, and is not blended with it.
-        file.write(_riff(b"ANMF", _int24(0) + _int24(0) + size + b"\x02" + _webp_frame(still.image, options)))
+        file.write(_riff(b"ANMF", _int24(0) + _int24(0) + size + b"\x02" + _webp_frame(frame.image, options)))
         if file.tell() > _LARGEST_WEBP:
             raise UserError("the film is larger than 4 GB, the limit of WebP; write .mp4, or choose fewer --seconds")
+    file.write(_riff(b"XMP ", _XMP))
     length = file.tell()
     file.seek(4)
     file.write(struct.pack("<I", length - 8))
@@ -129,21 +138,21 @@ def _int24(value: int) -> bytes:
     return value.to_bytes(3, "little")
 
 
-def write_apng(file: BinaryIO, stills: Iterator[Still], *, fps: int) -> None:
+def write_apng(file: BinaryIO, film: Iterator[HeldFrame], *, fps: int) -> None:
     """Write an animated PNG that repeats for ever, lossless.
 
-    Programs without animation show its first frame. A text chunk excludes it from training, as for other generated images.
+    Programs without animation show its first frame.
     """
     counts_at, written, sequence = 0, 0, 0
-    for still in stills:
-        height, width = still.image.shape[:2]
-        header, data = _png_frame(still.image)
-        if not still.start:
+    for frame in film:
+        height, width = frame.image.shape[:2]
+        header, data = _png_frame(frame.image)
+        if not frame.start:
             file.write(_PNG_SIGNATURE + _png_chunk(b"IHDR", header))
             counts_at = file.tell()
             file.write(_png_chunk(b"acTL", struct.pack(">II", 0, 0)))
-            file.write(_png_chunk(b"tEXt", f"{GENERATED_MARK}\0generated images".encode()))
-        duration = Fraction(still.stop - still.start, fps)
+            file.write(_png_chunk(b"tEXt", f"{GENERATED_MARK}\0{_SHOWN}".encode()))
+        duration = Fraction(frame.stop - frame.start, fps)
         control = struct.pack(">IIIIIHHBB", sequence, width, height, 0, 0, *duration.as_integer_ratio(), 0, 0)
         file.write(_png_chunk(b"fcTL", control))
         sequence += 1

@@ -1,4 +1,4 @@
-"""Frames of films: images along a path through the latent space, stills, text."""
+"""Frames of films: images along a path through the latent space, images in turn, text."""
 
 from __future__ import annotations
 
@@ -30,13 +30,20 @@ def default_zoom(height: int, width: int, *, lowest_width: int = 1) -> int:
     Args:
         height, width: of the images.
         lowest_width: of the frames, for text in them.
+
+    Returns:
+        1 or more.
     """
     wanted = max(math.ceil(LOWEST_HEIGHT / height), math.ceil(lowest_width / width))
     return max(1, min(wanted, _LARGEST_WIDTH // width))
 
 
 def viewable(image: np.ndarray) -> np.ndarray:
-    """Return grey or red, green, blue of an image of any number of channels."""
+    """Return what of an image of any number of channels can be shown.
+
+    Returns:
+        `[height, width, 3]`, red, green and blue; `[height, width, 1]`, grey, of an image with fewer channels.
+    """
     return image[..., :3] if image.shape[-1] > 2 else image[..., :1]
 
 
@@ -86,11 +93,11 @@ def _images(model: Model, rows: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iter
         yield from model.synthesize(latents, labels)
 
 
-def show_stills(stills: Iterable[np.ndarray], count: int, *, frames: int, fps: int) -> Iterator[np.ndarray]:
-    """Yield each frame of a film that shows stills for equal times, the last for a second.
+def show_in_turn(images: Iterable[np.ndarray], count: int, *, frames: int, fps: int) -> Iterator[np.ndarray]:
+    """Yield each frame of a film that shows images for equal times, the last for a second.
 
     Args:
-        stills: `count` or fewer images. Of more stills than frames, only some are shown.
+        images: `count` or fewer. Of more images than frames, only some are shown.
         count: how many are expected.
         frames: of the film.
         fps: frames per second.
@@ -98,8 +105,8 @@ def show_stills(stills: Iterable[np.ndarray], count: int, *, frames: int, fps: i
     last = min(fps, frames // 2) if count > 1 else frames
     shown, moving = 0, frames - last
     image = None
-    for number, image in enumerate(stills):
-        # Frames before this still's end: all but the last share the rest of the film, and the first is always shown.
+    for number, image in enumerate(images):
+        # Frames before this image's end: all but the last share the rest of the film, and the first is always shown.
         end = -(-(number + 1) * moving // max(1, count - 1)) if number < count - 1 else frames
         for _ in range(end - shown):
             yield image
@@ -107,6 +114,19 @@ def show_stills(stills: Iterable[np.ndarray], count: int, *, frames: int, fps: i
     if image is not None:
         for _ in range(frames - shown):
             yield image
+
+
+def caption_height(height: int, width: int, parts: int) -> int:
+    """Return the height of the band that `add_caption` adds to an image of this size."""
+    return math.ceil(1.8 * _text_size(height, width, parts))
+
+
+def _text_size(height: int, width: int, parts: int) -> int:
+    """The same in all frames, whatever they say."""
+    size = int(np.clip(height / _TEXT_SHARE, _SMALLEST_TEXT, _LARGEST_TEXT))
+    while size > _SMALLEST_TEXT and ImageFont.load_default(size).getlength(_LONGEST_PART) + size > width / parts:
+        size -= 1
+    return size
 
 
 def add_caption(image: np.ndarray, parts: Sequence[str]) -> np.ndarray:
@@ -117,11 +137,8 @@ def add_caption(image: np.ndarray, parts: Sequence[str]) -> np.ndarray:
         parts: of the text, spread evenly so that each keeps its place from frame to frame.
     """
     height, width, channels = image.shape
-    # The same in all frames, whatever they say.
-    size = int(np.clip(height / _TEXT_SHARE, _SMALLEST_TEXT, _LARGEST_TEXT))
-    while size > _SMALLEST_TEXT and ImageFont.load_default(size).getlength(_LONGEST_PART) + size > width / len(parts):
-        size -= 1
-    band = Image.new("L", (width, math.ceil(1.8 * size)))
+    size = _text_size(height, width, len(parts))
+    band = Image.new("L", (width, caption_height(height, width, len(parts))))
     draw = ImageDraw.Draw(band)
     for number, part in enumerate(parts):
         left = number * width // len(parts) + size // 2

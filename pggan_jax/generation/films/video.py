@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pggan_jax.errors import UserError, first_line, import_optional
-from pggan_jax.generation.films.animations import Still
+from pggan_jax.generation.films.animations import HeldFrame
 
 _QUALITY = {"crf": "18"}
 """Constant rate factor of x264: visually close to lossless."""
@@ -25,7 +25,7 @@ def require_video() -> None:
         raise UserError("--out=....mp4: PyAV was built without libx264; run pip install --force-reinstall av, or write .webp")
 
 
-def write_mp4(file: BinaryIO, stills: Iterator[Still], *, fps: int) -> None:
+def write_mp4(file: BinaryIO, film: Iterator[HeldFrame], *, fps: int) -> None:
     """Write an MP4 file: H.264, yuv420p, which every player shows.
 
     An odd height or width gets a copy of the last row or column, as this pixel format needs even ones.
@@ -36,11 +36,11 @@ def write_mp4(file: BinaryIO, stills: Iterator[Still], *, fps: int) -> None:
     try:
         with av.open(file, "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=fps, options=_QUALITY)
-            for still in stills:
-                image = _even(still.image)
-                if not still.start:
+            for frame in film:
+                image = _even(frame.image)
+                if not frame.start:
                     stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
-                for _ in range(still.stop - still.start):
+                for _ in range(frame.stop - frame.start):
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
     except av.FFmpegError as error:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from pggan_jax.data.images.decode import UnusableImageError, open_image
 from pggan_jax.errors import UserError
 from pggan_jax.generation.films import animations
-from pggan_jax.generation.films.encoding import require_format, require_frame_size, stills, write_film
-from pggan_jax.image_files import GENERATED_MARK
+from pggan_jax.generation.films.encoding import join_equal_frames, require_format, require_frame_size, stored_size, write_film
+from pggan_jax.image_files import HEAD_BYTES, is_generated_image
 
 LOSSLESS = [".png", ".webp"]
 # A small WebP of noise is lossless; of the others, see each test.
@@ -71,10 +72,10 @@ def test_equal_frames_are_written_once(tmp_path, suffix):
     assert [round(time) for time in times] == [300, 100]
 
 
-def test_a_long_still_is_divided():
+def test_a_frame_that_stays_long_is_divided():
     frame = noise_film(1)[0]
-    assert [(one.start, one.stop) for one in stills([frame] * 7, longest=3)] == [(0, 3), (3, 6), (6, 7)]
-    assert list(stills([], longest=3)) == []
+    assert [(one.start, one.stop) for one in join_equal_frames([frame] * 7, longest=3)] == [(0, 3), (3, 6), (6, 7)]
+    assert list(join_equal_frames([], longest=3)) == []
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -99,10 +100,20 @@ def test_a_photograph_is_a_lossy_webp(tmp_path):
     assert np.abs(frames[1].astype(int) - frame[::-1]).mean() < 5
 
 
-def test_an_apng_is_marked_as_generated(tmp_path):
-    write_film(tmp_path / "film.png", noise_film(2), fps=10)
-    with Image.open(tmp_path / "film.png") as image:
-        assert image.text[GENERATED_MARK] == "generated images"
+@pytest.mark.parametrize("suffix", ANIMATIONS)
+def test_a_film_is_no_training_image(tmp_path, suffix):
+    write_film(tmp_path / f"film{suffix}", noise_film(3, 200, 300), fps=10)
+    content = (tmp_path / f"film{suffix}").read_bytes()
+    assert is_generated_image(content)
+    assert is_generated_image(content[:HEAD_BYTES]) == (suffix != ".webp")
+    with pytest.raises(UnusableImageError, match="shows generated images and was written by this program"):
+        open_image(content)
+    # Other animations are not refused.
+    others = [Image.fromarray(frame[..., 0]) for frame in noise_film(2)]
+    others[0].save(tmp_path / f"other{suffix}", save_all=True, append_images=others[1:], comment=b"pggan", xmp=b"<x/>")
+    other = (tmp_path / f"other{suffix}").read_bytes()
+    assert not is_generated_image(other)
+    assert open_image(other).size == (31, 20)
 
 
 @pytest.mark.slow  # as all tests that need an optional package
@@ -161,7 +172,10 @@ print((peak(300) - short) / 1024)
 
 
 def test_frame_rates():
-    assert require_format(".gif", 50) == require_format(".webp", 120) == require_format(".gif", 20) == ""
+    assert require_format(".gif", 50) == require_format(".gif", 20) == ""
+    assert require_format(".webp", 90) == require_format(".png", 90) == ""
+    for suffix in LOSSLESS:
+        assert "browsers show frames of 10 ms or less for 100 ms; choose --fps=90 or less" in require_format(suffix, 91)
     assert "3 or 4, 3.33 on average" in require_format(".gif", 30)
     with pytest.raises(UserError, match="at most 50 frames per second"):
         require_format(".gif", 60)
@@ -172,6 +186,11 @@ def test_frame_sizes():
     for height, width in ((4096, 4097), (16384, 1)):
         with pytest.raises(UserError, match="smaller"):
             require_frame_size(height, width, advice="smaller")
+
+
+def test_the_stored_size():
+    assert stored_size(".mp4", 21, 31) == stored_size(".mp4", 22, 32) == (22, 32)
+    assert stored_size(".webp", 21, 31) == (21, 31)
 
 
 def test_the_largest_webp(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Stills of a run for `film`: its sample grids, and images by its checkpoints."""
+"""Images of a run for `film`: its sample grids, and images by its checkpoints."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from pggan_jax.errors import UserError, first_line
 
 if TYPE_CHECKING:
+    from pggan_jax.checkpointing.trained_model import TrainedModel
     from pggan_jax.generation.model import Model
     from pggan_jax.reporting.run_record import RunRecord
 
@@ -21,13 +22,14 @@ _LARGEST_GRID = 1080, 1920
 
 
 @dataclass(frozen=True)
-class Stills:
+class RunImages:
     """Images of one size in the order of training, with text for each.
 
     Attributes:
         images: uint8 `[height, width, channels]` with the parts of its text.
         count: how many are expected.
         height, width: of each, in pixels.
+        parts: of each text.
         origin: what they are, for the user.
     """
 
@@ -35,6 +37,7 @@ class Stills:
     count: int
     height: int
     width: int
+    parts: int
     origin: str
 
 
@@ -76,8 +79,8 @@ class SampleGridFiles:
                 f"{workdir}: has no sample grids (fakes*.png), of which this film is made; give a run that has them"
             )
 
-    def whole(self, part: tuple[int, int] | None = None) -> Stills:
-        """Return the grids with kimg, resolution and alpha; halved until they fit into 1920x1080.
+    def whole(self, part: tuple[int, int] | None = None) -> RunImages:
+        """Return the grids with kimg, resolution, alpha, time; halved until they fit 1920x1080.
 
         Args:
             part: columns and rows of the part at the top left; None for all.
@@ -97,9 +100,10 @@ class SampleGridFiles:
         while height > factor * _LARGEST_GRID[0] or width > factor * _LARGEST_GRID[1]:
             factor *= 2
         images = ((_reduced(grid[:height, :width], factor), self._caption(seen)) for seen, grid in self._grids())
-        return Stills(images, len(self._found), -(-height // factor), -(-width // factor), f"{len(self._found)} sample grids")
+        count, parts = len(self._found), len(self._caption(self._found[0]))
+        return RunImages(images, count, -(-height // factor), -(-width // factor), parts, f"{count} sample grids")
 
-    def of_seeds(self, seeds: Sequence[int], columns: int) -> Stills:
+    def of_seeds(self, seeds: Sequence[int], columns: int) -> RunImages:
         """Return the images of some seeds, cut out of the grids, with kimg and resolution.
 
         Raises:
@@ -119,7 +123,7 @@ class SampleGridFiles:
 
         images = ((cut(grid), self._caption(images_seen)[:2]) for images_seen, grid in self._grids())
         lines, count = -(-len(seeds) // columns), len(self._found)
-        return Stills(images, count, height * lines, width * columns, f"cut out of {count} sample grids")
+        return RunImages(images, count, height * lines, width * columns, 2, f"cut out of {count} sample grids")
 
     def _grids(self) -> Iterator[tuple[int, np.ndarray]]:
         from PIL import Image
@@ -145,9 +149,16 @@ class SampleGridFiles:
             raise UserError(f"{self._grid_file}, which names the seeds of its sample grids, is absent or damaged") from None
 
     def _caption(self, images_seen: int) -> tuple[str, ...]:
+        """Return kimg, resolution, alpha and, if stats.jsonl has it, the time of training."""
+        from pggan_jax.run_logs.eta import format_duration
+
         tick, point = self._ticks.get(images_seen // 1000, {}), self._schedule.at(images_seen)
         level, alpha = int(tick.get("resolution", point.resolution)), tick.get("alpha", point.alpha)
-        return f"kimg {images_seen // 1000}", str(self._record.config.data.shape_at(level)), f"alpha {alpha:.2f}"
+        caption = f"kimg {images_seen // 1000}", str(self._record.config.data.shape_at(level)), f"alpha {alpha:.2f}"
+        if not all("seconds_per_tick" in tick for tick in self._record.ticks):
+            return caption
+        until = (tick["seconds_per_tick"] for tick in self._record.ticks if int(tick["kimg"] + 1e-6) <= images_seen // 1000)
+        return *caption, format_duration(sum(until))
 
 
 def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
@@ -161,42 +172,59 @@ def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
     return pixels[..., None] if is_grey else pixels
 
 
-def checkpoints_of_run(workdir: Path, *, draw: Callable[[Model], np.ndarray], network: str) -> Stills | str:
-    """Return images by all checkpoints that are kept, with kimg and resolution.
+class CheckpointImages:
+    """The checkpoints that a run keeps, and images by them.
 
     Args:
         workdir: of the run.
-        draw: a model to an image of its samples.
         network: "ema" or "raw".
 
-    Returns:
-        The images; the only resolution if the checkpoints have but one.
+    Attributes:
+        newest: the model of the newest checkpoint.
+        has_growth: whether they have several resolutions.
 
     Raises:
         UserError: there is no run, or it has no checkpoint.
     """
-    from pggan_jax.checkpointing.metadata import read_metadata
-    from pggan_jax.checkpointing.open_model import model_of
-    from pggan_jax.checkpointing.trained_model import open_checkpoints, read_all, read_chosen
-    from pggan_jax.generation.films.frames import enlarge_to
 
-    config, checkpoints = open_checkpoints(workdir)
-    with closing(checkpoints):
-        newest = model_of(read_chosen(config, checkpoints, checkpoint="latest"), name=str(workdir), network=network)
-        kept = [read_metadata(checkpoints.directory / str(images_seen)) for images_seen in checkpoints.all_images_seen()]
-    if len({one.resolution for one in kept if one}) < 2:
-        return f"{newest.shape[0]}x{newest.shape[1]}"
-    height, width = draw(newest).shape[:2]
+    def __init__(self, workdir: Path, *, network: str):
+        from pggan_jax.checkpointing.metadata import read_metadata
+        from pggan_jax.checkpointing.trained_model import open_checkpoints, read_chosen
 
-    def skip(images_seen: int, error: UserError) -> None:
-        print(f"note: the checkpoint of kimg {images_seen / 1000:g} is left out: {error}", file=sys.stderr)
-
-    def drawn() -> Iterator[tuple[np.ndarray, tuple[str, ...]]]:
+        self._workdir, self._network = workdir, network
         config, checkpoints = open_checkpoints(workdir)
         with closing(checkpoints):
+            self.newest: Model = self._model(read_chosen(config, checkpoints, checkpoint="latest"))
+            kept = [read_metadata(checkpoints.directory / str(seen)) for seen in checkpoints.all_images_seen()]
+        self._count = len(kept)
+        self.has_growth = len({one.resolution for one in kept if one}) > 1
+
+    def drawn(self, draw: Callable[[Model], np.ndarray]) -> RunImages:
+        """Return images by all checkpoints, with kimg and resolution.
+
+        Args:
+            draw: a model to an image of its samples.
+        """
+        height, width = draw(self.newest).shape[:2]
+        return RunImages(self._each(draw, height, width), self._count, height, width, 2, f"by {self._count} checkpoints")
+
+    def _each(
+        self, draw: Callable[[Model], np.ndarray], height: int, width: int
+    ) -> Iterator[tuple[np.ndarray, tuple[str, ...]]]:
+        from pggan_jax.checkpointing.trained_model import open_checkpoints, read_all
+        from pggan_jax.generation.films.frames import enlarge_to
+
+        def skip(images_seen: int, error: UserError) -> None:
+            print(f"note: the checkpoint of kimg {images_seen / 1000:g} is left out: {error}", file=sys.stderr)
+
+        config, checkpoints = open_checkpoints(self._workdir)
+        with closing(checkpoints):
             for trained in read_all(config, checkpoints, on_skip=skip):
-                model = model_of(trained, name=str(workdir), network=network)
+                model = self._model(trained)
                 text = f"kimg {model.kimg:.0f}", f"{model.shape[0]}x{model.shape[1]}"
                 yield enlarge_to(draw(model), height, width), text
 
-    return Stills(drawn(), len(kept), height, width, f"by {len(kept)} checkpoints")
+    def _model(self, trained: TrainedModel) -> Model:
+        from pggan_jax.checkpointing.open_model import model_of
+
+        return model_of(trained, name=str(self._workdir), network=self._network)
