@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 import pggan_jax as pg
+from pggan_jax.cli import film
 from pggan_jax.cli.film_images import SampleGridFiles
 from pggan_jax.generation.films.frames import add_caption, caption_height, default_zoom, enlarge_to, loop_frames, show_in_turn
 from pggan_jax.generation.walks import Loop
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def read_film(path) -> list[np.ndarray]:
-    with Image.open(path) as film:
-        return [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(film)]
+    with Image.open(path) as frames:
+        return [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(frames)]
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def growing(tmp_path_factory, quick_compilation):
 
 def steps_of(frames: list[np.ndarray]) -> np.ndarray:
     """Mean change to the next frame, and from the last to the first."""
-    film = np.asarray(frames, np.float32)
-    return np.abs(np.roll(film, -1, axis=0) - film).mean(axis=tuple(range(1, film.ndim)))
+    values = np.asarray(frames, np.float32)
+    return np.abs(np.roll(values, -1, axis=0) - values).mean(axis=tuple(range(1, values.ndim)))
 
 
 class TestWalk:
@@ -107,6 +108,14 @@ class TestGrowth:
             assert np.array_equal(frame[:256], np.concatenate(nearest_upscale(model.sample([50, 3]), factor)[..., 0], axis=1))
             assert frame[256:].max() == 255
 
+    def test_classes_are_chosen_once(self, launch, growing, tmp_path, monkeypatch):
+        """Not for each checkpoint: a class without training images gives one warning."""
+        calls, choose = [], film._labels
+        monkeypatch.setattr(film, "_labels", lambda *arguments: calls.append(arguments) or choose(*arguments))
+        words = ("--kind=growth", "--seeds=1", "--seconds=1", "--fps=5", f"--out={tmp_path}/g.png")
+        assert launch("film", f"--from={growing}", *words)[0] == 0
+        assert len(calls) == 1
+
     def test_from_the_sample_grids(self, launch, finished, tmp_path):
         """The checkpoints kept have one resolution; the last grid has the images of the last checkpoint."""
         words = ("--kind=growth", "--seeds=5,2", "--seconds=3", "--fps=10", f"--out={tmp_path}/g.png")
@@ -148,9 +157,9 @@ class TestTraining:
                 wanted = np.asarray(grid)
             factor = 256 // len(wanted)
             assert np.array_equal(frame[:256], wanted.repeat(factor, 0).repeat(factor, 1))
-        with Image.open(tmp_path / "t.png") as film:
-            film.seek(len(frames) - 1)
-            assert film.info["duration"] == 1000
+        with Image.open(tmp_path / "t.png") as image:
+            image.seek(len(frames) - 1)
+            assert image.info["duration"] == 1000
 
     def test_text(self, growing, tmp_path):
         """The fade is from 1.2 to 2.16 kimg, a tick ends at 2.016."""
