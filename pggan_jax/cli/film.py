@@ -206,7 +206,6 @@ def _training(values: flags.FlagValues, workdir: Path) -> RunImages:
 def _growth(values: flags.FlagValues, workdir: Path) -> RunImages:
     """Return images by the checkpoints; of checkpoints of one resolution, from the sample grids."""
     from pggan_jax.cli.film_images import CheckpointImages, SampleGridFiles
-    from pggan_jax.images import make_grid
 
     seeds = _seeds(values, _MOST_GROWING)
     columns = len(seeds) if len(seeds) <= _WIDEST_ROW else math.ceil(math.sqrt(len(seeds)))
@@ -214,8 +213,7 @@ def _growth(values: flags.FlagValues, workdir: Path) -> RunImages:
     network = flag_value(values, "network")
     checkpoints = CheckpointImages(workdir, network=network)
     if checkpoints.has_growth:
-        labels = _labels(values, checkpoints.newest, seeds)
-        return checkpoints.drawn(lambda model: make_grid(model.sample(seeds, labels), columns))
+        return checkpoints.of_seeds(seeds, _labels(values, checkpoints.newest, seeds), columns)
     height, width, _ = checkpoints.newest.shape
     lack = f"{workdir} keeps checkpoints of one resolution, {height}x{width} (run.keep_every_kimg keeps more)"
     if network != "ema" or flag_value(values, "class") is not None:

@@ -199,13 +199,20 @@ class CheckpointImages:
         self._count = len(kept)
         self.has_growth = len({one.resolution for one in kept if one}) > 1
 
-    def drawn(self, draw: Callable[[Model], np.ndarray]) -> RunImages:
-        """Return images by all checkpoints, with kimg and resolution.
+    def of_seeds(self, seeds: Sequence[int], labels: np.ndarray, columns: int) -> RunImages:
+        """Return the images of some seeds by all checkpoints, with kimg and resolution.
 
         Args:
-            draw: a model to an image of its samples.
+            seeds: of the latents.
+            labels: one-hot `[seeds, label_size]`.
+            columns: images in a row.
         """
-        height, width = draw(self.newest).shape[:2]
+        from pggan_jax.images import make_grid
+
+        def draw(model: Model) -> np.ndarray:
+            return make_grid(model.sample(seeds, labels), columns)
+
+        height, width = self.newest.shape[0] * -(-len(seeds) // columns), self.newest.shape[1] * columns
         return RunImages(self._each(draw, height, width), self._count, height, width, 2, f"by {self._count} checkpoints")
 
     def _each(
