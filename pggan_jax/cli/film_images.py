@@ -54,6 +54,7 @@ class SampleGridFiles:
     def __init__(self, workdir: Path):
         from PIL import Image
 
+        from pggan_jax.image_files import open_encoded
         from pggan_jax.reporting.run_record import gather
         from pggan_jax.run_logs.workdir import Workdir
         from pggan_jax.schedule import Schedule
@@ -66,7 +67,7 @@ class SampleGridFiles:
         self._size, self._mode = (0, 0), "L"
         for images_seen, path in sorted(self._record.fakes.items()):
             try:
-                with Image.open(path) as image:
+                with open_encoded(path.read_bytes()) as image:
                     image.load()
                     self._size = max(self._size[0], image.height), max(self._size[1], image.width)
                     self._mode = "L" if image.mode in ("1", "L") and self._mode == "L" else "RGB"
@@ -126,12 +127,11 @@ class SampleGridFiles:
         return RunImages(images, count, height * lines, width * columns, 2, f"cut out of {count} sample grids")
 
     def _grids(self) -> Iterator[tuple[int, np.ndarray]]:
-        from PIL import Image
-
         from pggan_jax.generation.films.frames import enlarge_to
+        from pggan_jax.image_files import open_encoded
 
         for images_seen in self._found:
-            with Image.open(self._record.fakes[images_seen]) as image:
+            with open_encoded(self._record.fakes[images_seen].read_bytes()) as image:
                 pixels = np.asarray(image.convert(self._mode))
             yield images_seen, enlarge_to(pixels[..., None] if pixels.ndim == 2 else pixels, *self._size)
 
