@@ -28,7 +28,7 @@ from pggan_jax.cli.model_flags import (
     output_file,
     write_image,
 )
-from pggan_jax.errors import UserError
+from pggan_jax.cli.sheet_size import refuse_large_sheet
 
 if TYPE_CHECKING:
     from pggan_jax.generation.editing.arithmetic import Term
@@ -42,22 +42,24 @@ define_out_flag(FLAGS, "arithmetic.png", "PNG file to write")
 
 
 def run(values: flags.FlagValues, expression: str) -> None:
-    """Write the picture and print where."""
+    """Write the sheet and print where."""
     from pggan_jax.generation.editing.arithmetic import parse_expression
 
     terms = parse_expression(expression)
     out = output_file(values, (".png",))
-    from pggan_jax.generation.editing.sheets import MOST_PIXELS, arithmetic_sheet
+    from pggan_jax.generation.editing.sheets import arithmetic_shape, arithmetic_sheet, tile_shape
 
     model = open_model(values)
     number = chosen_class(values, model)
-    operands = [_operand(model, term) for term in terms]
     signs = ["-" if term.factor < 0 else "+" for term in terms]
     labels = [f"{sign} {term}" for sign, term in zip(signs, terms, strict=True)]
     labels[0] = labels[0].removeprefix("+ ")
+    height, width, _ = model.shape
+    images = [len(term.seeds) + term.is_mean for term in terms]
+    shape = arithmetic_shape(tile_shape(height, width), labels, images=images)
+    refuse_large_sheet(shape, named=expression, advice="write fewer terms")
+    operands = [_operand(model, term) for term in terms]
     sheet = arithmetic_sheet(operands, labels, result=_result(model, terms, number))
-    if sheet.shape[0] * sheet.shape[1] > MOST_PIXELS:
-        raise UserError(f"{expression}: the picture would have {sheet.shape[1]:,}x{sheet.shape[0]:,} pixels; write fewer terms")
     write_image(out, sheet, f"--out={out}", holds="generated images")
     print(f"{' '.join(labels)} with {model.name} -> {out}")
 
@@ -67,7 +69,11 @@ def _operand(model: Model, term: Term) -> np.ndarray:
     images = model.sample(term.seeds)
     if not term.is_mean:
         return images
-    mean = model.synthesize(term.latent(model.latent_size)[None], _class_of_first(model, term))
+    from pggan_jax.generation.editing.directions import normalized
+
+    # With labels the generator normalises latent and label together, so the length counts.
+    latent = normalized(term.latent(model.latent_size)[None])
+    mean = model.synthesize(latent, _class_of_first(model, term))
     return np.concatenate([images, mean])
 
 

@@ -1,7 +1,7 @@
 """python launch.py directions --from=runs/digits --method=sefa --out=sefa.npz
 
 Find directions in the latent space along which images change in one way. --out is an .npz with the directions and their names;
-a PNG of the same name beside it shows each of them, from strength -3 to 3. `edit` draws images along them.
+a sheet of the same name beside it, a PNG, shows each of them, from strength -3 to 3. `edit` draws images along them.
 
   sefa     from the first weight matrix, in closed form: eigenvectors by falling eigenvalue
   pca      principal components of the 4x4 activations of --num_samples samples
@@ -22,6 +22,7 @@ over 32 seeds. With --method=classes the table also shows how many of 200 other 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,16 +31,17 @@ from absl import flags
 
 from pggan_jax.cli.model_flags import (
     cannot_be_written,
-    chosen_class,
     chosen_classes,
     define_class_flag,
     define_model_flags,
     define_out_flag,
+    make_parent,
     open_model,
     output_file,
     write_image,
 )
 from pggan_jax.cli.shared_flags import flag_value, parse_seeds
+from pggan_jax.cli.sheet_size import refuse_large_sheet
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,11 +75,13 @@ flags.DEFINE_list(
     "remove from each class direction its part along those of these classes, such as 3,5, or along all others",
     flag_values=FLAGS,
 )
-flags.DEFINE_string("seeds", "0-2", "seeds of the images in the picture, at most 16", flag_values=FLAGS)
-define_out_flag(FLAGS, "directions.npz", "file to write; its picture is the PNG of the same name")
+flags.DEFINE_string("seeds", "0-2", "seeds of the images in the sheet, at most 16", flag_values=FLAGS)
+define_out_flag(FLAGS, "directions.npz", "file to write; its sheet is the PNG of the same name")
 
 _COUNT, _NUM_SAMPLES, _MOST_SEEDS = 20, 10_000, 16
 _TAKERS = {"count": ("sefa", "pca"), "num_samples": ("pca", "classes"), "data": ("classes",), "orthogonal": ("classes",)}
+
+_ClassesOfSeeds = Callable[[Sequence[int]], np.ndarray]
 
 
 class _Result(NamedTuple):
@@ -91,47 +95,57 @@ class _Result(NamedTuple):
 
 
 def run(values: flags.FlagValues) -> None:
-    """Write the directions and their picture, and print a table."""
+    """Write the directions and their sheet, and print a table."""
     method = flag_value(values, "method")
     _refuse_flags_without_effect(values, method)
     seeds = parse_seeds(flag_value(values, "seeds"))
     if len(seeds) > _MOST_SEEDS:
         raise UserError(f"--seeds={flag_value(values, 'seeds')}: {len(seeds):,} seeds do not fit; give at most {_MOST_SEEDS}")
     out = output_file(values, (".npz",))
-    picture = out.with_suffix(".png")
-    if picture.exists() and not flag_value(values, "overwrite"):
-        raise UserError(f"--out={out}: its picture {picture} exists; choose another name, or add --overwrite")
+    sheet_path = out.with_suffix(".png")
+    if sheet_path.exists() and not flag_value(values, "overwrite"):
+        raise UserError(f"--out={out}: its sheet {sheet_path} exists; choose another name, or add --overwrite")
     from tqdm import tqdm
 
-    from pggan_jax.generation.editing.direction_files import Directions, write_directions
+    from pggan_jax.generation.editing.direction_files import Directions
     from pggan_jax.generation.editing.directions import image_change
 
     model = open_model(values)
     classes = chosen_classes(values, model)
     start = time.perf_counter()
-    result = {"sefa": _sefa, "pca": _pca, "classes": _classes}[method](values, model)
+    result = {"sefa": _sefa, "pca": _pca, "classes": _classes}[method](values, model, classes)
     seconds = time.perf_counter() - start
     with tqdm(total=64 * len(result.names), desc="measuring", unit="img", delay=2, leave=False, disable=None) as bar:
         change = image_change(model, result.directions, classes=classes, progress=bar.update)
-    source = _describe_source(values, model)
+    source = _describe_source(values, model, classes)
     found = Directions(result.directions, result.names, method, change, result.values, source, result.strengths, result.effect)
-    sheet = _picture(model, found, list(seeds), classes(list(seeds)))
-    write_image(picture, sheet, f"--out={out}", holds="generated images")
+    _write(out, sheet_path, found, _sheet(model, found, list(seeds), classes(list(seeds))))
+    print(_table(found))
+    where = f"{out}, {sheet_path}"
+    print(f"{len(found.names)} directions of {model.name} at kimg {model.kimg:g}, found in {seconds:.2f} s -> {where}")
+
+
+def _write(out: Path, sheet_path: Path, found: Directions, sheet: np.ndarray) -> None:
+    """Write both files; an interruption leaves neither."""
+    from pggan_jax.generation.editing.direction_files import save_directions
+    from pggan_jax.system.files import atomic_file
+
+    make_parent(out, f"--out={out}")
     try:
-        write_directions(out, found)
+        with atomic_file(out) as file:
+            save_directions(file, found)
+            write_image(sheet_path, sheet, f"--out={out}", holds="generated images")
     except OSError as error:
         raise cannot_be_written(f"--out={out}", error) from None
-    print(_table(found))
-    print(f"{len(found.names)} directions of {model.name} at kimg {model.kimg:g}, found in {seconds:.2f} s -> {out}, {picture}")
 
 
-def _describe_source(values: flags.FlagValues, model: Model) -> dict[str, Any]:
+def _describe_source(values: flags.FlagValues, model: Model, classes: _ClassesOfSeeds) -> dict[str, Any]:
     """Return the run, its kimg and the flags that matter, for the file."""
-    method, class_number = flag_value(values, "method"), chosen_class(values, model)
+    method = flag_value(values, "method")
     source: dict[str, Any] = {"run": Path(model.name).resolve().name, "kimg": model.kimg}
     source |= {"network": flag_value(values, "network"), "latent_size": model.latent_size}
-    if class_number is not None:
-        source["class"] = class_number
+    if flag_value(values, "class") is not None:
+        source["class"] = int(classes([0])[0])
     if method != "sefa":
         source["num_samples"] = flag_value(values, "num_samples") or _NUM_SAMPLES
     if method == "classes":
@@ -152,23 +166,40 @@ def _count(values: flags.FlagValues, model: Model) -> int:
     return wanted or min(_COUNT, model.latent_size)
 
 
-def _sefa(values: flags.FlagValues, model: Model) -> _Result:
+def _refuse_large(values: flags.FlagValues, model: Model, names: tuple[str, ...]) -> None:
+    from pggan_jax.generation.editing.directions import STRENGTHS
+    from pggan_jax.generation.editing.sheets import rows_shape, tile_shape
+
+    height, width, _ = model.shape
+    columns = len(STRENGTHS) * len(parse_seeds(flag_value(values, "seeds")))
+    shape = rows_shape(tile_shape(height, width), [_label(name, 0) for name in names], columns=columns)
+    several = "--count and --seeds" if flag_value(values, "method") != "classes" else "--seeds"
+    refuse_large_sheet(shape, named=f"{several}, for {len(names):,} directions", advice="choose fewer")
+
+
+def _sefa(values: flags.FlagValues, model: Model, _classes_of_seeds: _ClassesOfSeeds) -> _Result:
     from pggan_jax.generation.editing.directions import first_kernel, sefa
 
-    found = sefa(first_kernel(model), model.latent_size, count=_count(values, model))
-    return _Result(found.directions, _numbered("sefa", len(found.values)), found.values)
+    names = _numbered("sefa", _count(values, model))
+    _refuse_large(values, model, names)
+    found = sefa(first_kernel(model), model.latent_size, count=len(names))
+    return _Result(found.directions, names, found.values)
 
 
-def _pca(values: flags.FlagValues, model: Model) -> _Result:
+def _pca(values: flags.FlagValues, model: Model, classes: _ClassesOfSeeds) -> _Result:
     from tqdm import tqdm
 
-    from pggan_jax.generation.editing.directions import base_activations, normalized, principal_directions
+    from pggan_jax.generation.editing.directions import base_activations, principal_directions
 
-    number = flag_value(values, "num_samples") or _NUM_SAMPLES
-    latents = normalized(model.latents(range(number)))
-    batches = base_activations(model, latents, chosen_classes(values, model)(range(number)))
+    count, number = _count(values, model), flag_value(values, "num_samples") or _NUM_SAMPLES
+    _refuse_large(values, model, _numbered("pca", count))
+    batches = base_activations(model, range(number), classes=classes)
     bar = tqdm(batches, desc="activations", total=-(-number // 256), unit="batch", delay=2, leave=False, disable=None)
-    found = principal_directions(bar, count=_count(values, model))
+    found = principal_directions(bar, count=count)
+    if len(found.values) < count:
+        if not len(found.values):
+            raise UserError("--method=pca: the activations of all samples are equal, so there is no direction; choose sefa")
+        print(f"the activations of {number:,} samples vary in {len(found.values)} dimensions, so there are no more directions")
     return _Result(found.directions, _numbered("pca", len(found.values)), found.values)
 
 
@@ -176,7 +207,7 @@ def _numbered(method: str, count: int) -> tuple[str, ...]:
     return tuple(f"{method}_{number}" for number in range(count))
 
 
-def _classes(values: flags.FlagValues, model: Model) -> _Result:
+def _classes(values: flags.FlagValues, model: Model, _classes_of_seeds: _ClassesOfSeeds) -> _Result:
     if model.label_size:
         raise UserError(
             f"--method=classes: {model.name} was trained with labels, so the class does not depend on the latent; choose "
@@ -188,6 +219,7 @@ def _classes(values: flags.FlagValues, model: Model) -> _Result:
     from pggan_jax.generation.editing.directions import orthogonalized
 
     loader = by_class.open_labelled(model, flag_value(values, "data") or "", report=print)
+    _refuse_large(values, model, tuple(f"class_{name}" for name in loader.class_names))
     print(f"training a classifier on {len(loader):,} images of {len(loader.class_names)} classes", flush=True)
     try:
         classifier = by_class.classifier_of(loader, model.resolution, seed=model.config.run.seed)
@@ -223,7 +255,7 @@ def _against(wanted: list[str], names: tuple[str, ...]) -> list[int]:
     return [names.index(f"class_{one}") for one in wanted]
 
 
-def _picture(model: Model, found: Directions, seeds: list[int], classes: np.ndarray) -> np.ndarray:
+def _sheet(model: Model, found: Directions, seeds: list[int], classes: np.ndarray) -> np.ndarray:
     from tqdm import tqdm
 
     from pggan_jax.generation.editing.directions import STRENGTHS, moved
@@ -235,8 +267,12 @@ def _picture(model: Model, found: Directions, seeds: list[int], classes: np.ndar
     for name, direction, change in zip(found.names, directions, found.image_change, strict=True):
         points = moved(latents, direction, STRENGTHS).reshape(-1, model.latent_size)
         rows.append(tile_of(model.synthesize(points, of_rows)))
-        labels.append(f"{name[:24]}\n{change:.1f} per step")
+        labels.append(_label(name, change))
     return labelled_rows(rows, labels, above=[f"{strength:+g}" if strength else "0" for strength in STRENGTHS] * len(seeds))
+
+
+def _label(name: str, change: float) -> str:
+    return f"{name[:24]}\n{change:.1f} per step"
 
 
 def _table(found: Directions) -> str:

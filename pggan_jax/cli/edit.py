@@ -13,7 +13,6 @@ Examples:
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +29,7 @@ from pggan_jax.cli.model_flags import (
     write_image,
 )
 from pggan_jax.cli.shared_flags import flag_value, parse_seeds
+from pggan_jax.cli.sheet_size import refuse_large_sheet
 from pggan_jax.errors import UserError
 from pggan_jax.system.paths import user_path
 
@@ -76,22 +76,27 @@ def run(values: flags.FlagValues) -> None:
     from tqdm import tqdm
 
     from pggan_jax.generation.editing.directions import moved
-    from pggan_jax.generation.editing.sheets import labelled_rows
+    from pggan_jax.generation.editing.sheets import labelled_rows, rows_shape, zoom_of
     from pggan_jax.images import nearest_upscale
 
     model = open_model(values)
     chosen = [_choose(model, *one) for one in wanted]
     classes = chosen_classes(values, model)
-    zoom = flag_value(values, "zoom") or max(1, math.ceil(48 / max(model.shape[:2])))
-    _refuse_large(len(seeds) * len(chosen), len(strengths), model, zoom)
-    rows, labels = [], []
-    with tqdm(total=len(seeds) * len(chosen), desc="drawing", unit="row", delay=2, disable=None) as bar:
-        for name, direction in chosen:
+    height, width, _ = model.shape
+    zoom = flag_value(values, "zoom") or zoom_of(height, width)
+    labels = [f"{name[:24]}\nseed {seed}" for name, _ in chosen for seed in seeds]
+    refuse_large_sheet(
+        rows_shape((height * zoom, width * zoom), labels, columns=len(strengths)),
+        named="--direction, --seeds and --strength",
+        advice="choose fewer of them, or a smaller --zoom",
+    )
+    rows = []
+    with tqdm(total=len(labels), desc="drawing", unit="row", delay=2, disable=None) as bar:
+        for _, direction in chosen:
             for seed in seeds:
                 points = moved(model.latents([seed]), direction, strengths)[0]
                 images = model.synthesize(points, classes([seed]).repeat(len(points)) if model.label_size else None)
                 rows.append(nearest_upscale(images, zoom))
-                labels.append(f"{name[:24]}\nseed {seed}")
                 bar.update(1)
     sheet = labelled_rows(rows, labels, above=[f"{strength:.4g}" for strength in strengths])
     write_image(out, sheet, f"--out={out}", holds="generated images")
@@ -153,14 +158,3 @@ def _choose(model: Model, found: Directions, wanted: str, named: str) -> _Chosen
             "directions of this run with `directions`"
         )
     return _Chosen(found.names[number], found.directions[number])
-
-
-def _refuse_large(rows: int, columns: int, model: Model, zoom: int) -> None:
-    from pggan_jax.data.images.decode import MAX_PIXELS
-
-    height, width = rows * (model.shape[0] * zoom + 2), columns * (model.shape[1] * zoom + 2)
-    if height * width > MAX_PIXELS:
-        raise UserError(
-            f"--seeds and --strength: the sheet would have {width:,}x{height:,} pixels, at most {MAX_PIXELS:,} are written; "
-            "choose fewer seeds or strengths, or a smaller --zoom"
-        )

@@ -78,7 +78,8 @@ def run(values: flags.FlagValues, *paths: str) -> None:
     starts, candidates = flag_value(values, "starts"), flag_value(values, "candidates")
     if starts > candidates:
         raise UserError(f"--starts={starts}: must be at most --candidates={candidates}")
-    contents = [read_file(path) for path in paths]
+    for path in paths:
+        read_file(path)
     _check_out(out, paths, overwrite=flag_value(values, "overwrite"))
     from pggan_jax.generation.projection import ProjectionSettings
     from pggan_jax.system.own_output import claim_output
@@ -86,12 +87,11 @@ def run(values: flags.FlagValues, *paths: str) -> None:
     model = open_model(values)
     number = chosen_class(values, model)
     fit = flag_value(values, "fit")
-    targets = np.stack([read_pixels(path, content, model, fit=fit) for path, content in zip(paths, contents, strict=True)])
+    targets = np.stack([read_pixels(path, read_file(path), model, fit=fit) for path in paths])
     settings = ProjectionSettings(candidates, starts, flag_value(values, "steps"))
     results = _Results(model, out, settings, number)
-    missing = [
-        index for index, name in enumerate(names) if flag_value(values, "overwrite") or not results.has(name, targets[index])
-    ]
+    replace = flag_value(values, "overwrite")
+    missing = [index for index, name in enumerate(names) if not results.has(name, targets[index], replace=replace)]
     claim_output("out", out, model.config.data.source, command="project")
     if len(missing) < len(names):
         print(f"{len(names) - len(missing)} of {len(names)} images are projected already")
@@ -107,10 +107,15 @@ class _Results:
         from pggan_jax.checkpointing.integrity import state_digest
 
         self._model, self._out, self._settings, self._number = model, out, settings, number
-        self._weights = state_digest({"generator": model.generator, "discriminator": model.discriminator})
+        self._discriminator = state_digest(model.discriminator)
 
-    def has(self, name: str, target: np.ndarray) -> bool:
+    def has(self, name: str, target: np.ndarray, *, replace: bool = False) -> bool:
         """Return whether an image has been projected by this model with these settings.
+
+        Args:
+            name: of its result.
+            target: the image.
+            replace: return False where the file holds something else.
 
         Raises:
             UserError: its file holds something else.
@@ -118,8 +123,15 @@ class _Results:
         path = self._path(name)
         if not path.exists():
             return False
-        recorded = self._read(path).get("settings")
+        try:
+            recorded = self._read(path).get("settings")
+        except UserError:
+            if not replace:
+                raise
+            recorded = None
         if recorded is None or str(recorded) != self._record(target):
+            if replace:
+                return False
             raise UserError(
                 f"{path}: exists and is of another image, network or setting; choose another --out, or add --overwrite"
             )
@@ -201,8 +213,8 @@ class _Results:
         settings = self._settings
         return json.dumps(
             {
-                "weights": self._weights,
-                "alpha": float(self._model.alpha),
+                "model": self._model.digest,
+                "discriminator": self._discriminator,
                 "image": hashlib.sha256(target.tobytes()).hexdigest(),
                 "class": self._number,
                 "candidates": settings.candidates,
@@ -223,7 +235,7 @@ class _Results:
 
 
 def _check_out(out: Path, paths: tuple[str, ...], *, overwrite: bool) -> None:
-    from pggan_jax.system.own_output import MARKER
+    from pggan_jax.system.own_output import MARKER, command_of
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out}: is a file; name a folder")
@@ -231,11 +243,7 @@ def _check_out(out: Path, paths: tuple[str, ...], *, overwrite: bool) -> None:
         raise UserError(f"--out={out}: holds an image that is to be projected; choose another folder")
     if not out.is_dir() or overwrite:
         return
-    try:
-        is_ours = json.loads((out / MARKER).read_text())["command"] == "project"
-    except (OSError, ValueError, KeyError, TypeError):
-        is_ours = False
-    others = [] if is_ours else sorted(path.name for path in out.iterdir() if path.name != MARKER)
+    others = [] if command_of(out) == "project" else sorted(path.name for path in out.iterdir() if path.name != MARKER)
     if others:
         raise UserError(
             f"--out={out}: exists and holds other files, such as {others[0]}; choose a new folder, or add --overwrite"

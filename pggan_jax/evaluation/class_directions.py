@@ -16,6 +16,7 @@ from pggan_jax.evaluation.classifier import MAX_IMAGES, Classifier, train_classi
 from pggan_jax.evaluation.pixels import pixel_rows
 from pggan_jax.generation.editing.directions import moved, normalized, separating_direction
 from pggan_jax.generation.model import Model
+from pggan_jax.images import parse_base_shape
 
 EFFECT_STRENGTHS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 """Where the effect of a direction is measured."""
@@ -52,7 +53,8 @@ def open_labelled(model: Model, source: str, *, report: Callable[[str], None] = 
         UserError: the images cannot be read or have no classes.
     """
     data = replace(model.config.data, source=source or model.config.data.source, labels=True, channels=model.shape[2])
-    if not open_source(data.source, resolution=data.resolution, channels=data.channels).class_names:
+    base_shape = parse_base_shape(data.base_shape)
+    if not open_source(data.source, resolution=data.resolution, base_shape=base_shape, channels=data.channels).class_names:
         raise UserError(
             f"--method=classes: {data.source} has no classes; name images with classes by --data=SOURCE, or choose sefa or pca"
         )

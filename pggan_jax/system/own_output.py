@@ -11,7 +11,7 @@ from typing import Any
 from pggan_jax.errors import UserError
 from pggan_jax.source_kinds import parse_source
 from pggan_jax.system.files import write_atomically
-from pggan_jax.system.json_files import parse_json
+from pggan_jax.system.json_files import parse_json, read_json_object
 from pggan_jax.system.paths import expand_path
 
 MARKER = ".pggan_jax"
@@ -78,6 +78,14 @@ def claim_output(flag: str, out: Path, *sources: str, command: str, details: Map
             write_atomically(out / MARKER, json.dumps({"program": "pggan_jax", "command": command, **(details or {})}).encode())
     except OSError as error:
         raise UserError(f"--{flag}={out}: cannot be written ({error.strerror}); choose a folder you may write to") from None
+
+
+def command_of(out: Path) -> str:
+    """Return the name of the command that has written a folder; "" if it has no mark."""
+    try:
+        return str(read_json_object(out / MARKER).get("command", ""))
+    except (OSError, ValueError):
+        return ""
 
 
 def is_inside_source(out: Path, source: str) -> bool:

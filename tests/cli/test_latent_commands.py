@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -14,7 +15,8 @@ from pggan_jax.cli.edit import parse_strengths
 from pggan_jax.errors import UserError
 from pggan_jax.generation.editing.arithmetic import evaluate, parse_expression
 from pggan_jax.generation.editing.direction_files import read_directions
-from pggan_jax.generation.editing.directions import moved
+from pggan_jax.generation.editing.directions import moved, normalized
+from tests.helpers.command_line import one_line_error
 from tests.helpers.sheets import shows
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -34,7 +36,7 @@ def sefa(launch, finished, tmp_path):
 
 
 class TestDirections:
-    def test_sefa_writes_a_file_and_its_picture(self, sefa, finished):
+    def test_sefa_writes_a_file_and_its_sheet(self, sefa, finished):
         found = read_directions(sefa, named="-")
         model = pg.load(finished)
         assert found.names == ("sefa_0", "sefa_1", "sefa_2")
@@ -99,6 +101,31 @@ class TestDirections:
         status, _, err = launch("directions", f"--from={labelled}", "--method=classes", f"--out={tmp_path / 'd.npz'}")
         assert status == 2
         assert "was trained with labels" in err
+
+    @pytest.mark.parametrize("words", [["--count=8"], ["--method=pca"], ["--method=classes"]], ids=str)
+    def test_a_sheet_that_is_too_large_is_refused_at_once(self, launch, finished, tmp_path, monkeypatch, words):
+        monkeypatch.setattr("pggan_jax.data.images.decode.MAX_PIXELS", 2_000_000)
+        monkeypatch.setattr(pg.generation.model.Model, "synthesize", None)
+        error = launch("directions", f"--from={finished}", "--seeds=0-15", f"--out={tmp_path / 'd.npz'}", *words)
+        line = one_line_error(error)
+        assert "--seeds" in line
+        assert "the sheet would be " in line
+        assert not list(tmp_path.iterdir())
+
+    def test_an_interruption_leaves_no_file(self, launch, finished, tmp_path, monkeypatch):
+        def stop(*_arguments, **_more):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("pggan_jax.images.write_png", stop)
+        assert launch("directions", f"--from={finished}", "--seeds=0", f"--out={tmp_path / 'd.npz'}")[0] == 130
+        assert not list(tmp_path.iterdir())
+
+    def test_a_class_without_images_is_noted_once(self, launch, labelled, tmp_path, monkeypatch):
+        model = dataclasses.replace(pg.load(labelled), present_classes=(0, 1))
+        monkeypatch.setattr("pggan_jax.checkpointing.open_model.load", lambda *_arguments, **_more: model)
+        words = "--method=pca", "--num_samples=100", "--class=3", "--seeds=0", "--count=1", f"--out={tmp_path / 'd.npz'}"
+        _, _, err = launch("directions", f"--from={labelled}", *words)
+        assert err.count("WARNING: --class=3") == 1
 
     @pytest.mark.parametrize("existing", ["d.npz", "d.png"])
     def test_existing_files_stay(self, launch, finished, tmp_path, existing):
@@ -191,9 +218,23 @@ class TestArithmetic:
         model = pg.load(finished)
         result = evaluate(parse_expression(expression), model.latent_size)
         mean = model.latents([1, 2])
-        mean = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).mean(axis=0)
+        mean = normalized((mean / np.linalg.norm(mean, axis=1, keepdims=True)).mean(axis=0)[None])[0]
         images = np.concatenate([model.sample([1, 2, 3]), model.synthesize(np.stack([result, mean]))])
         assert all(shows(pixels(out), image) for image in images)
+
+    def test_a_mean_with_labels_is_normalised(self, launch, labelled, tmp_path):
+        """As the sum of the terms is: with a label, the length of a latent changes the image."""
+        out = tmp_path / "sum.png"
+        status, _, err = launch("arithmetic", "mean(12,3,25,41) + 7", f"--from={labelled}", f"--out={out}")
+        assert status == 0, err
+        model = pg.load(labelled)
+        mean = normalized(model.latents([12, 3, 25, 41])).mean(axis=0)[None]
+        assert shows(pixels(out), model.synthesize(normalized(mean), 2)[0])
+
+    def test_a_sheet_that_is_too_large_is_refused(self, launch, finished, tmp_path, monkeypatch):
+        monkeypatch.setattr("pggan_jax.data.images.decode.MAX_PIXELS", 10_000)
+        line = one_line_error(launch("arithmetic", "1 + 2", f"--from={finished}", f"--out={tmp_path / 'sum.png'}"))
+        assert "1 + 2: the sheet would be" in line
 
     def test_the_class_of_the_result(self, launch, labelled, tmp_path):
         model, latent = pg.load(labelled), evaluate(parse_expression("12 + 3"), 8)[None]

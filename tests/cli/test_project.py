@@ -89,7 +89,26 @@ def test_continues_with_what_is_missing(launch, images, finished, tmp_path, proj
     assert names(out) == ["own.npz", "own.png", "same.npz", "same.png", "strip.png"]
     assert (out / "own.npz").read_bytes() == before
     assert launch(*words, "--overwrite")[0] == 0
-    assert projected == [2, 1, 2]
+    assert projected == [2, 1, 0]
+
+
+def test_overwrite_replaces_what_differs(launch, images, finished, tmp_path, projected):
+    out = tmp_path / "out"
+    for name in ("same.png", "third.png"):
+        shutil.copy(images / "own.png", images / name)
+    paths = [images / name for name in ("own.png", "same.png", "third.png")]
+    words = ("project", *paths, f"--from={finished}", f"--out={out}", "--overwrite")
+    assert launch(*words, *FEW)[0] == 0
+    others = ("--candidates=20", "--starts=2", "--steps=4")
+    # As after an interruption: two images have other results, of which one is damaged.
+    assert launch("project", paths[0], *words[4:], *others)[0] == 0
+    (out / "same.npz").write_bytes((out / "same.npz").read_bytes()[:100])
+    before = (out / "own.npz").read_bytes()
+    assert launch(*words, *others)[0] == 0
+    assert projected == [3, 1, 2]
+    assert (out / "own.npz").read_bytes() == before
+    with np.load(out / "third.npz") as file:
+        assert json.loads(str(file["settings"]))["steps"] == 4
 
 
 def test_an_interruption_keeps_what_is_complete(launch, images, finished, tmp_path, monkeypatch):

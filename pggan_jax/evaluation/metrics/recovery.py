@@ -39,6 +39,11 @@ def recovery(errors: dict[str, np.ndarray], *, seed: int) -> MetricResult:
 def _compute(reals: Collected, fakes: Collected, context: MetricContext) -> MetricResult:
     if context.model is None:
         raise MetricError("measures a model, not images alone")
+    trained_on = context.model.config.data.source
+    if context.data.source != trained_on:
+        raise UserError(
+            f"recovery compares with the images that were trained on, {trained_on}, not {context.data.source}; remove --data"
+        )
     held_out = reals["held_out"]["images"]
     sets = {"training": reals["images"], "held_out": held_out, "samples": fakes["images"]}
     # Of equal counts.

@@ -6,7 +6,7 @@ import json
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -51,6 +51,12 @@ class Directions:
 
 def write_directions(path: Path, found: Directions) -> None:
     """Write directions as .npz, atomically."""
+    with atomic_file(path) as file:
+        save_directions(file, found)
+
+
+def save_directions(file: BinaryIO, found: Directions) -> None:
+    """Write directions as .npz to an open file."""
     arrays = {
         "directions": found.directions.astype(np.float32),
         "names": np.array(found.names, np.str_),
@@ -61,8 +67,7 @@ def write_directions(path: Path, found: Directions) -> None:
         "strengths": found.strengths.astype(np.float32),
         "effect": found.effect.astype(np.float32),
     }
-    with atomic_file(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_directions(path: Path, *, named: str) -> Directions:

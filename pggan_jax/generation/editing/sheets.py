@@ -17,25 +17,56 @@ _MARGIN = 4
 _SPACE = 14
 _FRAME = 8
 SMALLEST_TILE, LARGEST_TILE = 48, 128
-MOST_PIXELS = 178_000_000
-"""Of a sheet; image readers refuse larger files."""
 
 
 def tile_of(image: np.ndarray) -> np.ndarray:
-    """Enlarge small images to at least 48 pixels, and reduce large ones to at most 128.
-
-    By a whole factor.
+    """Enlarge small images to at least 48 pixels, and reduce large ones to at most 128, by a whole factor.
 
     Args:
         image: uint8 `[..., height, width, channels]`.
     """
     height, width = image.shape[-3:-1]
-    if max(height, width) > LARGEST_TILE:
-        factor = -(-max(height, width) // LARGEST_TILE)
+    if (factor := _reduction(height, width)) > 1:
         cut = image[..., : height // factor * factor, : width // factor * factor, :]
         small = cut.reshape(*image.shape[:-3], height // factor, factor, width // factor, factor, image.shape[-1])
         return np.rint(small.mean(axis=(-4, -2))).astype(np.uint8)
-    return nearest_upscale(image, max(1, -(-SMALLEST_TILE // max(height, width))))
+    return nearest_upscale(image, zoom_of(height, width))
+
+
+def zoom_of(height: int, width: int) -> int:
+    """Return the factor that enlarges small images to at least 48 pixels on their longer side."""
+    return max(1, -(-SMALLEST_TILE // max(height, width)))
+
+
+def tile_shape(height: int, width: int) -> tuple[int, int]:
+    """Return the (height, width) of `tile_of` an image."""
+    zoom, factor = zoom_of(height, width), _reduction(height, width)
+    return height * zoom // factor, width * zoom // factor
+
+
+def _reduction(height: int, width: int) -> int:
+    return -(-max(height, width) // LARGEST_TILE)
+
+
+def rows_shape(tile: tuple[int, int], labels: Sequence[str], *, columns: int, has_header: bool = True) -> tuple[int, int]:
+    """Return the (height, width) of the `labelled_rows` of so many columns.
+
+    Args:
+        tile: (height, width) of an image.
+        labels: one per row.
+        columns: images in a row.
+        has_header: whether there is a text above each column.
+    """
+    left, top, step = _rows_layout(tile[0], labels, has_header=has_header)
+    return top + len(labels) * step, left + columns * (tile[1] + _GAP)
+
+
+def _rows_layout(height: int, labels: Sequence[str], *, has_header: bool) -> tuple[int, int, int]:
+    """Return where the first image stands, from the left and from the top, and the height of a row."""
+    font = ImageFont.load_default(size=_FONT_SIZE)
+    left = 2 * _MARGIN + max(int(font.getlength(line)) + 1 for label in labels for line in plain(label).split("\n"))
+    step = max(height + _GAP, max(_LINE * (1 + label.count("\n")) for label in labels) + _GAP)
+    return left, _LINE + _MARGIN if has_header else _MARGIN, step
 
 
 def labelled_rows(rows: Sequence[np.ndarray], labels: Sequence[str], *, above: Sequence[str] = ()) -> np.ndarray:
@@ -51,10 +82,9 @@ def labelled_rows(rows: Sequence[np.ndarray], labels: Sequence[str], *, above: S
     """
     columns, height, width, channels = rows[0].shape
     font = ImageFont.load_default(size=_FONT_SIZE)
-    left = 2 * _MARGIN + max(int(font.getlength(line)) + 1 for label in labels for line in plain(label).split("\n"))
-    top = _LINE + _MARGIN if above else _MARGIN
-    step = max(height + _GAP, max(_LINE * (1 + label.count("\n")) for label in labels) + _GAP)
-    sheet = Image.new("L", (left + columns * (width + _GAP), top + len(rows) * step), 255)
+    left, top, step = _rows_layout(height, labels, has_header=bool(above))
+    size = rows_shape((height, width), labels, columns=columns, has_header=bool(above))
+    sheet = Image.new("L", size[::-1], 255)
     draw = ImageDraw.Draw(sheet)
     for column, text in enumerate(above):
         middle = left + column * (width + _GAP) + width / 2
@@ -67,6 +97,24 @@ def labelled_rows(rows: Sequence[np.ndarray], labels: Sequence[str], *, above: S
             y, x = top + row * step, left + column * (width + _GAP)
             pixels[y : y + height, x : x + width] = image
     return pixels
+
+
+def arithmetic_shape(tile: tuple[int, int], labels: Sequence[str], *, images: Sequence[int]) -> tuple[int, int]:
+    """Return the (height, width) of an `arithmetic_sheet`.
+
+    Args:
+        tile: (height, width) of an image, as `tile_shape` gives them.
+        labels: one per operand.
+        images: number of images of each operand.
+    """
+    height, width = tile
+    bottom = _MARGIN + max(3, *images) * (height + _FRAME) + _SPACE
+    return bottom + _LINE + _MARGIN, 2 * _MARGIN + sum(_column_widths(width, labels)) + _SPACE + 3 * (width + _FRAME)
+
+
+def _column_widths(width: int, labels: Sequence[str]) -> list[int]:
+    font = ImageFont.load_default(size=_FONT_SIZE)
+    return [max(width, int(font.getlength(plain(label))) + 1) + _SPACE for label in labels]
 
 
 def arithmetic_sheet(operands: Sequence[np.ndarray], labels: Sequence[str], *, result: np.ndarray) -> np.ndarray:
@@ -83,11 +131,10 @@ def arithmetic_sheet(operands: Sequence[np.ndarray], labels: Sequence[str], *, r
     columns, middle = [tile_of(images) for images in operands], tile_of(result)
     _, height, width, channels = middle.shape
     font = ImageFont.load_default(size=_FONT_SIZE)
-    wide = [max(width, int(font.getlength(plain(label))) + 1) + _SPACE for label in labels]
-    rows = max(3, *map(len, columns))
-    bottom = _MARGIN + rows * (height + _FRAME) + _SPACE
-    left = _MARGIN + sum(wide) + _SPACE
-    sheet = Image.new("L", (left + 3 * (width + _FRAME) + _MARGIN, bottom + _LINE + _MARGIN), 255)
+    wide = _column_widths(width, labels)
+    size = arithmetic_shape((height, width), labels, images=[len(images) for images in columns])
+    bottom, left = size[0] - _LINE - _MARGIN, _MARGIN + sum(wide) + _SPACE
+    sheet = Image.new("L", size[::-1], 255)
     draw = ImageDraw.Draw(sheet)
     places = []
     x = _MARGIN

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import pggan_jax as pg
+from pggan_jax.errors import UserError
 from pggan_jax.evaluation.metrics import recovery as module
 from pggan_jax.evaluation.metrics.recovery import recovery
 from pggan_jax.generation.projection import NearestSample, Projection
@@ -70,6 +74,13 @@ def test_the_command(launch, finished, tmp_path, quick_projection):
         assert np.array_equal(np.asarray(image)[:8, 18:26], images[16, ..., 0])
     listed = json.loads((out / "recovery000001.920.json").read_text())
     assert [len(one) for one in listed.values()] == [16, 16, 16]
+
+
+def test_other_images_than_those_trained_on_are_refused(finished):
+    model = pg.load(finished)
+    context = SimpleNamespace(model=model, data=replace(model.config.data, source="folder:others"))
+    with pytest.raises(UserError, match="images that were trained on, .*, not folder:others; remove --data"):
+        module.METRIC.compute({}, {}, context)
 
 
 def test_mistakes(launch, finished, tmp_path):

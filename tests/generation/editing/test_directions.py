@@ -78,6 +78,31 @@ class TestPrincipalDirections:
         np.testing.assert_allclose(np.abs((found.directions * slopes).sum(axis=1)), 1, atol=1e-5)
         np.testing.assert_allclose(found.values, (values**2 / (values**2).sum())[:4], rtol=1e-6)
 
+    def test_large_activations_with_many_classes(self):
+        """More samples than components are kept, and classes whose share changes from batch to batch."""
+        rng = np.random.RandomState(0)
+        latents, classes = rng.randn(1500, 12), np.sort(rng.randint(0, 5, 1500))
+        scales = np.exp(-np.arange(12) / 4)[:, None]
+        features = latents @ (scales * rng.randn(12, 600)) + 0.1 * rng.randn(1500, 600) + 3 * rng.randn(5, 600)[classes]
+        found = principal_directions(self.batches(latents, features, classes), count=5)
+        for number in range(5):
+            features[classes == number] -= features[classes == number].mean(axis=0)
+        _, values, components = np.linalg.svd(features, full_matrices=False)
+        slopes = components[:5] @ features.T @ latents
+        slopes /= np.linalg.norm(slopes, axis=1, keepdims=True)
+        np.testing.assert_allclose(np.abs((found.directions * slopes).sum(axis=1)), 1, atol=1e-4)
+        np.testing.assert_allclose(found.values, (values**2 / (values**2).sum())[:5], rtol=1e-3)
+
+    def test_no_more_directions_than_the_activations_have_dimensions(self):
+        rng = np.random.RandomState(0)
+        latents = rng.randn(300, 6)
+        features = latents[:, :3] @ rng.randn(3, 40) + 7
+        found = principal_directions(self.batches(latents, features, np.zeros(300, int)), count=6)
+        assert found.directions.shape == (3, 6)
+        assert np.isfinite(found.directions).all()
+        assert found.values.sum() == pytest.approx(1)
+        assert not len(principal_directions(self.batches(latents, features * 0, np.zeros(300, int)), count=6).values)
+
     def test_differences_between_classes_are_no_direction(self):
         rng = np.random.RandomState(0)
         latents, classes = rng.randn(2000, 3), np.arange(2000) % 2
@@ -88,8 +113,7 @@ class TestPrincipalDirections:
 
     def test_activations_are_those_of_the_base(self, finished):
         model = pg.load(finished)
-        latents = normalized(model.latents(range(300)))
-        batches = list(base_activations(model, latents, np.zeros(300, int)))
+        batches = list(base_activations(model, range(300), classes=np.zeros_like))
         assert [len(batch.features) for batch in batches] == [256, 44]
         assert batches[0].features.shape[1] == 16 * 8
         # Pixel norm is the last operation of the block.

@@ -14,9 +14,8 @@ def tiles(count, height=6, width=10, channels=3):
 
 
 def contains(sheet, image):
-    height, width = image.shape[:2]
     windows = np.lib.stride_tricks.sliding_window_view(sheet, image.shape)[..., 0, :, :, :]
-    return (windows == image).all(axis=(-3, -2, -1)).sum() == 1 and sheet.shape >= (height, width)
+    return (windows == image).all(axis=(-3, -2, -1)).sum() == 1
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
