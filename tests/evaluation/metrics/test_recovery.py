@@ -79,7 +79,7 @@ def test_the_command(launch, finished, tmp_path, quick_projection):
 def test_other_images_than_those_trained_on_are_refused(finished):
     model = pg.load(finished)
     context = SimpleNamespace(model=model, data=replace(model.config.data, source="folder:others"))
-    with pytest.raises(UserError, match="images that were trained on, .*, not folder:others; remove --data"):
+    with pytest.raises(UserError, match=r"images that were trained on, .*, not folder:others; remove --data"):
         module.METRIC.compute({}, {}, context)
 
 
