@@ -7,7 +7,8 @@ Example: python launch.py project photo.jpg scan.png --from=runs/faces --fit --o
 
 Writes to the folder --out: NAME.npz with the latent, the class, the loss and the settings; NAME.png with the image that was
 found; strip.png, which shows each image beside its nearest sample and what was found. Prints a line per image. An interrupted
-command continues when it is run again; --overwrite replaces only results of another image, network or setting. In a run with labels the class is found too; --class fixes it.
+command continues when it is run again; --overwrite replaces only results of another image, network or setting. In a run with
+labels the class is found too; --class fixes it.
 """
 
 from __future__ import annotations
