@@ -156,7 +156,7 @@ class _FeatureSums:
             self._rows = vectors[:, -self._kept :].T @ self._rows
 
     def components(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sums of squares along the principal components, falling; and the components, `[count, features]`."""
+        """Return the sums of squares along the components, falling, and `[count, features]`."""
         if self._rows is None:
             raise ValueError("no activations")
         values, vectors = np.linalg.eigh(self._rows @ self._rows.T)
