@@ -20,7 +20,7 @@ SMALLEST_TILE, LARGEST_TILE = 48, 128
 
 
 def tile_of(image: np.ndarray) -> np.ndarray:
-    """Enlarge small images to at least 48 pixels, and reduce large ones to at most 128, by a whole factor.
+    """Scale images by a whole factor: small ones to at least 48 pixels, large ones to at most 128.
 
     Args:
         image: uint8 `[..., height, width, channels]`.
