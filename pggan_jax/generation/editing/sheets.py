@@ -20,7 +20,7 @@ SMALLEST_TILE, LARGEST_TILE = 48, 128
 
 
 def tile_of(image: np.ndarray) -> np.ndarray:
-    """Scale images by a whole factor: small ones to at least 48 pixels, large ones to at most 128.
+    """Scale images by a whole factor: to at least 48 pixels if small, to at most 128 if large.
 
     Args:
         image: uint8 `[..., height, width, channels]`.
