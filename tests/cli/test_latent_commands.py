@@ -16,7 +16,11 @@ from pggan_jax.errors import UserError
 from pggan_jax.generation.editing.arithmetic import evaluate, parse_expression
 from pggan_jax.generation.editing.direction_files import read_directions
 from pggan_jax.generation.editing.directions import moved, normalized
+from pggan_jax.generation.model import Model
+from pggan_jax.images import ImageSpec
+from pggan_jax.networks.build import build_networks, initialize
 from tests.helpers.command_line import one_line_error
+from tests.helpers.runs import small_config
 from tests.helpers.sheets import shows
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -267,6 +271,28 @@ class TestArithmetic:
         assert status == 2
         assert "exists" in err
         assert (tmp_path / "sum.png").read_bytes() == b"mine"
+
+
+def test_images_that_are_not_square(launch, monkeypatch, tmp_path):
+    """Networks of base 3x4 with random weights, through all three commands."""
+    config = small_config(data__base_shape="3x4")
+    networks = build_networks(config, 8, image_spec=ImageSpec(6, 8, 1))
+    model = Model("wide", config, networks, *initialize(networks, 0), alpha=1.0, kimg=0.0)
+    monkeypatch.setattr("pggan_jax.checkpointing.open_model.load", lambda *_arguments, **_more: model)
+    names = {"pca": tmp_path / "pca.npz", "edit": tmp_path / "e.png", "sum": tmp_path / "s.png"}
+    for words in (
+        ["directions", "--method=pca", "--num_samples=300", "--count=2", "--seeds=5", f"--out={names['pca']}"],
+        ["edit", f"--direction={names['pca']}:1", "--seeds=5", "--strength=2", f"--out={names['edit']}"],
+        ["arithmetic", "5 + mean(1,2)", f"--out={names['sum']}"],
+    ):
+        status, _, err = launch(*words, "--from=wide")
+        assert status == 0, err
+    found = read_directions(names["pca"], named="-")
+    points = moved(model.latents([5]), found.directions[1], (-3, 2))[0]
+    first, second = model.synthesize(points)
+    assert shows(pixels(names["pca"].with_suffix(".png")), first)
+    assert shows(pixels(names["edit"]), second)
+    assert shows(pixels(names["sum"]), model.sample([5])[0])
 
 
 def test_a_written_file_names_nothing_of_the_machine(sefa):

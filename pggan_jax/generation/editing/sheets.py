@@ -62,7 +62,7 @@ def rows_shape(tile: tuple[int, int], labels: Sequence[str], *, columns: int, ha
 
 
 def _rows_layout(height: int, labels: Sequence[str], *, has_header: bool) -> tuple[int, int, int]:
-    """Return where the first image stands, from the left and from the top, and the height of a row."""
+    """Return the left and top of the first image, and the height of a row."""
     font = ImageFont.load_default(size=_FONT_SIZE)
     left = 2 * _MARGIN + max(int(font.getlength(line)) + 1 for label in labels for line in plain(label).split("\n"))
     step = max(height + _GAP, max(_LINE * (1 + label.count("\n")) for label in labels) + _GAP)
