@@ -201,24 +201,29 @@ def make_grid(images: np.ndarray, columns: int = 0, *, gap: int = 0) -> np.ndarr
     return tiles.reshape(rows * (height + gap), columns * (width + gap), channels)
 
 
+def as_pillow(image: np.ndarray) -> Image.Image:
+    """Return a uint8 image `[height, width, channels]` as one of Pillow, in mode L, LA, RGB or RGBA by its channels.
+
+    Of more than 4 channels, the first 3 are used.
+    """
+    channels = image.shape[-1]
+    pixels = image[..., 0] if channels == 1 else image if channels <= 4 else image[..., :3]
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
 def encode_png(image: np.ndarray, *, holds: str = "") -> bytes:
     """Encode a uint8 image `[height, width, channels]` as PNG.
 
     Args:
-        image: 1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3 are used.
+        image: as `as_pillow` takes it.
         holds: what an image made of several ones shows, such as "several images"; stored in a text chunk that excludes the file
             from training.
     """
-    channels = image.shape[-1]
-    if channels == 1:
-        image = image[..., 0]
-    elif channels > 4:
-        image = image[..., :3]
     buffer = io.BytesIO()
     info = PngInfo()
     if holds:
         info.add_text(GENERATED_MARK, holds)
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG", pnginfo=info)
+    as_pillow(image).save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()
 
 

@@ -154,7 +154,7 @@ def test_no_flag_of_text_ends_in_a_traceback(capsys, command, name, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    "text", ["", ",", "nan", LONG, f"0-{LONG}", "0-999999,0-999999", "0-99999999999", "5-3", "\u00b2", "1-", "-1"]
+    "text", ["", ",", "nan", LONG, f"0-{LONG}", "0-9999999,0", "0-99999999999", "5-3", "\u00b2", "1-", "-1"]
 )
 def test_seeds(text):
     with pytest.raises(UserError, match="--seeds="):

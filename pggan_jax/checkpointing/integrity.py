@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-import numpy as np
+from pggan_jax.networks.tree_digest import digest_of_leaves, named_leaves
 
 REMOVED_LEAVES = ("bad_leaf_generator", "bad_leaf_discriminator")
 """Counters (int32) of the state in checkpoints of earlier versions; they are read, verified and dropped."""
@@ -23,19 +22,14 @@ def state_digest(state: Any, removed: Mapping[str, Any] | None = None) -> str:
         state: a pytree of arrays, on the host or on devices.
         removed: leaves by name that an earlier version had besides.
     """
-    digest = hashlib.sha256()
 
-    def add(path: str, leaf: Any) -> None:
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.data)
+    def leaves() -> Iterator[tuple[str, Any]]:
+        for path, leaf in named_leaves(state):
+            if path == _REMOVED_BEFORE:
+                yield from ((f".{name}", former) for name, former in (removed or {}).items())
+            yield path, leaf
 
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        if jax.tree_util.keystr(path) == _REMOVED_BEFORE:
-            for name, former in (removed or {}).items():
-                add(f".{name}", former)
-        add(jax.tree_util.keystr(path), leaf)
-    return digest.hexdigest()
+    return digest_of_leaves(leaves())
 
 
 def checkpoint_digest(leaves: str, document: Mapping[str, Any]) -> str:

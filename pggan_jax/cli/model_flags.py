@@ -69,9 +69,13 @@ def chosen_classes(values: flags.FlagValues, model: Model) -> Callable[[Sequence
     Raises:
         UserError: the model has no labels, or no such class.
     """
+    return classes_by_seed(model, chosen_class(values, model))
+
+
+def classes_by_seed(model: Model, number: int | None) -> Callable[[Sequence[int]], np.ndarray]:
+    """Return the function from seeds to class numbers: always `number`, or of each seed its own class if it is None."""
     from pggan_jax.generation.class_names import classes_of_seeds
 
-    number = chosen_class(values, model)
     if number is None:
         return lambda seeds: classes_of_seeds(seeds, model.present_classes)
     return lambda seeds: np.full(len(seeds), number)

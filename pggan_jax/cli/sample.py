@@ -34,6 +34,7 @@ from absl import flags
 
 from pggan_jax.cli.model_flags import (
     chosen_class,
+    classes_by_seed,
     define_class_flag,
     define_model_flags,
     define_out_flag,
@@ -42,7 +43,7 @@ from pggan_jax.cli.model_flags import (
     write_image,
 )
 from pggan_jax.cli.sample_output import claim_place, grid_path, place_of
-from pggan_jax.cli.shared_flags import Seeds, define_float, flag_value, parse_seeds
+from pggan_jax.cli.shared_flags import MOST_SEEDS, Seeds, define_float, flag_value, parse_seeds
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 FLAGS = flags.FlagValues()
 define_model_flags(FLAGS)
 flags.DEFINE_string("seeds", None, "seeds of the images, as 0-35 or 3,5,80-99 (default: 0-35)", flag_values=FLAGS)
-flags.DEFINE_integer("num", None, "seeds 0 to NUM-1", flag_values=FLAGS, lower_bound=1, upper_bound=10_000_000)
+flags.DEFINE_integer("num", None, "seeds 0 to NUM-1", flag_values=FLAGS, lower_bound=1, upper_bound=MOST_SEEDS)
 define_class_flag(FLAGS)
 define_float(
     "psi",
@@ -261,7 +262,7 @@ def _plan(values: flags.FlagValues, model: Model, seeds: Seeds, *, format: str) 
     Raises:
         UserError: there is no such class, or --psi has no meaning for the model.
     """
-    from pggan_jax.generation.class_names import classes_of_seeds, file_part
+    from pggan_jax.generation.class_names import file_part
     from pggan_jax.generation.image_writers import Plan
 
     number, psi, zoom = chosen_class(values, model), flag_value(values, "psi"), flag_value(values, "zoom")
@@ -275,9 +276,7 @@ def _plan(values: flags.FlagValues, model: Model, seeds: Seeds, *, format: str) 
     height, width, channels = model.shape
     return Plan(
         seeds,
-        (lambda seeds: classes_of_seeds(seeds, model.present_classes))
-        if number is None
-        else (lambda seeds: np.full(len(seeds), number)),
+        classes_by_seed(model, number),
         name_of=lambda seed, number: f"seed{seed:04d}{part(number)}.{suffix}",
         has_labels=bool(model.label_size),
         shape=(height * zoom, width * zoom, channels),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from pggan_jax.generation.image_writers import Plan
+    from pggan_jax.system.file_lock import FileLock
 
+_TRIES_TO_LOCK = 5
 _ARCHIVES = {".zip": ("png", "webp"), ".npz": ("npz",)}
 _IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".gif")
 
@@ -84,30 +86,48 @@ def claim_place(values: flags.FlagValues, out: Path, plan: Plan, *, source: str)
     Raises:
         UserError: another command has written there, or writes there now, or the place cannot be written.
     """
-    from pggan_jax.system.file_lock import FileLock, HeldError
     from pggan_jax.system.own_output import claim_output
 
     is_folder = out.suffix.lower() not in _ARCHIVES
-    (_check_folder if is_folder else _check_file)(values, out, plan.request)
-    if not is_folder:
-        make_folder(out.parent, f"--out={out}")
+    check = _check_folder if is_folder else _check_file
+    # A refused command creates nothing, not even a folder for its lock.
+    check(values, out, plan.request)
     name = out.resolve()
     path = name.with_name(f".{name.name}.lock")
-    try:
-        name.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-    except HeldError as error:
-        raise UserError(f"--out={out}: {error} writes there; wait for it, or choose another place") from None
-    except OSError as error:
-        raise cannot_be_written(f"--out={out}", error) from None
-    with lock:
+    make_folder(out.parent if not is_folder else name.parent, f"--out={out}")
+    with _locked(path, f"--out={out}"):
         try:
+            # Another command may have written there since.
+            check(values, out, plan.request)
             if is_folder:
                 _remove_others(out, plan.request)
                 claim_output("out", out, source, command="sample", details={"request": dict(plan.request)})
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
+
+
+def _locked(path: Path, flag: str) -> FileLock:
+    """Return the lock on a file that its holder removes.
+
+    Raises:
+        UserError: another command holds it, or the file cannot be written.
+    """
+    from pggan_jax.system.file_lock import FileLock, HeldError
+
+    try:
+        for _ in range(_TRIES_TO_LOCK):
+            lock = FileLock(path)
+            # The file may have been opened before its holder removed it: then others do not see this lock.
+            if lock.is_in_place():
+                return lock
+            lock.release()
+        raise HeldError("another process")
+    except HeldError as error:
+        raise UserError(f"{flag}: {error} writes there; wait for it, or choose another place") from None
+    except OSError as error:
+        raise cannot_be_written(flag, error) from None
 
 
 def _check_folder(values: flags.FlagValues, out: Path, request: Mapping[str, Any]) -> None:

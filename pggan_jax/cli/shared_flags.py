@@ -27,7 +27,7 @@ DEFAULT_EXPERIMENT = "experiments/digits.py"
 DEFAULT_WORKDIR = "runs/digits"
 _MOST_WORKERS = 1024
 _MOST_PROCESSES = 2**16
-_MOST_SEEDS = 1_000_000
+MOST_SEEDS = 10_000_000
 
 
 def flag_value(values: flags.FlagValues, name: str) -> Any:
@@ -223,10 +223,10 @@ class Seeds:
     """Seeds in the order given, stored as ranges."""
 
     def __init__(self, ranges: Sequence[range]):
-        self._ranges = ranges
+        self._ranges, self._count = ranges, sum(map(len, ranges))
 
     def __len__(self) -> int:
-        return sum(map(len, self._ranges))
+        return self._count
 
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(self._ranges)
@@ -254,6 +254,7 @@ def parse_seeds(text: str) -> Seeds:
         UserError: the text has another form, or asks for too many seeds.
     """
     ranges: list[range] = []
+    count = 0
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         # Ten digits hold all seeds; Python refuses to convert thousands of digits.
@@ -262,7 +263,8 @@ def parse_seeds(text: str) -> Seeds:
         low, high = int(first), int(last or first)
         if low > high or high >= 2**32:
             raise UserError(f"--seeds={text}: {part.strip()!r} must increase and stay below 2^32; write it as 0-35")
-        if sum(map(len, ranges)) + high - low >= _MOST_SEEDS:
-            raise UserError(f"--seeds={text}: {part.strip()!r} asks for more than {_MOST_SEEDS:,} images; use several commands")
+        count += high - low + 1
+        if count > MOST_SEEDS:
+            raise UserError(f"--seeds={text}: {part.strip()!r} asks for more than {MOST_SEEDS:,} images; use several commands")
         ranges.append(range(low, high + 1))
     return Seeds(ranges)

@@ -49,6 +49,10 @@ class ArchiveWriter(ABC):
         self.file: StoredZip | None = None
         if request_at(path) == plan.request:
             self.done[:] = True
+            # A kill may have come after the file had its name.
+            for path in (self._partial, self._journal):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
             return
         self.file = self._continue() or StoredZip(self._partial)
         self.done[: self._images] = True
@@ -83,6 +87,8 @@ class ArchiveWriter(ABC):
     def finish(self) -> None:
         """Complete the file, and give it its name."""
         if self.file is not None:
+            # If the file cannot get its name, nothing has to be generated again.
+            self._write_journal()
             self.end(self.file)
             self.file.finish(_comment(self.plan.request))
             self._partial.replace(self._path)
@@ -91,7 +97,7 @@ class ArchiveWriter(ABC):
 
     def close(self) -> None:
         """Keep an incomplete file, to be continued."""
-        if self.file is not None:
+        if self.file is not None and not self.file.is_closed:
             with suppress(OSError):
                 self._write_journal()
             self.file.close()

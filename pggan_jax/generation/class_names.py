@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Sequence
 
@@ -80,9 +81,13 @@ def number_of_class(wanted: int | str, names: Sequence[str], *, count: int) -> i
             return find_class(wanted, names, count=count)
         except UserError as error:
             raise UserError(str(error).replace("--class=", "label ", 1)) from None
-    if not 0 <= int(wanted) < count:
-        raise UserError(f"label {wanted}: must be from 0 to {count - 1}")
-    return int(wanted)
+    try:
+        number = operator.index(wanted)
+    except TypeError:
+        raise UserError(f"label {str(wanted)[:40]}: must be a whole number from 0 to {count - 1}, or a name") from None
+    if not 0 <= number < count:
+        raise UserError(f"label {number}: must be from 0 to {count - 1}")
+    return number
 
 
 def file_part(number: int, names: Sequence[str]) -> str:

@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
 
-from pggan_jax.images import encode_png
+from pggan_jax.images import as_pillow, encode_png
 from pggan_jax.system.files import write_atomically
+from pggan_jax.system.resource_limits import available_cpus
 
 FORMATS = ("png", "webp")
 _MOST_THREADS = 16
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _OWN_FILE = re.compile(r"seed\d{4,10}(_class.*)?\.(png|webp)|\.seed\d{4,10}.*\.partial", re.DOTALL)
 _ROWS_AT_ONCE = 10_000
+MOST_QUEUED_BYTES = 2**28
+"""Pixels that wait to be encoded, unless a single image has more."""
 
 
 class Sample(NamedTuple):
@@ -135,27 +137,31 @@ def write_samples(samples: Iterator[Sample], writer: ImageWriter, *, at_once: in
     Args:
         samples: images, as they are generated.
         writer: where they go.
-        at_once: images per thread and task.
+        at_once: images per thread and task; fewer if they are large.
         progress: called with the number of images written.
 
     Raises:
         OSError: the images cannot be written. What is complete is kept.
     """
-    pending: deque[tuple[Future[Any], int]] = deque()
-    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    pending: deque[tuple[Future[Any], int, int]] = deque()
+    threads, queued = min(_MOST_THREADS, available_cpus()), 0
 
     def store_first() -> None:
-        task, count = pending.popleft()
+        nonlocal queued
+        task, count, size = pending.popleft()
         writer.store(task.result(), count)
+        queued -= size
         progress(count)
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
     try:
-        while group := list(islice(samples, at_once)):
-            pending.append((pool.submit(writer.encode, group), len(group)))
+        while group := _next_group(samples, at_once, most_bytes=MOST_QUEUED_BYTES // (2 * threads)):
+            size = sum(sample.image.nbytes for sample in group)
+            pending.append((pool.submit(writer.encode, group), len(group), size))
+            queued += size
             # Not kept until the next ones are generated.
             del group
-            while pending and (len(pending) > 2 * threads or pending[0][0].done()):
+            while pending and (len(pending) > 2 * threads or queued > MOST_QUEUED_BYTES or pending[0][0].done()):
                 store_first()
         while pending:
             store_first()
@@ -163,6 +169,18 @@ def write_samples(samples: Iterator[Sample], writer: ImageWriter, *, at_once: in
     finally:
         pool.shutdown(cancel_futures=True)
         writer.close()
+
+
+def _next_group(samples: Iterator[Sample], count: int, *, most_bytes: int) -> list[Sample]:
+    """Return the next images: `count` of them, or fewer if they have `most_bytes`; an empty list at the end."""
+    group: list[Sample] = []
+    size = 0
+    for sample in islice(samples, count):
+        group.append(sample)
+        size += sample.image.nbytes
+        if size >= most_bytes:
+            break
+    return group
 
 
 def remove_images(folder: Path) -> None:
@@ -178,10 +196,8 @@ def encode_image(image: np.ndarray, format: str) -> bytes:
     if format == "png":
         return encode_png(image)
     buffer = io.BytesIO()
-    channels = image.shape[-1]
-    pixels = image[..., 0] if channels == 1 else image if channels <= 4 else image[..., :3]
     # Without `exact`, colours below transparent pixels are lost.
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="WEBP", lossless=True, exact=True)
+    as_pillow(image).save(buffer, format="WEBP", lossless=True, exact=True)
     return buffer.getvalue()
 
 

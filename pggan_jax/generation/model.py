@@ -17,6 +17,8 @@ from pggan_jax.errors import UserError
 from pggan_jax.generation.class_names import classes_of_seeds, number_of_class
 from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
 from pggan_jax.networks.build import Networks
+from pggan_jax.networks.tree_digest import digest_of_leaves, named_leaves
+from pggan_jax.system.jax_environment import fixed_jax_settings
 
 _SCORED_AT_ONCE = 64
 
@@ -24,7 +26,7 @@ Labels = int | str | Sequence[int] | Sequence[str] | np.ndarray | None
 """A class for all images, one class per image (numbers or names), one-hot rows, or None for the default class of each seed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A generator and a discriminator at the resolution that training has reached.
 
@@ -83,13 +85,10 @@ class Model:
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal digest of what determines images: the generator's parameters and alpha."""
-        result = hashlib.sha256(repr((self.alpha, self.resolution)).encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.generator):
-            values = np.asarray(leaf)
-            result.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode())
-            result.update(np.ascontiguousarray(values).tobytes())
-        return result.hexdigest()[:16]
+        """Hexadecimal digest of what determines images: parameters, settings and level of the generator, and alpha."""
+        settings = self.alpha, self.resolution, self.shape, self.label_size, self.networks.generator.config
+        leaves = digest_of_leaves(named_leaves(self.generator))
+        return hashlib.sha256(f"{settings!r} {leaves}".encode()).hexdigest()[:16]
 
     @cached_property
     def device_parameters(self) -> Mapping[str, Any]:
@@ -97,25 +96,31 @@ class Model:
         return jax.device_put(self.generator)
 
     def latents(self, seeds: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return the latent of each seed: float32 `[seeds, latent_size]`, N(0, 1)."""
-        return latents_for_seeds(seeds, self.latent_size)
+        """Return the latent of each seed: float32 `[seeds, latent_size]`, N(0, 1).
+
+        Raises:
+            UserError: a seed is not an integer from 0 to 2^32 - 1.
+        """
+        return latents_for_seeds(_checked_seeds(seeds), self.latent_size)
 
     def sample(self, seeds: Sequence[int] | range | np.ndarray, labels: Labels = None) -> np.ndarray:
         """Generate one image per seed.
 
-        An image depends on its seed and class alone, to the bit, whatever other images are generated with it.
+        An image depends on its seed and class alone, whatever other images are generated with it: to the bit on one machine
+        and device, if JAX has started after `load`; on accelerators as far as the compiler chooses the same kernels.
 
         Args:
-            seeds: 0 to 2^32 - 1.
+            seeds: integers from 0 to 2^32 - 1.
             labels: see `Labels`; by default seed n shows class n modulo the number of classes.
 
         Returns:
             uint8 `[seeds, height, width, channels]`.
 
         Raises:
-            UserError: a class does not exist, or the model has no labels.
+            UserError: a seed or a class is impossible, or the model has no labels.
         """
-        return self.synthesize(self.latents(seeds), classes_of_seeds(seeds, self.present_classes) if labels is None else labels)
+        latents = self.latents(seeds)
+        return self.synthesize(latents, classes_of_seeds(seeds, self.present_classes) if labels is None else labels)
 
     def stream(self, seeds: Iterator[int], classes: Any, *, psi: float = 1.0) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield (seed, class, image) one by one; at most two batches of images are in memory.
@@ -142,7 +147,8 @@ class Model:
         """
         latents = self._checked(latents)
         rows = self.one_hot(labels, count=len(latents))
-        return self.sampler.by_seed(self.device_parameters, latents, labels=rows, alpha=self.alpha)
+        with fixed_jax_settings():
+            return self.sampler.by_seed(self.device_parameters, latents, labels=rows, alpha=self.alpha)
 
     def apply_generator(self, latents: jax.Array, labels: jax.Array) -> jax.Array:
         """Generate float images in [-1, 1], not clipped; differentiable, for use inside `jax.jit`.
@@ -176,7 +182,8 @@ class Model:
         for start in range(0, len(images), _SCORED_AT_ONCE):
             # Whole batches, filled up with the first images: groups of minibatch stddev need them.
             rows = np.arange(start, start + _SCORED_AT_ONCE) % len(images)
-            scores.append(np.asarray(self._score(self.discriminator, _to_float(images[rows]))))
+            with fixed_jax_settings():
+                scores.append(np.asarray(self._score(self.discriminator, _to_float(images[rows]))))
         return np.concatenate(scores)[: len(images)]
 
     @cached_property
@@ -187,6 +194,8 @@ class Model:
     def one_hot(self, labels: Labels, *, count: int) -> np.ndarray:
         """Return one-hot labels `[count, label_size]` of classes by number or name.
 
+        One-hot rows have two dimensions; a list is always one class per image.
+
         Raises:
             UserError: a class does not exist, or there are more or fewer than `count`.
         """
@@ -196,13 +205,17 @@ class Model:
             return np.zeros((count, 0), np.float32)
         if labels is None:
             labels = classes_of_seeds(range(count), self.present_classes)
-        if isinstance(labels, np.ndarray) and labels.ndim == 2:
-            if labels.shape != (count, self.label_size):
-                raise UserError(f"labels of shape {labels.shape} do not fit; give [{count}, {self.label_size}]")
-            return labels.astype(np.float32)
-        each = [labels] * count if isinstance(labels, int | str | np.integer) else list(labels)
+        if getattr(labels, "ndim", 1) == 2:
+            rows = np.asarray(labels, np.float32)
+            if rows.shape != (count, self.label_size) or not np.isfinite(rows).all():
+                raise UserError(f"labels of shape {rows.shape} do not fit; give finite numbers [{count}, {self.label_size}]")
+            return rows
+        each = [labels] * count if isinstance(labels, str) or not np.iterable(labels) else list(labels)  # type: ignore[arg-type]
         if len(each) != count:
-            raise UserError(f"{len(each)} labels for {count} images; give one class, or one per image")
+            raise UserError(
+                f"{len(each)} labels for {count} images; give one class, one per image, or one-hot rows [images, "
+                f"{self.label_size}]"
+            )
         return one_hot([number_of_class(one, self.class_names, count=self.label_size) for one in each], self.label_size)
 
     def _checked(self, latents: np.ndarray) -> np.ndarray:
@@ -212,6 +225,14 @@ class Model:
         if not np.isfinite(latents).all():
             raise UserError("latents contain NaN or infinity; give finite numbers")
         return latents
+
+
+def _checked_seeds(seeds: Sequence[int] | np.ndarray) -> list[int]:
+    values = np.asarray(seeds)
+    is_whole = values.dtype.kind in "iu" or not values.size
+    if values.ndim != 1 or not is_whole or (values.size and not 0 <= values.min() <= values.max() < 2**32):
+        raise UserError(f"seeds={str(seeds)[:60]}: must be integers from 0 to 2^32 - 1, such as range(8) or [3, 7]")
+    return values.tolist()
 
 
 def _to_float(images: np.ndarray) -> jax.Array:

@@ -54,7 +54,7 @@ class Sampler:
     def __init__(self, generator: Generator):
         self.resolution, self.label_size = generator.resolution, generator.label_size
         self.shape = generator.shape_at(generator.resolution)
-        self.latent_size = latent_size(generator.config)
+        self.latent_size, self._channels = latent_size(generator.config), generator.channels
         self.chunk = max(1, min(256, CHUNK_PIXELS // self.shape.pixels))
         self.small_batch = min(_FIXED_BATCH.get(jax.default_backend(), _FIXED_BATCH_OF_ACCELERATORS), self.chunk)
         self._apply = jax.jit(lambda params, *inputs: generator.apply({"params": params}, *inputs))
@@ -95,6 +95,8 @@ class Sampler:
     def _generate(
         self, params: Mapping[str, Any], latents: np.ndarray, labels: np.ndarray, alpha: float, *, chunk: int
     ) -> np.ndarray:
+        if not len(latents):
+            return np.zeros((0, self.shape.height, self.shape.width, self._channels), np.uint8)
         images = []
         for start in range(0, len(latents), chunk):
             rows = slice(start, start + chunk)
@@ -108,7 +110,7 @@ class Sampler:
             params, latents, labels, alpha: as for a call.
 
         Returns:
-            float32 `[small_batch, resolution, resolution, channels]`; rows beyond the number of latents are to be ignored.
+            float32 `[small_batch, height, width, channels]`; rows beyond the number of latents are to be ignored.
         """
         return self._start(params, latents, labels, alpha, chunk=self.small_batch)
 

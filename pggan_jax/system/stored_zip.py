@@ -108,6 +108,11 @@ class StoredZip:
         self.sync()
         self.close()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `finish` or `close` has closed the file."""
+        return self._file.closed
+
     def close(self) -> None:
         """Close the file as it is."""
         with suppress(OSError):

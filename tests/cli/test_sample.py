@@ -331,6 +331,32 @@ class TestRefused:
         with FileLock(tmp_path / ".x.zip.lock"):
             assert "writes there; wait for it" in one_line_error(sample("--num=1", f"--out={tmp_path}/x.zip", status=2))
 
+    @pytest.mark.parametrize("name", ["x", "x.zip"])
+    def test_a_command_that_ended_before_the_lock_was_taken(self, sample, tmp_path, monkeypatch, name):
+        """What it has written stays, and a lock on a file that it has removed does not count."""
+        from pggan_jax.system import file_lock
+
+        class Late(file_lock.FileLock):
+            calls = 0
+
+            def __init__(self, path):
+                Late.calls += 1
+                if Late.calls == 1:
+                    monkeypatch.setattr(file_lock, "FileLock", file_lock_class)
+                    sample("--num=5", f"--out={tmp_path / name}")
+                    monkeypatch.setattr(file_lock, "FileLock", Late)
+                super().__init__(path)
+                if Late.calls == 1:
+                    path.unlink()
+
+        file_lock_class = file_lock.FileLock
+        monkeypatch.setattr(file_lock, "FileLock", Late)
+        error = one_line_error(sample("--num=3", f"--out={tmp_path / name}", status=2))
+        assert "(seeds: 0-4 there, 0-2 now)" in error
+        assert Late.calls == 2
+        monkeypatch.undo()
+        assert not leftovers(tmp_path)
+
     def test_a_folder_of_an_earlier_version(self, sample, tmp_path):
         sample("--num=3", f"--out={tmp_path / 'x'}")
         (tmp_path / "x" / own_output.MARKER).write_text('{"program": "pggan_jax", "command": "sample"}')

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from pggan_jax.data.images.decode import open_image
+from pggan_jax.generation import image_writers
 from pggan_jax.generation.image_writers import Sample, encode_image, is_complete, remove_images, write_samples
 from tests.helpers.image_samples import noise
 
@@ -27,10 +29,12 @@ class Tracked(np.ndarray):
 class Writer:
     """Keeps names; `encode` fails for those that contain "bad"."""
 
-    def __init__(self):
+    def __init__(self, pause=0.0):
+        self.pause = pause
         self.names, self.most, self.events, self.threads = [], 0, [], set()
 
     def encode(self, samples):
+        time.sleep(self.pause)
         self.most = max(self.most, Tracked.living)
         self.threads.add(threading.get_ident())
         if any("bad" in sample.name for sample in samples):
@@ -48,24 +52,38 @@ class Writer:
         self.events.append("close")
 
 
-def samples(count, *, bad=None):
+def samples(count, *, bad=None, side=2):
     for number in range(count):
         name = f"{number} bad" if number == bad else str(number)
-        yield Sample(name, np.full((2, 2, 1), number % 256, np.uint8).view(Tracked))
+        yield Sample(name, np.full((side, side, 1), number % 256, np.uint8).view(Tracked))
 
 
+@pytest.fixture
+def two_threads(monkeypatch):
+    monkeypatch.setattr(image_writers, "available_cpus", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_order_and_memory():
-    """As many images as there are in the tasks of all threads, and no more however many are written."""
-    most = []
-    for count in (300, 3000):
-        writer, counts = Writer(), []
-        write_samples(samples(count), writer, at_once=7, progress=counts.append)
-        assert writer.names == [str(number) for number in range(count)]
-        assert sum(counts) == count
-        assert writer.events == ["finish", "close"]
-        assert threading.get_ident() not in writer.threads
-        most.append(writer.most)
-    assert max(most) <= 2 * 7 * (2 * 16 + 2)
+    """While encoding is slow, two tasks per thread wait, and the next one is generated."""
+    writer, counts = Writer(pause=0.002), []
+    write_samples(samples(700), writer, at_once=7, progress=counts.append)
+    assert writer.names == [str(number) for number in range(700)]
+    assert sum(counts) == 700
+    assert writer.events == ["finish", "close"]
+    assert threading.get_ident() not in writer.threads
+    assert 2 * 7 < writer.most <= 7 * (2 * 2 + 2)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("side", "most"), [(32, 5 * 7), (512, 10), (1024, 3)])
+def test_large_images_wait_in_small_numbers(monkeypatch, side, most):
+    """Here at most a megabyte waits, besides the task that is encoded and the one that is generated."""
+    monkeypatch.setattr(image_writers, "MOST_QUEUED_BYTES", 2**20)
+    writer = Writer(pause=0.002)
+    write_samples(samples(50, side=side), writer, at_once=7, progress=lambda _: None)
+    assert writer.names == [str(number) for number in range(50)]
+    assert writer.most <= most + 7 * (side == 32)
 
 
 def test_an_error_keeps_what_is_complete():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -63,6 +65,10 @@ class TestImages:
             ("nine", "label nine: no class has this name"),
             ([1, 2], "2 labels for 3 images"),
             (np.eye(4), r"labels of shape \(4, 4\) do not fit"),
+            (np.full((3, 10), np.nan), "give finite numbers"),
+            (2.7, "label 2.7: must be a whole number from 0 to 9, or a name"),
+            ([1, 2, 2.0], "label 2.0: must be a whole number"),
+            (np.eye(10)[3], "10 labels for 3 images; give one class, one per image, or one-hot rows"),
         ],
     )
     def test_impossible_labels(self, labelled, labels, message):
@@ -77,6 +83,45 @@ class TestImages:
     def test_impossible_latents(self, finished, latents, message):
         with pytest.raises(UserError, match=message):
             pg.load(finished).synthesize(latents)
+
+
+    @pytest.mark.parametrize("seeds", [[-1], [2**32], [2**70], [0.5], [1.0], 3, [[1, 2]], ["a"], [True]])
+    def test_impossible_seeds(self, finished, seeds):
+        with pytest.raises(UserError, match="must be integers from 0 to 2"):
+            pg.load(finished).sample(seeds)
+
+    @pytest.mark.parametrize("seeds", [[2**32 - 1, 0], np.array([2**32 - 1, 0], np.uint64), range(2**32 - 1, -1, 1 - 2**32)])
+    def test_the_largest_seed(self, finished, seeds):
+        expected = np.random.RandomState(2**32 - 1).randn(8).astype(np.float32)
+        assert np.array_equal(pg.load(finished).latents(seeds)[0], expected)
+
+    def test_no_images(self, labelled):
+        model = pg.load(labelled)
+        for images in (model.sample([]), model.sample(range(0), labels=3), model.synthesize(np.zeros((0, 8)))):
+            assert (images.shape, images.dtype) == ((0, 4, 4, 1), np.uint8)
+        assert model.latents([]).shape == (0, 8)
+
+    def test_settings_of_jax_change_nothing(self, finished):
+        model = pg.load(finished)
+        before = model.sample(range(3))
+        with jax.enable_x64(True):
+            assert np.array_equal(pg.load(finished).sample(range(3)), before)
+
+
+class TestIdentity:
+    def test_models_are_keys(self, finished):
+        first, second = pg.load(finished), pg.load(finished)
+        assert len({first, first, second}) == 2
+
+    def test_the_digest_is_that_of_what_determines_images(self, finished, labelled):
+        model = pg.load(finished)
+        assert model.digest == pg.load(f"{finished}@latest").digest
+        module = model.networks.generator
+        others = [pg.load(labelled), pg.load(finished, network="raw"), replace(model, alpha=model.alpha / 2 - 1)]
+        for change in ({"normalize_latents": False}, {"use_leakyrelu": False}, {"dtype": "bfloat16"}):
+            other = module.clone(config=replace(module.config, **change))
+            others.append(replace(model, networks=replace(model.networks, generator=other)))
+        assert len({model.digest, *(other.digest for other in others)}) == len(others) + 1
 
 
 class TestScores:
