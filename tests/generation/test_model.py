@@ -84,7 +84,6 @@ class TestImages:
         with pytest.raises(UserError, match=message):
             pg.load(finished).synthesize(latents)
 
-
     @pytest.mark.parametrize("seeds", [[-1], [2**32], [2**70], [0.5], [1.0], 3, [[1, 2]], ["a"], [True]])
     def test_impossible_seeds(self, finished, seeds):
         with pytest.raises(UserError, match="must be integers from 0 to 2"):
