@@ -73,7 +73,7 @@ def chosen_classes(values: flags.FlagValues, model: Model) -> Callable[[Sequence
 
 
 def classes_by_seed(model: Model, number: int | None) -> Callable[[Sequence[int]], np.ndarray]:
-    """Return the function from seeds to class numbers: always `number`, or of each seed its own class if it is None."""
+    """Return the function from seeds to class numbers: always `number`, or each seed's own."""
     from pggan_jax.generation.class_names import classes_of_seeds
 
     if number is None:

@@ -85,7 +85,7 @@ class Model:
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal digest of what determines images: parameters, settings and level of the generator, and alpha."""
+        """Hexadecimal digest of what determines images: the generator, its level, and alpha."""
         settings = self.alpha, self.resolution, self.shape, self.label_size, self.networks.generator.config
         leaves = digest_of_leaves(named_leaves(self.generator))
         return hashlib.sha256(f"{settings!r} {leaves}".encode()).hexdigest()[:16]
