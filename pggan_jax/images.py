@@ -202,9 +202,9 @@ def make_grid(images: np.ndarray, columns: int = 0, *, gap: int = 0) -> np.ndarr
 
 
 def as_pillow(image: np.ndarray) -> Image.Image:
-    """Return a uint8 image `[height, width, channels]` as one of Pillow, in mode L, LA, RGB or RGBA by its channels.
+    """Return a uint8 image `[height, width, channels]` as one of Pillow.
 
-    Of more than 4 channels, the first 3 are used.
+    1, 2, 3 or 4 channels are grey, grey+alpha, RGB, RGBA; of more, the first 3 are used.
     """
     channels = image.shape[-1]
     pixels = image[..., 0] if channels == 1 else image if channels <= 4 else image[..., :3]

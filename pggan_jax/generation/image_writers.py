@@ -172,7 +172,7 @@ def write_samples(samples: Iterator[Sample], writer: ImageWriter, *, at_once: in
 
 
 def _next_group(samples: Iterator[Sample], count: int, *, most_bytes: int) -> list[Sample]:
-    """Return the next images: `count` of them, or fewer if they have `most_bytes`; an empty list at the end."""
+    """Return the next `count` images, fewer if they have `most_bytes`; none at the end."""
     group: list[Sample] = []
     size = 0
     for sample in islice(samples, count):
