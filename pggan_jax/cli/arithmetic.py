@@ -8,6 +8,8 @@ latents differ by U(-0.25, 0.25) in each coordinate, as in the DCGAN paper.
 
 Example: python launch.py arithmetic "mean(12,40,77) - mean(3,8,9) + 21" --from=runs/unlabelled --out=sum.png
 
+An expression that begins with a minus needs -- before it: arithmetic -- "-mean(1,2,3) + 7".
+
 In a run with labels the seeds show their own classes, a mean and the result the class of the first seed; --class chooses
 another class for the result.
 """

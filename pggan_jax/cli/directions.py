@@ -143,7 +143,7 @@ def _describe_source(values: flags.FlagValues, model: Model, classes: _ClassesOf
     """Return the run, its kimg and the flags that matter, for the file."""
     method = flag_value(values, "method")
     source: dict[str, Any] = {"run": Path(model.name).resolve().name, "kimg": model.kimg}
-    source |= {"network": flag_value(values, "network"), "latent_size": model.latent_size}
+    source |= {"network": flag_value(values, "network"), "latent_size": model.latent_size, "weights": model.digest}
     if flag_value(values, "class") is not None:
         source["class"] = int(classes([0])[0])
     if method != "sefa":

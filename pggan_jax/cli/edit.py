@@ -13,6 +13,7 @@ Examples:
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -157,4 +158,12 @@ def _choose(model: Model, found: Directions, wanted: str, named: str) -> _Chosen
             f"{named}: is for latents of size {found.latent_size}, and {model.name} has {model.latent_size}; find "
             "directions of this run with `directions`"
         )
+    _warn_of_another_model(model, found, named)
     return _Chosen(found.names[number], found.directions[number])
+
+
+def _warn_of_another_model(model: Model, found: Directions, named: str) -> None:
+    """Print a line if the directions were found with other weights, where they may mean something else or nothing."""
+    if found.source.get("weights") != model.digest:
+        there = ", ".join(f"{name} {found.source[name]}" for name in ("run", "kimg", "network") if name in found.source)
+        print(f"WARNING: {named}: was found with {there}, and {model.name} has other weights", file=sys.stderr)

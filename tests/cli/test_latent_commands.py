@@ -45,7 +45,8 @@ class TestDirections:
         model = pg.load(finished)
         assert found.names == ("sefa_0", "sefa_1", "sefa_2")
         assert found.method == "sefa"
-        assert found.source == {"run": "finished", "kimg": 1.92, "network": "ema", "latent_size": model.latent_size}
+        source = {"run": "finished", "kimg": 1.92, "network": "ema", "latent_size": model.latent_size}
+        assert found.source == source | {"weights": model.digest}
         assert np.all(found.image_change > 0)
         sheet = pixels(sefa.with_suffix(".png"))
         points = moved(model.latents([5]), found.directions[2], (-3, 0, 3))[0]
@@ -151,6 +152,14 @@ class TestEdit:
         for number in (0, 2):
             points = moved(model.latents([4, 9]), found.directions[number], (-1, 4)).reshape(4, -1)
             assert all(shows(pixels(out), image) for image in model.synthesize(points))
+
+    def test_directions_of_other_weights_are_noted(self, launch, finished, sefa, tmp_path):
+        words = f"--direction={sefa}:0", "--seeds=1", f"--out={tmp_path / 'edit.png'}", "--overwrite"
+        assert launch("edit", f"--from={finished}", *words)[2] == ""
+        status, _, err = launch("edit", f"--from={finished}@1.008", *words)
+        assert status == 0
+        assert "was found with run finished, kimg 1.92, network ema, and" in err
+        assert "has other weights" in err
 
     def test_classes_of_a_run_with_labels(self, launch, labelled, sefa, tmp_path):
         out = tmp_path / "edit.png"
