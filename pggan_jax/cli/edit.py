@@ -163,7 +163,7 @@ def _choose(model: Model, found: Directions, wanted: str, named: str) -> _Chosen
 
 
 def _warn_of_another_model(model: Model, found: Directions, named: str) -> None:
-    """Print a line if the directions were found with other weights, where they may mean something else or nothing."""
+    """Print a line if the directions were found with other weights, where they may mean nothing."""
     if found.source.get("weights") != model.digest:
         there = ", ".join(f"{name} {found.source[name]}" for name in ("run", "kimg", "network") if name in found.source)
         print(f"WARNING: {named}: was found with {there}, and {model.name} has other weights", file=sys.stderr)

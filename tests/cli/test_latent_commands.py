@@ -306,5 +306,5 @@ def test_images_that_are_not_square(launch, monkeypatch, tmp_path):
 
 def test_a_written_file_names_nothing_of_the_machine(sefa):
     with np.load(sefa, allow_pickle=False) as archive:
-        assert set(json.loads(str(archive["source"]))) == {"run", "kimg", "network", "latent_size"}
+        assert set(json.loads(str(archive["source"]))) == {"run", "kimg", "network", "latent_size", "weights"}
         assert str(sefa.parent) not in str(archive["source"])
