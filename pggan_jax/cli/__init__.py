@@ -106,6 +106,9 @@ def _parse(argv: Sequence[str]) -> Parsed:
         arguments = module.FLAGS([argv[0], *words])[1:]
     except flags.Error as error:
         raise UserError(f"{error}; see python launch.py {name} --help") from None
+    given = [word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")]
+    if {"from", "workdir"} <= set(given):
+        raise UserError("--from and --workdir are two names of one flag; give one of them")
     wanted = getattr(module, "ARGUMENTS", ())
     takes_more = any(word.endswith("...") for word in wanted)
     if len(arguments) > len(wanted) and not takes_more:

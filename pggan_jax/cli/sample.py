@@ -42,7 +42,7 @@ from pggan_jax.cli.model_flags import (
     open_model,
     write_image,
 )
-from pggan_jax.cli.sample_output import claim_place, grid_path, place_of
+from pggan_jax.cli.sample_output import claim_place, grid_mark, grid_path, place_of
 from pggan_jax.cli.shared_flags import MOST_SEEDS, Seeds, define_float, flag_value, parse_seeds
 from pggan_jax.errors import UserError
 
@@ -113,7 +113,7 @@ def run(values: flags.FlagValues) -> int:
     model = open_model(values)
     plan = _plan(values, model, seeds, format=format)
     in_grid, columns = _cells(values, size, len(seeds), shape=plan.shape)
-    with claim_place(values, out, plan, source=model.config.data.source):
+    with claim_place(values, out, plan, grid=grid, source=model.config.data.source):
         make_parent(grid, f"--grid_out={grid}")
         written = _write_all(values, model, plan, places=_Places(out, format, grid, in_grid, columns))
     if written < len(plan):
@@ -175,7 +175,7 @@ def _missing(values: flags.FlagValues, model: Model, plan: Plan, *, done: np.nda
             first.append(enlarged)
             if len(first) == places.in_grid:
                 grid = make_grid(np.stack(first), places.columns, gap=gap)
-                write_image(places.grid, grid, f"--grid_out={places.grid}", holds="generated images")
+                write_image(places.grid, grid, f"--grid_out={places.grid}", holds=grid_mark(plan.request))
                 first.clear()
         if not done[index]:
             yield Sample(plan.name_of(seed, number), enlarged)

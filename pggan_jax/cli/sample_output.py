@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -51,7 +53,7 @@ def grid_path(values: flags.FlagValues, out: Path) -> Path:
     """Return the path of the grid.
 
     Raises:
-        UserError: --out is the root of a disk, or the path is taken by a file that `sample` has not written.
+        UserError: --out is the root of a disk, or the path is that of a folder or lies in --out.
     """
     text = flag_value(values, "grid_out")
     if text is not None:
@@ -66,21 +68,48 @@ def grid_path(values: flags.FlagValues, out: Path) -> Path:
             raise UserError(f"--out={out}: is the root of a disk; name a folder in it")
         place = out if out.name not in ("", "..") else absolute
         path = place.with_suffix(".png") if place.suffix.lower() in _ARCHIVES else place.with_name(f"{place.name}.png")
-        if path.exists() and not _is_own_grid(path) and not path.is_dir():
-            raise UserError(f"--out={out}: the grid would replace the existing {path}; name another file by --grid_out")
     if path.is_dir():
         raise UserError(f"--grid_out={path}: cannot be written (Is a directory); choose another name")
     return path
 
 
+def check_grid(values: flags.FlagValues, path: Path, request: Mapping[str, Any]) -> None:
+    """Refuse to replace a file that is not the grid of the same request.
+
+    Raises:
+        UserError: there is such a file, and --overwrite is not given.
+    """
+    from pggan_jax.image_files import HEAD_BYTES
+
+    if not path.exists() or flag_value(values, "overwrite"):
+        return
+    try:
+        with path.open("rb") as file:
+            is_same = grid_mark(request).encode() in file.read(HEAD_BYTES)
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise UserError(
+            f"--out={flag_value(values, 'out')}: the grid would replace the existing {path}; name another file by --grid_out, "
+            "or add --overwrite"
+        )
+
+
+def grid_mark(request: Mapping[str, Any]) -> str:
+    """Return the text in the file of the grid by which the same command recognises it."""
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    return f"samples of request {digest[:16]}"
+
+
 @contextmanager
-def claim_place(values: flags.FlagValues, out: Path, plan: Plan, *, source: str) -> Iterator[None]:
+def claim_place(values: flags.FlagValues, out: Path, plan: Plan, *, grid: Path, source: str) -> Iterator[None]:
     """Create the folder of --out, and keep out other commands inside the `with` block.
 
     Args:
         values: flags of the command.
         out: the folder or file.
         plan: what is to be written; a result of the same request is continued.
+        grid: file of the grid.
         source: `data.source` of the run, which must not read what is written.
 
     Raises:
@@ -92,6 +121,7 @@ def claim_place(values: flags.FlagValues, out: Path, plan: Plan, *, source: str)
     check = _check_folder if is_folder else _check_file
     # A refused command creates nothing, not even a folder for its lock.
     check(values, out, plan.request)
+    check_grid(values, grid, plan.request)
     name = out.resolve()
     path = name.with_name(f".{name.name}.lock")
     make_folder(out.parent if not is_folder else name.parent, f"--out={out}")
@@ -174,17 +204,6 @@ def _remove_others(out: Path, request: Mapping[str, Any]) -> None:
     mark = _mark(out)
     if mark.get("command") == "sample" and mark.get("request") != request:
         remove_images(out)
-
-
-def _is_own_grid(path: Path) -> bool:
-    """Whether `sample` may replace the file beside --out: it is a grid of this program."""
-    from pggan_jax.image_files import HEAD_BYTES, is_generated_image
-
-    try:
-        with path.open("rb") as file:
-            return is_generated_image(file.read(HEAD_BYTES))
-    except OSError:
-        return False
 
 
 def _mark(out: Path) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from pggan_jax.networks.tree_digest import digest_of_leaves, named_leaves
 from pggan_jax.system.jax_environment import fixed_jax_settings
 
 _SCORED_AT_ONCE = 64
+_LARGEST_VALUE = 10.0
+"""Of float images: a generator does not clip its images to [-1, 1], and 0 to 255 is another range."""
 
 Labels = int | str | Sequence[int] | Sequence[str] | np.ndarray | None
 """A class for all images, one class per image (numbers or names), one-hot rows, or None for the default class of each seed."""
@@ -178,6 +180,8 @@ class Model:
         images = np.asarray(images)
         if images.ndim != 4 or images.shape[1:] != self.shape:
             raise UserError(f"images of shape {images.shape} do not fit; give [count, height, width, channels] of {self.shape}")
+        if images.dtype != np.uint8 and not (images.dtype.kind == "f" and np.all(np.abs(images) <= _LARGEST_VALUE)):
+            raise UserError(f"images of type {images.dtype} do not fit; give uint8, or finite floats in [-1, 1]")
         scores = [np.zeros(0, np.float32)]
         for start in range(0, len(images), _SCORED_AT_ONCE):
             # Whole batches, filled up with the first images: groups of minibatch stddev need them.

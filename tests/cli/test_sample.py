@@ -392,3 +392,30 @@ def test_is_part_of_no_training_set(sample, tmp_path, finished):
     assert mark["program"] == "pggan_jax"
     assert mark["request"]["seeds"] == "0-2"
     shutil.rmtree(tmp_path / "x")
+
+
+class TestGridOfAnotherCommand:
+    """What another command has drawn is not replaced."""
+
+    def test_is_refused(self, launch, finished, tmp_path):
+        words = "sample", f"--from={finished}", "--seeds=0"
+        assert launch(*words, f"--out={tmp_path / 'a'}")[0] == 0
+        before = (tmp_path / "a.png").read_bytes()
+        other = "sample", f"--from={finished}", "--seeds=1", f"--out={tmp_path / 'b'}", f"--grid_out={tmp_path / 'a.png'}"
+        assert "would replace the existing" in one_line_error(launch(*other))
+        assert (tmp_path / "a.png").read_bytes() == before
+        assert not (tmp_path / "b").exists()
+        assert launch(*words, f"--out={tmp_path / 'a'}")[0] == 0
+        assert launch(*other, "--overwrite")[0] == 0
+
+    def test_grids_of_the_run_stay(self, launch, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        before = (workdir / "reals.png").read_bytes()
+        words = f"--from={workdir}", "--seeds=1", f"--out={tmp_path / 'b'}", f"--grid_out={workdir / 'reals.png'}"
+        assert "would replace the existing" in one_line_error(launch("sample", *words))
+        assert (workdir / "reals.png").read_bytes() == before
+
+
+def test_two_sources_are_refused(launch, finished, labelled):
+    result = launch("sample", f"--from={finished}", f"--workdir={labelled}", "--seeds=1")
+    assert "two names of one flag" in one_line_error(result)

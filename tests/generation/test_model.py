@@ -136,6 +136,11 @@ class TestScores:
         assert model.discriminate(images[:1]).shape == (1,)
         assert model.discriminate(images[:0]).shape == (0,)
 
+    @pytest.mark.parametrize("values", [np.int64(200), np.float32(200), np.float32("nan")])
+    def test_another_range_is_refused(self, finished, values):
+        with pytest.raises(UserError, match=r"give uint8, or finite floats in \[-1, 1\]"):
+            pg.load(finished).discriminate(np.full((1, 8, 8, 1), values))
+
     def test_another_shape_is_refused(self, finished):
         with pytest.raises(UserError, match="do not fit"):
             pg.load(finished).discriminate(np.zeros((1, 4, 4, 1), np.uint8))
