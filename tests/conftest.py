@@ -98,6 +98,14 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run 4x4 -> 8x8 whose samples show all digits, for slow tests and reading only; made once per process."""
+    from tests.helpers.runs import learned_run
+
+    return learned_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
 def launch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     """Run a command line in this process: (exit status, stdout, stderr)."""
     from pggan_jax import cli

@@ -125,14 +125,22 @@ class TestProject:
         assert len(found) == 6
         improved = [one.rmse < 0.5 * one.nearest_rmse for one in found]
         assert sum(improved) >= 5, [(one.rmse, one.nearest_rmse) for one in found]
-        pixels = images.reshape(6, -1).astype(float)
         for index, one in enumerate(found):
-            is_nearest = np.abs(pixels - one.image.ravel()).mean(axis=1).argmin() == index
-            assert is_nearest or not improved[index]
+            assert nearest_of(images, one.image) == index
             assert one.nearest_rmse == pytest.approx(rmse(model.sample([one.nearest.seed])[0], images[index]))
             assert one.rmse == pytest.approx(rmse(model.synthesize(one.latent[None])[0], images[index]))
             assert one.psnr == pytest.approx(20 * np.log10(255 / one.rmse))
             assert np.square(one.latent).mean() == pytest.approx(1, abs=1e-4)
+
+    @pytest.mark.slow
+    def test_own_samples_are_found_among_many(self, learned):
+        """The projection of a sample is nearer to it than to 19 other targets and all 500 candidates."""
+        model, settings = pg.load(learned), ProjectionSettings(candidates=500, starts=4, steps=200)
+        images = model.sample(range(1000, 1020))
+        everything = np.concatenate([images, model.sample(range(settings.candidates))])
+        found = list(project(model, images, settings))
+        nearest = [nearest_of(everything, one.image) for one in found]
+        assert sum(one == index for index, one in enumerate(nearest)) >= 19, nearest
 
     def test_an_image_does_not_depend_on_the_others(self, finished):
         """Up to rounding, which the steps enlarge."""
@@ -209,6 +217,11 @@ class TestProject:
         assert np.allclose(at_once[0], one_by_one[0], atol=1e-3)
         assert not np.allclose(at_once[0], latents, atol=1e-2)
         assert losses_of(model, at_once[0], inputs).shape == (2,)
+
+
+def nearest_of(images: np.ndarray, image: np.ndarray) -> int:
+    """Which of the images has the smallest mean absolute difference."""
+    return int(np.abs(images.astype(float) - image).mean(axis=(1, 2, 3)).argmin())
 
 
 def rmse(image: np.ndarray, other: np.ndarray) -> float:

@@ -127,6 +127,16 @@ def finished_labelled_run(folder):
     return workdir
 
 
+@cache
+def learned_run(folder):
+    """A run without labels whose samples show all digits, for reading only: about a minute; `folder` is the session's."""
+    workdir = folder / "learned"
+    lengths = {"schedule__stable_kimg": 10.0, "schedule__fade_kimg": 4.0, "schedule__tick_kimg": 12.0}
+    sizes = {"schedule__batch_size": 32, "generator__fmap_max": 16, "discriminator__fmap_max": 16}
+    assert run_small(workdir, small_config(**lengths, **sizes, optimizer__ema_half_life_kimg=1.0))
+    return workdir
+
+
 def labelled_config():
     return small_config(data__resolution=4, data__labels=True, schedule__stable_kimg=0.16)
 
