@@ -15,13 +15,14 @@ from pggan_jax.system.xla_options import prefer_fast_convolutions
 _NETWORKS = ("ema", "raw")
 
 
-def load(source: str | Path, *, checkpoint: str = "", network: str = "ema") -> Model:
+def load(source: str | Path, *, checkpoint: str = "", network: str = "ema", named: str = "") -> Model:
     """Load a trained model.
 
     Args:
         source: the workdir of a run, or WORKDIR@KIMG, WORKDIR@best, WORKDIR@latest for one of its checkpoints.
         checkpoint: KIMG, best or latest, instead of the part after @.
         network: "ema", the moving average of the generator's weights, or "raw", its current weights.
+        named: what stands before the source in messages, such as "--from=".
 
     Raises:
         UserError: there is no such run or checkpoint, or it is damaged.
@@ -29,13 +30,13 @@ def load(source: str | Path, *, checkpoint: str = "", network: str = "ema") -> M
     if network not in _NETWORKS:
         raise UserError(f"network={network!r}: must be one of {', '.join(_NETWORKS)}")
     prefer_fast_convolutions()
-    workdir, named = split_source(str(source))
-    if named and checkpoint and named != checkpoint:
-        raise UserError(f"{source}: names checkpoint {named}, and --checkpoint={checkpoint} another one; give one of the two")
+    workdir, wanted = split_source(str(source), named=named)
+    if wanted and checkpoint and wanted != checkpoint:
+        raise UserError(f"{source}: names checkpoint {wanted}, and --checkpoint={checkpoint} another one; give one of the two")
     with silence_log():
         config, checkpoints = open_checkpoints(workdir)
         with closing(checkpoints):
-            trained = read_chosen(config, checkpoints, checkpoint=named or checkpoint or "latest")
+            trained = read_chosen(config, checkpoints, checkpoint=wanted or checkpoint or "latest")
     return model_of(trained, name=str(source), network=network)
 
 
@@ -62,7 +63,7 @@ def model_of(trained: TrainedModel, *, name: str, network: str = "ema") -> Model
     )
 
 
-def split_source(source: str) -> tuple[Path, str]:
+def split_source(source: str, *, named: str = "") -> tuple[Path, str]:
     """Split WORKDIR@CHECKPOINT.
 
     The second part is empty without @, or if the whole text is the name of a folder.
@@ -70,14 +71,14 @@ def split_source(source: str) -> tuple[Path, str]:
     Raises:
         UserError: there is no such folder.
     """
-    path = user_path(source, named="--from=", example="name the workdir of a run")
+    path = user_path(source, named=named or "source=", example="name the workdir of a run")
     if path.is_dir():
         return path, ""
     text, at, checkpoint = source.rpartition("@")
     if at and text and checkpoint:
-        path = user_path(text, named="--from=", example="name the workdir of a run")
+        path = user_path(text, named=named or "source=", example="name the workdir of a run")
         if path.is_dir():
             return path, checkpoint
     if path.is_file():
-        raise UserError(f"--from={source}: is a file; give the workdir of a run, such as runs/digits, or WORKDIR@KIMG")
-    raise UserError(f"--from={source}: no such folder; give the workdir of a run, such as runs/digits, or WORKDIR@KIMG")
+        raise UserError(f"{named}{source}: is a file; give the workdir of a run, such as runs/digits, or WORKDIR@KIMG")
+    raise UserError(f"{named}{source}: no such folder; give the workdir of a run, such as runs/digits, or WORKDIR@KIMG")

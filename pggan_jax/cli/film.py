@@ -185,7 +185,7 @@ def _of_run(values: flags.FlagValues, frames: int) -> _Film:
     from pggan_jax.images import nearest_upscale
 
     source, kind = flag_value(values, "from"), flag_value(values, "kind")
-    workdir, checkpoint = split_source(source)
+    workdir, checkpoint = split_source(source, named="--from=")
     if checkpoint:
         raise UserError(f"--from={source}: names one checkpoint, and --kind={kind} shows the whole run; give {workdir}")
     found = _growth(values, workdir) if kind == "growth" else _training(values, workdir)

@@ -60,7 +60,8 @@ def open_model(values: flags.FlagValues) -> Model:
     from pggan_jax.checkpointing.open_model import load
 
     use_compilation_cache(values)
-    return load(flag_value(values, "from"), checkpoint=flag_value(values, "checkpoint"), network=flag_value(values, "network"))
+    source, checkpoint, network = (flag_value(values, name) for name in ("from", "checkpoint", "network"))
+    return load(source, checkpoint=checkpoint, network=network, named="--from=")
 
 
 def chosen_classes(values: flags.FlagValues, model: Model) -> Callable[[Sequence[int]], np.ndarray]:
