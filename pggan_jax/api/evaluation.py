@@ -7,11 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from pggan_jax.checkpointing.open_model import load
-from pggan_jax.data.loader import Loader
 from pggan_jax.data.open_loader import open_loader
-from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
-from pggan_jax.evaluation.image_sets import RealPool, generated_images
+from pggan_jax.evaluation.image_sets import RealPool, generated_images, use_classes_of
 from pggan_jax.evaluation.inception.features import load_extractor
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metric_result import Evaluation
@@ -49,7 +47,7 @@ def evaluate(
     data = model.config.data
     with fixed_jax_settings():
         loader = open_loader(data, seed=model.config.run.seed, report=print)
-        use_classes_of(model, loader)
+        use_classes_of(model, loader, named=data.source)
         extractor = partial(load_extractor, inception_weights, "tf1", needed_by=f"metrics={','.join(metrics)}")
         context = MetricContext(RealPool(loader, model.resolution, seed, mirror=data.mirror), data, load_extractor=extractor)
         evaluator = Evaluator(list(metrics), context, num_images=num_images, with_floor=floor)
@@ -62,17 +60,3 @@ def evaluate(
             count=evaluator.max_fakes,
         )
         return {one.metric: one for one in evaluator(fakes, model=model)}
-
-
-def use_classes_of(model: Model, loader: Loader) -> None:
-    """Number the classes of the data as the model does.
-
-    Raises:
-        UserError: the data have other channels or classes than the model.
-    """
-    if (loader.channels, loader.label_size) != (model.shape[2], model.label_size):
-        raise UserError(
-            f"{model.config.data.source}: has {loader.channels} colour channels and {loader.label_size} classes; the model was "
-            f"trained on {model.shape[2]} and {model.label_size}"
-        )
-    loader.use_class_order(model.class_names or loader.former_class_names)

@@ -22,7 +22,6 @@ from absl import flags
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.evaluate_output import kimg_name, report_results, writable
 from pggan_jax.cli.evaluate_sources import (
-    check_fits,
     check_held_out,
     common_shape,
     data_config_of,
@@ -183,34 +182,34 @@ class _CheckpointEvaluator:
         if not names:
             return
         from pggan_jax.checkpointing.open_model import model_of
-        from pggan_jax.evaluation.image_sets import generated_images
+        from pggan_jax.evaluation.image_sets import generated_images, use_classes_of
 
-        values, position = self._values, trained.metadata
-        check_fits(trained, self._loader, self._data)
-        resolution = position.resolution
+        values, metadata = self._values, trained.metadata
+        model = model_of(trained, name=flag_value(values, "workdir"), network=flag_value(values, "network"))
+        use_classes_of(model, self._loader, named=f"--data={self._data.source}")
+        resolution = model.resolution
         if resolution not in self._tools:
             evaluator = _evaluator(values, names, self._data, self._loader, self._held_out, resolution)
-            self._tools[resolution] = evaluator, trained.sampler()
+            self._tools[resolution] = evaluator, model.sampler
         evaluator, sampler = self._tools[resolution]
         fakes = generated_images(
             sampler,
-            trained.state.generator_ema if flag_value(values, "network") == "ema" else trained.state.generator,
+            model.generator,
             classes=evaluator.classes(),
-            alpha=position.alpha,
+            alpha=model.alpha,
             seed=flag_value(values, "seed"),
             count=evaluator.max_fakes,
         )
         where = {
-            "kimg": position.images_seen / 1000,
-            "images_seen": position.images_seen,
+            "kimg": model.kimg,
+            "images_seen": metadata.images_seen,
             "resolution": resolution,
-            "alpha": position.alpha,
+            "alpha": model.alpha,
             "network": flag_value(values, "network"),
             "data": self._data.source,
         }
-        print(f"kimg {where['kimg']:g}, {trained.shape}, alpha {position.alpha:.3g}; reals: {self._data.source}")
-        model = model_of(trained, name=flag_value(values, "workdir"), network=flag_value(values, "network"))
-        report_results(evaluator(fakes, model=model), self._out, where=where, name=kimg_name(position.images_seen))
+        print(f"kimg {where['kimg']:g}, {trained.shape}, alpha {model.alpha:.3g}; reals: {self._data.source}")
+        report_results(evaluator(fakes, model=model), self._out, where=where, name=kimg_name(metadata.images_seen))
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:

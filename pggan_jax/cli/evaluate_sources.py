@@ -13,7 +13,6 @@ from pggan_jax.images import LEAST_BASE_PIXELS, MOST_BASE_PIXELS
 from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
-    from pggan_jax.checkpointing.trained_model import TrainedModel
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
     from pggan_jax.data.sources.source import Source
@@ -146,23 +145,6 @@ def data_config_of(source: str | None, trained_on: DataConfig) -> DataConfig:
     from dataclasses import replace
 
     return trained_on if source is None else replace(trained_on, source=source, max_images=0, shuffle_seed=-1)
-
-
-def check_fits(trained: TrainedModel, loader: Loader, data: DataConfig) -> None:
-    """Number the classes of the data as the checkpoint does.
-
-    Raises:
-        UserError: the data have other channels or classes than the checkpoint.
-    """
-    position = trained.metadata
-    if (loader.channels, loader.label_size) != (position.channels, position.label_size):
-        raise UserError(
-            f"--data={data.source}: has {loader.channels} colour channels and {loader.label_size} classes; the run was trained "
-            f"on {position.channels} and {position.label_size}"
-        )
-    # The networks use class numbers.
-    record = position.data_record
-    loader.use_class_order(record.class_names if record else loader.former_class_names)
 
 
 def fitting(names: list[str], shape: ImageShape) -> list[str]:

@@ -163,13 +163,12 @@ class SampleGridFiles:
 
 def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
     """The means of squares of `factor` x `factor` pixels."""
-    from PIL import Image
+    from pggan_jax.images import as_pillow
 
     if factor == 1:
         return image
-    is_grey = image.shape[-1] == 1
-    pixels = np.asarray(Image.fromarray(np.ascontiguousarray(image[..., 0] if is_grey else image)).reduce(factor))
-    return pixels[..., None] if is_grey else pixels
+    pixels = np.asarray(as_pillow(image).reduce(factor))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 class CheckpointImages:

@@ -31,6 +31,7 @@ from pggan_jax.cli.model_flags import (
     define_model_flags,
     define_out_flag,
     open_model,
+    write_image,
 )
 from pggan_jax.cli.project_images import names_of, read_file, read_pixels
 from pggan_jax.cli.shared_flags import flag_value, folder
@@ -165,7 +166,8 @@ class _Results:
             tiles = nearest_upscale(np.stack([target, nearest, made]), zoom)
             rows.append(make_grid(tiles, 3, gap=_GAP))
         columns = max(1, round(math.sqrt(len(rows) / 3)))
-        self._save(self._out / f"{_STRIP}.png", make_grid(np.stack(rows), columns, gap=_GAP), holds="several images")
+        strip = make_grid(np.stack(rows), columns, gap=_GAP)
+        write_image(self._out / f"{_STRIP}.png", strip, f"--out={self._out}", holds="several images")
 
     def _write(self, name: str, target: np.ndarray, projection: Projection) -> None:
         from pggan_jax.system.files import write_atomically
@@ -187,17 +189,9 @@ class _Results:
         }
         np.savez(buffer, **entry)
         # The file that marks an image as done is the last.
-        self._save(self._path(name).with_suffix(".png"), projection.image)
+        write_image(self._path(name).with_suffix(".png"), projection.image, f"--out={self._out}")
         try:
             write_atomically(self._path(name), buffer.getvalue())
-        except OSError as error:
-            raise cannot_be_written(f"--out={self._out}", error) from None
-
-    def _save(self, path: Path, image: np.ndarray, *, holds: str = "") -> None:
-        from pggan_jax.images import write_png
-
-        try:
-            write_png(path, image, holds=holds)
         except OSError as error:
             raise cannot_be_written(f"--out={self._out}", error) from None
 
@@ -236,7 +230,7 @@ class _Results:
 
 
 def _check_out(out: Path, paths: tuple[str, ...], *, overwrite: bool) -> None:
-    from pggan_jax.system.own_output import MARKER, command_of
+    from pggan_jax.system.own_output import MARKER, read_mark
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out}: is a file; name a folder")
@@ -244,8 +238,8 @@ def _check_out(out: Path, paths: tuple[str, ...], *, overwrite: bool) -> None:
         raise UserError(f"--out={out}: holds an image that is to be projected; choose another folder")
     if not out.is_dir() or overwrite:
         return
-    others = [] if command_of(out) == "project" else sorted(path.name for path in out.iterdir() if path.name != MARKER)
-    if others:
+    others = sorted(path.name for path in out.iterdir() if path.name != MARKER)
+    if others and read_mark(out).get("command") != "project":
         raise UserError(
             f"--out={out}: exists and holds other files, such as {others[0]}; choose a new folder, or add --overwrite"
         )

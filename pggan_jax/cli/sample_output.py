@@ -162,13 +162,13 @@ def _locked(path: Path, flag: str) -> FileLock:
 
 def _check_folder(values: flags.FlagValues, out: Path, request: Mapping[str, Any]) -> None:
     """Raises: UserError: the folder holds what the request would not write."""
-    from pggan_jax.system.own_output import MARKER
+    from pggan_jax.system.own_output import MARKER, read_mark
 
     try:
         names = os.listdir(out) if out.exists() else []
     except OSError as error:
         raise cannot_be_written(f"--out={out}", error) from None
-    mark = _mark(out)
+    mark = read_mark(out)
     if not set(names) - {MARKER} or mark.get("request") == request:
         return
     if mark.get("command") != "sample":
@@ -200,17 +200,8 @@ def _refuse_others(values: flags.FlagValues, out: Path, there: Any, request: Map
 def _remove_others(out: Path, request: Mapping[str, Any]) -> None:
     """Remove the images of another request, which --overwrite allows."""
     from pggan_jax.generation.image_writers import remove_images
+    from pggan_jax.system.own_output import read_mark
 
-    mark = _mark(out)
+    mark = read_mark(out)
     if mark.get("command") == "sample" and mark.get("request") != request:
         remove_images(out)
-
-
-def _mark(out: Path) -> dict[str, Any]:
-    from pggan_jax.system.json_files import read_json_object
-    from pggan_jax.system.own_output import MARKER
-
-    try:
-        return read_json_object(out / MARKER)
-    except (OSError, ValueError):
-        return {}

@@ -136,7 +136,7 @@ class ResidentLevel:
     process's devices alone, so that processes need not agree on when.
 
     Args:
-        level: uint8 `[images, resolution, resolution, channels]`.
+        level: uint8 `[images, height, width, channels]`.
     """
 
     def __init__(self, level: np.ndarray):

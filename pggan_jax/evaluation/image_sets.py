@@ -16,6 +16,8 @@ import numpy as np
 
 from pggan_jax.data.loader import Loader, rows_for_samples
 from pggan_jax.data.prefetch import Prefetcher
+from pggan_jax.errors import UserError
+from pggan_jax.generation.model import Model
 from pggan_jax.generation.sampling import Sampler, one_hot
 from pggan_jax.images import ImageShape
 
@@ -95,6 +97,26 @@ class RealPool:
         return ImageSet(self.name, count, self.shape, classes, read)
 
 
+def use_classes_of(model: Model, loader: Loader, *, named: str) -> None:
+    """Number the classes of the data as the model does.
+
+    Args:
+        model: uses class numbers.
+        loader: the data.
+        named: the data, for messages.
+
+    Raises:
+        UserError: the data have other channels or classes than the model.
+    """
+    channels = model.shape[2]
+    if (loader.channels, loader.label_size) != (channels, model.label_size):
+        raise UserError(
+            f"{named}: has {loader.channels} colour channels and {loader.label_size} classes; the run was trained on "
+            f"{channels} and {model.label_size}"
+        )
+    loader.use_class_order(model.class_names or loader.former_class_names)
+
+
 @partial(jax.jit, static_argnums=2)  # at module level, so that it is compiled once for all sets of images
 def _sample_latents(key: jax.Array, numbers: jax.Array, latent_size: int) -> jax.Array:
     return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), (latent_size,), np.float32))(numbers)
@@ -113,7 +135,7 @@ def generated_images(
         seed: of the latents.
         count: number of images.
     """
-    classes = np.resize(classes, count)
+    classes, params = np.resize(classes, count), jax.device_put(params)
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _LATENTS)
 
     def read(start: int, stop: int) -> np.ndarray:

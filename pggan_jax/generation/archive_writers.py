@@ -21,7 +21,7 @@ import numpy as np
 from pggan_jax.generation.image_writers import FolderWriter, ImageWriter, Plan, Sample, encode_image
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.json_files import parse_json, read_json_object
-from pggan_jax.system.own_output import MARKER
+from pggan_jax.system.own_output import read_mark
 from pggan_jax.system.stored_zip import StoredZip, read_comment
 
 SECONDS_BETWEEN_JOURNALS = 1.0
@@ -207,7 +207,7 @@ def request_at(out: Path) -> Any:
     """Return the request of a folder or a complete archive; None if it has none."""
     try:
         if out.is_dir():
-            return read_json_object(out / MARKER).get("request")
+            return read_mark(out).get("request")
         return parse_json(read_comment(out))["request"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

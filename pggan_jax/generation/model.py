@@ -187,7 +187,7 @@ class Model:
             # Whole batches, filled up with the first images: groups of minibatch stddev need them.
             rows = np.arange(start, start + _SCORED_AT_ONCE) % len(images)
             with fixed_jax_settings():
-                scores.append(np.asarray(self._score(self.discriminator, _to_float(images[rows]))))
+                scores.append(np.asarray(self._score(self.discriminator, to_float(images[rows]))))
         return np.concatenate(scores)[: len(images)]
 
     @cached_property
@@ -239,6 +239,7 @@ def _checked_seeds(seeds: Sequence[int] | np.ndarray) -> list[int]:
     return values.tolist()
 
 
-def _to_float(images: np.ndarray) -> jax.Array:
+def to_float(images: np.ndarray | jax.Array) -> jax.Array:
+    """Return uint8 images as float32 in [-1, 1]; float images keep their values."""
     values = jnp.asarray(images, jnp.float32)
     return values / 127.5 - 1.0 if images.dtype == np.uint8 else values

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from pggan_jax.errors import UserError
 from pggan_jax.generation.class_names import classes_of_seeds
-from pggan_jax.generation.model import Model
+from pggan_jax.generation.model import Model, to_float
 from pggan_jax.generation.projection_loss import (
     LossInputs,
     ProjectionSettings,
@@ -148,7 +148,7 @@ class _Projector:
     def nearest_samples(self, images: np.ndarray, *, number: int | None, hidden: bool | None) -> list[list[NearestSample]]:
         """Return the nearest candidates of each image, the nearest first."""
         model, settings = self.model, self.settings
-        rows_of = jax.jit(lambda batch: pyramid_rows(_to_float(batch)))
+        rows_of = jax.jit(lambda batch: pyramid_rows(to_float(batch)))
         distances_to = jax.jit(lambda rows, target: jnp.abs(rows - target).sum(axis=1))
         targets = [rows_of(image[None]) for image in images]
         seeds = np.arange(settings.candidates)
@@ -159,7 +159,7 @@ class _Projector:
                 part = np.arange(first, first + _SAMPLED_AT_ONCE).clip(max=len(seeds) - 1)
                 samples = model.sample(part, labels=numbers[part])
                 if not self._scales:
-                    self._scales = channel_scales(self._features(self.model.discriminator, _to_float(samples)))
+                    self._scales = channel_scales(self._features(self.model.discriminator, to_float(samples)))
                 rows, kept = rows_of(samples), min(_SAMPLED_AT_ONCE, len(seeds) - first)
                 for index, target in enumerate(targets):
                     distances[index, first : first + kept] = distances_to(rows, target)[:kept]
@@ -176,7 +176,7 @@ class _Projector:
         starts = [one for own in found for one in own]
         numbers = np.array([one.number for one in starts])
         targets = np.repeat(images, settings.starts, axis=0)
-        floats = _to_float(targets)
+        floats = to_float(targets)
         inputs = LossInputs(
             model.device_parameters,
             self.model.discriminator,
@@ -236,7 +236,3 @@ def _parts(images: int, starts: int) -> list[slice]:
 
 def _rmse(image: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(image.astype(np.float64) - other))))
-
-
-def _to_float(images: np.ndarray | jax.Array) -> jax.Array:
-    return jnp.asarray(images, jnp.float32) / 127.5 - 1.0

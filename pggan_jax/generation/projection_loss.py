@@ -17,6 +17,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
 from pggan_jax.networks.block_features import block_features
 from pggan_jax.networks.laplacian_pyramid import laplacian_pyramid
+from pggan_jax.networks.layers import pixel_norm
 
 WARM_UP, COOL_DOWN, NOISE_END = 0.05, 0.25, 0.75
 """Fractions of the steps: linear rise of the learning rate, its fall along a cosine, and the end of the noise."""
@@ -65,7 +66,7 @@ def noise_strength(step: jax.Array | int, settings: ProjectionSettings) -> jax.A
 
 def normalized(latents: jax.Array) -> jax.Array:
     """Scale latents `[count, size]` to unit mean square."""
-    return latents * jax.lax.rsqrt(jnp.mean(jnp.square(latents), axis=-1, keepdims=True) + 1e-12)
+    return pixel_norm(latents, 1e-12)
 
 
 def pyramid_rows(images: jax.Array) -> jax.Array:

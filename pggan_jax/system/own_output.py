@@ -80,12 +80,12 @@ def claim_output(flag: str, out: Path, *sources: str, command: str, details: Map
         raise UserError(f"--{flag}={out}: cannot be written ({error.strerror}); choose a folder you may write to") from None
 
 
-def command_of(out: Path) -> str:
-    """Return the name of the command that has written a folder; "" if it has no mark."""
+def read_mark(out: Path) -> dict[str, Any]:
+    """Return what a command has recorded in a folder of its own; empty without a mark."""
     try:
-        return str(read_json_object(out / MARKER).get("command", ""))
+        return read_json_object(out / MARKER)
     except (OSError, ValueError):
-        return ""
+        return {}
 
 
 def is_inside_source(out: Path, source: str) -> bool:

@@ -36,7 +36,7 @@ from pggan_jax.evaluation import evaluator, image_sets
 from pggan_jax.evaluation.inception import features, weights
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.generation import projection
-from pggan_jax.generation.editing.direction_files import Directions, read_directions, write_directions
+from pggan_jax.generation.editing.direction_files import Directions, read_directions, save_directions
 from pggan_jax.generation.editing.directions import first_kernel, normalized, sefa
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
 from pggan_jax.loop import periodic_eval, run_setup, step_cost
@@ -117,7 +117,7 @@ def furnish(places: SimpleNamespace, words: str) -> None:
     (compiled / "jit_step-abc-cache").write_bytes(b"")
     if "{tmp}/sefa.npz" in words:
         fields = {"names": ("a", "b"), "method": "sefa", "source": {}, "image_change": np.ones(2), "values": np.ones(2)}
-        write_directions(places.tmp / "sefa.npz", Directions(np.eye(2, 8), **fields))
+        save_directions(places.tmp / "sefa.npz", Directions(np.eye(2, 8), **fields))
     if "{tmp}/copy" in words:
         copy_of(places.run, places.tmp)
 

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pggan_jax.errors import UserError
-from pggan_jax.system.files import atomic_file
 from pggan_jax.system.json_files import parse_json
 
 _LARGEST_BYTES = 2**28
@@ -49,14 +48,8 @@ class Directions:
         return self.directions.shape[1]
 
 
-def write_directions(path: Path, found: Directions) -> None:
-    """Write directions as .npz, atomically."""
-    with atomic_file(path) as file:
-        save_directions(file, found)
-
-
-def save_directions(file: BinaryIO, found: Directions) -> None:
-    """Write directions as .npz to an open file."""
+def save_directions(file: BinaryIO | Path, found: Directions) -> None:
+    """Write directions to an open file, or to one that ends in .npz."""
     arrays = {
         "directions": found.directions.astype(np.float32),
         "names": np.array(found.names, np.str_),

@@ -135,6 +135,7 @@ class _FeatureSums:
         self._rows: np.ndarray | None = None
 
     def add(self, batch: Activations) -> None:
+        """Add a batch."""
         size = batch.features.shape[1]
         rows = np.concatenate([batch.features, batch.latents], axis=1, dtype=np.float64)
         shifts = []

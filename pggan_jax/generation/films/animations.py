@@ -19,6 +19,7 @@ from PIL import Image
 
 from pggan_jax.errors import UserError
 from pggan_jax.image_files import GENERATED_MARK, GIF_MARK, WEBP_MARK
+from pggan_jax.images import as_pillow
 
 GREY_LEVELS, COLOURS = 32, 256
 """Of a GIF. More levels of grey are hard to see and make it larger."""
@@ -125,7 +126,7 @@ def write_webp(file: BinaryIO, film: Iterator[HeldFrame], *, fps: int) -> None:
 
 def _webp_frame(image: np.ndarray, options: dict[str, object]) -> bytes:
     buffer = io.BytesIO()
-    _pillow_image(image).convert("RGB").save(buffer, format="WEBP", **options)
+    as_pillow(image).convert("RGB").save(buffer, format="WEBP", **options)
     # Without the header of the file.
     return buffer.getvalue()[12:]
 
@@ -172,7 +173,7 @@ def write_apng(file: BinaryIO, film: Iterator[HeldFrame], *, fps: int) -> None:
 def _png_frame(image: np.ndarray) -> tuple[bytes, bytes]:
     """Return the header chunk and the compressed pixels of an image."""
     buffer = io.BytesIO()
-    _pillow_image(image).save(buffer, format="PNG")
+    as_pillow(image).save(buffer, format="PNG")
     content, position, header, data = buffer.getvalue(), len(_PNG_SIGNATURE), b"", []
     while position < len(content):
         length = int.from_bytes(content[position : position + 4], "big")
@@ -187,7 +188,3 @@ def _png_frame(image: np.ndarray) -> tuple[bytes, bytes]:
 
 def _png_chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def _pillow_image(image: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image))

@@ -10,7 +10,7 @@ import pytest
 
 import pggan_jax as pg
 from pggan_jax.errors import UserError
-from pggan_jax.generation.editing.direction_files import Directions, find_direction, read_directions, write_directions
+from pggan_jax.generation.editing.direction_files import Directions, find_direction, read_directions, save_directions
 from pggan_jax.generation.editing.directions import (
     Activations,
     base_activations,
@@ -188,7 +188,7 @@ def some_directions(**changes):
 
 class TestFiles:
     def test_what_is_written_is_read(self, tmp_path):
-        write_directions(tmp_path / "d.npz", some_directions())
+        save_directions(tmp_path / "d.npz", some_directions())
         found = read_directions(tmp_path / "d.npz", named="d")
         assert found.names == ("a", "b:c", "ü")
         assert found.source == {"run": "digits", "kimg": 1.5}
@@ -196,7 +196,7 @@ class TestFiles:
         assert [path.name for path in tmp_path.iterdir()] == ["d.npz"]
 
     def test_arrays_have_no_pickles(self, tmp_path):
-        write_directions(tmp_path / "d.npz", some_directions())
+        save_directions(tmp_path / "d.npz", some_directions())
         with np.load(tmp_path / "d.npz", allow_pickle=False) as archive:
             assert archive["directions"].dtype == np.float32
             assert json.loads(str(archive["source"]))["run"] == "digits"
@@ -215,13 +215,13 @@ class TestFiles:
         ids=str,
     )
     def test_files_with_other_content_are_refused(self, tmp_path, changes):
-        write_directions(tmp_path / "d.npz", some_directions(**changes))
+        save_directions(tmp_path / "d.npz", some_directions(**changes))
         with pytest.raises(UserError, match=r"--direction=d\.npz: is damaged or not a file of directions"):
             read_directions(tmp_path / "d.npz", named="--direction=d.npz")
 
     def test_damaged_and_foreign_files_are_refused(self, tmp_path):
         path = tmp_path / "d.npz"
-        write_directions(path, some_directions())
+        save_directions(path, some_directions())
         whole = path.read_bytes()
         flipped = bytearray(whole)
         flipped[200] ^= 0xFF
