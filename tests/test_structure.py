@@ -25,18 +25,22 @@ MAY_IMPORT = {
     "system": {"ground", "system"},
     "networks": {"ground", "system", "networks"},
     "interop": {"ground", "system", "interop"},
-    "data": {"ground", "system", "interop", "data"},
-    "generation": {"ground", "system", "networks", "generation"},
-    "evaluation": {"ground", "system", "networks", "data", "interop", "generation", "run_logs", "evaluation"},
-    "reporting": {"ground", "system", "run_logs", "reporting"},
+    "sound": {"ground", "system", "sound"},
+    "data": {"ground", "system", "interop", "sound", "data"},
+    "generation": {"ground", "system", "networks", "sound", "generation"},
+    "evaluation": {
+        *("ground", "system", "networks", "sound", "data", "interop", "generation", "run_logs", "evaluation"),
+    },
+    "reporting": {"ground", "system", "sound", "run_logs", "reporting"},
     "run_logs": {"ground", "system", "run_logs"},
     "distributed": {"ground", "system", "distributed"},
     "training": {"ground", "networks", "distributed", "training"},
     "checkpointing": {
-        *("ground", "system", "networks", "data", "distributed", "training", "run_logs", "generation", "checkpointing"),
+        *("ground", "system", "networks", "sound", "data", "distributed", "training", "run_logs", "generation"),
+        *("checkpointing",),
     },
     "loop": {
-        *("ground", "system", "networks", "data", "distributed", "training", "run_logs", "generation", "evaluation"),
+        *("ground", "system", "networks", "sound", "data", "distributed", "training", "run_logs", "generation", "evaluation"),
         *("checkpointing", "loop"),
     },
 }
