@@ -23,6 +23,8 @@ MAX_WEIGHT = 10**9
 MAX_FLOAT = 1e38  # float32 has no larger power of ten
 MAX_WIDTH = 2**16  # feature maps, latents
 DTYPES = ("float32", "bfloat16")
+PRESETS = ("v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus")
+LOSSES = ("wgan_gp", "lsgan", "logistic", "hinge")
 RESAMPLES = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 _KIMG: dict[str, Any] = {"minimum": 0, "maximum": MAX_KIMG}
 _WEIGHT: dict[str, Any] = {"minimum": 0, "maximum": MAX_WEIGHT}
@@ -100,6 +102,7 @@ class GeneratorConfig:
     pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", **_EPSILON)
     use_leakyrelu: bool = setting(True, "leaky ReLU with slope 0.2; false means ReLU")
     fused_scale: bool = setting(True, "upscale and convolve in one transposed convolution; the same function, faster")
+    output_activation: str = setting("linear", "what follows the 1x1 convolution to colours", choices=("linear", "tanh"))
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
 
 
@@ -189,12 +192,14 @@ class OptimizerConfig:
 class LossConfig:
     """The loss functions (spec 3)."""
 
-    name: str = setting(
-        "wgan_gp", "wgan_gp (paper), lsgan (spec 3.6), logistic or hinge", choices=("wgan_gp", "lsgan", "logistic", "hinge")
-    )
+    name: str = setting("wgan_gp", "wgan_gp (paper), lsgan (spec 3.6), logistic or hinge", choices=LOSSES)
     gp_weight: float = setting(10.0, "wgan_gp: weight of the gradient penalty", **_WEIGHT)
-    gp_target: float = setting(
-        1.0, "wgan_gp: target gradient norm; 750 in the paper's CIFAR-10 run", exclusive="minimum", **_WEIGHT
+    gp_target: float = setting(1.0, "wgan_gp: target gradient norm; 750 in the CIFAR-10 run", exclusive="minimum", **_WEIGHT)
+    gp_channel_scale: tuple[float, ...] = setting(
+        (),
+        "wgan_gp: factors on the image gradient before its norm is taken, one per channel, as 0.066,0.8; empty means 1",
+        exclusive="minimum",
+        **_WEIGHT,
     )
     gradient_norm: str = setting(
         "full_resolution",
@@ -202,10 +207,9 @@ class LossConfig:
         choices=("full_resolution", "current"),
     )
     drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", **_WEIGHT)
-    r1_gamma: float = setting(
-        10.0, "logistic and hinge: weight of the R1 penalty on reals at the current resolution; 0 turns it off", **_WEIGHT
-    )
+    r1_gamma: float = setting(10.0, "logistic and hinge: weight of R1 on reals at the current resolution; 0: none", **_WEIGHT)
     label_weight: float = setting(1.0, "weight of the auxiliary classifier when data.labels is on", **_WEIGHT)
+    label_fakes: bool = setting(True, "train D's auxiliary classifier on generated images too, not on reals alone")
 
 
 @dataclass(frozen=True)
@@ -218,9 +222,8 @@ class RunConfig:
     )
     microbatch: int = setting(
         0,
-        "largest microbatch: images that a device processes at once. Gradients of microbatches, which hold whole "
-        "minibatch-stddev groups, are averaged: the same update up to rounding, in less memory and more time; 0 takes one "
-        "microbatch, or the fewest that are predicted to fit into memory",
+        "largest microbatch: images that a device processes at once. Their gradients are averaged: the same update up to "
+        "rounding, in less memory and more time; 0 takes one microbatch, or the fewest predicted to fit into memory",
         **_MICROBATCH,
     )
     microbatch_at: Mapping[int, int] = setting({}, "microbatch of single resolutions, as 512:2,1024:1", **_MICROBATCH)
@@ -283,11 +286,7 @@ class EvalConfig:
 class Config:
     """A whole run, as returned by experiment files; `--set` overrides single settings."""
 
-    preset: str = setting(
-        "",
-        "official schedule to start from; other settings override it",
-        choices=("", "v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus"),
-    )
+    preset: str = setting("", "published setup to start from; other settings override it", choices=("", *PRESETS))
     data: DataConfig = field(default_factory=DataConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)

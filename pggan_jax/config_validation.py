@@ -43,7 +43,7 @@ def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[s
 def type_name(hint: Any) -> str:
     """Name a type in the words of a user."""
     if get_origin(hint) is tuple:
-        return "names with commas between them"
+        return f"{'names' if get_args(hint)[0] is str else 'numbers'} with commas between them"
     if get_args(hint):
         key, value = get_args(hint)
         return f"pairs of {type_name(key)}:{type_name(value)}, as 4:128,8:64"
@@ -73,7 +73,7 @@ def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any]) ->
     if "choices" in limits and any(one not in limits["choices"] for one in (value if isinstance(value, tuple) else [value])):
         allowed = ", ".join(choice or '"" (none)' for choice in limits["choices"])
         raise ConfigError(path, value, f"must be one of {allowed}")
-    for single in value.values() if isinstance(value, dict) else [value]:
+    for single in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value]:
         if isinstance(single, int | float) and not _is_finite(single):
             raise ConfigError(path, value, f"must be a finite number, {allowed_range(limits)}".rstrip(", "))
         if any(name in limits and not holds(single, limits[name]) for name, (_, holds) in _LIMITS.items()):

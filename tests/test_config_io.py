@@ -264,6 +264,7 @@ def changed_everywhere() -> Config:
             choices |= {"gradient_norm": "current", "dtype": "bfloat16", "crop": "pad", "resample": "box", "range": "auto"}
             choices |= {"modes": "refuse", "base_shape": "3x4", "init_from": "runs/other", "inception_weights": "here.npz"}
             choices |= {"metrics": ("swd", "ms_ssim"), "best": "ms_ssim"}
+            choices |= {"output_activation": "tanh", "gp_channel_scale": (0.5, 2.0)}
             new = others.get(path) or choices[path.rpartition(".")[2]]
         config = replace_setting(config, path, others.get(path, new))
     config = replace_setting(config, "optimizer.beta1", 0.5)

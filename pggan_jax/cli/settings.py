@@ -28,7 +28,7 @@ def run(values: flags.FlagValues) -> None:
         if isinstance(value, dict):
             shown = ",".join(f"{key}:{item:g}" for key, item in value.items())
         if isinstance(value, tuple):
-            shown = ",".join(value)
+            shown = ",".join(map(str, value))
         limits = allowed_range(metadata)
         if "choices" in metadata:
             limits = "one of " + ", ".join(choice for choice in metadata["choices"] if choice)

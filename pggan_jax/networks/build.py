@@ -13,6 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pggan_jax.config import Config
+from pggan_jax.errors import ConfigError
 from pggan_jax.images import ImageShape, ImageSpec, parse_base_shape
 from pggan_jax.networks.discriminator import Discriminator
 from pggan_jax.networks.generator import Generator, latent_size
@@ -46,7 +47,14 @@ def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, ax
         resolution: nominal resolution of the images, 4*2^k, from `schedule.start_resolution` up.
         image_spec: channels and labels of the data; `loader.image_spec`. The base shape is that of the settings.
         axis_name: the device axis that the discriminator's batch is spread over, if any.
+
+    Raises:
+        ConfigError: `loss.gp_channel_scale` is set for another number of channels.
     """
+    scale = config.loss.gp_channel_scale
+    if scale and len(scale) != image_spec.channels:
+        rule = f"has {len(scale)} factors, but the images have {image_spec.channels} channels; give one for each"
+        raise ConfigError("loss.gp_channel_scale", scale, rule)
     start, label_size = config.schedule.start_resolution, image_spec.label_size
     base_shape = parse_base_shape(config.data.base_shape)
     return Networks(

@@ -104,7 +104,8 @@ class Generator(nn.Module):
             alpha: weight of the newest block in [0, 1]; 0 gives exactly the upscaled image of the previous resolution.
 
         Returns:
-            float32 images `[batch, height, width, channels]`, nominally in [-1, 1], not clipped.
+            float32 images `[batch, height, width, channels]`, nominally in [-1, 1], not clipped. With tanh as activation of the
+            output it is the activated images that fade.
         """
         config = self.config
         x = latents if labels is None else jnp.concatenate([latents, labels], axis=-1)
@@ -124,7 +125,8 @@ class Generator(nn.Module):
         return images
 
     def _to_rgb(self, x: jax.Array, resolution: int) -> jax.Array:
-        """1x1 convolution without activation, to float32 `[batch, height, width, channels]`."""
+        """1x1 convolution and output activation, to float32 `[batch, height, width, channels]`."""
         options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
         layer = EqualizedConv(self.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{self.shape_at(resolution)}", **options)
-        return layer(x).astype(jnp.float32)
+        images = layer(x).astype(jnp.float32)
+        return jnp.tanh(images) if self.config.output_activation == "tanh" else images

@@ -82,6 +82,8 @@ def gradient_penalty(
 
     It is (norm - target)^2 for WGAN-GP and 0 for LSGAN. For all other losses it is R1, norm^2, or 0 if `r1_gamma` is 0.
 
+    With `gp_channel_scale`, WGAN-GP's norm is that with respect to data x of which the images are scale * x + constant.
+
     WGAN-GP's official code measures the norm on images upscaled to the full resolution, where the same gradient is spread over
     ratio^2 pixels and its norm is `ratio` times smaller. R1's norm is that at the current resolution; StyleGAN's code takes the
     full one, ratio^2 times smaller a penalty.
@@ -96,7 +98,7 @@ def gradient_penalty(
     """
     if config.name == "wgan_gp":
         mixed = reals + (fakes - reals) * mixing[:, None, None, None]
-        norms = gradient_norms(discriminator, mixed)
+        norms = gradient_norms(discriminator, mixed, channel_scale=config.gp_channel_scale)
         if config.gradient_norm == "full_resolution":
             norms = norms / resolution_ratio
         return jnp.square(norms - config.gp_target).mean()
@@ -105,13 +107,20 @@ def gradient_penalty(
     return jnp.square(gradient_norms(discriminator, reals)).mean()
 
 
-def gradient_norms(discriminator: BoundDiscriminator, images: jax.Array) -> jax.Array:
+def gradient_norms(discriminator: BoundDiscriminator, images: jax.Array, *, channel_scale: tuple[float, ...] = ()) -> jax.Array:
     """L2 norm of the gradient of the summed scores with respect to each image, `[batch]`.
 
     The sum is differentiated, not each score: through minibatch stddev a sample also moves its group's scores (spec 3.4).
+
+    Args:
+        discriminator: with its parameters bound.
+        images: where the gradient is taken `[batch, h, w, c]`.
+        channel_scale: factor per channel on the gradient; empty means 1.
     """
-    gradients = jax.grad(lambda x: discriminator(x)[0].sum())(images)
-    squares = jnp.square(gradients.astype(jnp.float32)).sum(axis=(1, 2, 3))
+    gradients = jax.grad(lambda x: discriminator(x)[0].sum())(images).astype(jnp.float32)
+    if channel_scale:
+        gradients = gradients * jnp.asarray(channel_scale, jnp.float32)
+    squares = jnp.square(gradients).sum(axis=(1, 2, 3))
     # The root has no derivative at 0, the gradient of a constant discriminator; the official code has no epsilon, so only that
     # point is moved.
     is_zero = squares == 0.0

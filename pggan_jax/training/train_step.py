@@ -107,7 +107,8 @@ def discriminator_step(
         penalty = losses.gradient_penalty(config.loss, discriminator, reals, fakes, mixing, resolution_ratio=ratio)
         loss = losses.discriminator_loss(config.loss, real_scores, fake_scores, penalty)
         classification = losses.classification_loss(real_logits, batch.labels)
-        classification += losses.classification_loss(fake_logits, batch.labels)
+        if config.loss.label_fakes:
+            classification += losses.classification_loss(fake_logits, batch.labels)
         loss += config.loss.label_weight * classification
         metrics = {
             "loss_d": loss,

@@ -3,6 +3,9 @@
 Everything is at full resolution, as in the authors' code: smaller images are enlarged, the discriminator shrinks them again,
 and the gradient penalty measures its norm on the large image. Parameters are flat dictionaries by path. Compiled only because
 JAX is slower without.
+
+The loss "gansynth" is WGAN-GP in GANSynth's form: tanh outputs, one group of minibatch stddev, averaging after activation, a
+label weight of 10, D's classes from reals only, and a penalty on images in units of the data.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+DATA_SCALE = (0.0661371661726, 0.8, 1.5)
+"""Image units per unit of the data, for the loss "gansynth"."""
 Parameters = Mapping[str, jax.Array]
 Noise = Callable[[jax.Array, int], jax.Array]
 
@@ -102,14 +107,18 @@ def discriminator_gradients(settings: Settings, params: Parameters, reals, fakes
         (real, real_logits) = score(settings, params, reals, noise_of(settings, 0, *noise))
         (fake, fake_logits) = score(settings, params, fakes, noise_of(settings, 1, *noise))
         penalty = jnp.zeros(())
-        if settings.loss == "wgan_gp":
-            mixed = reals + (fakes - reals) * mixing[:, None, None, None]
-            slopes = jax.grad(lambda x: score(settings, params, x)[0].sum())(mixed)
+        if settings.loss != "lsgan":
+            unit = jnp.array(DATA_SCALE if settings.loss == "gansynth" else (1.0, 1.0, 1.0))
+            mixed = (reals + (fakes - reals) * mixing[:, None, None, None]) / unit
+            slopes = jax.grad(lambda x: score(settings, params, x * unit)[0].sum())(mixed)
             penalty = ((jnp.sqrt((slopes**2).sum(axis=(1, 2, 3))) - 1.0) ** 2).mean()
             value = fake.mean() - real.mean() + 10.0 * penalty + 0.001 * (real**2).mean()
         else:
             value = (real**2).mean() + 0.1 * ((fake - 1.0) ** 2).mean()
-        value += cross_entropy(real_logits, labels) + cross_entropy(fake_logits, labels)
+        if settings.loss == "gansynth":
+            value += 10.0 * cross_entropy(real_logits, labels)
+        else:
+            value += cross_entropy(real_logits, labels) + cross_entropy(fake_logits, labels)
         terms = {"real_score": real.mean(), "fake_score": fake.mean(), "gradient_penalty": penalty}
         return value, {"loss_d": value, **terms}
 
@@ -131,7 +140,7 @@ def generator_gradients(settings: Settings, params: Parameters, discriminator: P
         fakes = generate(settings, params, latents, labels)
         scores, logits = score(settings, discriminator, fakes, noise_of(settings, 0, *noise))
         value = (scores**2).mean() if settings.loss == "lsgan" else -scores.mean()
-        return value + cross_entropy(logits, labels)
+        return value + (10.0 if settings.loss == "gansynth" else 1.0) * cross_entropy(logits, labels)
 
     return jax.value_and_grad(loss)(params)
 
@@ -174,7 +183,7 @@ def no_noise(x: jax.Array, layer: int) -> jax.Array:
     return x
 
 
-# The networks, with fused scaling in the discriminator: it averages before the activation
+# The networks, with fused scaling in the discriminator: it averages before the activation, except with the loss "gansynth"
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -189,6 +198,7 @@ def generate(settings: Settings, params: Parameters, latents: np.ndarray, labels
         x = act(layer(params, f"block_{size}x{size}/conv0", up(features[size // 2])))
         features[size] = act(layer(params, f"block_{size}x{size}/conv1", x))
     old, new = (layer(params, f"to_rgb_{size}x{size}", features[size], 1.0) for size in (settings.side // 2, settings.side))
+    old, new = (jnp.tanh(x) if settings.loss == "gansynth" else x for x in (old, new))
     return enlarge_to(settings.full, up(old) * (1.0 - settings.alpha) + new * settings.alpha)
 
 
@@ -200,22 +210,25 @@ def score(settings: Settings, params: Parameters, images: jax.Array, noise: Nois
     x = leaky(layer(params, f"from_rgb_{size}x{size}", images))
     while size > 4:
         x = leaky(layer(params, f"block_{size}x{size}/conv0", noise(x, 2 * size)))
-        linear = down(convolve(noise(x, 2 * size + 1), weight(params, f"block_{size}x{size}/conv1")))
-        x = leaky(linear + params[f"block_{size}x{size}/conv1/bias"])
+        if settings.loss == "gansynth":
+            x = down(leaky(layer(params, f"block_{size}x{size}/conv1", x)))
+        else:
+            linear = down(convolve(noise(x, 2 * size + 1), weight(params, f"block_{size}x{size}/conv1")))
+            x = leaky(linear + params[f"block_{size}x{size}/conv1/bias"])
         if size == settings.side:
             old = leaky(layer(params, f"from_rgb_{size // 2}x{size // 2}", down(images)))
             x = old * (1.0 - settings.alpha) + x * settings.alpha
         size //= 2
-    x = leaky(layer(params, "block_4x4/conv", noise(with_stddev(x), 8)))
+    x = leaky(layer(params, "block_4x4/conv", noise(with_stddev(x, len(x) if settings.loss == "gansynth" else 4), 8)))
     x = noise(x, 9).reshape(len(x), -1)
     x = leaky(x @ weight(params, "block_4x4/dense0") + params["block_4x4/dense0/bias"])
     x = x @ weight(params, "block_4x4/dense1", 1.0) + params["block_4x4/dense1/bias"]
     return x[:, 0], x[:, 1:]
 
 
-def with_stddev(x: jax.Array) -> jax.Array:
-    """Groups of four: sample n is in group n modulo their number (spec 1.7)."""
-    groups = len(x) // 4
+def with_stddev(x: jax.Array, size: int) -> jax.Array:
+    """Groups of `size`: sample n is in group n modulo their number (spec 1.7)."""
+    groups = len(x) // size
     spread = jnp.stack([jnp.sqrt(x[first::groups].var(axis=0) + 1e-8).mean() for first in range(groups)])
     per_sample = spread[np.arange(len(x)) % groups]
     return jnp.concatenate([x, jnp.broadcast_to(per_sample[:, None, None, None], (*x.shape[:3], 1))], axis=3)

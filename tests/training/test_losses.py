@@ -186,6 +186,24 @@ def test_the_norm_is_measured_at_full_resolution_or_at_the_current_one():
     np.testing.assert_allclose(current.gradient_penalty, ((mixed_norms() - 1) ** 2).mean(), rtol=1e-5)
 
 
+def test_channel_scale_makes_the_penalty_that_of_the_data():
+    """Of a discriminator that takes data x and looks at the images a x + b, as GANSynth's does."""
+    a, b = np.array([0.0661371661726, 0.8, 3.0]), np.array([0.113718730221, 0.0, -0.5])
+    scaled = LossConfig(gp_channel_scale=tuple(a), gp_target=2.0)
+    ours = gradient_penalty(scaled, curved, REALS, FAKES, MIXING, resolution_ratio=4.0)
+    raw_reals, raw_fakes = ((images - b) / a for images in (REALS, FAKES))
+    of_data = lambda x: curved(x * a.astype(np.float32) + b.astype(np.float32))  # noqa: E731
+    plain = LossConfig(gp_target=2.0)
+    theirs = gradient_penalty(plain, of_data, raw_reals, raw_fakes, MIXING, resolution_ratio=4.0)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    unscaled = gradient_penalty(plain, curved, REALS, FAKES, MIXING, resolution_ratio=4.0)
+    assert abs(ours - unscaled) > 0.01
+
+
+def test_channel_scale_of_ones_changes_nothing():
+    np.testing.assert_array_equal(gradient_norms(curved, REALS, channel_scale=(1.0, 1.0, 1.0)), gradient_norms(curved, REALS))
+
+
 def test_full_resolution_norm_is_that_of_a_discriminator_of_upscaled_images():
     """The claim itself (spec 3.4): a discriminator that first averages 4x4 blocks, differentiated at the larger images."""
 

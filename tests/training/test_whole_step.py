@@ -7,6 +7,7 @@ through the loader, the feed and four devices; the plain step takes images, clas
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -34,7 +35,7 @@ from pggan_jax.training.multi_step import make_multi_step
 from pggan_jax.training.rng import sample_noise
 from pggan_jax.training.train_state import create_train_state
 from tests.helpers import plain_step
-from tests.helpers.plain_step import Plain, Player, Settings
+from tests.helpers.plain_step import DATA_SCALE, Plain, Player, Settings
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -47,7 +48,7 @@ LARGE_AVERAGE = 0.95  # of LSGAN: half its noise, which is 0 at a half
 def config_of(loss: str) -> Config:
     """Feature maps that differ by layer; an epsilon that matters, as small steps of Adam are mere signs without."""
     features = {"fmap_base": 32, "fmap_max": 12}
-    return Config(
+    config = Config(
         data=DataConfig(source="synthetic", resolution=16, labels=True, mirror=True),
         generator=GeneratorConfig(**features),
         discriminator=DiscriminatorConfig(**features),
@@ -60,8 +61,16 @@ def config_of(loss: str) -> Config:
             repeats=1,
         ),
         optimizer=OptimizerConfig(epsilon=1e-2, ema_half_life_kimg=0.05),
-        loss=LossConfig(name=loss),
+        loss=LossConfig(name="wgan_gp" if loss == "gansynth" else loss),
         run=RunConfig(seed=SEED),
+    )
+    if loss != "gansynth":
+        return config
+    return replace(
+        config,
+        generator=replace(config.generator, output_activation="tanh"),
+        discriminator=replace(config.discriminator, minibatch_stddev="whole_batch", fused_scale=False),
+        loss=replace(config.loss, label_weight=10.0, label_fakes=False, gp_channel_scale=DATA_SCALE),
     )
 
 
@@ -157,7 +166,7 @@ def close(ours, theirs, atol):
         np.testing.assert_allclose(leaf, theirs[path], rtol=0, atol=atol, err_msg=path)
 
 
-LOSSES = pytest.mark.parametrize("loss", ["wgan_gp", "lsgan"])
+LOSSES = pytest.mark.parametrize("loss", ["wgan_gp", "lsgan", "gansynth"])
 
 
 @LOSSES
