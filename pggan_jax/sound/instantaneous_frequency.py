@@ -1,0 +1,32 @@
+"""Phase, its change from frame to frame (instantaneous frequency, IF), and back. All in units of pi."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def phase_of(spectrum: np.ndarray) -> np.ndarray:
+    """Phase in radians, in [-pi, pi]. Silent cells have phase 0, whatever the signs of their zeros."""
+    return np.angle(spectrum + 0.0)
+
+
+def instantaneous_frequency(phase: np.ndarray) -> np.ndarray:
+    """Phase in radians [..., frames, bins] to IF: row 0 is phase / pi, the others are wrapped differences / pi.
+
+    The same as the difference of the unwrapped phase, without its rounding errors: rows 1 and later lie in [-1, 1].
+    """
+    steps = np.diff(phase, axis=-2) / np.pi
+    steps -= 2 * np.rint(steps / 2)
+    return np.concatenate([phase[..., :1, :] / np.pi, np.clip(steps, -1, 1)], axis=-2)
+
+
+def phase_from(frequency: np.ndarray) -> np.ndarray:
+    """IF [..., frames, bins] to unwrapped phase in radians."""
+    return np.pi * np.cumsum(frequency, axis=-2)
+
+
+def alternate_signs(spectrum: np.ndarray) -> np.ndarray:
+    """Multiply bin k = 1 .. of [..., bins] by (-1)^k: phases then refer to the middle of a frame; its own inverse."""
+    changed = spectrum.copy()
+    changed[..., ::2] *= -1
+    return changed
