@@ -8,12 +8,12 @@ import math
 
 import numpy as np
 import pytest
-from tests.helpers.sounds import GOLDEN, reference_signal, snr_db, spectral_convergence
 
 from pggan_jax.sound.instantaneous_frequency import instantaneous_frequency, phase_from
 from pggan_jax.sound.quantization import diffuse_to_bytes, from_bytes, to_bytes
 from pggan_jax.sound.representations import Representation
 from pggan_jax.sound.stft import ClipTransform, hann
+from tests.helpers.sounds import GOLDEN, reference_signal, snr_db, spectral_convergence
 
 SMALL = GOLDEN["small"]
 WAVE = reference_signal(8000, 4096)
