@@ -1,4 +1,4 @@
-"""Phase, its change from frame to frame (instantaneous frequency, IF), and back. All in units of pi."""
+"""Phase, its change from frame to frame (instantaneous frequency, IF), and back."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def phase_of(spectrum: np.ndarray) -> np.ndarray:
-    """Phase in radians, in [-pi, pi]. Silent cells have phase 0, whatever the signs of their zeros."""
+    """Phase in radians, in [-pi, pi]; 0 in silent cells (adding 0.0 clears negative zeros)."""
     return np.angle(spectrum + 0.0)
 
 
 def instantaneous_frequency(phase: np.ndarray) -> np.ndarray:
-    """Phase in radians [..., frames, bins] to IF: row 0 is phase / pi, the others are wrapped differences / pi.
+    """Phase in radians [..., frames, bins] to IF in units of pi.
 
-    The same as the difference of the unwrapped phase, without its rounding errors: rows 1 and later lie in [-1, 1].
+    Row 0 is the phase itself, the others are wrapped differences. The same as the difference of the unwrapped phase, without its rounding errors: rows 1 and later lie in [-1, 1].
     """
     steps = np.diff(phase, axis=-2) / np.pi
     steps -= 2 * np.rint(steps / 2)
@@ -26,7 +26,10 @@ def phase_from(frequency: np.ndarray) -> np.ndarray:
 
 
 def alternate_signs(spectrum: np.ndarray) -> np.ndarray:
-    """Multiply bin k = 1 .. of [..., bins] by (-1)^k: phases then refer to the middle of a frame; its own inverse."""
+    """Multiply bin k = 1 .. of [..., bins] by (-1)^k. Twice is nothing.
+
+    Phases then refer to the middle of a frame instead of its start, and neighbouring bins of a partial agree.
+    """
     changed = spectrum.copy()
     changed[..., ::2] *= -1
     return changed

@@ -1,4 +1,4 @@
-"""Images of sound in uint8 and back. The phase channel carries its rounding error from frame to frame."""
+"""Images of sound in uint8 and back. IF carries its rounding error from frame to frame."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def from_bytes(image: np.ndarray) -> np.ndarray:
 
 
 def diffuse_to_bytes(image: np.ndarray) -> np.ndarray:
-    """Values in [-1, 1] [..., frames, bins] to uint8, with the error of each bin added to its next frame.
+    """Values in [-1, 1] to uint8, [..., frames, bins], with error diffusion along frames.
 
-    The sum over frames, which is the phase, is then never off by more than half a level.
+    The rounding error of each cell is added to the next frame. The sum over frames, which is the phase, is then never off by more than half a level.
     """
     result = np.empty(image.shape, np.uint8)
     error = np.zeros(image[..., 0, :].shape)

@@ -1,4 +1,4 @@
-"""How a clip becomes an image that networks can learn, and how an image becomes a wave again.
+"""How a clip becomes an image that networks can learn, and an image a wave again.
 
 `if` (the default) holds the logarithm of the magnitude and the instantaneous frequency: rows are frames, columns are
 frequency bins. Everything that depends on the choice of the image is behind `Representation`, which travels as JSON
@@ -94,7 +94,10 @@ class Representation:
         return phase_images.analyse(self, wave)
 
     def measure(self, wave: np.ndarray) -> list[tuple[float, float]]:
-        """The range (low, high) of each channel for one clip or several. Merge by the least low and the greatest high."""
+        """The range (low, high) of each channel, of one clip or several.
+
+        Ranges of clips are merged by the least low and the greatest high.
+        """
         features = self.analyse(wave)
         return [(math.log(self.eps), float(features[..., 0].max())), (-1.0, 1.0)]
 
@@ -112,13 +115,13 @@ class Representation:
         return np.clip(self.analyse(wave) * factors + offsets, -1, 1)
 
     def to_bytes(self, image: np.ndarray) -> np.ndarray:
-        """Values in [-1, 1] to uint8. IF is rounded such that the phase, its sum over frames, stays right."""
+        """Values in [-1, 1] to uint8. IF is rounded such that its sum, the phase, stays right."""
         image = np.asarray(image, np.float64)
         phase = quantization.diffuse_to_bytes(image[..., 1])
         return np.stack([quantization.to_bytes(image[..., 0]), phase], axis=-1)
 
     def features(self, image: np.ndarray) -> np.ndarray:
-        """An image, float in [-1, 1] or uint8, of any level, to float64 [..., frames, bins, channels] before scaling."""
+        """An image of any level, float in [-1, 1] or uint8, to what `analyse` returns."""
         image = np.asarray(image)
         values = quantization.from_bytes(image) if image.dtype == np.uint8 else np.clip(image.astype(np.float64), -1, 1)
         factors, offsets = self._scale()
@@ -129,7 +132,10 @@ class Representation:
         return phase_images.spectrum_of(self, self.features(image))
 
     def decode(self, image: np.ndarray, *, invert: str = "") -> np.ndarray:
-        """An image, float in [-1, 1] or uint8, to the wave float64 [..., samples]. Coarse levels are upscaled first."""
+        """An image, float in [-1, 1] or uint8, to the wave float64 [..., samples].
+
+        Coarse levels are upscaled first: [..., frames / 2^k, bins / 2^k, channels].
+        """
         if invert not in ("", self.name):
             raise ValueError(f"invert is {invert!r}; {self.name} is inverted by {self.name}")
         return phase_images.synthesise(self, self.features(image))

@@ -1,4 +1,4 @@
-"""Short-time Fourier transform of clips, and its inverse. NumPy, vectorised over leading axes."""
+"""Short-time Fourier transform of clips, and its inverse, vectorised over leading axes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def hann(n_fft: int) -> np.ndarray:
 
 
 def stft(wave: np.ndarray, n_fft: int, *, hop: int) -> np.ndarray:
-    """Transform float [..., samples] to complex [..., 1 + (samples - n_fft) // hop, n_fft / 2 + 1], without padding."""
+    """Transform float [..., samples] to complex [..., frames, n_fft / 2 + 1], without padding."""
     windows = np.lib.stride_tricks.sliding_window_view(wave, n_fft, axis=-1)[..., ::hop, :]
     return np.fft.rfft(windows * hann(n_fft), axis=-1)
 
 
 def overlap_add(frames: np.ndarray, hop: int) -> np.ndarray:
-    """Sum [..., frames, n_fft] at distances of hop: [..., (frames - 1) hop + n_fft]. hop divides n_fft."""
+    """Sum [..., frames, n_fft] at distances of hop: [..., (frames - 1) hop + n_fft]."""
     *leading, count, n_fft = frames.shape
     overlap = n_fft // hop
     parts = frames.reshape(*leading, count, overlap, hop)
@@ -35,7 +35,7 @@ def overlap_add(frames: np.ndarray, hop: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClipTransform:
-    """The STFT of clips of `samples` samples with exactly `frames` frames, zeros prepended; bins 1 .. n_fft / 2.
+    """The STFT of clips with exactly `frames` frames and without DC; zeros are prepended.
 
     The inverse divides by the steady-state sum of the squared window, so the last n_fft - hop samples fade out:
     the exact sum would enlarge the errors of generated frames there.
@@ -52,7 +52,7 @@ class ClipTransform:
         return self.hop * (self.frames - 1) + self.n_fft - self.samples
 
     def stft(self, wave: np.ndarray) -> np.ndarray:
-        """Transform float [..., samples] to complex [..., frames, n_fft / 2]: DC dropped, Nyquist kept and real."""
+        """Transform float [..., samples] to complex [..., frames, n_fft / 2]; the last bin is real."""
         padded = np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(self.padding, 0)])
         spectrum = stft(padded, self.n_fft, hop=self.hop)[..., 1:]
         spectrum[..., -1].imag = 0.0
