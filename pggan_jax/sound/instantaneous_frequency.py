@@ -13,7 +13,8 @@ def phase_of(spectrum: np.ndarray) -> np.ndarray:
 def instantaneous_frequency(phase: np.ndarray) -> np.ndarray:
     """Phase in radians [..., frames, bins] to IF in units of pi.
 
-    Row 0 is the phase itself, the others are wrapped differences. The same as the difference of the unwrapped phase, without its rounding errors: rows 1 and later lie in [-1, 1].
+    Row 0 is the phase itself, the others are wrapped differences: those of the unwrapped phase, without its rounding
+    errors. They lie in [-1, 1].
     """
     steps = np.diff(phase, axis=-2) / np.pi
     steps -= 2 * np.rint(steps / 2)

@@ -18,7 +18,8 @@ def from_bytes(image: np.ndarray) -> np.ndarray:
 def diffuse_to_bytes(image: np.ndarray) -> np.ndarray:
     """Values in [-1, 1] to uint8, [..., frames, bins], with error diffusion along frames.
 
-    The rounding error of each cell is added to the next frame. The sum over frames, which is the phase, is then never off by more than half a level.
+    The rounding error of each cell is added to the next frame. The sum over frames, which is the phase, is then never
+    off by more than half a level.
     """
     result = np.empty(image.shape, np.uint8)
     error = np.zeros(image[..., 0, :].shape)
