@@ -93,7 +93,7 @@ def test_shapes_of_images_scores_and_gradients(base_shape, fused_scale):
         assert np.all(np.isfinite(leaf)), path
 
 
-@pytest.mark.parametrize("base_shape", ["3x4", "2x16"])
+@pytest.mark.parametrize("base_shape", ["3x4", "2x16", "2x8", "2x4", "1x8"])
 def test_alpha_0_is_the_previous_network(base_shape):
     small, grown = make_networks(base_shape, 8), make_networks(base_shape, 16)
     (old_g, old_d), (new_g, new_d) = random_params(small), random_params(grown, 1)
