@@ -1,0 +1,1 @@
+"""Melodies: notes from texts and MIDI files, their latents, and their mixture."""
