@@ -80,7 +80,8 @@ class Sampler:
         Returns:
             uint8 images `[count, height, width, channels]`.
         """
-        return self._generate(params, latents, labels, alpha, chunk=min(self.chunk, len(latents)))
+        chunk = min(self.chunk, len(latents))
+        return np.concatenate([to_uint8(images) for images in self._batches(params, latents, labels, alpha, chunk=chunk)])
 
     def by_seed(self, params: Mapping[str, Any], latents: np.ndarray, *, labels: np.ndarray, alpha: float) -> np.ndarray:
         """Generate images in batches of one size.
@@ -90,18 +91,28 @@ class Sampler:
         Args:
             params, latents, labels, alpha: as for a call.
         """
-        return self._generate(params, latents, labels, alpha, chunk=self.small_batch)
+        return np.concatenate(
+            [to_uint8(images) for images in self._batches(params, latents, labels, alpha, chunk=self.small_batch)]
+        )
 
-    def _generate(
+    def floats_by_seed(self, params: Mapping[str, Any], latents: np.ndarray, *, labels: np.ndarray, alpha: float) -> np.ndarray:
+        """Generate as `by_seed` does, without rounding: float32, about [-1, 1], not clipped.
+
+        Args:
+            params, latents, labels, alpha: as for a call.
+        """
+        return np.concatenate(list(self._batches(params, latents, labels, alpha, chunk=self.small_batch)))
+
+    def _batches(
         self, params: Mapping[str, Any], latents: np.ndarray, labels: np.ndarray, alpha: float, *, chunk: int
-    ) -> np.ndarray:
+    ) -> Iterator[np.ndarray]:
+        """Yield float32 images, `chunk` at once; at least one batch, which may be empty."""
         if not len(latents):
-            return np.zeros((0, self.shape.height, self.shape.width, self._channels), np.uint8)
-        images = []
+            yield np.zeros((0, self.shape.height, self.shape.width, self._channels), np.float32)
         for start in range(0, len(latents), chunk):
-            rows = slice(start, start + chunk)
-            images.append(to_uint8(np.asarray(self._start(params, latents[rows], labels[rows], alpha, chunk=chunk))))
-        return np.concatenate(images)[: len(latents)]
+            part = latents[start : start + chunk]
+            images = self._start(params, part, labels[start : start + chunk], alpha, chunk=chunk)
+            yield np.asarray(images)[: len(part)]
 
     def start_batch(self, params: Mapping[str, Any], latents: np.ndarray, *, labels: np.ndarray, alpha: float) -> jax.Array:
         """Start to generate at most `small_batch` images, as `by_seed` does, without waiting.
@@ -121,7 +132,7 @@ class Sampler:
         return self._apply(params, latents[rows], labels[rows], np.float32(alpha))
 
 
-def images_of_seeds(
+def float_images_of_seeds(
     sampler: Sampler,
     params: Mapping[str, Any],
     *,
@@ -132,7 +143,8 @@ def images_of_seeds(
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """Yield the seed, class and image of each seed; at most two batches of images are in memory.
 
-    The next batch is generated while the images of one are used.
+    Images are float32, about [-1, 1] and not clipped, `[height, width, channels]`. The next batch is generated while the
+    images of one are used.
 
     Args:
         sampler: the generator at its resolution.
@@ -156,5 +168,11 @@ def images_of_seeds(
         yield from _finished(*waiting)
 
 
+def images_of_seeds(sampler: Sampler, params: Mapping[str, Any], **what: Any) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield as `float_images_of_seeds` does, whose arguments these are, but with uint8 images."""
+    for seed, number, image in float_images_of_seeds(sampler, params, **what):
+        yield seed, number, to_uint8(image)
+
+
 def _finished(seeds: list[int], numbers: np.ndarray, images: jax.Array) -> Iterator[tuple[int, int, np.ndarray]]:
-    yield from zip(seeds, map(int, numbers), to_uint8(np.asarray(images))[: len(seeds)], strict=True)
+    yield from zip(seeds, map(int, numbers), np.asarray(images)[: len(seeds)], strict=True)

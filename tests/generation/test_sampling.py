@@ -17,7 +17,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.generation import sampling
 from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
 from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
-from pggan_jax.images import ImageSpec, make_grid
+from pggan_jax.images import ImageSpec, make_grid, to_uint8
 from pggan_jax.loop.image_grids import SampleGrids, grid_seeds
 from pggan_jax.networks.build import build_networks, initialize
 from pggan_jax.run_logs.workdir import Workdir
@@ -110,6 +110,16 @@ class TestSampler:
             sampler, params, seeds=range(150), classes=lambda seeds: np.zeros(len(seeds), int), alpha=1.0
         )
         np.testing.assert_array_equal(np.stack([image for _, _, image in streamed]), together)
+
+    def test_floats_are_the_same_images(self, generator):
+        module, params = generator
+        sampler, latents, labels = Sampler(module), latents_for_seeds(range(20), 8), np.zeros((20, 0))
+        floats = sampler.floats_by_seed(params, latents, labels=labels, alpha=1.0)
+        assert floats.dtype == np.float32
+        assert np.abs(floats).max() > 1  # not clipped
+        np.testing.assert_array_equal(to_uint8(floats), sampler.by_seed(params, latents, labels=labels, alpha=1.0))
+        np.testing.assert_array_equal(sampler.floats_by_seed(params, latents[7:8], labels=labels[:1], alpha=1.0), floats[7:8])
+        assert sampler.floats_by_seed(params, latents[:0], labels=labels[:0], alpha=1.0).shape == (0, 4, 4, 1)
 
     def test_one_image(self, generator):
         module, params = generator
