@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from pggan_jax.sound.instantaneous_frequency import (
     phase_from,
     phase_of,
 )
+from pggan_jax.sound.mel import inverse_mel_matrix, mel_matrix
 from pggan_jax.sound.stft import ClipTransform
 
 if TYPE_CHECKING:
@@ -31,18 +33,39 @@ def analyse(representation: Representation, wave: np.ndarray) -> np.ndarray:
         spectrum[..., -1].imag = 0.0
     magnitude, phase = np.log(np.abs(spectrum) + representation.eps), phase_of(spectrum)
     second = phase / np.pi if representation.name == "phase" else instantaneous_frequency(phase)
+    if representation.name == "if_mel":
+        magnitude, second = _to_mel(representation, magnitude, second)
     return np.stack([magnitude, second], axis=-1)
 
 
 def spectrum_of(representation: Representation, features: np.ndarray) -> np.ndarray:
     """The complex spectrogram [..., frames, n_fft / 2] that [..., frames, bins, 2] describes."""
     magnitude, second = features[..., 0], features[..., 1]
-    magnitude = np.maximum(np.exp(magnitude) - representation.eps, 0)
     phase = np.pi * second if representation.name == "phase" else phase_from(second)
-    spectrum = magnitude * np.exp(1j * phase)
+    if representation.name == "if_mel":
+        inverse = inverse_mel_matrix(*_mel_sizes(representation), sample_rate=representation.sample_rate)
+        magnitude = 0.5 * np.log(np.exp(magnitude) @ inverse + representation.eps)
+        phase = phase @ inverse
+    magnitude = np.maximum(np.exp(magnitude) - representation.eps, 0)
+    spectrum = np.empty(magnitude.shape, complex)
+    spectrum.real, spectrum.imag = magnitude * np.cos(phase), magnitude * np.sin(phase)
     return alternate_signs(spectrum) if representation.phase_reference == "centre" else spectrum
 
 
-def synthesise(representation: Representation, features: np.ndarray) -> np.ndarray:
-    """The wave, float64 [..., samples], of [..., frames, bins, 2]."""
-    return clip_transform(representation).istft(spectrum_of(representation, features))
+def measure(representation: Representation, features: np.ndarray) -> list[tuple[float, float]]:
+    """The ranges of the channels: magnitudes from their floor, phases in units of pi."""
+    return [(math.log(representation.eps), float(features[..., 0].max())), (-1.0, 1.0)]
+
+
+def _to_mel(representation: Representation, magnitude: np.ndarray, frequency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log power and IF of mel bands.
+
+    The weights do not sum to 1, so the phases of high bands wrap and are lost: a fault of the published method.
+    """
+    matrix = mel_matrix(*_mel_sizes(representation), sample_rate=representation.sample_rate)
+    power = np.log(np.exp(2 * magnitude) @ matrix + representation.eps)
+    return power, instantaneous_frequency(phase_from(frequency) @ matrix)
+
+
+def _mel_sizes(representation: Representation) -> tuple[int, int]:
+    return representation.n_fft // 2, representation.bins

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -51,6 +51,11 @@ class ClipTransform:
         """Number of zeros before the clip."""
         return self.hop * (self.frames - 1) + self.n_fft - self.samples
 
+    @property
+    def whole(self) -> ClipTransform:
+        """The same without padding: for waves that begin with the first frame."""
+        return replace(self, samples=self.samples + self.padding)
+
     def stft(self, wave: np.ndarray) -> np.ndarray:
         """Transform float [..., samples] to complex [..., frames, n_fft / 2]; the last bin is real."""
         padded = np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(self.padding, 0)])
@@ -65,3 +70,13 @@ class ClipTransform:
         synthesis = window / np.tile(steady, self.n_fft // self.hop)
         full = np.pad(spectrum, [(0, 0)] * (spectrum.ndim - 1) + [(1, 0)])
         return overlap_add(np.fft.irfft(full, self.n_fft, axis=-1) * synthesis, self.hop)[..., self.padding :]
+
+    def inconsistency(self, spectrum: np.ndarray) -> np.ndarray:
+        """|| STFT(ISTFT(S)) - S || / || S ||, [...], of complex [..., frames, n_fft / 2].
+
+        Near 0 if S is nearly the STFT of some wave; 0 for silence. The transforms are those of the whole frames, with DC.
+        """
+        again = stft(self.whole.istft(spectrum), self.n_fft, hop=self.hop)
+        again[..., 1:] -= spectrum
+        norm = np.linalg.norm(spectrum, axis=(-2, -1))
+        return np.linalg.norm(again, axis=(-2, -1)) / np.where(norm > 0, norm, 1.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pggan_jax.sound.representations import Representation
 from pggan_jax.sound.stft import stft
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sound_reference_values.json").read_text(encoding="utf-8"))
@@ -33,3 +34,18 @@ def spectral_convergence(wave: np.ndarray, copy: np.ndarray) -> np.ndarray:
     """Relative difference of magnitudes (Hann 512, hop 128) of [..., samples]."""
     real, fake = (np.abs(stft(one, 512, hop=128)) for one in (wave, copy))
     return np.linalg.norm(fake - real, axis=(-2, -1)) / np.linalg.norm(real, axis=(-2, -1))
+
+
+def assert_cells(values: np.ndarray, golden: dict, *, period: float = 0.0) -> None:
+    """Compare cells named 'row,column' with golden values, to 1e-9; phases modulo a period."""
+    for key, wanted in golden.items():
+        frame, cell = map(int, key.split(","))
+        difference = values[frame, cell] - wanted
+        if period:
+            difference -= period * round(difference / period)
+        assert abs(difference) <= 1e-9 * max(1, abs(wanted)), key
+
+
+def fitted(representation: Representation, wave: np.ndarray) -> Representation:
+    """The representation with the ranges of a wave."""
+    return representation.fitted(representation.measure(wave))

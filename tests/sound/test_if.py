@@ -13,25 +13,12 @@ from pggan_jax.sound.instantaneous_frequency import instantaneous_frequency, pha
 from pggan_jax.sound.quantization import diffuse_to_bytes, from_bytes, to_bytes
 from pggan_jax.sound.representations import Representation
 from pggan_jax.sound.stft import ClipTransform, hann
-from tests.helpers.sounds import GOLDEN, reference_signal, snr_db, spectral_convergence
+from tests.helpers.sounds import GOLDEN, assert_cells, fitted, reference_signal, snr_db, spectral_convergence
 
 SMALL = GOLDEN["small"]
 WAVE = reference_signal(8000, 4096)
 CENTRED = Representation()
 FROM_START = Representation(phase_reference="start", eps=1e-6)
-
-
-def assert_cells(values: np.ndarray, golden: dict, *, period: float = 0.0) -> None:
-    for key, wanted in golden.items():
-        frame, cell = map(int, key.split(","))
-        difference = values[frame, cell] - wanted
-        if period:
-            difference -= period * round(difference / period)
-        assert abs(difference) <= 1e-9 * max(1, abs(wanted)), key
-
-
-def fitted(representation: Representation, wave: np.ndarray) -> Representation:
-    return representation.fitted(representation.measure(wave))
 
 
 def test_the_signal_of_the_golden_values():

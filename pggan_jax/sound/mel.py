@@ -1,0 +1,60 @@
+"""The mel matrix of GANSynth and its approximate inverse.
+
+The published code moves the edges of narrow bands in place, in three views of one array: each change moves the edges of
+the next bands too. Models that were trained with it expect this matrix, so it is reproduced here.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+_BREAK_HZ, _HIGH_Q = 700.0, 1127.0
+_LEAST_WIDTH = 1.5
+_LEAST_SUM = 1e-8
+
+
+@lru_cache(maxsize=8)
+def mel_matrix(bins: int, mel_bins: int, *, sample_rate: int) -> np.ndarray:
+    """Weights float64 [bins, mel_bins]: triangles that are linear in Hz, without normalisation."""
+    nyquist = sample_rate / 2
+    hz = np.linspace(0.0, nyquist, bins)[1:, None]
+    edges = _hz(_moved_edges(mel_bins, nyquist, least_hz=_LEAST_WIDTH * nyquist / bins))
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = np.minimum((hz - lower) / (centre - lower), (upper - hz) / (upper - centre))
+    matrix = np.vstack([np.zeros(mel_bins), np.maximum(0.0, slopes)])
+    matrix.flags.writeable = False
+    return matrix
+
+
+@lru_cache(maxsize=8)
+def inverse_mel_matrix(bins: int, mel_bins: int, *, sample_rate: int) -> np.ndarray:
+    """The transpose with scaled columns, float64 [mel_bins, bins]."""
+    matrix = mel_matrix(bins, mel_bins, sample_rate=sample_rate)
+    sums = (matrix @ matrix.T).sum(axis=0)
+    inverse = matrix.T / np.where(np.abs(sums) > _LEAST_SUM, sums, 1.0)
+    inverse.flags.writeable = False
+    return inverse
+
+
+def _mel(hz: np.ndarray | float) -> np.ndarray:
+    return _HIGH_Q * np.log(1.0 + np.asarray(hz) / _BREAK_HZ)
+
+
+def _hz(mel: np.ndarray | float) -> np.ndarray:
+    return _BREAK_HZ * (np.exp(np.asarray(mel) / _HIGH_Q) - 1.0)
+
+
+def _moved_edges(mel_bins: int, nyquist: float, *, least_hz: float) -> np.ndarray:
+    """Edges in mel [mel_bins + 2]; narrow bands are widened one after another, in place."""
+    edges = np.linspace(_mel(0.0), _mel(nyquist), mel_bins + 2)
+    for band in range(mel_bins):
+        lower, centre, upper = _hz(edges[band : band + 3])
+        if upper - lower < least_hz:
+            ratio = 0.5 * least_hz / (centre + _BREAK_HZ)
+            width = _HIGH_Q * np.log(ratio + np.sqrt(1.0 + ratio**2))
+            middle = edges[band + 1]
+            edges[band], edges[band + 2] = middle - width, middle + width
+    return edges
