@@ -58,9 +58,8 @@ def test_phases_come_from_the_seed_of_each_clip():
     waves = representation.decode(image, invert="griffin_lim+2", seed=[7, 8, 7])
     assert np.array_equal(representation.decode(image[0], invert="griffin_lim+2", seed=7), waves[0])
     assert not np.allclose(waves[0], waves[1])
-    assert np.array_equal(
-        representation.decode(image, invert="griffin_lim+2")[2], representation.decode(image[2], invert="griffin_lim+2")
-    )
+    unseeded = representation.decode(image, invert="griffin_lim+2")
+    assert np.array_equal(representation.decode(image[2], invert="griffin_lim+2"), unseeded[2])
 
 
 def test_steps_bring_the_magnitudes_nearer():
@@ -77,8 +76,10 @@ def test_steps_bring_the_magnitudes_nearer():
 
 @pytest.mark.parametrize(
     ("name", "invert"),
-    [("if", "gl"), ("if", "if+"), ("if", "if+0"), ("if", "if+-1"), ("if", "griffin_lim+x"), ("if", "phase"), ("abslog", "if+3")]
-    + [("raw", "griffin_lim"), ("reallog", "griffin_lim"), ("raw", "raw+2"), ("if", "if+9999999"), ("if", "if+²")],
+    [
+        *(("if", one) for one in ("gl", "if+", "if+0", "if+-1", "if+9999999", "if+²", "griffin_lim+x", "phase")),
+        *(("abslog", "if+3"), ("raw", "griffin_lim"), ("reallog", "griffin_lim"), ("raw", "raw+2")),
+    ],
 )
 def test_ways_that_are_refused(name, invert):
     representation = Representation(name).fitted([(0, 1)] * Representation(name).channels)
@@ -86,11 +87,7 @@ def test_ways_that_are_refused(name, invert):
         representation.decode(np.zeros(representation.shape), invert=invert)
 
 
-@pytest.mark.parametrize(("name", "invert"), [("phase", "if+1"), ("phase", "phase+1"), ("if_mel", "if"), ("abslog", "abslog")])
-def test_ways_with_two_names(name, invert):
-    if name == "abslog":
-        with pytest.raises(ValueError, match="griffin_lim"):
-            Representation(name).decode(np.zeros((1, 1, 1)), invert=invert)
-        return
+@pytest.mark.parametrize(("name", "invert"), [("phase", "if+1"), ("phase", "phase+1"), ("if_mel", "if")])
+def test_if_stands_for_the_inverse_of_all_images_with_phases(name, invert):
     representation = Representation(name).fitted([(-7, 3), (-1, 1)])
     assert representation.decode(np.zeros((2, 8, 2)), invert=invert).shape == (4096,)
