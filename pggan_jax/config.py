@@ -13,6 +13,7 @@ from typing import Any
 from pggan_jax.config_fields import setting
 from pggan_jax.images import ImageShape, image_shape, parse_base_shape
 from pggan_jax.metric_kinds import METRIC_KINDS
+from pggan_jax.sound_config import SoundConfig
 from pggan_jax.source_kinds import SOURCE_KINDS
 
 MAX_RESOLUTION = 8192
@@ -80,6 +81,7 @@ class DataConfig:
         minimum=-1,
         maximum=2**32 - 1,
     )
+    sound: SoundConfig = field(default_factory=SoundConfig)
 
     def shape_at(self, resolution: int) -> ImageShape:
         """Height and width of the images of a level."""

@@ -205,9 +205,16 @@ def _nearest(path: str, known: list[str]) -> str:
 
 def replace_setting(config: Any, path: str, value: Any) -> Any:
     """Return a copy of a config dataclass with one setting changed, by its dotted name."""
-    head, _, rest = path.partition(".")
-    new = replace_setting(getattr(config, head), rest, value) if rest else value
-    return dataclasses.replace(config, **{head: new})
+    section, _, name = path.rpartition(".")
+    if not section:
+        return dataclasses.replace(config, **{name: value})
+    for field in dataclasses.fields(config):
+        inner = getattr(config, field.name)
+        if field.name == section:
+            return dataclasses.replace(config, **{section: replace_setting(inner, name, value)})
+        if dataclasses.is_dataclass(inner) and (changed := replace_setting(inner, path, value)) is not inner:
+            return dataclasses.replace(config, **{field.name: changed})
+    return config
 
 
 def to_json(config: Config) -> str:
@@ -266,8 +273,8 @@ def _read_settings(text: str, where: str) -> dict[str, Any]:
 def _flatten(tree: dict[str, Any], sections: Set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and path in sections:
-            yield from _flatten(value, sections, f"{path}.")
+        if isinstance(value, dict) and key in sections:
+            yield from _flatten(value, sections, f"{key}.")
         else:
             yield path, value
 

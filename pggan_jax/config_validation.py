@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pggan_jax.config import Config
+from pggan_jax.config import Config, DataConfig
 from pggan_jax.errors import ConfigError
 from pggan_jax.images import grid_size, parse_base_shape, parse_crop, parse_range
 from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.schedule import Schedule
-from pggan_jax.source_kinds import parse_source
+from pggan_jax.sound_config import fitting_base, setting_problem
+from pggan_jax.source_kinds import SOURCE_KINDS, parse_source
 
 MAX_TOTAL_IMAGES = 2**31 - 1
 MAX_GRID_SIDE = 2**16 - 1
@@ -24,6 +25,8 @@ MAX_GRID_SIDE = 2**16 - 1
 
 def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
     """Yield all settings below a config dataclass as (dotted path, value, type, metadata).
+
+    A section inside a section is named by its own name alone: sound.frames, although `sound` belongs to `data`.
 
     Raises:
         ConfigError: a section has another class, such as a plain dict.
@@ -35,7 +38,7 @@ def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Mapping[s
         if is_dataclass(hints[field.name]):
             if not isinstance(value, hints[field.name]):
                 raise ConfigError(path, value, f"must be a {hints[field.name].__name__}")
-            yield from walk(value, f"{path}.")
+            yield from walk(value, f"{field.name}.")
         else:
             yield path, value, hints[field.name], field.metadata
 
@@ -119,6 +122,7 @@ def validate(config: Config) -> None:
     _check_base_shape(config)
     _check_resolutions(config)
     _check_data_and_grid(config)
+    _check_sound(config)
     _check_evaluation(config)
     _check_schedule(config)
     for resolution in Schedule.of(config).resolutions:
@@ -177,6 +181,34 @@ def _check_data_and_grid(config: Config) -> None:
     if side > MAX_GRID_SIDE:
         rule = f"a sample grid may be at most {MAX_GRID_SIDE} pixels wide and high; this one would have {side}"
         raise ConfigError("run.grid", config.run.grid, rule)
+
+
+def _check_sound(config: Config) -> None:
+    kind, _ = parse_source(config.data.source)
+    if not SOURCE_KINDS[kind].is_sound:
+        return
+    data, sound = config.data, config.data.sound
+    name, rule = setting_problem(sound)
+    if name:
+        raise ConfigError(f"sound.{name}", getattr(sound, name), rule)
+    default = DataConfig()
+    for name in ("mirror", "crop", "resample", "modes", "range"):
+        if getattr(data, name) != getattr(default, name):
+            rule = f"has no meaning for sound; set {str(getattr(default, name)).lower()}"
+            raise ConfigError(f"data.{name}", getattr(data, name), rule)
+    if data.channels not in (0, sound.channels):
+        raise ConfigError(
+            "data.channels", data.channels, f"sound.representation={sound.representation} has {sound.channels}; set 0"
+        )
+    shape = data.shape_at(data.resolution)
+    if (shape.height, shape.width) != (sound.frames, sound.bins):
+        wanted = f"{sound.frames} frames x {sound.bins} bins (sound.frames, sound.n_fft)"
+        if fitting := fitting_base(sound.frames, sound.bins):
+            remedy = f"set data.base_shape={fitting[0]} and data.resolution={fitting[1]}"
+        else:
+            remedy = "which no base shape of 8 to 64 pixels grows to; set sound.frames and sound.n_fft to powers of two"
+        rule = f"with data.base_shape={data.base_shape} makes images of {shape}, but sound has {wanted}; {remedy}"
+        raise ConfigError("data.resolution", data.resolution, rule)
 
 
 def _check_evaluation(config: Config) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pggan_jax.image_files import GENERATED_MARK
 from pggan_jax.system.files import write_atomically
+from pggan_jax.system.image_files import GENERATED_MARK
 
 BASE_SHAPE = (4, 4)
 """Height and width of the first level, unless `data.base_shape` says otherwise."""

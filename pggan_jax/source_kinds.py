@@ -1,4 +1,4 @@
-"""The kinds of image sources, as written in `data.source`."""
+"""The kinds of sources of images and sound, as written in `data.source`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ class SourceKind:
         help: what it reads, in a few words.
         needs_argument: whether an argument must follow the colon.
         takes_argument: whether an argument may follow the colon.
+        is_sound: whether it gives sound, which becomes images by the settings `sound`.
     """
 
     usage: str
     help: str
     needs_argument: bool = True
     takes_argument: bool = True
+    is_sound: bool = False
 
 
 LONGEST_ARGUMENT = 8192
@@ -33,6 +35,14 @@ SOURCE_KINDS = {
     "tfrecords": SourceKind("tfrecords:DIR", "the multi-resolution files that the authors' dataset tool writes"),
     "prepared": SourceKind("prepared:DIR", "a folder that `launch.py prepare` has written"),
     "stacked": SourceKind("stacked:SOURCE", "three random images of a grey source as red, green and blue, as in stacked MNIST"),
+    "notes": SourceKind(
+        "notes[:COUNT[:SEED]]", "5,200 synthesised notes of exact pitch, built-in sound", needs_argument=False, is_sound=True
+    ),
+    "sound": SourceKind(
+        "sound:DIR|FILE.zip|tfds:NAME",
+        "every audio file in a folder or archive, or tfds:nsynth/gansynth_subset",
+        is_sound=True,
+    ),
     "synthetic": SourceKind("synthetic[:COUNT[:SEED]]", "generated patterns of any size, for tests", needs_argument=False),
 }
 

@@ -69,7 +69,7 @@ def test_the_reader_of_unsafe_loading_sees(source, expected):
 
 
 IMAGE_READERS = {"skimage.io", "imageio", "cv2", "matplotlib.image", "torchvision", "tifffile", "PIL.ImageFile"}
-IMAGE_HOME = f"{PACKAGE}.image_files"
+IMAGE_HOME = f"{PACKAGE}.system.image_files"
 
 
 def image_openers(tree: ast.AST, module: str) -> set[str]:

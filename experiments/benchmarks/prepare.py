@@ -45,7 +45,7 @@ from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.worker_pool import default_workers, ordered_map
 from pggan_jax.data.sources.folder import FolderSource
-from pggan_jax.image_files import open_encoded
+from pggan_jax.system.image_files import open_encoded
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("images", 600, "files of each format up to 256 pixels; fewer of the larger ones", lower_bound=8)

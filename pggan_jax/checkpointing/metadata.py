@@ -38,6 +38,7 @@ class CheckpointMetadata:
         rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
         microbatches: by resolution: images of a device's share of a batch and of a microbatch, where that was not set.
         unwritten: lines that stats.jsonl and metric-NAME.jsonl still lack, as there was no space for them.
+        representation: how the images were made of sound, `Representation.to_json`; empty for images.
         data: `DataRecord.to_json` of the data; empty in checkpoints of early versions, as the next two.
         arithmetic: versions, devices and options that may change the last bits of a result.
         settings: the run's settings as JSON.
@@ -58,6 +59,7 @@ class CheckpointMetadata:
     rollbacks: int = 0
     microbatches: dict[str, list[int]] = field(default_factory=dict)
     unwritten: str = ""
+    representation: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     arithmetic: dict[str, str] = field(default_factory=dict)
     settings: str = ""

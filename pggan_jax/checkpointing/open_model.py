@@ -60,6 +60,7 @@ def model_of(trained: TrainedModel, *, name: str, network: str = "ema") -> Model
         kimg=metadata.images_seen / 1000,
         class_names=tuple(record.class_names) if record and metadata.label_size else (),
         present_classes=tuple(present),
+        representation=trained.representation,
     )
 
 

@@ -43,7 +43,13 @@ def describe_arithmetic() -> dict[str, str]:
 
 def recorded_fields(config: Config, loader: Loader) -> dict[str, Any]:
     """The fields of `CheckpointMetadata` that are the same in all checkpoints of a process."""
-    return {"data": loader.record().to_json(), "arithmetic": describe_arithmetic(), "settings": to_json(config)}
+    representation = loader.representation.to_json() if loader.representation else {}
+    return {
+        "representation": representation,
+        "data": loader.record().to_json(),
+        "arithmetic": describe_arithmetic(),
+        "settings": to_json(config),
+    }
 
 
 def check_data(

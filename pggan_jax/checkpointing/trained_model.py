@@ -19,6 +19,7 @@ from pggan_jax.generation.sampling import Sampler
 from pggan_jax.images import ImageShape, ImageSpec
 from pggan_jax.networks.build import Networks, build_networks
 from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.sound.representations import Representation
 from pggan_jax.training.train_state import TrainState, abstract_train_state
 
 _TRIES_TO_OPEN = 5
@@ -53,6 +54,12 @@ class TrainedModel:
     def shape(self) -> ImageShape:
         """Height and width of the images."""
         return self.networks.shape
+
+    @property
+    def representation(self) -> Representation | None:
+        """How the images stand for sound; None for images."""
+        stored = self.metadata.representation
+        return Representation.from_json(stored) if stored else None
 
     def sampler(self) -> Sampler:
         """The generator, ready to make images with `state.generator_ema` or `state.generator`."""

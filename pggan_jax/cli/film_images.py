@@ -54,10 +54,10 @@ class SampleGridFiles:
     def __init__(self, workdir: Path):
         from PIL import Image
 
-        from pggan_jax.image_files import open_encoded
         from pggan_jax.reporting.run_record import gather
         from pggan_jax.run_logs.workdir import Workdir
         from pggan_jax.schedule import Schedule
+        from pggan_jax.system.image_files import open_encoded
 
         self._workdir, self._grid_file = workdir, Workdir(workdir).grid
         self._record: RunRecord = gather(workdir, Workdir(workdir).load_config())
@@ -128,7 +128,7 @@ class SampleGridFiles:
 
     def _grids(self) -> Iterator[tuple[int, np.ndarray]]:
         from pggan_jax.generation.films.frames import enlarge_to
-        from pggan_jax.image_files import open_encoded
+        from pggan_jax.system.image_files import open_encoded
 
         for images_seen in self._found:
             with open_encoded(self._record.fakes[images_seen].read_bytes()) as image:

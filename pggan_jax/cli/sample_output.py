@@ -79,7 +79,7 @@ def check_grid(values: flags.FlagValues, path: Path, request: Mapping[str, Any])
     Raises:
         UserError: there is such a file, and --overwrite is not given.
     """
-    from pggan_jax.image_files import HEAD_BYTES
+    from pggan_jax.system.image_files import HEAD_BYTES
 
     if not path.exists() or flag_value(values, "overwrite"):
         return

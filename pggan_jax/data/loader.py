@@ -22,6 +22,7 @@ from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
 from pggan_jax.images import ImageShape, ImageSpec
+from pggan_jax.sound.representations import Representation
 from pggan_jax.system.resource_limits import available_cpus
 
 # Waking a thread costs as much as copying about one megabyte.
@@ -162,6 +163,11 @@ class Loader:
     def channels(self) -> int:
         """Colour channels of the images."""
         return self._pyramid.channels
+
+    @property
+    def representation(self) -> Representation | None:
+        """How the images were made of sound; None for images."""
+        return self._pyramid.representation
 
     @property
     def warning(self) -> str:

@@ -20,6 +20,7 @@ from pggan_jax.data.preparation.prepared_folder import INFO, PreparedSource
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.write_arrays import build_in_memory
 from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.sounds.open_waves import chosen_representation
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.data.sources.source import Source, source_notes
 from pggan_jax.data.watched_files import Verification
@@ -102,7 +103,8 @@ def open_configured(config: DataConfig) -> Source:
         UserError: the source cannot be used with these settings.
     """
     base_shape = parse_base_shape(config.base_shape)
-    source = open_source(config.source, resolution=config.resolution, base_shape=base_shape, channels=config.channels)
+    wanted = {"resolution": config.resolution, "base_shape": base_shape, "channels": config.channels}
+    source = open_source(config.source, **wanted, sound=config.sound)
     check_source_fits(source, config)
     return source
 
@@ -135,7 +137,21 @@ def check_source_fits(source: Source, config: DataConfig) -> None:
                 f"data.base_shape = {config.base_shape}: {source.name} was prepared with --base_shape={height}x{width}; "
                 f"set data.base_shape={height}x{width}, or prepare the images again with --base_shape={config.base_shape}"
             )
+        _check_representation(source, config)
         source.folder.pyramid(config.resolution)
+
+
+def _check_representation(source: PreparedSource, config: DataConfig) -> None:
+    """Raise UserError if prepared sound has another form than the settings ask for."""
+    if source.representation is None:
+        return
+    theirs, wanted = source.representation.to_json(), chosen_representation(config.sound).to_json()
+    fixed = [name for name in theirs if name != "scale" or wanted[name]]
+    different = [f"{name} {theirs[name]}, asked for {wanted[name]}" for name in fixed if theirs[name] != wanted[name]]
+    if different:
+        raise UserError(
+            f"{source.name}: was prepared with {'; '.join(different)}; set sound.* to the same, or prepare it again"
+        )
 
 
 def _pyramid(source: Source, config: DataConfig, *, progress: bool, report: Callable[[str], None]) -> Pyramid:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.images import BASE_SHAPE, image_shape
+from pggan_jax.sound.representations import Representation
 
 _LARGEST = 255
 _SKIPPED_SHOWN = 3
@@ -26,6 +27,7 @@ class Pyramid:
         files: the files from which the levels are mapped; None for arrays in memory.
         checksums: stored CRC-32 of the pixels by resolution; empty where none are stored.
         former_class_names: the class names in the order of earlier versions of this program; empty where it is the same.
+        representation: how the images were made of sound; None for images.
     """
 
     levels: Mapping[int, np.ndarray]
@@ -35,6 +37,7 @@ class Pyramid:
     files: WatchedFiles | None = None
     checksums: Mapping[int, int] = field(default_factory=dict)
     former_class_names: tuple[str, ...] = ()
+    representation: Representation | None = None
 
     @property
     def channels(self) -> int:

@@ -18,6 +18,7 @@ from pggan_jax.generation.class_names import classes_of_seeds, number_of_class
 from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
 from pggan_jax.networks.build import Networks
 from pggan_jax.networks.tree_digest import digest_of_leaves, named_leaves
+from pggan_jax.sound.representations import Representation
 from pggan_jax.system.jax_environment import fixed_jax_settings
 
 _SCORED_AT_ONCE = 64
@@ -42,6 +43,7 @@ class Model:
         kimg: thousands of real images shown to the discriminator.
         class_names: one per class; empty if there are no labels or no names.
         present_classes: numbers of the classes that had training images; empty without labels.
+        representation: how the images stand for sound; None for images.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Model:
     kimg: float
     class_names: tuple[str, ...] = ()
     present_classes: tuple[int, ...] = ()
+    representation: Representation | None = None
 
     def __repr__(self) -> str:
         height, width, channels = self.shape

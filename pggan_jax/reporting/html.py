@@ -13,13 +13,13 @@ from PIL import Image
 
 from pggan_jax.config import Config
 from pggan_jax.config_io import settings_of
-from pggan_jax.image_files import open_encoded
 from pggan_jax.reporting.run_record import MetricGroup, RunRecord
 from pggan_jax.reporting.svg_charts import Band, Series, chart, legend
 from pggan_jax.run_logs.eta import format_duration
 from pggan_jax.run_logs.jsonl import missing_ticks
 from pggan_jax.schedule import Schedule
 from pggan_jax.stats_fields import LOOP_FIELDS, MEASUREMENT_PREFIX
+from pggan_jax.system.image_files import open_encoded
 
 _CURVES = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),

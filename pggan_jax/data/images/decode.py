@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
-from pggan_jax.image_files import FORMATS_IN_WORDS, UNREADABLE_IMAGES, generated_content, open_encoded
+from pggan_jax.system.image_files import FORMATS_IN_WORDS, UNREADABLE_IMAGES, generated_content, open_encoded
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 COLOUR_NAMES = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGBA"}

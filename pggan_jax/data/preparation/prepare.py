@@ -25,6 +25,7 @@ from pggan_jax.data.preparation.prepared_folder import FORMAT, INFO, MEAN, Prepa
 from pggan_jax.data.preparation.resumable import JOURNAL, LOCK, PartialFiles, lock_partial_folder
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.write_arrays import DecodeJob, decode_all
+from pggan_jax.data.sounds.spectrogram_source import representation_of
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
 from pggan_jax.images import write_png
@@ -191,7 +192,7 @@ def _write(job: DecodeJob, partial: Path, key: str, *, report: Report) -> None:
         if files.images_read:
             report(f"continuing after {files.images_read:,} finished images")
         try:
-            job = job.with_range()
+            job = job.with_ranges()
             decode_all(job, files)
             files.write_journal()
         except BaseException:
@@ -230,6 +231,8 @@ def _write_info(job: DecodeJob, files: PartialFiles, *, requested: PreparationSp
         "skipped": files.skipped,
         "complaints": job.source.problems,
     }
+    if representation := representation_of(job.source):
+        info["representation"] = representation.to_json()
     write_atomically(files.partial / INFO, json.dumps(info, indent=1).encode())
     (files.partial / JOURNAL).unlink(missing_ok=True)
 

@@ -24,6 +24,7 @@ from pggan_jax.data.preparation.npy_writer import checksum
 from pggan_jax.data.pyramid import Pyramid, level_shapes
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
+from pggan_jax.sound.representations import Representation
 from pggan_jax.system.json_files import read_json_object
 from pggan_jax.system.paths import user_path
 
@@ -61,6 +62,12 @@ class PreparedFolder:
         return tuple(self.info["class_names"])
 
     @property
+    def representation(self) -> Representation | None:
+        """How the images were made of sound; None for images."""
+        stored = self.info.get("representation")
+        return None if stored is None else Representation.from_json(stored)
+
+    @property
     def base_shape(self) -> tuple[int, int]:
         """Height and width of the first level."""
         height, width = self.info["options"]["base_shape"]
@@ -91,7 +98,14 @@ class PreparedFolder:
         names = [LABELS, *map(level_name, levels)]
         files = WatchedFiles(self.path, {name: int(self.files()[name]["crc32"], base=16) for name in names})
         # Labels are small and copied: the file of a map may be removed.
-        pyramid = Pyramid(levels, np.array(self.classes()[rows]), self.class_names, tuple(self.info["skipped"]), files)
+        pyramid = Pyramid(
+            levels,
+            np.array(self.classes()[rows]),
+            self.class_names,
+            tuple(self.info["skipped"]),
+            files,
+            representation=self.representation,
+        )
         if len(pyramid) < self.info["images"]:
             return pyramid
         return replace(pyramid, checksums={size: int(self.info["levels"][str(size)]["crc32"], base=16) for size in levels})
@@ -163,6 +177,8 @@ def _check_info(info: dict[str, Any]) -> None:
         info[name].encode()
     for name in ("class_names", "skipped"):
         "".join(info[name])
+    if "representation" in info:
+        Representation.from_json(info["representation"])
 
 
 def _map(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -202,6 +218,7 @@ class PreparedSource:
         self._level = self.folder.level(self._resolution)
         self._classes = self.folder.classes()
         self.channels = self._level.shape[-1]
+        self.representation = self.folder.representation
 
     def __len__(self) -> int:
         return len(self._level)

@@ -25,6 +25,7 @@ from pggan_jax.data.preparation.resumable import PartialFiles
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.worker_pool import ordered_map
 from pggan_jax.data.pyramid import Pyramid, first_reasons
+from pggan_jax.data.sounds.spectrogram_source import fitted_source, representation_of
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
 from pggan_jax.system.paths import CACHE_VARIABLE
@@ -46,9 +47,14 @@ class DecodeJob:
     workers: int | None = None
     progress: bool = True
 
-    def with_range(self) -> DecodeJob:
-        """Return the job with `range="auto"` replaced by the measured numbers."""
-        return replace(self, spec=resolve_range(self.source, self.spec, workers=self.workers, progress=self.progress))
+    def with_ranges(self) -> DecodeJob:
+        """Return the job with everything measured that is chosen by the data.
+
+        That is the range of 16-bit images for `range="auto"`, and the ranges of sound.
+        """
+        how = {"workers": self.workers, "progress": self.progress}
+        source = fitted_source(self.source, self.spec.order(len(self.source)), **how)
+        return replace(self, source=source, spec=resolve_range(source, self.spec, **how))
 
     def check_space(self, folder: Path, *, present: int = 0) -> Estimate:
         """Estimate the size of the result before any work.
@@ -118,7 +124,7 @@ def write_arrays(source: Source, spec: PreparationSpec, *, folder: Path) -> tupl
     job = DecodeJob(source, spec)
     try:
         job.check_space(folder)
-        job = job.with_range()
+        job = job.with_ranges()
         files = PartialFiles(folder, job.spec, key="")
         with closing(files):
             decode_all(job, files)
@@ -141,10 +147,12 @@ def build_in_memory(source: Source, spec: PreparationSpec) -> Pyramid:
     """
     spec = spec.for_source(source)
     order = spec.order(len(source))
+    source = fitted_source(source, order, workers=0)
     plan = BlockPlan(source, spec, len(order))
     levels = {size: np.empty(shape, np.uint8) for size, shape in plan.level_shapes.items()}
     decoded = decode_block(plan, order, levels=levels)
     count = len(decoded.labels)
     DecodeJob(source, spec).check_usable(count, decoded.skipped)
     levels = {size: level[:count] for size, level in levels.items()}
-    return Pyramid(levels, np.array(decoded.labels, np.int32), source.class_names, tuple(decoded.skipped))
+    labels, skipped = np.array(decoded.labels, np.int32), tuple(decoded.skipped)
+    return Pyramid(levels, labels, source.class_names, skipped, representation=representation_of(source))

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pggan_jax.errors import UserError
-from pggan_jax.image_files import open_encoded
+from pggan_jax.system.image_files import open_encoded
 
 DIGITS_SIDE = 8
 DIGITS_MAX_VALUE = 16

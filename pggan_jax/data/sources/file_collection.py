@@ -13,7 +13,7 @@ from pggan_jax.data.images.decode import UnusableImageError, not_image_reason
 from pggan_jax.data.sources.file_names import CompactNames, printable
 from pggan_jax.data.sources.labels import NO_LABEL, find_labels
 from pggan_jax.errors import UserError
-from pggan_jax.image_files import FORMATS, FORMATS_IN_WORDS, detect_format
+from pggan_jax.system.image_files import FORMATS, FORMATS_IN_WORDS, detect_format
 
 # No usable image is larger; reading one would take this much memory in every worker.
 MAX_FILE_BYTES = 2**30

@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
-from pggan_jax.image_files import FORMATS, IMAGE_SUFFIXES, UNREADABLE_IMAGES, detect_format
+from pggan_jax.system.image_files import FORMATS, IMAGE_SUFFIXES, UNREADABLE_IMAGES, detect_format
 
 # These are TIFF files, of which a decoder would return the preview.
 _RAW_SUFFIXES = frozenset({".cr2", ".nef", ".dng", ".arw", ".nrw", ".srw", ".sr2", ".pef", ".3fr", ".iiq", ".erf", ".kdc"})

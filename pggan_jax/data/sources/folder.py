@@ -20,7 +20,7 @@ from pggan_jax.data.sources.file_collection import (
     source_error,
 )
 from pggan_jax.data.sources.file_names import CompactNames, ImageFilter, is_hidden_name, printable
-from pggan_jax.image_files import HEAD_BYTES
+from pggan_jax.system.image_files import HEAD_BYTES
 from pggan_jax.system.own_output import MARKER, describe_own_folder, is_marker
 from pggan_jax.system.paths import expand_path
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources.file_names import CompactNames, natural_order, printable, relative_path, summarize_names
-from pggan_jax.image_files import is_generated_image
+from pggan_jax.system.image_files import is_generated_image
 from pggan_jax.system.json_files import parse_json
 
 LABELS_FILE = b"dataset.json"

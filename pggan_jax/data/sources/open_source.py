@@ -6,16 +6,41 @@ A new kind of source is a class with the members of `Source`, an entry in `pggan
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
 from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape
+from pggan_jax.sound_config import SoundConfig
 from pggan_jax.source_kinds import parse_source
 
+DEFAULT_SOUND = SoundConfig()
 _DRAWN_SIDE = 64
 
 
-def open_source(spec: str, *, resolution: int = 0, base_shape: tuple[int, int] = BASE_SHAPE, channels: int = 0) -> Source:
+@dataclass(frozen=True)
+class Wanted:
+    """What a source that generates or chooses its images is asked for.
+
+    Attributes:
+        shape: of the images; empty for the default.
+        channels: of the images; 0 for the default.
+        sound: how sound becomes images.
+    """
+
+    shape: ImageShape
+    channels: int
+    sound: SoundConfig
+
+
+def open_source(
+    spec: str,
+    *,
+    resolution: int = 0,
+    base_shape: tuple[int, int] = BASE_SHAPE,
+    channels: int = 0,
+    sound: SoundConfig = DEFAULT_SOUND,
+) -> Source:
     """Open the source that `data.source` names and check it without decoding images.
 
     Args:
@@ -24,19 +49,20 @@ def open_source(spec: str, *, resolution: int = 0, base_shape: tuple[int, int] =
             and prepared open; 0 takes their default. Other sources have images of fixed sizes.
         base_shape: height and width of generated images at the resolution 4.
         channels: of generated images; 0 takes the default.
+        sound: how sound becomes images.
 
     Raises:
         UserError: the source does not exist or cannot be read.
     """
-    return _open(spec, image_shape(resolution, base_shape), channels)
+    return _open(spec, Wanted(image_shape(resolution, base_shape), channels, sound))
 
 
-def _open(spec: str, shape: ImageShape, channels: int) -> Source:
+def _open(spec: str, wanted: Wanted) -> Source:
     try:
         kind, argument = parse_source(spec)
     except ValueError as error:
         raise UserError(f"source {spec!r}: {error}") from None
-    return _OPENERS[kind](argument, shape, channels)
+    return _OPENERS[kind](argument, wanted)
 
 
 def _drawn_size(shape: ImageShape) -> dict[str, int]:
@@ -50,61 +76,73 @@ def _square_level(shape: ImageShape) -> int:
 
 
 # Modules are imported on use: some import large packages, and most runs use one source.
-def _digits(argument: str, shape: ImageShape, channels: int) -> Source:
+def _digits(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.builtin import DigitsSource
 
-    return DigitsSource(**_drawn_size(shape))
+    return DigitsSource(**_drawn_size(wanted.shape))
 
 
-def _photos(argument: str, shape: ImageShape, channels: int) -> Source:
+def _photos(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.builtin import PhotosSource
 
-    return PhotosSource(**_drawn_size(shape))
+    return PhotosSource(**_drawn_size(wanted.shape))
 
 
-def _folder(argument: str, shape: ImageShape, channels: int) -> Source:
+def _folder(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.folder import FolderSource
 
     return FolderSource(argument)
 
 
-def _zip(argument: str, shape: ImageShape, channels: int) -> Source:
+def _zip(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.zip import ArchiveSource
 
     return ArchiveSource(argument)
 
 
-def _tfds(argument: str, shape: ImageShape, channels: int) -> Source:
+def _tfds(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.tfds import TfdsSource
 
     return TfdsSource(argument)
 
 
-def _tfrecords(argument: str, shape: ImageShape, channels: int) -> Source:
+def _tfrecords(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.record_images import open_tfrecords
 
-    return open_tfrecords(argument, resolution=_square_level(shape))
+    return open_tfrecords(argument, resolution=_square_level(wanted.shape))
 
 
-def _stacked(argument: str, shape: ImageShape, channels: int) -> Source:
+def _stacked(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.synthetic import StackedSource
 
-    return StackedSource(_open(argument, shape, 0))
+    return StackedSource(_open(argument, replace(wanted, channels=0)))
 
 
-def _synthetic(argument: str, shape: ImageShape, channels: int) -> Source:
+def _synthetic(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.synthetic import SyntheticSource
 
-    return SyntheticSource(argument, channels=channels or 3, **_drawn_size(shape))
+    return SyntheticSource(argument, channels=wanted.channels or 3, **_drawn_size(wanted.shape))
 
 
-def _prepared(argument: str, shape: ImageShape, channels: int) -> Source:
+def _prepared(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.preparation.prepared_folder import PreparedSource
 
-    return PreparedSource(argument, resolution=shape.resolution)
+    return PreparedSource(argument, resolution=wanted.shape.resolution)
 
 
-_OPENERS: dict[str, Callable[[str, ImageShape, int], Source]] = {
+def _notes(argument: str, wanted: Wanted) -> Source:
+    from pggan_jax.data.sounds.open_waves import open_notes
+
+    return open_notes(argument, wanted.sound)
+
+
+def _sound(argument: str, wanted: Wanted) -> Source:
+    from pggan_jax.data.sounds.open_waves import open_sound
+
+    return open_sound(argument, wanted.sound)
+
+
+_OPENERS: dict[str, Callable[[str, Wanted], Source]] = {
     "digits": _digits,
     "photos": _photos,
     "folder": _folder,
@@ -114,4 +152,6 @@ _OPENERS: dict[str, Callable[[str, ImageShape, int], Source]] = {
     "prepared": _prepared,
     "stacked": _stacked,
     "synthetic": _synthetic,
+    "notes": _notes,
+    "sound": _sound,
 }

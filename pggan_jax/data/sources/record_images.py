@@ -23,8 +23,8 @@ from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources.file_collection import MAX_FILE_BYTES
 from pggan_jax.data.sources.tfrecords import NoReadableImageError, TFRecordsSource, level_files
 from pggan_jax.errors import UserError
-from pggan_jax.image_files import FORMATS, HEAD_BYTES, detect_format
 from pggan_jax.interop.tfrecord import DamagedRecordError, iterate_spans, parse_example, unframe
+from pggan_jax.system.image_files import FORMATS, HEAD_BYTES, detect_format
 from pggan_jax.system.paths import user_path
 from pggan_jax.system.portability import pread, read_only_flags
 

@@ -32,7 +32,7 @@ from pggan_jax.data.sources.file_names import (
     relative_path,
     summarize_names,
 )
-from pggan_jax.image_files import HEAD_BYTES
+from pggan_jax.system.image_files import HEAD_BYTES
 from pggan_jax.system.own_output import MARKER, describe_own_folder, is_marker
 from pggan_jax.system.paths import expand_path
 from pggan_jax.system.portability import pread

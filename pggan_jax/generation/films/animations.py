@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from pggan_jax.errors import UserError
-from pggan_jax.image_files import GENERATED_MARK, GIF_MARK, WEBP_MARK
 from pggan_jax.images import as_pillow
+from pggan_jax.system.image_files import GENERATED_MARK, GIF_MARK, WEBP_MARK
 
 GREY_LEVELS, COLOURS = 32, 256
 """Of a GIF. More levels of grey are hard to see and make it larger."""

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from pggan_jax.data.sources.file_names import CompactNames, ImageFilter, printable, relative_path
-from pggan_jax.image_files import FORMATS, detect_format
+from pggan_jax.system.image_files import FORMATS, detect_format
 
 NAMES = [b"", b"a.png", "käse/1.png".encode(), b"\xff\xfe.jpg", b"line\nend.png"]
 

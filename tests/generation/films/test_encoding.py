@@ -13,7 +13,7 @@ from pggan_jax.data.images.decode import UnusableImageError, open_image
 from pggan_jax.errors import UserError
 from pggan_jax.generation.films import animations
 from pggan_jax.generation.films.encoding import join_equal_frames, require_format, require_frame_size, stored_size, write_film
-from pggan_jax.image_files import HEAD_BYTES, is_generated_image
+from pggan_jax.system.image_files import HEAD_BYTES, is_generated_image
 
 LOSSLESS = [".png", ".webp"]
 # A small WebP of noise is lossless; of the others, see each test.

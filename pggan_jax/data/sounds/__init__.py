@@ -1,0 +1,1 @@
+"""Sources of sound, and their clips as images."""

@@ -1,0 +1,150 @@
+"""Sound as a source of images: clips by number, each encoded by a representation."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tqdm import tqdm
+
+from pggan_jax.data.images.decode import UnusableImageError, decoding_errors
+from pggan_jax.data.preparation.worker_pool import default_workers, ordered_map
+from pggan_jax.data.sounds.wave_source import WaveSource
+from pggan_jax.data.sources.source import Source
+from pggan_jax.errors import UserError
+from pggan_jax.sound.representations import Representation
+
+_CLIPS_PER_REQUEST = 64
+_SAMPLES_WORTH_WORKERS = 2**24
+Ranges = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class SpectrogramSource:
+    """Clips of sound as uint8 images `[frames, bins, channels]`.
+
+    Attributes:
+        waves: the clips.
+        settings: the representation that was asked for; part of the fingerprint.
+        representation: the same with fitted ranges once `fitted` has measured them.
+    """
+
+    waves: WaveSource
+    settings: Representation
+    representation: Representation
+
+    @classmethod
+    def of(cls, waves: WaveSource, representation: Representation) -> SpectrogramSource:
+        """Wrap a source of waves."""
+        return cls(waves, representation, representation)
+
+    @property
+    def name(self) -> str:
+        """The setting that opens the source."""
+        return self.waves.name
+
+    @property
+    def channels(self) -> int:
+        """Channels of the representation."""
+        return self.settings.channels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class."""
+        return self.waves.class_names
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Problems of the source as a whole."""
+        return self.waves.problems
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was skipped in the search for sound."""
+        return self.waves.notes
+
+    def __len__(self) -> int:
+        return len(self.waves)
+
+    def item_name(self, index: int) -> str:
+        """Return the name of the clip."""
+        return self.waves.item_name(index)
+
+    def label(self, index: int) -> int:
+        """Return the class of the clip."""
+        return self.waves.label(index)
+
+    def read(self, index: int) -> np.ndarray:
+        """Return clip `index` as uint8 `[frames, bins, channels]`."""
+        if not self.representation.is_fitted:
+            raise AssertionError("the ranges are measured first, by fitted()")
+        return self.representation.to_bytes(self.representation.encode(self.waves.read(index)))
+
+    def fingerprint(self) -> str:
+        """Return a digest of clips and representation; it is the same before and after fitting."""
+        return f"{json.dumps(self.settings.to_json(), sort_keys=True)} {self.waves.fingerprint()}"
+
+    def fitted(self, numbers: np.ndarray, *, workers: int | None = None, progress: bool = True) -> SpectrogramSource:
+        """Return the source with the ranges of its values, measured in all clips unless the settings give them.
+
+        The result does not depend on the order of the clips or the number of workers.
+
+        Args:
+            numbers: of the clips that are used.
+            workers: processes; None takes one per core where it is worth it, 0 measures in this process.
+            progress: show a bar on stderr when it takes more than two seconds.
+
+        Raises:
+            UserError: no clip can be used.
+        """
+        if self.representation.is_fitted:
+            return self
+        return replace(self, representation=self.settings.fitted(_measure_all(self, numbers, workers, progress)))
+
+
+def fitted_source(source: Source, numbers: np.ndarray, *, workers: int | None = None, progress: bool = True) -> Source:
+    """Return a source of sound with measured ranges; every other source as it is. Arguments as of `fitted`."""
+    return source.fitted(numbers, workers=workers, progress=progress) if isinstance(source, SpectrogramSource) else source
+
+
+def representation_of(source: Source) -> Representation | None:
+    """Return how the images of a source were made of sound; None for images."""
+    found = getattr(source, "representation", None)
+    return found if isinstance(found, Representation) else None
+
+
+def _measure_all(source: SpectrogramSource, numbers: np.ndarray, workers: int | None, progress: bool) -> Ranges:
+    if workers is None:
+        workers = default_workers() if len(numbers) * source.settings.samples >= _SAMPLES_WORTH_WORKERS else 0
+    requests = [numbers[start : start + _CLIPS_PER_REQUEST] for start in range(0, len(numbers), _CLIPS_PER_REQUEST)]
+    total: Ranges | None = None
+    bar = tqdm(total=len(numbers), desc="measuring sound", unit="clip", delay=2, disable=None if progress else True)
+    with bar, closing(ordered_map(_measure, source, requests=requests, workers=workers)) as parts:
+        for request, part in zip(requests, parts, strict=True):
+            total = _merged(total, part)
+            bar.update(len(request))
+    if total is None:
+        raise UserError(
+            f"{source.name}: none of {len(numbers):,} clips is usable; launch.py check {source.name} lists the reasons"
+        )
+    return total
+
+
+def _measure(source: SpectrogramSource, numbers: np.ndarray) -> Ranges | None:
+    """Measure the ranges of some clips; called in the workers."""
+    total: Ranges | None = None
+    for number in map(int, numbers):
+        try:
+            with decoding_errors():
+                total = _merged(total, source.settings.measure(source.waves.read(number)))
+        except UnusableImageError:
+            continue
+    return total
+
+
+def _merged(first: Ranges | None, second: Ranges | None) -> Ranges | None:
+    if first is None or second is None:
+        return first or second
+    return [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(first, second, strict=True)]
