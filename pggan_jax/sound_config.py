@@ -121,7 +121,11 @@ def parse_pitches(text: str) -> frozenset[int] | None:
 
 
 def setting_problem(config: SoundConfig) -> tuple[str, str]:
-    """Return the first setting of sound that cannot be used, and why with the nearest valid values; ("", "") if all can."""
+    """Find the first setting of sound that cannot be used.
+
+    Returns:
+        Its name, and what is allowed with the nearest valid values; ("", "") if all can be used.
+    """
     n_fft, hop = config.n_fft, config.hop
     if n_fft & (n_fft - 1):
         below = 1 << (n_fft.bit_length() - 1)
@@ -150,7 +154,7 @@ def setting_problem(config: SoundConfig) -> tuple[str, str]:
 
 
 def fitting_base(frames: int, bins: int) -> tuple[str, int] | None:
-    """Return the base shape, as text, and the resolution that grow to `frames` x `bins`; None if there are none."""
+    """Return base shape (text) and resolution that give `frames` x `bins`; None if none do."""
     found, resolution = [], 4
     while frames * bins >= LEAST_BASE_PIXELS:
         if frames * bins <= MOST_BASE_PIXELS:

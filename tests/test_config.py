@@ -37,6 +37,23 @@ BAD = {
         (33, "near it are 32 and 64"),
         (48, RESOLUTION_RULE),
     ],
+    "sound.representation": [("mp3", "must be one of if, if_mel")],
+    "sound.phase_reference": [("end", "must be one of centre, start")],
+    "sound.eps": [(0, "must be greater than 0")],
+    "sound.sample_rate": [(0, "must be at least 1000")],
+    "sound.n_fft": [(4, "must be at least 8")],
+    "sound.hop": [(0, "must be at least 1")],
+    "sound.frames": [(0, "must be at least 1")],
+    "sound.length": [(-1, "must be at least 0")],
+    "sound.mel_bins": [(-1, "must be at least 0")],
+    "sound.magnitude_range": [(3, "must be text")],
+    "sound.take": [("last", "must be one of first, loudest, slices")],
+    "sound.channel": [(1, "must be text")],
+    "sound.level": [("loud", "must be one of keep, peak, rms")],
+    "sound.keep_silence": [("perhaps", "must be true or false")],
+    "sound.label_by": [("colour", "must be one of auto")],
+    "sound.pitches": [(60, "must be text")],
+    "sound.instrument_sources": [(1, "must be text")],
     "data.base_shape": [
         (bad, "must be HEIGHTxWIDTH with 8 to 64 pixels in all, such as 4x4, 3x4 or 2x16")
         for bad in ("", "3", "x", "3x", "0x4", "100x100", "1x7", "5x13", "-3x-4", "3x4x5", "3X4", "٣x4", "9" * 5000 + "x1")

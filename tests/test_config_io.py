@@ -247,7 +247,13 @@ def test_broken_experiment_is_refused_in_one_line(experiment, text, expected):
 def changed_everywhere() -> Config:
     """A possible config in which no setting has its default."""
     config = apply_preset(Config(), "v2-4gpus")
-    others = {"data.source": "folder:/pictures", "run.grid": "3x2", "data.resolution": 64, "schedule.start_resolution": 8}
+    others = {
+        "data.source": "folder:/pictures",
+        "run.grid": "3x2",
+        "data.resolution": 64,
+        "schedule.start_resolution": 8,
+        "sound.eps": 0.5,
+    }
     for path, value in settings_of(config):
         default = dict(settings_of(Config()))[path]
         if value != default:
@@ -264,6 +270,9 @@ def changed_everywhere() -> Config:
             choices |= {"gradient_norm": "current", "dtype": "bfloat16", "crop": "pad", "resample": "box", "range": "auto"}
             choices |= {"modes": "refuse", "base_shape": "3x4", "init_from": "runs/other", "inception_weights": "here.npz"}
             choices |= {"metrics": ("swd", "ms_ssim"), "best": "ms_ssim"}
+            choices |= {"representation": "phase", "phase_reference": "start", "magnitude_range": "-7,4", "take": "loudest"}
+            choices |= {"channel": "left", "level": "peak", "label_by": "folder", "pitches": "60-72"}
+            choices |= {"instrument_sources": "acoustic"}
             choices |= {"output_activation": "tanh", "gp_channel_scale": (0.5, 2.0)}
             new = others.get(path) or choices[path.rpartition(".")[2]]
         config = replace_setting(config, path, others.get(path, new))
@@ -306,6 +315,7 @@ def test_a_setting_that_json_lacks_has_its_default(path):
     config = changed_everywhere()
     tree = json.loads(to_json(config))
     *sections, leaf = path.split(".")
+    sections = ["data", *sections] if sections == ["sound"] else sections
     node = tree
     for section in sections:
         node = node[section]

@@ -1,4 +1,4 @@
-"""The built-in source `notes`: synthesised notes of exact pitch in four families (spec sound 2.4)."""
+"""The built-in source `notes`: synthesised notes of exact pitch in four families."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pggan_jax.sound_config import SoundConfig, parse_magnitude_range
 
 
 def chosen_representation(config: SoundConfig) -> Representation:
-    """Return the representation that the settings describe; fitted if they give the range of magnitudes."""
+    """Return the representation of some settings; fitted if they give the range of magnitudes."""
     shared = ("sample_rate", "n_fft", "hop", "frames", "length", "mel_bins", "eps", "phase_reference")
     chosen = Representation(config.representation, **{name: getattr(config, name) for name in shared})
     limits = parse_magnitude_range(config.magnitude_range)

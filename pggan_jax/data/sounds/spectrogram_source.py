@@ -87,7 +87,9 @@ class SpectrogramSource:
         return f"{json.dumps(self.settings.to_json(), sort_keys=True)} {self.waves.fingerprint()}"
 
     def fitted(self, numbers: np.ndarray, *, workers: int | None = None, progress: bool = True) -> SpectrogramSource:
-        """Return the source with the ranges of its values, measured in all clips unless the settings give them.
+        """Return the source with the ranges of its values.
+
+        They are measured in all clips, unless the settings give them.
 
         The result does not depend on the order of the clips or the number of workers.
 
@@ -105,7 +107,10 @@ class SpectrogramSource:
 
 
 def fitted_source(source: Source, numbers: np.ndarray, *, workers: int | None = None, progress: bool = True) -> Source:
-    """Return a source of sound with measured ranges; every other source as it is. Arguments as of `fitted`."""
+    """Return a source of sound with measured ranges, every other source as it is.
+
+    Arguments as of `SpectrogramSource.fitted`.
+    """
     return source.fitted(numbers, workers=workers, progress=progress) if isinstance(source, SpectrogramSource) else source
 
 

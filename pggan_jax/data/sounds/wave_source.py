@@ -32,7 +32,7 @@ class WaveSource(Protocol):
         ...
 
     def read(self, index: int) -> np.ndarray:
-        """Return clip `index`, float64 `[samples]`, at the rate and of the length that the settings ask for.
+        """Return clip `index`, float64 `[samples]`, at the wanted rate and of the wanted length.
 
         Raises:
             UnusableImageError: this clip cannot be used; the caller leaves it out and continues.
