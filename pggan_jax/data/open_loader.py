@@ -103,8 +103,13 @@ def open_configured(config: DataConfig) -> Source:
         UserError: the source cannot be used with these settings.
     """
     base_shape = parse_base_shape(config.base_shape)
-    wanted = {"resolution": config.resolution, "base_shape": base_shape, "channels": config.channels}
-    source = open_source(config.source, **wanted, sound=config.sound)
+    source = open_source(
+        config.source,
+        resolution=config.resolution,
+        base_shape=base_shape,
+        channels=config.channels,
+        sound=config.sound,
+    )
     check_source_fits(source, config)
     return source
 

@@ -52,9 +52,10 @@ class DecodeJob:
 
         That is the range of 16-bit images for `range="auto"`, and the ranges of sound.
         """
-        how = {"workers": self.workers, "progress": self.progress}
-        source = fitted_source(self.source, self.spec.order(len(self.source)), **how)
-        return replace(self, source=source, spec=resolve_range(source, self.spec, **how))
+        numbers = self.spec.order(len(self.source))
+        source = fitted_source(self.source, numbers, workers=self.workers, progress=self.progress)
+        spec = resolve_range(source, self.spec, workers=self.workers, progress=self.progress)
+        return replace(self, source=source, spec=spec)
 
     def check_space(self, folder: Path, *, present: int = 0) -> Estimate:
         """Estimate the size of the result before any work.

@@ -24,4 +24,4 @@ def open_notes(argument: str, config: SoundConfig) -> SpectrogramSource:
 
 
 def _encoded(waves: WaveSource, config: SoundConfig) -> SpectrogramSource:
-    return SpectrogramSource.of(waves, chosen_representation(config))
+    return SpectrogramSource(waves, chosen_representation(config))

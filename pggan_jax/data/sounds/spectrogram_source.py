@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +20,6 @@ _SAMPLES_WORTH_WORKERS = 2**24
 Ranges = list[tuple[float, float]]
 
 
-@dataclass(frozen=True)
 class SpectrogramSource:
     """Clips of sound as uint8 images `[frames, bins, channels]`.
 
@@ -29,41 +27,14 @@ class SpectrogramSource:
         waves: the clips.
         settings: the representation that was asked for; part of the fingerprint.
         representation: the same with fitted ranges once `fitted` has measured them.
+        name, channels, class_names, problems, notes: as of every source.
     """
 
-    waves: WaveSource
-    settings: Representation
-    representation: Representation
-
-    @classmethod
-    def of(cls, waves: WaveSource, representation: Representation) -> SpectrogramSource:
+    def __init__(self, waves: WaveSource, settings: Representation, *, fitted: Representation | None = None) -> None:
         """Wrap a source of waves."""
-        return cls(waves, representation, representation)
-
-    @property
-    def name(self) -> str:
-        """The setting that opens the source."""
-        return self.waves.name
-
-    @property
-    def channels(self) -> int:
-        """Channels of the representation."""
-        return self.settings.channels
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per class."""
-        return self.waves.class_names
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Problems of the source as a whole."""
-        return self.waves.problems
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was skipped in the search for sound."""
-        return self.waves.notes
+        self.waves, self.settings, self.representation = waves, settings, fitted or settings
+        self.name, self.channels = waves.name, settings.channels
+        self.class_names, self.problems, self.notes = waves.class_names, waves.problems, waves.notes
 
     def __len__(self) -> int:
         return len(self.waves)
@@ -103,7 +74,8 @@ class SpectrogramSource:
         """
         if self.representation.is_fitted:
             return self
-        return replace(self, representation=self.settings.fitted(_measure_all(self, numbers, workers, progress)))
+        ranges = _measure_all(self, numbers, workers, progress)
+        return SpectrogramSource(self.waves, self.settings, fitted=self.settings.fitted(ranges))
 
 
 def fitted_source(source: Source, numbers: np.ndarray, *, workers: int | None = None, progress: bool = True) -> Source:
