@@ -71,7 +71,7 @@ def define_host_flags(values: flags.FlagValues) -> None:
 def define_preparation_flags(values: flags.FlagValues) -> None:
     """Add the flags of preparation, with help and limits of the settings of the same name."""
     for setting in fields(DataConfig):
-        help, limits = setting.metadata["help"], setting.metadata
+        help, limits = setting.metadata.get("help", ""), setting.metadata
         default: Any = setting.default
         if setting.name in ("crop", "resample", "modes", "range"):
             if "choices" in limits:
