@@ -71,7 +71,7 @@ def synthesise(representation: Representation, features: np.ndarray) -> np.ndarr
     mirror image stays: a pre-echo.
     """
     if representation.name == "raw":
-        wave = features.reshape(*features.shape[:-3], -1)
+        wave = features.reshape(*features.shape[:-3], representation.frames**2)
         return np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(0, representation.samples - wave.shape[-1])])
     values = features[..., 0]
     real = 2 * np.sign(values) * np.expm1(np.abs(values))

@@ -92,13 +92,13 @@ def _problems(one: Representation) -> Iterable[str]:
 
 def nearest_powers(number: int) -> list[int]:
     """The powers of two below and above a number."""
-    below = 1 << (max(number, 4).bit_length() - 1)
+    below = 1 << (max(number, 1).bit_length() - 1)
     return [below] if below == number else [below, 2 * below]
 
 
 def nearest_hops(hop: int, n_fft: int) -> list[int]:
     """The divisors of n_fft, a power of two, below and above a hop."""
-    return [one for one in nearest_powers(hop) if one <= n_fft][:2] or [n_fft]
+    return [one for one in nearest_powers(hop) if one <= n_fft] or [n_fft]
 
 
 def length_limits(name: str, n_fft: int, *, hop: int, frames: int) -> tuple[int, float]:

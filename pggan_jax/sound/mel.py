@@ -6,6 +6,7 @@ the next bands too. Models that were trained with it expect this matrix, so it i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -37,6 +38,39 @@ def inverse_mel_matrix(bins: int, mel_bins: int, *, sample_rate: int) -> np.ndar
     inverse = matrix.T / np.where(np.abs(sums) > _LEAST_SUM, sums, 1.0)
     inverse.flags.writeable = False
     return inverse
+
+
+@dataclass(frozen=True)
+class MelMap:
+    """Multiplication by the two matrices, of which only a few weights per column are not 0."""
+
+    bins: int
+    mel_bins: int
+    sample_rate: int
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        """Multiply [..., bins] by the mel matrix: [..., mel_bins]."""
+        return _gather(values, _columns(self, inverse=False))
+
+    def backward(self, values: np.ndarray) -> np.ndarray:
+        """Multiply [..., mel_bins] by the inverse: [..., bins]."""
+        return _gather(values, _columns(self, inverse=True))
+
+
+@lru_cache(maxsize=16)
+def _columns(sizes: MelMap, *, inverse: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows and weights of the first, second ... entry of each column, [columns] each.
+
+    Columns with fewer entries have weights 0.
+    """
+    matrix = (inverse_mel_matrix if inverse else mel_matrix)(sizes.bins, sizes.mel_bins, sample_rate=sizes.sample_rate)
+    most = int(np.count_nonzero(matrix, axis=0).max())
+    rows = np.argsort(matrix == 0, axis=0, kind="stable")[:most]
+    return [(row, np.take_along_axis(matrix, row[None], axis=0)[0]) for row in rows]
+
+
+def _gather(values: np.ndarray, columns: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    return sum((values[..., rows] * weights for rows, weights in columns), start=np.zeros(()))
 
 
 def _mel(hz: np.ndarray | float) -> np.ndarray:

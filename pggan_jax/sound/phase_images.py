@@ -13,7 +13,7 @@ from pggan_jax.sound.instantaneous_frequency import (
     phase_from,
     phase_of,
 )
-from pggan_jax.sound.mel import inverse_mel_matrix, mel_matrix
+from pggan_jax.sound.mel import MelMap
 from pggan_jax.sound.stft import ClipTransform
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def spectrum_of(representation: Representation, features: np.ndarray) -> np.ndar
     magnitude, second = features[..., 0], features[..., 1]
     phase = np.pi * second if representation.name == "phase" else phase_from(second)
     if representation.name == "if_mel":
-        inverse = inverse_mel_matrix(*_mel_sizes(representation), sample_rate=representation.sample_rate)
-        magnitude = 0.5 * np.log(np.exp(magnitude) @ inverse + representation.eps)
-        phase = phase @ inverse
+        mel = _mel_map(representation)
+        magnitude = 0.5 * np.log(mel.backward(np.exp(magnitude)) + representation.eps)
+        phase = mel.backward(phase)
     magnitude = np.maximum(np.exp(magnitude) - representation.eps, 0)
     spectrum = np.empty(magnitude.shape, complex)
     spectrum.real, spectrum.imag = magnitude * np.cos(phase), magnitude * np.sin(phase)
@@ -62,10 +62,10 @@ def _to_mel(representation: Representation, magnitude: np.ndarray, frequency: np
 
     The weights do not sum to 1, so the phases of high bands wrap and are lost: a fault of the published method.
     """
-    matrix = mel_matrix(*_mel_sizes(representation), sample_rate=representation.sample_rate)
-    power = np.log(np.exp(2 * magnitude) @ matrix + representation.eps)
-    return power, instantaneous_frequency(phase_from(frequency) @ matrix)
+    mel = _mel_map(representation)
+    power = np.log(mel.forward(np.exp(2 * magnitude)) + representation.eps)
+    return power, instantaneous_frequency(mel.forward(phase_from(frequency)))
 
 
-def _mel_sizes(representation: Representation) -> tuple[int, int]:
-    return representation.n_fft // 2, representation.bins
+def _mel_map(representation: Representation) -> MelMap:
+    return MelMap(representation.n_fft // 2, representation.bins, representation.sample_rate)

@@ -30,7 +30,7 @@ def overlap_add(frames: np.ndarray, hop: int) -> np.ndarray:
     total = np.zeros((*leading, count + overlap - 1, hop), frames.dtype)
     for index in range(overlap):
         total[..., index : index + count, :] += parts[..., index, :]
-    return total.reshape(*leading, -1)
+    return total.reshape(*leading, (count + overlap - 1) * hop)
 
 
 @dataclass(frozen=True)
