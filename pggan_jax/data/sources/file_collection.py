@@ -1,4 +1,4 @@
-"""Image files with names and labels, returned undecoded.
+"""Files of images or sound with names and labels, returned undecoded.
 
 The common base of folders and archives.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import BinaryIO
 
-from pggan_jax.data.images.decode import UnusableImageError, not_image_reason
-from pggan_jax.data.sources.file_names import CompactNames, printable
+from pggan_jax.data.images.decode import UnusableImageError
+from pggan_jax.data.sources.file_names import CompactNames, FileFilter, FileKind, printable
 from pggan_jax.data.sources.labels import NO_LABEL, find_labels
 from pggan_jax.errors import UserError
-from pggan_jax.system.image_files import FORMATS, FORMATS_IN_WORDS, detect_format
 
 # No usable image is larger; reading one would take this much memory in every worker.
 MAX_FILE_BYTES = 2**30
@@ -22,15 +22,18 @@ UNSEEN_BYTES = 2**20
 _COMPLAINTS_SHOWN = 2
 
 
-class ImageCollection(ABC):
-    """Image files sorted by path, with a class each; pickled as a few flat arrays.
+class FileCollection(ABC):
+    """Files of one kind sorted by path, with a class each; pickled as a few flat arrays.
 
     Attributes:
         name: as the user wrote it, printable.
-        channels: 3; files of other modes are converted where they are decoded.
+        kind: of the files: images or sound.
+        channels: 3; image files of other modes are converted where they are decoded.
         class_names: one per class; empty without labels.
         former_class_names: the class names in the order of earlier versions; empty where it is the same.
+        label_numbers: int32 `[files]`, class numbers or `NO_LABEL`; 0 without classes.
         problems: problems of the collection as a whole, one line each.
+        label_problems: those of them that concern only the classes.
         notes: skipped files with the reason, one line each.
     """
 
@@ -42,31 +45,32 @@ class ImageCollection(ABC):
         names: CompactNames,
         *,
         load: Callable[[bytes], bytes | None],
+        found: FileFilter,
         problems: Iterable[str],
-        notes: Iterable[str] = (),
     ) -> None:
         """Label the files.
 
         Args:
             name: as the user wrote it, printable.
-            names: paths of the images, sorted, at least one.
+            names: paths of the files, sorted, at least one.
             load: as in `find_labels`.
+            found: what has listed the files; it knows their kind and what was skipped.
             problems: found while listing.
-            notes: files skipped while listing.
 
         Raises:
             UserError: `dataset.json` cannot be used.
         """
-        self.name = name
+        self.name, self.kind = name, found.kind
         self._names = names
         try:
-            labels = find_labels(names, load)
+            labels = find_labels(names, load, kind=found.kind)
         except ValueError as error:
             raise source_error(name, str(error)) from None
         self.class_names, self.former_class_names = labels.class_names, labels.former_class_names
         self.problems = (*problems, *labels.problems)
-        self.notes = tuple(notes)
-        self._label_numbers = labels.numbers
+        self.label_problems = labels.problems
+        self.notes = tuple(found.notes())
+        self.label_numbers = labels.numbers
         self._labels_digest = hashlib.sha256(labels.origin).digest() if labels.origin else b""
 
     def __len__(self) -> int:
@@ -82,7 +86,11 @@ class ImageCollection(ABC):
 
         0 where there are no classes or no label.
         """
-        return max(int(self._label_numbers[index]), 0)
+        return max(int(self.label_numbers[index]), 0)
+
+    def path(self, index: int) -> bytes:
+        """Return the path of file `index` relative to the collection."""
+        return self._names[index]
 
     def read(self, index: int) -> bytes:
         """Return the undecoded file of image `index`.
@@ -92,9 +100,13 @@ class ImageCollection(ABC):
         Raises:
             UnusableImageError: it cannot be read or has no label; the message continues the image's name.
         """
-        if self._label_numbers[index] == NO_LABEL:
+        if self.label_numbers[index] == NO_LABEL:
             raise UnusableImageError("has no label in dataset.json; add one or remove the image")
         return self._content(index)
+
+    @abstractmethod
+    def open(self, index: int) -> BinaryIO:
+        """Open file `index`, whatever its label, to read parts of it; raise an UnusableImageError if that fails."""
 
     def fingerprint(self) -> str:
         """Return a digest of all that determines images and labels, without decoding any."""
@@ -118,35 +130,36 @@ def source_error(name: str, reason: str) -> UserError:
     return UserError(f"data.source = {name!r}: {reason}")
 
 
-def no_images_error(name: str, problems: Iterable[str], *, instead: str = "") -> UserError:
-    """Return the error for a collection without images.
+def nothing_found_error(name: str, found: FileFilter, *problems: str, instead: str = "") -> UserError:
+    """Return the error for a collection without a file of its kind.
 
     The formats, what was found, and what to write `instead`.
     """
-    found = list(problems)
-    more = [f"and {len(found) - _COMPLAINTS_SHOWN} more"] if len(found) > _COMPLAINTS_SHOWN else []
+    complaints = [*found.problems(), *problems, *found.notes()]
+    more = [f"and {len(complaints) - _COMPLAINTS_SHOWN} more"] if len(complaints) > _COMPLAINTS_SHOWN else []
+    kind = found.kind
     reasons = [
-        f"no image file in it or below ({FORMATS_IN_WORDS})",
+        f"no {kind.noun} file in it or below ({kind.formats_in_words})",
         *filter(None, [instead]),
-        *found[:_COMPLAINTS_SHOWN],
+        *complaints[:_COMPLAINTS_SHOWN],
         *more,
     ]
     return source_error(name, "; ".join(reasons))
 
 
-def check_head(head: bytes) -> None:
+def check_head(head: bytes, kind: FileKind) -> None:
     """Check the first bytes of a file before the rest is read.
 
     Raises:
-        UnusableImageError: they are not those of an image.
+        UnusableImageError: they are not those of a file of the kind.
     """
-    kind = detect_format(head)
-    if kind not in FORMATS:
-        raise UnusableImageError(not_image_reason(kind))
+    found = kind.detect(head)
+    if found not in kind.formats:
+        raise UnusableImageError(kind.refusal(found))
 
 
-def check_size(size: int) -> None:
-    """Check the size of a file before it is read.
+def check_size(size: int, kind: FileKind | None = None) -> None:
+    """Check the size of a file before it is read as a whole.
 
     Raises:
         UnusableImageError: it is empty or too large.
@@ -154,4 +167,5 @@ def check_size(size: int) -> None:
     if size == 0:
         raise UnusableImageError("is empty (0 bytes); copy it again or remove it")
     if size > MAX_FILE_BYTES:
-        raise UnusableImageError(f"is too large ({size:,} bytes, at most {MAX_FILE_BYTES:,} are read); save a smaller image")
+        noun = kind.noun if kind else "file"
+        raise UnusableImageError(f"is too large ({size:,} bytes, at most {MAX_FILE_BYTES:,} are read); save a smaller {noun}")

@@ -1,4 +1,4 @@
-"""File names as bytes: selection of images, a compact list, sorting and printing."""
+"""File names as bytes: selection of images or sound, a compact list, sorting and printing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import numpy as np
 
-from pggan_jax.data.images.decode import UnusableImageError
-from pggan_jax.system.image_files import FORMATS, IMAGE_SUFFIXES, UNREADABLE_IMAGES, detect_format
+from pggan_jax.data.images.decode import UnusableImageError, not_image_reason
+from pggan_jax.system.image_files import (
+    FORMATS,
+    FORMATS_IN_WORDS,
+    IMAGE_SUFFIXES,
+    UNREADABLE_IMAGES,
+    detect_format,
+    is_generated_image,
+)
 
 # These are TIFF files, of which a decoder would return the preview.
 _RAW_SUFFIXES = frozenset({".cr2", ".nef", ".dng", ".arw", ".nrw", ".srw", ".sr2", ".pef", ".3fr", ".iiq", ".erf", ".kdc"})
@@ -25,6 +33,54 @@ _SIDE_FOLDERS = frozenset({b"__MACOSX", b"@eaDir"})
 _LINES_SHOWN = 20
 _DIGITS = re.compile(rb"(\d+)")
 _DRIVE = re.compile(r"[A-Za-z]:")
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What the files of a collection are: images or sound.
+
+    Attributes:
+        noun: one of them, for messages.
+        folder_source, archive_source: how a folder and an archive of them begin in `data.source`.
+        formats: of what `detect` returns, those that are read.
+        formats_in_words: the same for messages.
+        suffixes: the usual ones of these formats, with the dot.
+        detect: returns the kind of a file from its first bytes.
+        refusal: returns why a kind is not read.
+        unreadable_suffixes: of formats that are not read, for files whose content does not show it.
+        unreadable_kinds: of what `detect` returns, formats of the same noun that are not read.
+        remedy: formats to convert those to.
+        is_generated: returns whether the content of a file was written by this program from several; None for no such test.
+    """
+
+    noun: str
+    folder_source: str
+    archive_source: str
+    formats: Collection[str]
+    formats_in_words: str
+    suffixes: frozenset[str]
+    detect: Callable[[bytes], str]
+    refusal: Callable[[str], str]
+    unreadable_suffixes: frozenset[str]
+    unreadable_kinds: frozenset[str]
+    remedy: str
+    is_generated: Callable[[bytes], bool] | None = None
+
+
+IMAGES = FileKind(
+    noun="image",
+    folder_source="folder",
+    archive_source="zip",
+    formats=FORMATS,
+    formats_in_words=FORMATS_IN_WORDS,
+    suffixes=IMAGE_SUFFIXES,
+    detect=detect_format,
+    refusal=not_image_reason,
+    unreadable_suffixes=_UNREADABLE_SUFFIXES,
+    unreadable_kinds=UNREADABLE_IMAGES,
+    remedy="PNG or JPEG",
+    is_generated=is_generated_image,
+)
 
 
 class CompactNames:
@@ -58,10 +114,11 @@ class CompactNames:
         return (self._block[start:end] for start, end in pairwise(self._ends.tolist()))
 
 
-class ImageFilter:
-    """Separates images from other files by name or content, and counts the skipped files."""
+class FileFilter:
+    """Separates images, or sound, from other files by name or content, and counts the skipped files."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: FileKind = IMAGES) -> None:
+        self.kind = kind
         # By reason: how many, and the first.
         self._unreadable: dict[str, tuple[int, bytes]] = {}
         self._others: dict[str, tuple[int, bytes]] = {}
@@ -69,15 +126,15 @@ class ImageFilter:
         self._hidden = 0
 
     def accepts(self, path: bytes, head: Callable[[bytes], bytes]) -> bool:
-        """Return whether `path` has the suffix or the content of an image that can be read.
+        """Return whether `path` has the suffix or the content of a file of the kind that can be read.
 
         Args:
             path: of a file.
-            head: returns the first bytes of a path; called where the suffix is not that of an image. Raises
+            head: returns the first bytes of a path; called where the suffix is another. Raises
                 UnusableImageError if they cannot be read.
         """
         suffix = printable(os.path.splitext(path)[1]).lower()
-        if suffix in IMAGE_SUFFIXES:
+        if suffix in self.kind.suffixes:
             return True
         name = path.rpartition(b"/")[2]
         if name.lower() in _SYSTEM_FILES:
@@ -86,14 +143,14 @@ class ImageFilter:
         if name == b"dataset.json":
             return False
         try:
-            kind = detect_format(head(path))
+            kind = self.kind.detect(head(path))
         except UnusableImageError as error:
             return self._skip(self._others, re.split("[;,]", str(error))[0], path)
-        if kind in FORMATS and not (kind == "TIFF" and suffix in _RAW_SUFFIXES):
+        if kind in self.kind.formats and not (kind == "TIFF" and suffix in _RAW_SUFFIXES):
             return True
-        if suffix in _UNREADABLE_SUFFIXES:
+        if suffix in self.kind.unreadable_suffixes:
             return self._skip(self._unreadable, f"end{{}} in {suffix}", path)
-        if kind in UNREADABLE_IMAGES:
+        if kind in self.kind.unreadable_kinds:
             return self._skip(self._unreadable, f"hold{{}} {kind}", path)
         return self._skip(self._others, f"{suffix}" if suffix else "without a suffix", path)
 
@@ -109,13 +166,13 @@ class ImageFilter:
         self._own.append((folder, kind))
 
     def problems(self) -> list[str]:
-        """Return one line for each image format that cannot be read."""
+        """Return one line for each format that cannot be read."""
         lines = []
         for what, (count, first) in sorted(self._unreadable.items()):
             noun, it = ("files", "them") if count > 1 else ("file", "it")
             does = what.format("" if count > 1 else "s")
             such = f"such as {_shown(first)}" if count > 1 else _shown(first)
-            lines.append(f"{count:,} {noun} {does}, which cannot be read ({such}); convert {it} to PNG or JPEG")
+            lines.append(f"{count:,} {noun} {does}, which cannot be read ({such}); convert {it} to {self.kind.remedy}")
         return lines
 
     def notes(self) -> list[str]:
@@ -132,7 +189,8 @@ class ImageFilter:
             rest = sum(count for _, (count, _) in kinds[_KINDS_SHOWN:])
             total = sum(count for count, _ in self._others.values())
             more = f", {rest:,} others" if rest else ""
-            lines.append(f"skipped {total:,} file{'s' * (total > 1)} whose content is no image: {', '.join(listed)}{more}")
+            what = f"file{'s' * (total > 1)} whose content is no {self.kind.noun}"
+            lines.append(f"skipped {total:,} {what}: {', '.join(listed)}{more}")
         if self._hidden:
             lines.append(f"skipped {self._hidden:,} hidden files or files of the operating system")
         return lines

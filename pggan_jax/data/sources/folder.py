@@ -1,4 +1,4 @@
-"""The source `folder:DIR`: all image files below a folder.
+"""The source `folder:DIR`: all image files below a folder, and the audio files of `sound:DIR`.
 
 Names are listed when it is opened, files are read on demand.
 """
@@ -9,17 +9,18 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources.file_collection import (
     UNSEEN_BYTES,
-    ImageCollection,
+    FileCollection,
     check_head,
     check_size,
-    no_images_error,
+    nothing_found_error,
     source_error,
 )
-from pggan_jax.data.sources.file_names import CompactNames, ImageFilter, is_hidden_name, printable
+from pggan_jax.data.sources.file_names import IMAGES, CompactNames, FileFilter, FileKind, is_hidden_name, printable
 from pggan_jax.system.image_files import HEAD_BYTES
 from pggan_jax.system.own_output import MARKER, describe_own_folder, is_marker
 from pggan_jax.system.paths import expand_path
@@ -28,25 +29,27 @@ _MAX_SETTINGS = 2**20
 _PREPARED_LEVEL = re.compile(rb"r\d{4}\.npy")
 
 
-class FolderSource(ImageCollection):
-    """All images below a folder, sorted by path.
+class FolderSource(FileCollection):
+    """All images, or all sound, below a folder, sorted by path.
 
     The classes are the subfolders, or come from `dataset.json`.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, kind: FileKind = IMAGES) -> None:
         """List the files.
 
-        Only `dataset.json` and files without an image suffix are opened. Hidden files and folders, and subfolders written by
-        this program, are skipped.
+        Only `dataset.json` and files without a suffix of the kind are opened. Hidden files and folders, and subfolders
+        written by this program, are skipped.
 
         Args:
             folder: searched at all depths; `~` is the home folder.
+            kind: of the files: images or sound.
 
         Raises:
-            UserError: no such folder, no image in it, a folder for another source, or a `dataset.json` that cannot be used.
+            UserError: no such folder, no file of the kind in it, a folder for another source, or a `dataset.json` that cannot
+                be used.
         """
-        name = f"folder:{printable(os.fsencode(folder))}"
+        name = f"{kind.folder_source}:{printable(os.fsencode(folder))}"
         try:
             place = expand_path(folder)
         except ValueError as error:
@@ -54,22 +57,19 @@ class FolderSource(ImageCollection):
         # Absolute: the program may change its folder before a worker starts.
         self._folder = os.path.abspath(os.fsencode(place))
         if not os.path.isdir(self._folder):
-            raise source_error(name, _no_folder(self._folder))
+            raise source_error(name, _no_folder(self._folder, kind))
         at_top = _listing(self._folder)
         # Checked before looking for images: a prepared folder holds one, the mean image.
         if b"info.json" in at_top and any(map(_PREPARED_LEVEL.fullmatch, at_top)):
             raise source_error(name, f"this is a prepared folder: write prepared:{printable(self._folder)}")
-        if (kind := self._own_kind(b"", at_top)) and MARKER.encode() not in at_top:
-            raise source_error(name, f"this is {kind}, written by this program; give the folder of the images")
-        image_filter = ImageFilter()
+        if (own := self._own_kind(b"", at_top)) and MARKER.encode() not in at_top:
+            raise source_error(name, f"this is {own}, written by this program; give the folder of the {kind.noun} files")
+        found = FileFilter(kind)
         unlisted: list[str] = []
-        names = CompactNames(
-            path for path in self._files_below(image_filter, unlisted) if image_filter.accepts(path, self._head)
-        )
-        problems = [*image_filter.problems(), *unlisted]
+        names = CompactNames(path for path in self._files_below(found, unlisted) if found.accepts(path, self._head))
         if not names:
-            raise no_images_error(name, [*problems, *image_filter.notes()], instead=_other_source(self._folder, at_top))
-        super().__init__(name, names, load=self._load, problems=problems, notes=image_filter.notes())
+            raise nothing_found_error(name, found, *unlisted, instead=_other_source(self._folder, at_top, kind))
+        super().__init__(name, names, load=self._load, found=found, problems=[*found.problems(), *unlisted])
 
     def _load(self, path: bytes) -> bytes | None:
         """Return the content of a file beside the images; None if it does not exist."""
@@ -91,7 +91,7 @@ class FolderSource(ImageCollection):
 
         return describe_own_folder(names, load)
 
-    def _files_below(self, image_filter: ImageFilter, unlisted: list[str]) -> Iterator[bytes]:
+    def _files_below(self, found: FileFilter, unlisted: list[str]) -> Iterator[bytes]:
         """Yield the sorted relative paths of all files below.
 
         `unlisted` gets a line per unreadable folder.
@@ -114,17 +114,21 @@ class FolderSource(ImageCollection):
                 seen.add((status.st_dev, status.st_ino))
                 marks: list[bytes] = []
                 with os.scandir(os.path.join(self._folder, path)) as entries:
-                    found = sorted((path + one for one in _visible(entries, top, image_filter, marks)), reverse=True)
+                    below = sorted((path + one for one in _visible(entries, top, found, marks)), reverse=True)
                 if path and marks and (kind := self._own_kind(path, marks)):
-                    image_filter.skip_folder(path, kind)
+                    found.skip_folder(path, kind)
                 else:
-                    pending += found
+                    pending += below
             except OSError as error:
                 where = printable(path) or "the folder itself"
                 unlisted.append(f"{where} cannot be listed ({error.strerror}); allow it with chmod +rx or remove it")
 
     def _content(self, index: int) -> bytes:
-        return _read_file(os.path.join(self._folder, self._names[index]))
+        return _read_file(os.path.join(self._folder, self._names[index]), kind=self.kind)
+
+    def open(self, index: int) -> BinaryIO:
+        """Open file `index` to read parts of it; raises UnusableImageError if that fails."""
+        return _open_file(os.path.join(self._folder, self._names[index]))
 
     def _state(self, index: int) -> bytes:
         """Return size and time of change; the folder itself may move."""
@@ -136,27 +140,41 @@ class FolderSource(ImageCollection):
         return f"{status.st_size} {status.st_mtime_ns}".encode()
 
 
-def _read_file(file: bytes, at_most: int = 0) -> bytes:
+def _read_file(file: bytes, *, at_most: int = 0, kind: FileKind | None = None) -> bytes:
     """Return the bytes of one file, or the first `at_most`.
+
+    Args:
+        file: its path.
+        at_most: number of bytes; 0 reads all.
+        kind: what the content must be; None accepts everything.
 
     Raises:
         UnusableImageError: it cannot be read; the message continues its name.
     """
+    with _open_file(file) as opened:
+        try:
+            if at_most:
+                return opened.read(at_most)
+            size = os.fstat(opened.fileno()).st_size
+            check_size(size, kind)
+            if kind and size > UNSEEN_BYTES:
+                check_head(opened.read(HEAD_BYTES), kind)
+                opened.seek(0)
+            return opened.read()
+        except OSError as error:
+            raise _unreadable(error) from None
+
+
+def _open_file(file: bytes) -> BinaryIO:
+    """Open one file for reading; raises UnusableImageError as `_read_file`."""
     try:
         status = os.stat(file)
         # Before opening: a pipe would wait for a writer forever.
         if stat.S_ISDIR(status.st_mode):
-            raise UnusableImageError("is a folder, not an image; rename it")
+            raise UnusableImageError("is a folder, not a file; rename it")
         if not stat.S_ISREG(status.st_mode):
             raise UnusableImageError("is a pipe or a device, not a file; remove it")
-        check_size(status.st_size)
-        with open(file, "rb") as opened:
-            if at_most:
-                return opened.read(at_most)
-            if status.st_size > UNSEEN_BYTES:
-                check_head(opened.read(HEAD_BYTES))
-                opened.seek(0)
-            return opened.read()
+        return open(file, "rb")
     except FileNotFoundError:
         if os.path.islink(file):
             raise UnusableImageError("is a broken link; restore its target or remove it") from None
@@ -164,12 +182,14 @@ def _read_file(file: bytes, at_most: int = 0) -> bytes:
     except PermissionError:
         raise UnusableImageError("has no read permission; allow it with chmod +r or remove it") from None
     except OSError as error:
-        raise UnusableImageError(f"cannot be read ({error.strerror}); copy it again or remove it") from None
+        raise _unreadable(error) from None
 
 
-def _visible(
-    entries: Iterator[os.DirEntry[bytes]], top: bytes, image_filter: ImageFilter, marks: list[bytes]
-) -> Iterator[bytes]:
+def _unreadable(error: OSError) -> UnusableImageError:
+    return UnusableImageError(f"cannot be read ({error.strerror}); copy it again or remove it")
+
+
+def _visible(entries: Iterator[os.DirEntry[bytes]], top: bytes, found: FileFilter, marks: list[bytes]) -> Iterator[bytes]:
     """Yield names of files and, with a final "/", of folders.
 
     `marks` gets those that may mark output of this program.
@@ -180,7 +200,7 @@ def _visible(
         if entry.name == MARKER.encode():
             continue
         if is_hidden_name(entry.name):
-            image_filter.count_hidden()
+            found.count_hidden()
             continue
         try:
             is_folder = entry.is_dir()
@@ -207,17 +227,17 @@ def _listing(folder: bytes) -> list[bytes]:
         return []
 
 
-def _no_folder(path: bytes) -> str:
+def _no_folder(path: bytes, kind: FileKind) -> str:
     """Return why `path` is no folder, and what to write instead."""
     if not os.path.exists(path):
-        return "no such folder; give the folder of the images"
-    if path.lower().endswith(b".zip"):
-        return f"is a file, not a folder: write zip:{printable(path)}"
-    return "is a file, not a folder; give the folder of the images"
+        return f"no such folder; give the folder of the {kind.noun} files"
+    if path.lower().endswith(b".zip") and kind.archive_source != kind.folder_source:
+        return f"is a file, not a folder: write {kind.archive_source}:{printable(path)}"
+    return f"is a file, not a folder; give the folder of the {kind.noun} files"
 
 
-def _other_source(folder: bytes, at_top: list[bytes]) -> str:
-    """Return what to write for a folder without images that holds another source.
+def _other_source(folder: bytes, at_top: list[bytes], kind: FileKind) -> str:
+    """Return what to write for a folder without a file of the kind that holds another source.
 
     Empty if there is none.
     """
@@ -225,5 +245,5 @@ def _other_source(folder: bytes, at_top: list[bytes]) -> str:
         if file.endswith(b".tfrecords"):
             return f"it holds TFRecord files: write tfrecords:{printable(folder)}"
         if file.lower().endswith(b".zip"):
-            return f"it holds an archive: write zip:{printable(os.path.join(folder, file))}"
+            return f"it holds an archive: write {kind.archive_source}:{printable(os.path.join(folder, file))}"
     return ""

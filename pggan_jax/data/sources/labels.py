@@ -20,8 +20,15 @@ from itertools import groupby
 import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
-from pggan_jax.data.sources.file_names import CompactNames, natural_order, printable, relative_path, summarize_names
-from pggan_jax.system.image_files import is_generated_image
+from pggan_jax.data.sources.file_names import (
+    IMAGES,
+    CompactNames,
+    FileKind,
+    natural_order,
+    printable,
+    relative_path,
+    summarize_names,
+)
 from pggan_jax.system.json_files import parse_json
 
 LABELS_FILE = b"dataset.json"
@@ -56,13 +63,14 @@ class Labels:
     former_class_names: tuple[str, ...] = ()
 
 
-def find_labels(names: CompactNames, load: Callable[[bytes], bytes | None]) -> Labels:
+def find_labels(names: CompactNames, load: Callable[[bytes], bytes | None], *, kind: FileKind = IMAGES) -> Labels:
     """Find the labels of the images `names`.
 
     Args:
         names: paths of all images, sorted, at least one.
         load: returns the content of another file of the collection by its path, None if it does not exist; raises an
             UnusableImageError if it cannot be read.
+        kind: of the files: images or sound.
 
     Raises:
         ValueError: `dataset.json` cannot be read, has another form or labels no image; the message names it.
@@ -73,10 +81,10 @@ def find_labels(names: CompactNames, load: Callable[[bytes], bytes | None]) -> L
         try:
             content = load(parent + LABELS_FILE)
             if content is not None:
-                return _from_json(content, names, parent)
+                return _from_json(content, names, parent, kind.noun)
         except (UnusableImageError, ValueError) as error:
             raise ValueError(f"{printable(parent + LABELS_FILE)} {error}") from None
-    return _from_subfolders(names, load, below=len(shared))
+    return _from_subfolders(names, load, below=len(shared), kind=kind)
 
 
 def _shared_folder(names: CompactNames) -> bytes:
@@ -88,13 +96,14 @@ def _shared_folder(names: CompactNames) -> bytes:
     return shared + b"/" if shared else b""
 
 
-def _from_subfolders(names: CompactNames, load: Callable[[bytes], bytes | None], *, below: int) -> Labels:
+def _from_subfolders(names: CompactNames, load: Callable[[bytes], bytes | None], *, below: int, kind: FileKind) -> Labels:
     """Make one class of each subfolder, in natural order, if no image lies beside them.
 
     Args:
         names: paths of all images, sorted.
         load: as for `find_labels`.
         below: length of the path of the shared folder.
+        kind: of the files.
     """
     subfolders: list[bytes] = []
     counts: list[int] = []
@@ -103,7 +112,7 @@ def _from_subfolders(names: CompactNames, load: Callable[[bytes], bytes | None],
         if not slash:
             own += 1
             # A grid of this program is refused when it is decoded; it does not make the others lose their classes.
-            if own > _MAX_EXAMINED or not _is_own(names[sum(counts)], load):
+            if own > _MAX_EXAMINED or not _is_own(names[sum(counts)], load, kind):
                 return _no_labels(names, problems=_lying_beside(names, below))
         subfolders.append(subfolder if slash else b"")
         counts.append(sum(1 for _ in images))
@@ -117,13 +126,15 @@ def _from_subfolders(names: CompactNames, load: Callable[[bytes], bytes | None],
     return Labels(tuple(map(printable, classes)), numbers.astype(np.int32), former_class_names=former_names)
 
 
-def _is_own(path: bytes, load: Callable[[bytes], bytes | None]) -> bool:
+def _is_own(path: bytes, load: Callable[[bytes], bytes | None], kind: FileKind) -> bool:
     """Return whether an image is a grid or similar image written by this program."""
+    if kind.is_generated is None:
+        return False
     try:
         content = load(path)
     except UnusableImageError:
         return False
-    return content is not None and is_generated_image(content)
+    return content is not None and kind.is_generated(content)
 
 
 def _lying_beside(names: CompactNames, below: int) -> tuple[str, ...]:
@@ -141,8 +152,8 @@ def _no_labels(names: CompactNames, origin: bytes = b"", problems: tuple[str, ..
     return Labels((), np.zeros(len(names), np.int32), problems, origin)
 
 
-def _from_json(content: bytes, names: CompactNames, parent: bytes) -> Labels:
-    """Read the class numbers of the images `names` from `dataset.json` in the folder `parent`."""
+def _from_json(content: bytes, names: CompactNames, parent: bytes, noun: str) -> Labels:
+    """Read the class numbers of the files `names` from `dataset.json` in the folder `parent`."""
     wanted = _parse(content)
     if wanted is None:
         return _no_labels(names, content)
@@ -152,10 +163,10 @@ def _from_json(content: bytes, names: CompactNames, parent: bytes) -> Labels:
     numbers = np.fromiter((wanted.pop(name[len(parent) :], NO_LABEL) for name in names), np.int32, len(names))
     if len(wanted) == labels:
         raise ValueError(
-            f"labels {example!r}, but no image has the path of any label; write paths relative to its folder, "
+            f"labels {example!r}, but no {noun} has the path of any label; write paths relative to its folder, "
             f"such as {printable(names[0][len(parent) :])!r}"
         )
-    problems = summarize_names(wanted, f"has a label in {printable(parent + LABELS_FILE)}, but no such image exists")
+    problems = summarize_names(wanted, f"has a label in {printable(parent + LABELS_FILE)}, but no such {noun} exists")
     return Labels(tuple(str(number) for number in range(largest + 1)), numbers, tuple(problems), content)
 
 

@@ -21,13 +21,19 @@ if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
 
 _MOST_SUGGESTIONS = 12
-_UNREAD = -2  # TFDS writes -1 for examples without a label.
+UNREAD = -2
+"""In the place of a label that is not read yet; TFDS writes -1 for examples without a label."""
 
 
 class TfdsSource:
-    """The images of one split as they are stored, with the classes of a feature `label`."""
+    """The images of one split as they are stored, with the classes of a feature `label`.
+
+    A subclass may take another feature than images; the methods with one underscore are meant for it.
+    """
 
     problems: tuple[str, ...] = ()
+    kind = "tfds"
+    """How the source begins in `data.source`."""
 
     def __init__(self, argument: str) -> None:
         """Find the data set on the disk, in $TFDS_DATA_DIR or else ~/tensorflow_datasets.
@@ -39,15 +45,15 @@ class TfdsSource:
         Raises:
             UserError: data set, configuration or split do not exist, are not prepared for random access, or have no images.
         """
-        self.name = f"tfds:{argument}"
+        self.name = f"{self.kind}:{argument}"
         name, _, split = argument.partition(":")
         self._split = split or "train"
         builder = self._find_builder(name)
         features = builder.info.features
-        self._image_name, self.channels = self._choose_image(features)
+        self._feature, self.channels = self._choose_feature(features)
         self._examples = self._open_split(builder, name)
         self.class_names = self._class_names(features)
-        self._labels = np.full(len(self._examples), _UNREAD, np.int32)
+        self._labels = np.full(len(self._examples), UNREAD, np.int32)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -65,7 +71,7 @@ class TfdsSource:
         """
         if not self.class_names:
             return 0
-        if self._labels[index] == _UNREAD:
+        if self._labels[index] == UNREAD:
             try:
                 self.read(index)
             except UnusableImageError:
@@ -84,7 +90,7 @@ class TfdsSource:
             if not 0 <= label < len(self.class_names):
                 raise UnusableImageError(f"has label {label}, which is none of the {len(self.class_names)} classes")
             self._labels[index] = label
-        return example[self._image_name]
+        return example[self._feature]
 
     def fingerprint(self) -> str:
         """Return a digest of the version and of name, size, time and record range of every file."""
@@ -124,7 +130,9 @@ class TfdsSource:
             except tfds.core.DatasetNotFoundError:
                 return self._builder_from_code(name, folder)
             except Exception as error:  # An invalid name, or unreadable files.
-                raise self._error(f"{name!r} cannot be opened ({first_line(error)}); write it as tfds:NAME[:SPLIT]") from None
+                raise self._error(
+                    f"{name!r} cannot be opened ({first_line(error)}); write it as {self.kind}:NAME[:SPLIT]"
+                ) from None
 
     def _builder_from_code(self, name: str, folder: dict[str, str | None]) -> DatasetBuilder:
         """Return the builder of a data set that is not prepared, for its error message."""
@@ -137,7 +145,7 @@ class TfdsSource:
         try:
             configurations = [f"{base}/{one}" for one in tfds.builder_cls(base).builder_configs]
             if slash and not configurations:
-                raise self._error(f"{base!r} has no configurations; write it as tfds:{base}")
+                raise self._error(f"{base!r} has no configurations; write it as {self.kind}:{base}")
             if slash and name not in configurations:
                 raise self._unknown("configuration", name, configurations)
             return tfds.builder(name, try_gcs=False, **folder)
@@ -158,7 +166,7 @@ class TfdsSource:
             hint = "https://www.tensorflow.org/datasets/catalog lists all"
         return self._error(f"no {what} {wanted!r}; {hint}")
 
-    def _choose_image(self, features: Any) -> tuple[str, int]:
+    def _choose_feature(self, features: Any) -> tuple[str, int]:
         """Return the name of the image feature and its number of channels."""
         from tensorflow_datasets.core import features as kinds
 
@@ -202,10 +210,10 @@ class TfdsSource:
                 f"{builder.data_dir} has the format {written}, which has no random access; "
                 f"remove that folder, or set TFDS_DATA_DIR to another, and run {prepare}"
             )
-        splits = ", ".join(f"{split} ({info.num_examples} images)" for split, info in builder.info.splits.items())
+        splits = ", ".join(f"{split} ({info.num_examples:,} examples)" for split, info in builder.info.splits.items())
         return self._error(
             f"cannot open split {self._split!r} ({first_line(error)}); "
-            f"available: {splits}, and slices with at least one image, such as train[:10%]"
+            f"available: {splits}, and slices with at least one example, such as train[:10%]"
         )
 
     def _class_names(self, features: Any) -> tuple[str, ...]:

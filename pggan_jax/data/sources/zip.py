@@ -1,4 +1,4 @@
-"""The source `zip:FILE`: all images in a zip archive, read in place.
+"""The source `zip:FILE`: all images in a zip archive, read in place, and the sound of `sound:FILE.zip`.
 
 The standard library's `zipfile` lists the members. Its objects are dropped after listing: a compact table with a row of
 `_MEMBER` per image remains, which worker processes copy and by which threads read in parallel.
@@ -6,6 +6,7 @@ The standard library's `zipfile` lists the members. Its objects are dropped afte
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zipfile
@@ -15,17 +16,20 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from pggan_jax.data.images.decode import UnusableImageError
+from pggan_jax.data.shared_file import FilePart, SharedFile
 from pggan_jax.data.sources.file_collection import (
     UNSEEN_BYTES,
-    ImageCollection,
+    FileCollection,
     check_head,
     check_size,
-    no_images_error,
+    nothing_found_error,
     source_error,
 )
 from pggan_jax.data.sources.file_names import (
+    IMAGES,
     CompactNames,
-    ImageFilter,
+    FileFilter,
+    FileKind,
     is_hidden_name,
     lies_in,
     printable,
@@ -35,7 +39,6 @@ from pggan_jax.data.sources.file_names import (
 from pggan_jax.system.image_files import HEAD_BYTES
 from pggan_jax.system.own_output import MARKER, describe_own_folder, is_marker
 from pggan_jax.system.paths import expand_path
-from pggan_jax.system.portability import pread
 
 _ENCRYPTED_FLAG = 1
 _UTF8_FLAG = 0x800
@@ -49,47 +52,47 @@ _PACKED_HEAD = 4096
 _MEMBER = struct.Struct("<3QL2H")
 
 
-class ArchiveSource(ImageCollection):
-    """All images in a zip archive, in the order and with the labels of the unpacked folder."""
+class ArchiveSource(FileCollection):
+    """All images, or all sound, in a zip archive, in the order and with the labels of the unpacked folder."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, kind: FileKind = IMAGES) -> None:
         """List the members.
 
-        Only `dataset.json` and the first bytes of members without an image suffix are read. Hidden members, those that macOS
-        adds, and folders written by this program are skipped.
+        Only `dataset.json` and the first bytes of members without a suffix of the kind are read. Hidden members, those that
+        macOS adds, and folders written by this program are skipped.
 
         Args:
             file: the archive; `~` is the home folder.
+            kind: of the files: images or sound.
 
         Raises:
-            UserError: no such file, not a zip archive, a member path that leads out of the archive, no image, or a
+            UserError: no such file, not a zip archive, a member path that leads out of the archive, no file of the kind, or a
                 `dataset.json` that cannot be used.
         """
-        name = f"zip:{printable(os.fsencode(file))}"
-        path = _existing_file(name, file)
-        image_filter = ImageFilter()
-        self._file = _SharedFile(path)
+        name = f"{kind.archive_source}:{printable(os.fsencode(file))}"
+        path = _existing_file(name, file, kind)
+        found = FileFilter(kind)
+        self._file = SharedFile(path)
         try:
-            members, repeated = _list_members(path, image_filter)
-            images = self._choose_images(members, image_filter)
+            members, repeated = _list_members(path, found)
+            chosen = self._choose_members(members, found)
         except OSError as error:
             raise source_error(name, f"cannot be read ({error.strerror}); allow it with chmod +r or copy it again") from None
         except ValueError as error:
             raise source_error(name, str(error)) from None
-        repeats = summarize_names(sorted(repeated.intersection(images)), "occurs more than once; the last one is used")
-        problems = [*image_filter.problems(), *repeats]
-        if not images:
-            raise no_images_error(name, [*problems, *image_filter.notes()])
-        names = CompactNames(images)
+        repeats = summarize_names(sorted(repeated.intersection(chosen)), "occurs more than once; the last one is used")
+        if not chosen:
+            raise nothing_found_error(name, found, *repeats)
+        names = CompactNames(chosen)
         self._members = b"".join(members[one] for one in names)
 
         def load(path: bytes) -> bytes | None:
             return _unpack(self._file, members[path]) if path in members else None
 
-        super().__init__(name, names, load=load, problems=problems, notes=image_filter.notes())
+        super().__init__(name, names, load=load, found=found, problems=[*found.problems(), *repeats])
 
-    def _choose_images(self, members: dict[bytes, bytes], image_filter: ImageFilter) -> list[bytes]:
-        """Return the sorted paths of the images, without folders that this program has written."""
+    def _choose_members(self, members: dict[bytes, bytes], found: FileFilter) -> list[bytes]:
+        """Return the sorted paths of the files of the kind, without folders that this program has written."""
         marks: dict[bytes, list[bytes]] = {}
         for path in members:
             folder, slash, name = path.rpartition(b"/")
@@ -108,12 +111,22 @@ class ArchiveSource(ImageCollection):
                 own[folder] = kind
         for folder in sorted(own):
             if not lies_in(folder[:-1], own):
-                image_filter.skip_folder(folder, own[folder])
+                found.skip_folder(folder, own[folder])
         inside = (path for path in sorted(members) if not is_marker(path.rpartition(b"/")[2]) and not lies_in(path, own))
-        return [path for path in inside if image_filter.accepts(path, lambda one: _unpack_head(self._file, members[one]))]
+        return [path for path in inside if found.accepts(path, lambda one: _unpack_head(self._file, members[one]))]
 
     def _content(self, index: int) -> bytes:
-        return _unpack(self._file, self._state(index))
+        return _unpack(self._file, self._state(index), self.kind)
+
+    def open(self, index: int) -> BinaryIO:
+        """Open file `index` to read parts of it; raises UnusableImageError if that fails."""
+        offset, packed, size, _, method, flags = _MEMBER.unpack(self._state(index))
+        if method != zipfile.ZIP_STORED:
+            return io.BytesIO(self._content(index))
+        # Read in place, however long it is.
+        _check_member(packed, size, method, flags, limited=False)
+        with _unpacking():
+            return io.BufferedReader(FilePart(self._file, _data_offset(self._file, offset), size))
 
     def fingerprint(self) -> str:
         """Return a digest of the list of members, and the time of the archive's last change.
@@ -131,39 +144,18 @@ class ArchiveSource(ImageCollection):
         return self._members[index * _MEMBER.size : (index + 1) * _MEMBER.size]
 
 
-class _SharedFile:
-    """A file that all threads read at any offset, opened by each process at its first read."""
-
-    def __init__(self, path: bytes) -> None:
-        self.path = path
-        self._opened: BinaryIO | None = None
-
-    def read(self, offset: int, count: int) -> bytes:
-        """Read `count` bytes from `offset`, fewer at the end of the file."""
-        # Two threads may open it at once; the local name keeps the file of each open while it reads.
-        opened = self._opened = self._opened or open(self.path, "rb", buffering=0)  # noqa: SIM115
-        return pread(opened.fileno(), count, offset)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "_opened": None}
-
-    def __del__(self) -> None:
-        if self._opened:
-            self._opened.close()
-
-
-def _existing_file(name: str, file: str) -> bytes:
+def _existing_file(name: str, file: str, kind: FileKind) -> bytes:
     """Return the path of the archive, absolute as the program may change its working folder."""
     try:
         path = os.path.abspath(os.fsencode(expand_path(file)))
     except ValueError as error:
         raise source_error(name, str(error)) from None
     if not os.path.exists(path):
-        raise source_error(name, "no such file; give the archive that holds the images")
+        raise source_error(name, f"no such file; give the archive that holds the {kind.noun} files")
     if os.path.isfile(path):
         return path
-    kind = f"folder, not an archive: write folder:{printable(path)}" if os.path.isdir(path) else "device or a pipe; give a file"
-    raise source_error(name, f"is a {kind}")
+    folder = f"folder, not an archive: write {kind.folder_source}:{printable(path)}"
+    raise source_error(name, f"is a {folder if os.path.isdir(path) else 'device or a pipe; give a file'}")
 
 
 def _read_list(path: bytes) -> list[zipfile.ZipInfo]:
@@ -190,7 +182,7 @@ def _read_list(path: bytes) -> list[zipfile.ZipInfo]:
     return entries
 
 
-def _list_members(path: bytes, image_filter: ImageFilter) -> tuple[dict[bytes, bytes], set[bytes]]:
+def _list_members(path: bytes, found: FileFilter) -> tuple[dict[bytes, bytes], set[bytes]]:
     """Return all visible files by path as packed `_MEMBER`, and the paths that occur repeatedly.
 
     Raises:
@@ -209,7 +201,7 @@ def _list_members(path: bytes, image_filter: ImageFilter) -> tuple[dict[bytes, b
             continue
         *folders, last = member_path.split(b"/")
         if any(map(is_hidden_name, folders)) or (is_hidden_name(last) and last != MARKER.encode()):
-            image_filter.count_hidden()
+            found.count_hidden()
             continue
         if member_path in members:
             repeated.add(member_path)
@@ -241,19 +233,19 @@ def _unpacking() -> Iterator[None]:
         raise _damaged("data that cannot be unpacked") from None
 
 
-def _check_member(packed: int, size: int, method: int, flags: int) -> None:
+def _check_member(packed: int, size: int, method: int, flags: int, *, limited: bool = True) -> None:
     """Raise an UnusableImageError for a member that cannot be unpacked, before it is read."""
     if flags & _ENCRYPTED_FLAG:
         raise UnusableImageError("is encrypted; pack the archive again without a password")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UnusableImageError(f"is packed with method {method}, only stored and deflate are read; pack the archive again")
-    check_size(size)
+    check_size(min(size, 1) if not limited else size)
     # Even data that cannot be compressed grow by a few bytes only.
     if packed > 2 * size + 1024 or (method == zipfile.ZIP_STORED and packed != size):
         raise _damaged("sizes that contradict each other")
 
 
-def _data_offset(file: _SharedFile, offset: int) -> int:
+def _data_offset(file: SharedFile, offset: int) -> int:
     """Return where the data of the member begin whose local header is at `offset`."""
     header = file.read(offset, _LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_SIGNATURE):
@@ -262,7 +254,7 @@ def _data_offset(file: _SharedFile, offset: int) -> int:
     return offset + len(header) + name_length + extra_length
 
 
-def _unpack_head(file: _SharedFile, member: bytes) -> bytes:
+def _unpack_head(file: SharedFile, member: bytes) -> bytes:
     """Return the first bytes of a member, not verified by a checksum; errors as of `_unpack`."""
     offset, packed, size, _, method, flags = _MEMBER.unpack(member)
     _check_member(packed, size, method, flags)
@@ -271,18 +263,19 @@ def _unpack_head(file: _SharedFile, member: bytes) -> bytes:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(start, HEAD_BYTES) if method else start[:HEAD_BYTES]
 
 
-def _unpack(file: _SharedFile, member: bytes) -> bytes:
-    """Return the content of one member.
+def _unpack(file: SharedFile, member: bytes, kind: FileKind | None = None) -> bytes:
+    """Return the content of one member, which must be of the kind, if one is given.
 
     Raises:
         UnusableImageError: it cannot be unpacked; the message continues its name.
     """
     offset, packed, size, crc, method, flags = _MEMBER.unpack(member)
     _check_member(packed, size, method, flags)
-    if size > UNSEEN_BYTES:
-        check_head(_unpack_head(file, member))
-        if size > _EXPANDED_BYTES and size > _MAX_EXPANSION * packed:
-            raise UnusableImageError(f"unpacks from {packed:,} to {size:,} bytes, which no photograph does; remove it")
+    if kind and size > UNSEEN_BYTES:
+        check_head(_unpack_head(file, member), kind)
+    if size > _EXPANDED_BYTES and size > _MAX_EXPANSION * packed:
+        noun = kind.noun if kind else "list of labels"
+        raise UnusableImageError(f"unpacks from {packed:,} to {size:,} bytes, which no {noun} of use does; remove it")
     with _unpacking():
         content = file.read(_data_offset(file, offset), packed)
         if len(content) != packed:

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from pggan_jax.data.sources.file_names import CompactNames, ImageFilter, printable, relative_path
+from pggan_jax.data.sources.file_names import CompactNames, FileFilter, printable, relative_path
 from pggan_jax.system.image_files import FORMATS, detect_format
 
 NAMES = [b"", b"a.png", "käse/1.png".encode(), b"\xff\xfe.jpg", b"line\nend.png"]
@@ -64,19 +64,19 @@ def test_paths_that_lead_elsewhere_are_refused(written):
 
 
 def test_image_names_are_accepted_and_unreadable_ones_counted():
-    image_filter = ImageFilter()
+    found = FileFilter()
     names = [b"a.png", b"b.JPEG", b"c.txt", b"d.HEIC", b"e.heic", b"png", b"f.dng", b"g.json", b"h.\xff", b"i.jfif", b"j.PGM"]
-    assert [name for name in names if image_filter.accepts(name, lambda path: path)] == [
+    assert [name for name in names if found.accepts(name, lambda path: path)] == [
         b"a.png",
         b"b.JPEG",
         b"i.jfif",
         b"j.PGM",
     ]
-    assert image_filter.problems() == [
+    assert found.problems() == [
         "1 file ends in .dng, which cannot be read (f.dng); convert it to PNG or JPEG",
         "2 files end in .heic, which cannot be read (such as d.HEIC); convert them to PNG or JPEG",
     ]
-    (note,) = image_filter.notes()
+    (note,) = found.notes()
     assert note.startswith("skipped 4 files whose content is no image: ")
     assert "1 .json (g.json), 1 .txt (c.txt), 1 others" in note
 
@@ -94,10 +94,10 @@ HEADS = {
 @pytest.mark.parametrize("suffix", [b"", b".heic", b".txt", b".dat"])
 @pytest.mark.parametrize("kind", HEADS)
 def test_content_decides_where_the_name_says_nothing(suffix, kind):
-    image_filter = ImageFilter()
-    accepts = image_filter.accepts(b"a" + suffix, lambda _path: HEADS[kind])
+    found = FileFilter()
+    accepts = found.accepts(b"a" + suffix, lambda _path: HEADS[kind])
     assert accepts == (kind in (b"JPEG", b"TIFF", b"PPM"))
-    assert bool(image_filter.problems()) == (not accepts)
+    assert bool(found.problems()) == (not accepts)
 
 
 def test_targa_files_begin_like_icons_and_are_none():
@@ -106,10 +106,10 @@ def test_targa_files_begin_like_icons_and_are_none():
 
 
 def test_previews_in_camera_files_are_no_images():
-    image_filter = ImageFilter()
-    assert not image_filter.accepts(b"a.dng", lambda _path: HEADS[b"TIFF"])
-    assert not image_filter.accepts(b"a.tmp", lambda _path: b"II*\0\x10\0\0\0CR\2\0")
-    assert image_filter.accepts(b"a.nef", lambda _path: HEADS[b"JPEG"])
+    found = FileFilter()
+    assert not found.accepts(b"a.dng", lambda _path: HEADS[b"TIFF"])
+    assert not found.accepts(b"a.tmp", lambda _path: b"II*\0\x10\0\0\0CR\2\0")
+    assert found.accepts(b"a.nef", lambda _path: HEADS[b"JPEG"])
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_texts_are_not_taken_for_images(text):
 
 
 def test_a_note_of_many_kinds_is_short():
-    image_filter = ImageFilter()
+    found = FileFilter()
     for number in range(100):
-        image_filter.accepts(b"x" * 200 + b"." + str(number).encode() * 40, lambda _path: b"text")
+        found.accepts(b"x" * 200 + b"." + str(number).encode() * 40, lambda _path: b"text")
     for number in range(9):
-        image_filter.skip_folder(b"y" * 200 + str(number).encode() + b"/", "the workdir of a run")
-    assert all(len(line) <= 300 for line in image_filter.notes())
-    assert "skipped 100 files" in " ".join(image_filter.notes())
+        found.skip_folder(b"y" * 200 + str(number).encode() + b"/", "the workdir of a run")
+    assert all(len(line) <= 300 for line in found.notes())
+    assert "skipped 100 files" in " ".join(found.notes())

@@ -177,7 +177,7 @@ class TestSize:
             for _ in range(40):
                 member.write(bytes(2**20))
         reason = self.reason(ArchiveSource(str(tmp_path / "x.zip")))
-        assert ("which no photograph does" in reason) == (start[:1] in (b"\xff", b"\x89"))
+        assert ("which no image of use does" in reason) == (start[:1] in (b"\xff", b"\x89"))
 
     def test_large_images_that_pack_well_are_read(self, tmp_path, monkeypatch):
         pixels = np.repeat(noise(1, 1500, 3), 1200, axis=0)
@@ -187,4 +187,4 @@ class TestSize:
         assert source.read(0) == content
         monkeypatch.setattr(archives, "_EXPANDED_BYTES", 2**20)
         monkeypatch.setattr(archives, "_MAX_EXPANSION", 2)
-        assert "which no photograph does" in self.reason(source)
+        assert "which no image of use does" in self.reason(source)

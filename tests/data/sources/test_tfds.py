@@ -250,9 +250,9 @@ class TestRefusals:
             ("mnist/large", "'mnist' has no configurations; write it as tfds:mnist"),
             ("../pictures", "write it as tfds:NAME[:SPLIT]"),
             ("pictures:nope", "cannot open split 'nope'"),
-            ("pictures:nope", "available: train (12 images), test (12 images), and slices"),
+            ("pictures:nope", "available: train (12 examples), test (12 examples), and slices"),
             ("pictures:train[", "cannot open split 'train['"),
-            ("pictures:train[:0]", "slices with at least one image, such as train[:10%]"),
+            ("pictures:train[:0]", "slices with at least one example, such as train[:10%]"),
             ("imdb_reviews", "has no feature 'image', nor exactly one of images, but label (ClassLabel), text (Text)"),
         ],
     )

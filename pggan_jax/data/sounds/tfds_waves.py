@@ -1,0 +1,172 @@
+"""The source `sound:tfds:nsynth/gansynth_subset[:SPLIT]`: notes of a data set of tensorflow_datasets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pggan_jax.data.images.decode import UnusableImageError
+from pggan_jax.data.sounds.audio_files import AudioArray
+from pggan_jax.data.sounds.clips import Clip, read_clip
+from pggan_jax.data.sources.tfds import UNREAD, TfdsSource
+from pggan_jax.errors import UserError
+from pggan_jax.sound_config import SoundConfig, parse_pitches
+
+DEFAULT_RATE = 16_000
+"""Of data sets that do not say their sample rate, as NSynth."""
+_SUBSET, _SUBSET_PITCHES = "gansynth_subset", range(24, 85)
+_AUDIO, _PITCH, _INSTRUMENT = "audio", "pitch", "instrument"
+
+
+class TfdsWaves(TfdsSource):
+    """The notes of one split; classes are their pitches or families."""
+
+    kind = "sound:tfds"
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, argument: str, config: SoundConfig) -> None:
+        """Find the data set on the disk, as `TfdsSource`; all records are read once if the settings choose among them.
+
+        Args:
+            argument: NAME, NAME/CONFIG, or either with ":SPLIT".
+            config: of the clips and their classes.
+
+        Raises:
+            UserError: as `TfdsSource`; or it has no sound, or nothing that the settings ask for.
+        """
+        self._config = config
+        self._rate = DEFAULT_RATE
+        self._label_by = "pitch" if config.label_by == "auto" else config.label_by
+        super().__init__(argument)
+        self._numbers = self._chosen_numbers()
+        self._labels = np.full(len(self._numbers), UNREAD, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def item_name(self, index: int) -> str:
+        """Return a name such as "record 17"."""
+        return f"record {self._numbers[index]}"
+
+    def label(self, index: int) -> int:
+        """Return the class of a note; 0 without classes and for an unreadable record. See `TfdsSource.label`."""
+        if not self.class_names:
+            return 0
+        if self._labels[index] == UNREAD:
+            try:
+                self._labels[index] = self._class_of(self._read_example(int(self._numbers[index])))
+            except UnusableImageError:
+                return 0
+        return int(self._labels[index])
+
+    def read(self, index: int) -> np.ndarray:
+        """Return clip `index`, float64 `[samples]`; raises UnusableImageError if it cannot be used."""
+        return self.examine(index).wave
+
+    def examine(self, index: int) -> Clip:
+        """Return clip `index` with what is remarkable about it; raises UnusableImageError as `read`."""
+        example = self._read_example(int(self._numbers[index]))
+        if self.class_names:
+            self._labels[index] = self._class_of(example)
+        stored = np.asarray(example[_AUDIO])
+        if not np.issubdtype(stored.dtype, np.floating):
+            # TFDS gives decoded files as whole numbers of 16 bits.
+            stored = stored / 2.0**15
+        return read_clip(AudioArray(stored.reshape(len(stored), -1), self._rate), self._config)
+
+    def fingerprint(self) -> str:
+        """Return a digest of the files and the settings."""
+        config = self._config
+        settings = (config.sample_rate, config.samples, config.n_fft, config.take, config.channel, config.level)
+        chosen = (config.keep_silence, self._label_by, config.pitches, config.instrument_sources)
+        return f"{super().fingerprint()} {settings} {chosen}"
+
+    def _choose_feature(self, features: Any) -> tuple[str, int]:
+        """Return the name of the feature of sound, and its number of channels."""
+        from tensorflow_datasets.core import features as kinds
+
+        names = sorted(features) if isinstance(features, kinds.FeaturesDict) else []
+        if _AUDIO not in names or len(features[_AUDIO].shape or ()) not in (1, 2):
+            listed = ", ".join(f"{name} ({type(features[name]).__name__})" for name in names) or type(features).__name__
+            raise self._error(f"has no feature 'audio' of waves, but {listed}; choose another data set, such as nsynth")
+        feature = features[_AUDIO]
+        if feature.dtype == object or getattr(feature, "_lazy_decode", False):
+            raise self._error(
+                "stores encoded files, whose decoding needs TensorFlow; write them to a folder, and use sound:DIR"
+            )
+        self._source_names = _names_of(features, "source")
+        self._rate = int(getattr(feature, "sample_rate", None) or DEFAULT_RATE)
+        return _AUDIO, 1
+
+    def _class_names(self, features: Any) -> tuple[str, ...]:
+        """Return all pitches or families that the data set may have; `_chosen_numbers` narrows them."""
+        if self._config.take == "slices":
+            raise UserError(f"sound.take = slices: {self.name} has notes of one length each; choose first or loudest")
+        if self._label_by == "none":
+            return ()
+        if self._label_by == "folder":
+            raise UserError(f"sound.label_by = folder: {self.name} has no folders; choose pitch, family or none")
+        if self._label_by == "pitch":
+            if _PITCH not in features:
+                return self._no_classes("pitch")
+            count = getattr(features[_PITCH], "num_classes", None) or 128
+            return tuple(map(str, _SUBSET_PITCHES if _SUBSET in self.name else range(count)))
+        return _names_of(features, "family") or self._no_classes("instrument/family")
+
+    def _no_classes(self, feature: str) -> tuple[str, ...]:
+        if self._config.label_by == "auto":
+            return ()
+        raise UserError(f"sound.label_by = {self._label_by}: {self.name} has no feature {feature}; choose none")
+
+    def _class_of(self, example: dict[str, Any]) -> int:
+        """Return the class of a record.
+
+        Raises:
+            UnusableImageError: it is none of the classes.
+        """
+        if self._label_by == "family":
+            return int(example[_INSTRUMENT]["family"])
+        pitch = str(int(example[_PITCH]))
+        if pitch not in self.class_names:
+            raise UnusableImageError(f"has pitch {pitch}, which is none of the {len(self.class_names)} classes")
+        return self.class_names.index(pitch)
+
+    def _chosen_numbers(self) -> np.ndarray:
+        """Return the records that `sound.pitches` and `sound.instrument_sources` keep."""
+        everything = np.arange(len(self._examples))
+        names = [name for name in ("pitches", "instrument_sources") if getattr(self._config, name)]
+        if not names:
+            return everything
+        chosen = " with ".join(f"sound.{name}={getattr(self._config, name)}" for name in names)
+        kept, pitches = [], set()
+        for number in tqdm(everything.tolist(), desc=f"choosing from {self.name}", unit="note", delay=2, disable=None):
+            try:
+                example = self._read_example(number)
+                if self._is_wanted(example):
+                    kept.append(number)
+                    pitches.add(int(example[_PITCH]))
+            except UnusableImageError:
+                continue
+            except KeyError as error:
+                raise UserError(f"{chosen}: the notes of {self.name} have no feature {error}; leave it empty") from None
+        if not kept:
+            raise UserError(f"{chosen}: keeps none of {len(everything):,} notes in {self.name}; choose another filter")
+        self.notes = (f"{chosen} keeps {len(kept):,} of {len(everything):,} notes",)
+        if self._label_by == "pitch":
+            self.class_names = tuple(map(str, sorted(pitches)))
+        return np.array(kept)
+
+    def _is_wanted(self, example: dict[str, Any]) -> bool:
+        pitches, sources = parse_pitches(self._config.pitches), self._config.instrument_sources
+        if pitches is not None and int(example[_PITCH]) not in pitches:
+            return False
+        return not sources or self._source_names[int(example[_INSTRUMENT]["source"])] in sources.split(",")
+
+
+def _names_of(features: Any, part: str) -> tuple[str, ...]:
+    """Return the class names of a part of the feature `instrument`; empty where there is none."""
+    if _INSTRUMENT not in features or part not in features[_INSTRUMENT]:
+        return ()
+    return tuple(features[_INSTRUMENT][part].names)
