@@ -1,4 +1,4 @@
-"""A file that threads and processes read at any offset, and a part of it as a file of its own."""
+"""A file that threads and processes read at any offset, and a part of it as a file."""
 
 from __future__ import annotations
 

@@ -119,11 +119,16 @@ class Audio(Protocol):
         is_truncated: whether the file ends, or is damaged, before what its header says; known after reading.
     """
 
-    rate: int
-    channels: int
-    frames: int
-    encoding: str
-    is_truncated: bool
+    @property
+    def rate(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def is_truncated(self) -> bool: ...
 
     def read(self, start: int, count: int) -> np.ndarray:
         """Return at most `count` samples of all channels from `start` on, float64 `[samples, channels]`."""

@@ -23,5 +23,23 @@ def open_notes(argument: str, config: SoundConfig) -> SpectrogramSource:
     return _encoded(NotesSource(argument, config), config)
 
 
+def open_sound(argument: str, config: SoundConfig) -> SpectrogramSource:
+    """Open `sound:ARGUMENT`: a folder, a zip archive, or "tfds:NAME[:SPLIT]".
+
+    Raises:
+        UserError: it does not exist, holds no sound, or the settings choose none of it; or soundfile is not installed.
+    """
+    kind, _, name = argument.partition(":")
+    if kind == "tfds":
+        from pggan_jax.data.sounds.tfds_waves import TfdsWaves
+
+        return _encoded(TfdsWaves(name, config), config)
+    from pggan_jax.data.sounds.audio_files import require_soundfile
+    from pggan_jax.data.sounds.sound_files import SoundFiles, open_files
+
+    require_soundfile(f"data.source = {f'sound:{argument}'!r}")
+    return _encoded(SoundFiles(open_files(argument), config), config)
+
+
 def _encoded(waves: WaveSource, config: SoundConfig) -> SpectrogramSource:
     return SpectrogramSource(waves, chosen_representation(config))

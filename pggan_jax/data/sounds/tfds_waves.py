@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.audio_files import AudioArray
 from pggan_jax.data.sounds.clips import Clip, read_clip
 from pggan_jax.data.sources.tfds import UNREAD, TfdsSource
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, import_optional
 from pggan_jax.sound_config import SoundConfig, parse_pitches
 
 DEFAULT_RATE = 16_000
@@ -83,6 +85,15 @@ class TfdsWaves(TfdsSource):
         chosen = (config.keep_silence, self._label_by, config.pitches, config.instrument_sources)
         return f"{super().fingerprint()} {settings} {chosen}"
 
+    def _find_builder(self, name: str) -> Any:
+        """Return the builder, whose features of audio are read as the tensors that they are stored as."""
+        import_optional("tensorflow_datasets", package="tensorflow-datasets", needed_by=f"data.source = {self.name!r}")
+        rates: list[int] = []
+        with _audio_as_tensors(rates):
+            builder = super()._find_builder(name)
+        self._rate = rates[0] if rates and rates[0] else DEFAULT_RATE
+        return builder
+
     def _choose_feature(self, features: Any) -> tuple[str, int]:
         """Return the name of the feature of sound, and its number of channels."""
         from tensorflow_datasets.core import features as kinds
@@ -91,13 +102,7 @@ class TfdsWaves(TfdsSource):
         if _AUDIO not in names or len(features[_AUDIO].shape or ()) not in (1, 2):
             listed = ", ".join(f"{name} ({type(features[name]).__name__})" for name in names) or type(features).__name__
             raise self._error(f"has no feature 'audio' of waves, but {listed}; choose another data set, such as nsynth")
-        feature = features[_AUDIO]
-        if feature.dtype == object or getattr(feature, "_lazy_decode", False):
-            raise self._error(
-                "stores encoded files, whose decoding needs TensorFlow; write them to a folder, and use sound:DIR"
-            )
         self._source_names = _names_of(features, "source")
-        self._rate = int(getattr(feature, "sample_rate", None) or DEFAULT_RATE)
         return _AUDIO, 1
 
     def _class_names(self, features: Any) -> tuple[str, ...]:
@@ -163,6 +168,41 @@ class TfdsWaves(TfdsSource):
         if pitches is not None and int(example[_PITCH]) not in pitches:
             return False
         return not sources or self._source_names[int(example[_INSTRUMENT]["source"])] in sources.split(",")
+
+
+@contextmanager
+def _audio_as_tensors(rates: list[int]) -> Iterator[None]:
+    """Let TFDS read stored features of the class `Audio` as plain tensors of the same bytes.
+
+    That class needs TensorFlow even where nothing is to be decoded.
+
+    Args:
+        rates: gets the sample rate of each such feature; 0 where it is not stored.
+    """
+    from tensorflow_datasets.core.features import feature as parts
+    from tensorflow_datasets.core.features.audio_feature import Audio
+    from tensorflow_datasets.core.features.tensor_feature import Tensor
+
+    original = Audio.__dict__["from_json_content"]
+
+    def as_tensor(_cls: type, value: Any) -> Any:
+        if isinstance(value, dict):  # the form of earlier versions
+            stored = {"sample_rate": value["sample_rate"], "is_encoded": value.get("lazy_decode", False)}
+            form = {"shape": tuple(value["shape"]), "dtype": parts.dtype_from_str(value["dtype"])}
+        else:
+            stored = {"sample_rate": value.sample_rate, "is_encoded": value.lazy_decode}
+            form = {"shape": parts.from_shape_proto(value.shape), "dtype": parts.dtype_from_str(value.dtype)}
+            form["encoding"] = value.encoding or "none"
+        if stored["is_encoded"]:
+            raise ValueError("it stores encoded audio files; write them to a folder, and use sound:DIR")
+        rates.append(int(stored["sample_rate"] or 0))
+        return Tensor(**form)
+
+    Audio.from_json_content = classmethod(as_tensor)
+    try:
+        yield
+    finally:
+        Audio.from_json_content = original
 
 
 def _names_of(features: Any, part: str) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.audio_files import detect_audio, not_audio_reason, open_audio, require_soundfile
 from pggan_jax.errors import UserError
+from tests.helpers.audio_samples import raw_wav
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "sound_reference_values.json").read_text())
 
@@ -65,14 +65,6 @@ def test_the_library_that_decodes_is_named(monkeypatch):
         require_soundfile("data.source = 'sound:x'")
 
 
-def wav(samples, *, bits=16, rate=8000, code=1, channels=1):
-    """A WAV file of raw bytes."""
-    block = channels * bits // 8
-    form = struct.pack("<HHIIHH", code, channels, rate, rate * block, block, bits)
-    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
 def decode(content):
     with open_audio(io.BytesIO(content)) as audio:
         return audio.read(0, 10**6), audio
@@ -101,14 +93,14 @@ class TestDecoding:
         kind, value = case.split()
         bits = int(kind.removeprefix("uint").removeprefix("int"))
         raw = int(value).to_bytes(bits // 8, "little", signed=not kind.startswith("u"))
-        samples, _ = decode(wav(raw * 8, bits=bits))
+        samples, _ = decode(raw_wav(raw * 8, bits=bits))
         assert samples.shape == (8, 1)
         assert np.array_equal(samples, np.full((8, 1), GOLDEN["pcm"]["cases"][case]))
 
     @pytest.mark.parametrize("bits", [32, 64])
     def test_floats_are_kept_as_they_are(self, bits):
         values = np.array([0.1, -1.5, 3.0, 1e-30], f"<f{bits // 8}")
-        samples, audio = decode(wav(values.tobytes(), bits=bits, code=3))
+        samples, audio = decode(raw_wav(values.tobytes(), bits=bits, code=3))
         assert np.array_equal(samples[:, 0], values.astype(np.float64))
         assert audio.encoding == ("WAV FLOAT" if bits == 32 else "WAV DOUBLE")
 
@@ -161,7 +153,7 @@ class TestDecoding:
         assert not decode(content)[1].is_truncated
 
     def test_streamed_wav_without_sizes(self):
-        content = bytearray(wav(bytes(range(200))))
+        content = bytearray(raw_wav(bytes(range(200))))
         content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
         samples, audio = decode(bytes(content))
         assert (len(samples), audio.is_truncated) == (100, False)
@@ -170,8 +162,8 @@ class TestDecoding:
         assert reason(b"").startswith("is empty")
         assert reason(b"just a text, named .wav").startswith("is a text, not sound")
         assert reason(bytes(100)) == "is not sound; remove it or save it as WAV or FLAC"
-        assert reason(wav(b"")).startswith("holds no samples")
-        assert reason(wav(b"1234", bits=16, code=0x7777)).startswith("is a damaged WAV file (")
+        assert reason(raw_wav(b"")).startswith("holds no samples")
+        assert reason(raw_wav(b"1234", bits=16, code=0x7777)).startswith("is a damaged WAV file (")
         assert reason(b"RIFF\x24\0\0\0WAVEf").startswith("is a damaged WAV file (")
         assert reason(b"fLaC" + bytes(50)).startswith("is a damaged FLAC file (")
 

@@ -12,13 +12,10 @@ from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.audio_files import AudioArray
 from pggan_jax.data.sounds.clips import SILENT_WINDOW, count_windows, read_clip
 from pggan_jax.sound_config import SoundConfig
+from tests.helpers.audio_samples import tone
 
 CONFIG = SoundConfig()
 SAMPLES, RATE = 4096, 8000
-
-
-def tone(samples=SAMPLES, *, frequency=440.0, rate=RATE, peak=0.5):
-    return peak * np.sin(2 * np.pi * frequency * np.arange(samples) / rate)
 
 
 def clip_of(*channels, rate=RATE, window=0, encoding="", **settings):
