@@ -56,7 +56,7 @@ class Clip:
 
 
 def count_windows(frames: int, rate: int, config: SoundConfig) -> int:
-    """Return how many windows a file has with `sound.take=slices`: at least one, which may be shorter than a clip."""
+    """Return how many windows a file has with `sound.take=slices`, at least one."""
     change = rate_change(rate, config.sample_rate)
     return max(1, -(-frames * change.up // change.down) // config.samples)
 

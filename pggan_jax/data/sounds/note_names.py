@@ -1,4 +1,4 @@
-"""File names in the form of NSynth: family, source, instrument, pitch and velocity of a note (spec sound 2.3)."""
+"""File names of notes as in NSynth: family, source, instrument, pitch and velocity."""
 
 from __future__ import annotations
 

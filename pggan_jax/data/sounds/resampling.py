@@ -19,7 +19,7 @@ _ZERO_CROSSINGS = 10
 
 
 class RateChange(NamedTuple):
-    """How the sample rate is changed: `up` samples for `down`, and the error of the pitch in cents."""
+    """How the sample rate is changed: `up` samples for `down`; the error of the pitch in cents."""
 
     up: int
     down: int

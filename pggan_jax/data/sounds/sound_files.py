@@ -1,4 +1,4 @@
-"""The source `sound:DIR` or `sound:FILE.zip`: every audio file in a folder or an archive, as clips."""
+"""The source `sound:DIR` or `sound:FILE.zip`: every audio file in it, as clips."""
 
 from __future__ import annotations
 

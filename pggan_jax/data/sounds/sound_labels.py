@@ -1,4 +1,4 @@
-"""Classes of audio files by name or folder, and which files the settings keep (spec sound 2.3)."""
+"""Classes of audio files by name or folder, and which files the settings keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source `sound:tfds:nsynth/gansynth_subset[:SPLIT]`: notes of a data set of tensorflow_datasets."""
+"""The source `sound:tfds:NAME[:SPLIT]`: notes of tensorflow_datasets, such as NSynth."""
 
 from __future__ import annotations
 

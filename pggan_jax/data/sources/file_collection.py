@@ -106,7 +106,7 @@ class FileCollection(ABC):
 
     @abstractmethod
     def open(self, index: int) -> BinaryIO:
-        """Open file `index`, whatever its label, to read parts of it; raise an UnusableImageError if that fails."""
+        """Open file `index`, whatever its label; raise an UnusableImageError if that fails."""
 
     def fingerprint(self) -> str:
         """Return a digest of all that determines images and labels, without decoding any."""

@@ -115,7 +115,7 @@ class CompactNames:
 
 
 class FileFilter:
-    """Separates images, or sound, from other files by name or content, and counts the skipped files."""
+    """Separates images, or sound, from other files, and counts the skipped ones."""
 
     def __init__(self, kind: FileKind = IMAGES) -> None:
         self.kind = kind

@@ -1,4 +1,4 @@
-"""The source `folder:DIR`: all image files below a folder, and the audio files of `sound:DIR`.
+"""The source `folder:DIR`: all image files below a folder; also the sound of `sound:DIR`.
 
 Names are listed when it is opened, files are read on demand.
 """

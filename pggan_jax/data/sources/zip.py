@@ -1,4 +1,4 @@
-"""The source `zip:FILE`: all images in a zip archive, read in place, and the sound of `sound:FILE.zip`.
+"""The source `zip:FILE`: all images in a zip archive; also the sound of `sound:FILE.zip`.
 
 The standard library's `zipfile` lists the members. Its objects are dropped after listing: a compact table with a row of
 `_MEMBER` per image remains, which worker processes copy and by which threads read in parallel.
