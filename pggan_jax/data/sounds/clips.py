@@ -112,7 +112,7 @@ def _chosen_channel(audio: Audio, config: SoundConfig) -> int | None:
 def _read_window(
     audio: Audio, channel: int | None, change: RateChange, *, window: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the stored samples `[samples, channels]` that a window depends on, and the window at the wanted rate.
+    """Return the stored samples `[samples, channels]` of a window, and it at the wanted rate.
 
     The window equals that part of the whole file after resampling; it is shorter where the file ends.
     """

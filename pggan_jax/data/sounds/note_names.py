@@ -25,7 +25,7 @@ class NoteName(NamedTuple):
 
 
 def parse_note_name(name: str) -> NoteName | None:
-    """Parse a file name without its folder, such as "guitar_acoustic_001-060-100.wav"; None if it has another form."""
+    """Parse a file name without its folder; None if it has another form."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None

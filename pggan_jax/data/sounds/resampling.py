@@ -54,7 +54,7 @@ def rate_change(rate: int, wanted: int) -> RateChange:
 
 
 def resample(wave: np.ndarray, change: RateChange) -> np.ndarray:
-    """Resample a wave, float64 `[samples]`, by a polyphase filter (`scipy.signal.resample_poly` with its default window)."""
+    """Resample a wave, float64 `[samples]`, as `scipy.signal.resample_poly` does."""
     if change.up == change.down:
         return wave
     from scipy.signal import resample_poly

@@ -60,7 +60,7 @@ _VERSION = 1
 
 
 class SoundFiles:
-    """Clips of the audio files of a collection; each file is one clip, or several with `sound.take=slices`."""
+    """Clips of the audio files of a collection: one of each file, or several slices."""
 
     def __init__(self, files: FileCollection, config: SoundConfig) -> None:
         """Choose files and classes; a few headers are read, and all of them for `sound.take=slices`.

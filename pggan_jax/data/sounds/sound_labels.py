@@ -36,7 +36,7 @@ class SoundLabels:
 
 
 class _Names(NamedTuple):
-    """What the names of files say, `[files]` each: pitch, -1 for other names; number of family and of source."""
+    """What the names of files say, `[files]` each; pitch -1 for names of another form."""
 
     pitches: np.ndarray
     families: np.ndarray

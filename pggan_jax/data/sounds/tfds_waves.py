@@ -29,7 +29,7 @@ class TfdsWaves(TfdsSource):
     notes: tuple[str, ...] = ()
 
     def __init__(self, argument: str, config: SoundConfig) -> None:
-        """Find the data set on the disk, as `TfdsSource`; all records are read once if the settings choose among them.
+        """Find the data set on the disk; all records are read once if settings choose some.
 
         Args:
             argument: NAME, NAME/CONFIG, or either with ":SPLIT".

@@ -126,7 +126,7 @@ class FileFilter:
         self._hidden = 0
 
     def accepts(self, path: bytes, head: Callable[[bytes], bytes]) -> bool:
-        """Return whether `path` has the suffix or the content of a file of the kind that can be read.
+        """Return whether `path` has the suffix or the content of a file of the kind.
 
         Args:
             path: of a file.

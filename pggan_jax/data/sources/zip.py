@@ -53,7 +53,7 @@ _MEMBER = struct.Struct("<3QL2H")
 
 
 class ArchiveSource(FileCollection):
-    """All images, or all sound, in a zip archive, in the order and with the labels of the unpacked folder."""
+    """All images, or all sound, in a zip archive, ordered and labelled as the unpacked folder."""
 
     def __init__(self, file: str, *, kind: FileKind = IMAGES) -> None:
         """List the members.
