@@ -4,7 +4,12 @@ Read every image of a collection once, on all cores, and print sizes, modes, cla
 be used, with the reason and what to do. SOURCE is written as in data.source: folder:DIR, zip:FILE, tfds:NAME, tfrecords:DIR,
 prepared:DIR ... With --resolution=R it also checks whether the images can be prepared at that resolution with these flags.
 
-Example: python launch.py check folder:~/photos --resolution=128
+Of sound (sound:DIR, sound:FILE.zip, notes) it prints rates, lengths, pitches, what is remarkable about files, and how well 20
+clips survive becoming images and back. --config names an experiment, whose settings sound.* say how clips are cut.
+
+Examples:
+  python launch.py check folder:~/photos --resolution=128
+  python launch.py check sound:~/samples --set sound.sample_rate=16000
 
 Writes no files. Exit status 1 means that something needs a decision: an unusable image, a label without an image, copies with
 different labels.
@@ -27,6 +32,7 @@ from pggan_jax.cli.shared_flags import (
     read_base_shape,
     read_preparation,
 )
+from pggan_jax.cli.sound_flags import define_sound_flags, read_sound
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +42,10 @@ ARGUMENTS = ("SOURCE",)
 FLAGS = flags.FlagValues()
 define_preparation_flags(FLAGS)
 define_workers_flag(FLAGS)
+define_sound_flags(FLAGS)
+flags.DEFINE_boolean(
+    "force", False, "for sound: accept a representation whose round trip changes the sound much", flag_values=FLAGS
+)
 flags.DEFINE_boolean("json", False, "print one JSON object instead of a report", flag_values=FLAGS)
 
 _EXIT_NEEDS_DECISION = 1
@@ -52,6 +62,10 @@ _PREPARATION_FLAGS = ("base_shape", "channels", "crop", "resample", "modes", "ra
 
 def run(values: flags.FlagValues, source_name: str) -> int:
     """Print the report; 1 if something needs a decision."""
+    if sound := read_sound(values, source_name):
+        from pggan_jax.cli.check_sound import run_check
+
+        return run_check(values, source_name, sound)
     resolution, target, numbers = flag_value(values, "resolution"), None, None
     if resolution is None:
         _refuse_flags_without_resolution(values)

@@ -131,7 +131,7 @@ class Audio(Protocol):
     def is_truncated(self) -> bool: ...
 
     def read(self, start: int, count: int) -> np.ndarray:
-        """Return at most `count` samples of all channels from `start` on, float64 `[samples, channels]`."""
+        """Return at most `count` samples from `start` on, float64 `[samples, channels]`."""
         ...
 
 
@@ -227,7 +227,7 @@ class _DecodedFile:
 
 
 def _declared_size(head: bytes) -> int:
-    """Return how many bytes a RIFF, AIFF or RF64 file says to have; 0 for other files and where it says nothing."""
+    """Return how many bytes a RIFF or AIFF file says to have; 0 where it says nothing."""
     order = {b"RIFF": "<u4", b"RIFX": ">u4", b"FORM": ">u4"}.get(head[:4])
     if order is None or len(head) < 8:
         return 0

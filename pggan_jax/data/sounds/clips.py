@@ -209,7 +209,7 @@ def _is_clipped(wave: np.ndarray, encoding: str) -> bool:
 
 
 def _without_offset(wave: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the wave without its mean, and the mean, where that exceeds a hundredth of the peak."""
+    """Return the wave without its mean, and the mean; as it is below a hundredth of the peak."""
     mean = float(wave.mean())
     if abs(mean) > _OFFSET_OF_PEAK * np.abs(wave).max():
         return wave - mean, mean

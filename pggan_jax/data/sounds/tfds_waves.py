@@ -53,7 +53,7 @@ class TfdsWaves(TfdsSource):
         return f"record {self._numbers[index]}"
 
     def label(self, index: int) -> int:
-        """Return the class of a note; 0 without classes and for an unreadable record. See `TfdsSource.label`."""
+        """Return the class of a note; 0 without classes and for an unreadable record."""
         if not self.class_names:
             return 0
         if self._labels[index] == UNREAD:
@@ -86,7 +86,7 @@ class TfdsWaves(TfdsSource):
         return f"{super().fingerprint()} {settings} {chosen}"
 
     def _find_builder(self, name: str) -> Any:
-        """Return the builder, whose features of audio are read as the tensors that they are stored as."""
+        """Return the builder; features of audio are read as the tensors that are stored."""
         import_optional("tensorflow_datasets", package="tensorflow-datasets", needed_by=f"data.source = {self.name!r}")
         rates: list[int] = []
         with _audio_as_tensors(rates):

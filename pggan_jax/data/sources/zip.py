@@ -92,7 +92,7 @@ class ArchiveSource(FileCollection):
         super().__init__(name, names, load=load, found=found, problems=[*found.problems(), *repeats])
 
     def _choose_members(self, members: dict[bytes, bytes], found: FileFilter) -> list[bytes]:
-        """Return the sorted paths of the files of the kind, without folders that this program has written."""
+        """Return the sorted paths of the files of the kind, without folders of this program."""
         marks: dict[bytes, list[bytes]] = {}
         for path in members:
             folder, slash, name = path.rpartition(b"/")

@@ -1,0 +1,116 @@
+"""Waves of a source, and how well sound survives becoming bytes of an image and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pggan_jax.data.images.decode import UnusableImageError, decoding_errors
+from pggan_jax.data.sounds.spectrogram_source import SpectrogramSource, representation_of
+from pggan_jax.data.sources.source import Source
+from pggan_jax.sound.representations import Representation
+from pggan_jax.sound.stft import stft
+
+CLIPS = 20
+"""Clips of which `check` measures the round trip."""
+MOST_CONVERGENCE = 0.3
+"""A round trip of larger spectral convergence is refused by `check`."""
+_WINDOW, _HOP = 512, 128
+_MOST_DB = 200.0
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """The difference of some clips from their round trip.
+
+    Attributes:
+        clips: number of clips.
+        snr: signal-to-noise ratio of the waves in dB: median, and that of the worst clip.
+        convergence: spectral convergence: median, and that of the worst clip.
+    """
+
+    clips: int
+    snr: tuple[float, float]
+    convergence: tuple[float, float]
+
+    @classmethod
+    def of(cls, waves: list[np.ndarray], copies: list[np.ndarray]) -> RoundTrip | None:
+        """Compare waves with their copies; None without any."""
+        if not waves:
+            return None
+        pairs = list(zip(waves, copies, strict=True))
+        snr = [snr_db(*pair) for pair in pairs]
+        convergence = [spectral_convergence(*pair) for pair in pairs]
+        return cls(len(pairs), (float(np.median(snr)), min(snr)), (float(np.median(convergence)), max(convergence)))
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether networks could not learn the sound from such images, however long they are trained."""
+        return self.convergence[0] > MOST_CONVERGENCE
+
+
+def snr_db(wave: np.ndarray, copy: np.ndarray) -> float:
+    """Return the signal-to-noise ratio of a copy in dB, -200 to 200."""
+    signal, noise = float(np.sum(wave**2)), float(np.sum((wave - copy) ** 2))
+    if noise == 0 or signal == 0:
+        return _MOST_DB if noise == 0 else -_MOST_DB
+    return float(np.clip(10 * np.log10(signal / noise), -_MOST_DB, _MOST_DB))
+
+
+def spectral_convergence(wave: np.ndarray, copy: np.ndarray) -> float:
+    """Return the relative difference of magnitudes (Hann 512, hop 128), 0 for equal waves and at most 1e6."""
+    padding = (0, max(0, _WINDOW - len(wave)))
+    real, fake = (np.abs(stft(np.pad(one, padding), _WINDOW, hop=_HOP)) for one in (wave, copy))
+    difference, size = float(np.linalg.norm(fake - real)), float(np.linalg.norm(real))
+    return min(difference / size, 1e6) if size else float(difference > 0) * 1e6
+
+
+def wave_of(source: Source, index: int) -> np.ndarray:
+    """Return clip `index` of a source of sound, float64 `[samples]`; that of a prepared folder is inverted.
+
+    Raises:
+        UnusableImageError: it cannot be used.
+    """
+    if isinstance(source, SpectrogramSource):
+        with decoding_errors():
+            return source.waves.read(index)
+    return _representation(source).decode(source.read(index))
+
+
+def through_bytes(wave: np.ndarray, representation: Representation) -> np.ndarray:
+    """Return a wave after its round trip through the bytes of a training image."""
+    return representation.decode(representation.to_bytes(representation.encode(wave)))
+
+
+def is_sound(source: Source) -> bool:
+    """Whether the images of a source are made of sound."""
+    return representation_of(source) is not None
+
+
+def fitted_to(source: Source, waves: list[np.ndarray]) -> Representation:
+    """Return the representation of a source; where its ranges are not known yet, they are those of some clips."""
+    representation = _representation(source)
+    if representation.is_fitted:
+        return representation
+    measured = [representation.measure(wave) for wave in waves]
+    return representation.fitted([(min(a for a, _ in one), max(b for _, b in one)) for one in zip(*measured, strict=True)])
+
+
+def some_waves(source: Source, numbers: np.ndarray, *, count: int = CLIPS) -> tuple[list[int], list[np.ndarray]]:
+    """Return numbers and waves of about `count` usable clips, evenly spread over `numbers`."""
+    chosen, waves = [], []
+    for place in np.unique(np.linspace(0, len(numbers) - 1, min(count, len(numbers))).astype(int)).tolist():
+        try:
+            wave = wave_of(source, int(numbers[place]))
+        except UnusableImageError:
+            continue
+        chosen.append(int(numbers[place]))
+        waves.append(wave)
+    return chosen, waves
+
+
+def _representation(source: Source) -> Representation:
+    found = representation_of(source)
+    assert found is not None, f"{source.name} is no sound"
+    return found
