@@ -48,7 +48,7 @@ def define_sound_flags(values: flags.FlagValues) -> None:
 
 
 def is_sound_source(source_name: str) -> bool:
-    """Whether a source, as written in `data.source`, gives sound; a prepared folder does not say so by its name."""
+    """Return whether a source, as written in `data.source`, gives sound; prepared ones do not."""
     try:
         return SOURCE_KINDS[parse_source(source_name)[0]].is_sound
     except ValueError:

@@ -21,6 +21,7 @@ from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.write_arrays import build_in_memory
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sounds.open_waves import chosen_representation
+from pggan_jax.data.sounds.spectrogram_source import differences
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.data.sources.source import Source, source_notes
 from pggan_jax.data.watched_files import Verification
@@ -150,13 +151,8 @@ def _check_representation(source: PreparedSource, config: DataConfig) -> None:
     """Raise UserError if prepared sound has another form than the settings ask for."""
     if source.representation is None:
         return
-    theirs, wanted = source.representation.to_json(), chosen_representation(config.sound).to_json()
-    fixed = [name for name in theirs if name != "scale" or wanted[name]]
-    different = [f"{name} {theirs[name]}, asked for {wanted[name]}" for name in fixed if theirs[name] != wanted[name]]
-    if different:
-        raise UserError(
-            f"{source.name}: was prepared with {'; '.join(different)}; set sound.* to the same, or prepare it again"
-        )
+    if different := differences(source.representation, chosen_representation(config.sound)):
+        raise UserError(f"{source.name}: was prepared with {different}; set sound.* to the same, or prepare it again")
 
 
 def _pyramid(source: Source, config: DataConfig, *, progress: bool, report: Callable[[str], None]) -> Pyramid:

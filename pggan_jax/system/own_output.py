@@ -99,11 +99,11 @@ def _is_source_itself(out: Path, source: str) -> bool:
 
 
 def _folder_of(source: str) -> Path | None:
-    """Return the folder that `folder:DIR` reads, also inside `stacked:`."""
+    """Return the folder that `folder:DIR` or `sound:DIR` reads, also inside `stacked:`."""
     while source.startswith("stacked:"):
         source = source.partition(":")[2]
     try:
         kind, argument = parse_source(source)
-        return expand_path(argument).resolve() if kind == "folder" else None
+        return expand_path(argument).resolve() if kind in ("folder", "sound") else None
     except ValueError:
         return None

@@ -25,10 +25,11 @@ from pggan_jax.data.preparation.prepared_folder import FORMAT, INFO, MEAN, Prepa
 from pggan_jax.data.preparation.resumable import JOURNAL, LOCK, PartialFiles, lock_partial_folder
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.write_arrays import DecodeJob, decode_all
-from pggan_jax.data.sounds.spectrogram_source import representation_of
+from pggan_jax.data.sounds.spectrogram_source import differences, representation_of
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
 from pggan_jax.images import write_png
+from pggan_jax.sound.representations import Representation
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.paths import CACHE_VARIABLE
 
@@ -99,14 +100,14 @@ def _prepare(job: DecodeJob, folder: Path, *, is_cache: bool, report: Report) ->
     key = preparation_key(job.source, job.spec)
     target = _target(folder)
     partial = target.with_name(f"{target.name}.partial")
-    find = _find_cached if is_cache else _find_prepared
+    find, wanted = _find_cached if is_cache else _find_prepared, representation_of(job.source)
     try:
         # A finished folder never changes: neither a lock nor write permission is needed.
-        if done := find(folder, key):
+        if done := find(folder, key, wanted):
             return done
         target.parent.mkdir(parents=True, exist_ok=True)
         with lock_partial_folder(partial, wait=is_cache, report=report):
-            if done := find(folder, key):
+            if done := find(folder, key, wanted):
                 return done
             if is_cache:
                 _remove_damaged(target, report)
@@ -138,7 +139,7 @@ def _target(folder: Path) -> Path:
     return target
 
 
-def _find_cached(folder: Path, key: str) -> PreparedFolder | None:
+def _find_cached(folder: Path, key: str, wanted: Representation | None) -> PreparedFolder | None:
     """Open the finished folder of a cache; None if there is none or it is damaged."""
     with suppress(UserError):
         prepared = open_prepared(folder)
@@ -152,7 +153,7 @@ def _remove_damaged(folder: Path, report: Report) -> None:
         shutil.rmtree(folder)
 
 
-def _find_prepared(folder: Path, key: str) -> PreparedFolder | None:
+def _find_prepared(folder: Path, key: str, wanted: Representation | None) -> PreparedFolder | None:
     """Open the finished folder; None if there is nothing yet.
 
     Raises:
@@ -167,10 +168,10 @@ def _find_prepared(folder: Path, key: str) -> PreparedFolder | None:
     except UserError as error:
         raise UserError(f"{error} (--out={folder} is not overwritten)") from None
     if prepared.info["key"] != key:
-        raise UserError(
-            f"{folder}: holds {prepared.info['source']} prepared with other options, or from other files; "
-            "choose another --out, or remove it"
-        )
+        theirs = prepared.representation
+        different = theirs and wanted and differences(theirs, wanted)
+        how = f"with {different}" if different else "with other options, or from other files"
+        raise UserError(f"{folder}: holds {prepared.info['source']} prepared {how}; choose another --out, or remove it")
     return prepared
 
 

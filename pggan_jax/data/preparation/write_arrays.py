@@ -25,7 +25,7 @@ from pggan_jax.data.preparation.resumable import PartialFiles
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.worker_pool import ordered_map
 from pggan_jax.data.pyramid import Pyramid, first_reasons
-from pggan_jax.data.sounds.spectrogram_source import fitted_source, representation_of
+from pggan_jax.data.sounds.spectrogram_source import SpectrogramSource, fitted_source, representation_of
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
 from pggan_jax.system.paths import CACHE_VARIABLE
@@ -76,9 +76,11 @@ class DecodeJob:
         return needed
 
     def check_usable(self, rows: int, skipped: Sequence[str]) -> None:
-        """Raise a UserError if no image gave a row."""
+        """Raise a UserError if no image gave a row, or fewer than half of sound."""
         if not rows:
             raise UserError(f"{self.source.name}: none of {len(skipped)} images is usable: {first_reasons(skipped)}")
+        if isinstance(self.source, SpectrogramSource):
+            self.source.check_usable(rows, skipped)
 
 
 def decode_all(job: DecodeJob, files: PartialFiles) -> None:

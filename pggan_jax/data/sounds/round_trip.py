@@ -46,7 +46,7 @@ class RoundTrip:
 
     @property
     def is_poor(self) -> bool:
-        """Whether networks could not learn the sound from such images, however long they are trained."""
+        """Whether such images lose so much that training cannot give the sound."""
         return self.convergence[0] > MOST_CONVERGENCE
 
 
@@ -59,7 +59,7 @@ def snr_db(wave: np.ndarray, copy: np.ndarray) -> float:
 
 
 def spectral_convergence(wave: np.ndarray, copy: np.ndarray) -> float:
-    """Return the relative difference of magnitudes (Hann 512, hop 128), 0 for equal waves and at most 1e6."""
+    """Return the relative difference of magnitudes (Hann 512, hop 128), 0 to 1e6."""
     padding = (0, max(0, _WINDOW - len(wave)))
     real, fake = (np.abs(stft(np.pad(one, padding), _WINDOW, hop=_HOP)) for one in (wave, copy))
     difference, size = float(np.linalg.norm(fake - real)), float(np.linalg.norm(real))
@@ -67,7 +67,7 @@ def spectral_convergence(wave: np.ndarray, copy: np.ndarray) -> float:
 
 
 def wave_of(source: Source, index: int) -> np.ndarray:
-    """Return clip `index` of a source of sound, float64 `[samples]`; that of a prepared folder is inverted.
+    """Return clip `index` of a source of sound, prepared or not, float64 `[samples]`.
 
     Raises:
         UnusableImageError: it cannot be used.
@@ -89,7 +89,7 @@ def is_sound(source: Source) -> bool:
 
 
 def fitted_to(source: Source, waves: list[np.ndarray]) -> Representation:
-    """Return the representation of a source; where its ranges are not known yet, they are those of some clips."""
+    """Return the representation of a source; ranges not known yet are those of some clips."""
     representation = _representation(source)
     if representation.is_fitted:
         return representation

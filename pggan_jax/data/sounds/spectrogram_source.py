@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 
 import numpy as np
@@ -10,6 +11,8 @@ from tqdm import tqdm
 
 from pggan_jax.data.images.decode import UnusableImageError, decoding_errors
 from pggan_jax.data.preparation.worker_pool import default_workers, ordered_map
+from pggan_jax.data.pyramid import first_reasons
+from pggan_jax.data.sounds.clips import SILENT_WINDOW
 from pggan_jax.data.sounds.wave_source import WaveSource
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
@@ -28,7 +31,10 @@ class SpectrogramSource:
         settings: the representation that was asked for; part of the fingerprint.
         representation: the same with fitted ranges once `fitted` has measured them.
         name, channels, class_names, problems, notes: as of every source.
+        allow_few: whether more than half of the clips may be unusable.
     """
+
+    allow_few = False
 
     def __init__(self, waves: WaveSource, settings: Representation, *, fitted: Representation | None = None) -> None:
         """Wrap a source of waves."""
@@ -57,6 +63,15 @@ class SpectrogramSource:
         """Return a digest of clips and representation; it is the same before and after fitting."""
         return f"{json.dumps(self.settings.to_json(), sort_keys=True)} {self.waves.fingerprint()}"
 
+    def check_usable(self, rows: int, skipped: Sequence[str]) -> None:
+        """Raise a UserError if more clips were left out, silent parts apart, than used."""
+        left_out = [line for line in skipped if not line.endswith(SILENT_WINDOW)]
+        if len(left_out) > rows and not self.allow_few:
+            raise UserError(
+                f"{self.name}: {len(left_out):,} of {rows + len(left_out):,} clips cannot be used: {first_reasons(left_out)}; "
+                "launch.py check lists them, and launch.py prepare --allow_few takes the others"
+            )
+
     def fitted(self, numbers: np.ndarray, *, workers: int | None = None, progress: bool = True) -> SpectrogramSource:
         """Return the source with the ranges of its values.
 
@@ -75,7 +90,9 @@ class SpectrogramSource:
         if self.representation.is_fitted:
             return self
         ranges = _measure_all(self, numbers, workers, progress)
-        return SpectrogramSource(self.waves, self.settings, fitted=self.settings.fitted(ranges))
+        fitted = SpectrogramSource(self.waves, self.settings, fitted=self.settings.fitted(ranges))
+        fitted.allow_few = self.allow_few
+        return fitted
 
 
 def fitted_source(source: Source, numbers: np.ndarray, *, workers: int | None = None, progress: bool = True) -> Source:
@@ -90,6 +107,13 @@ def representation_of(source: Source) -> Representation | None:
     """Return how the images of a source were made of sound; None for images."""
     found = getattr(source, "representation", None)
     return found if isinstance(found, Representation) else None
+
+
+def differences(stored: Representation, wanted: Representation) -> str:
+    """Return in words how two representations differ; ranges count only where both are known."""
+    theirs, ours = stored.to_json(), wanted.to_json()
+    names = [name for name in theirs if name != "scale" or (theirs[name] and ours[name])]
+    return "; ".join(f"{name} {theirs[name]}, asked for {ours[name]}" for name in names if theirs[name] != ours[name])
 
 
 def _measure_all(source: SpectrogramSource, numbers: np.ndarray, workers: int | None, progress: bool) -> Ranges:
