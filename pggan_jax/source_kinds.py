@@ -38,6 +38,11 @@ SOURCE_KINDS = {
     "notes": SourceKind(
         "notes[:COUNT[:SEED]]", "5,200 synthesised notes of exact pitch, built-in sound", needs_argument=False, is_sound=True
     ),
+    "sound": SourceKind(
+        "sound:DIR|FILE.zip|tfds:NAME",
+        "every audio file in a folder or a zip archive, or a data set such as sound:tfds:nsynth/gansynth_subset",
+        is_sound=True,
+    ),
     "synthetic": SourceKind("synthetic[:COUNT[:SEED]]", "generated patterns of any size, for tests", needs_argument=False),
 }
 

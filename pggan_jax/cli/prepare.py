@@ -31,6 +31,7 @@ from pggan_jax.images import BASE_SHAPE
 from pggan_jax.system.own_output import is_inside_source
 
 if TYPE_CHECKING:
+    from pggan_jax.data.preparation.prepared_folder import PreparedFolder
     from pggan_jax.data.preparation.spec import PreparationSpec
 
 ARGUMENTS = ("SOURCE",)
@@ -69,7 +70,6 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     preparation = _preparation(values, sound)
     from pggan_jax.data.preparation.decode_block import estimate
     from pggan_jax.data.preparation.prepare import prepare
-    from pggan_jax.data.pyramid import first_reasons
     from pggan_jax.data.sounds.spectrogram_source import SpectrogramSource
     from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.data.sources.source import source_notes
@@ -98,25 +98,35 @@ def run(values: flags.FlagValues, source_name: str) -> int:
         workers=flag_value(values, "workers"),
         report=lambda line: print(f"note: {line}", file=sys.stderr),
     )
-    skipped = prepared.info["skipped"]
+    _print_result(values, prepared, sound)
+    return 0
+
+
+def _print_result(values: flags.FlagValues, prepared: PreparedFolder, sound: SoundChoice | None) -> None:
+    """Print what the folder holds, and how to train on it."""
+    from pggan_jax.data.pyramid import first_reasons, level_shapes
+
+    out, skipped, noun = folder("out", flag_value(values, "out")), prepared.info["skipped"], "clip" if sound else "image"
     if skipped:
         print(
-            f"skipped {len(skipped):,} unusable image{'s' * (len(skipped) > 1)}: {first_reasons(skipped)} "
+            f"skipped {len(skipped):,} unusable {noun}{'s' * (len(skipped) > 1)}: {first_reasons(skipped)} "
             f"(all in {out / 'info.json'})"
         )
+    resolution = prepared.resolutions[0]
+    shapes = level_shapes(resolution, prepared.base_shape)
+    sizes = ", ".join(f"{height}x{width}" for height, width in reversed(shapes.values()))
     print(f"{prepared.info['images']:,} rows of {sizes}, {prepared.total_bytes():,} bytes -> {out}")
     if sound:
         changes = [f"data.source=prepared:{out}", f"data.labels={str(bool(prepared.class_names)).lower()}"]
         words = settings_words(values, sound) + [word for change in changes for word in ("--set", change)]
         print(f"next: python launch.py {shlex.join([*words, '--workdir=runs/mine'])}")
-        return 0
+        return
     labels = " --set data.labels=true" if prepared.class_names else ""
     base_shape = f" --set data.base_shape={flag_value(values, 'base_shape')}" if prepared.base_shape != BASE_SHAPE else ""
     print(
         f"next: python launch.py --config=experiments/folder.py --set data.source=prepared:{shlex.quote(str(out))} "
-        f"--set data.resolution={preparation.resolution}{base_shape}{labels} --workdir=runs/mine"
+        f"--set data.resolution={resolution}{base_shape}{labels} --workdir=runs/mine"
     )
-    return 0
 
 
 def _preparation(values: flags.FlagValues, sound: SoundChoice | None) -> PreparationSpec:

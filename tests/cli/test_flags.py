@@ -187,6 +187,14 @@ def door(launch, places, monkeypatch):
     monkeypatch.setattr(features, "feature_mean", lambda _: 0.0)
     spy(check_module, "check", "workers", workers=0)
     spy(prepare_module, "prepare", "workers", workers=0)
+    prepare = prepare_module.prepare
+    monkeypatch.setattr(
+        prepare_module,
+        "prepare",
+        lambda source, *more, **options: (
+            note(allow_few=getattr(source, "allow_few", None)) or prepare(source, *more, **options)
+        ),
+    )
     spy(image_sets, "generated_images", "seed", "alpha")
     made_by = image_sets.generated_images
     monkeypatch.setattr(
@@ -808,6 +816,33 @@ CASES = {
     ("check", "base_shape"): Case(f"{CHECK} --resolution=16", ("", "--base_shape=3x4"), report("usable"), (3, 4)),
     ("check", "workers"): Case(CHECK, ("", "--workers=0"), lambda seen: seen.passed.check_workers, (None, 0)),
     ("check", "json"): Case("check folder:{pictures}", ("", "--json"), printed('"usable": 4'), ([False], [True])),
+    ("check", "config"): Case(
+        "check notes:4 --json",
+        ("", "--config=experiments/notes_smoke.py"),
+        report("representation", "frames"),
+        (32, 8),
+    ),
+    ("check", "set"): Case(
+        "check notes:4 --json", ("", "--set=sound.sample_rate=16000"), report("representation", "sample_rate"), (8000, 16_000)
+    ),
+    ("check", "force"): Case(
+        "check notes:4 --set=sound.magnitude_range=0,0.1", ("", "--force"), lambda seen: seen.status, (1, 0)
+    ),
+    ("prepare", "config"): Case(
+        "prepare notes:4 --out={tmp}/out",
+        ("", "--config=experiments/notes_smoke.py"),
+        lambda seen: prepared(seen).shape,
+        ((4, 32, 128, 2), (4, 8, 32, 2)),
+    ),
+    ("prepare", "set"): Case(
+        "prepare notes:4 --out={tmp}/out",
+        ("", "--set=sound.pitches=60"),
+        lambda seen: len(prepared(seen)),
+        (4, 1),
+    ),
+    ("prepare", "allow_few"): Case(
+        "prepare notes:4 --out={tmp}/out", ("", "--allow_few"), lambda seen: seen.passed.allow_few, (False, True)
+    ),
     ("prepare", "out"): Case(
         "prepare folder:{pictures} --resolution=8",
         ("--out={tmp}/out", "--out={tmp}/b"),

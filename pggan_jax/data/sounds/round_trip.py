@@ -47,7 +47,8 @@ class RoundTrip:
     @property
     def is_poor(self) -> bool:
         """Whether such images lose so much that training cannot give the sound."""
-        return self.convergence[0] > MOST_CONVERGENCE
+        # Also for waves that are no numbers.
+        return not self.convergence[0] <= MOST_CONVERGENCE
 
 
 def snr_db(wave: np.ndarray, copy: np.ndarray) -> float:
@@ -75,7 +76,7 @@ def wave_of(source: Source, index: int) -> np.ndarray:
     if isinstance(source, SpectrogramSource):
         with decoding_errors():
             return source.waves.read(index)
-    return _representation(source).decode(source.read(index))
+    return _representation(source).decode(np.asarray(source.read(index)))
 
 
 def through_bytes(wave: np.ndarray, representation: Representation) -> np.ndarray:

@@ -136,6 +136,12 @@ def _notes(argument: str, wanted: Wanted) -> Source:
     return open_notes(argument, wanted.sound)
 
 
+def _sound(argument: str, wanted: Wanted) -> Source:
+    from pggan_jax.data.sounds.open_waves import open_sound
+
+    return open_sound(argument, wanted.sound)
+
+
 _OPENERS: dict[str, Callable[[str, Wanted], Source]] = {
     "digits": _digits,
     "photos": _photos,
@@ -147,4 +153,5 @@ _OPENERS: dict[str, Callable[[str, Wanted], Source]] = {
     "stacked": _stacked,
     "synthetic": _synthetic,
     "notes": _notes,
+    "sound": _sound,
 }

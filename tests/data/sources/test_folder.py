@@ -182,6 +182,13 @@ class TestLabels:
         assert reason_for(source) == "has no label in dataset.json; add one or remove the image"
         assert source.read(1) == b"cat/2.png"
 
+    def test_dataset_json_of_a_large_collection(self, tmp_path):
+        """It is longer than what is read of a file before its kind is known."""
+        fill(tmp_path, "a.png")
+        entries = [["a.png", 1], *([f"{number:050d}.png", 0] for number in range(25_000))]
+        (tmp_path / "dataset.json").write_text(json.dumps({"labels": entries}))
+        assert labels_of(FolderSource(str(tmp_path))) == [1]
+
     def test_dataset_json_that_cannot_be_used(self, tmp_path):
         fill(tmp_path, "1.png")
         (tmp_path / "dataset.json").write_text("{")

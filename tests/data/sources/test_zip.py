@@ -67,6 +67,14 @@ refusal_of = partial(source_reasons.refusal_of, ArchiveSource, kind="zip")
 
 
 class TestContents:
+    def test_dataset_json_of_a_large_collection(self, tmp_path):
+        """It is longer than what is read of a member before its kind is known."""
+        entries = [["a.png", 1], *([f"{number:050d}.png", 0] for number in range(25_000))]
+        document = json.dumps({"labels": entries})
+        assert len(document) > file_collection.UNSEEN_BYTES
+        path = pack(tmp_path / "x.zip", {"a.png": b"1", "dataset.json": document})
+        assert ArchiveSource(str(path)).label(0) == 1
+
     @pytest.mark.parametrize("method", [STORED, DEFLATED])
     def test_images_come_sorted_and_whole(self, tmp_path, method):
         contents = {
