@@ -10,7 +10,7 @@ from pggan_jax.images import LEAST_BASE_PIXELS, MOST_BASE_PIXELS
 INSTRUMENT_SOURCES = ("acoustic", "electronic", "synthetic")
 REPRESENTATIONS = ("if", "if_mel", "phase", "abslog", "reallog", "raw")
 MAX_RATE = 768_000
-_ONE_CHANNEL = ("abslog", "reallog", "raw")
+ONE_CHANNEL = ("abslog", "reallog", "raw")
 _MOST = 2**24
 MAX_PITCH = 127
 _USUAL_BASE_PIXELS = 16
@@ -80,7 +80,7 @@ class SoundConfig:
     @property
     def channels(self) -> int:
         """Channels of the images."""
-        return 1 if self.representation in _ONE_CHANNEL else 2
+        return 1 if self.representation in ONE_CHANNEL else 2
 
 
 def parse_magnitude_range(text: str) -> tuple[float, float] | None:
@@ -126,20 +126,8 @@ def setting_problem(config: SoundConfig) -> tuple[str, str]:
     Returns:
         Its name, and what is allowed with the nearest valid values; ("", "") if all can be used.
     """
-    n_fft, hop = config.n_fft, config.hop
-    if n_fft & (n_fft - 1):
-        below = 1 << (n_fft.bit_length() - 1)
-        return "n_fft", f"must be a power of two; near it are {below} and {2 * below}"
-    if config.representation != "raw" and n_fft % hop:
-        return "hop", f"must divide sound.n_fft = {n_fft}; near it are {_powers_around(hop, at_most=n_fft)}"
-    longest = hop * (config.frames - 1) + n_fft
-    if config.representation not in ("raw", "abslog", "reallog") and config.samples > longest:
-        rule = f"{config.frames} frames with hop {hop} hold {longest:,} samples at most; set 0 for {hop * config.frames:,}"
-        return "length", rule
-    if config.representation == "if_mel" and config.mel_bins > n_fft // 2:
-        return "mel_bins", f"must not exceed n_fft / 2 = {n_fft // 2}"
-    if config.representation != "if_mel" and config.mel_bins:
-        return "mel_bins", f"has an effect only on sound.representation=if_mel, not {config.representation}; set 0"
+    if found := size_problem(config):
+        return found
     if not (config.channel in ("mean", "left", "right") or (config.channel.isdecimal() and len(config.channel) <= 3)):
         return "channel", "must be mean, left, right, or a number from 0"
     unknown = set(filter(None, config.instrument_sources.split(","))) - set(INSTRUMENT_SOURCES)
@@ -151,6 +139,51 @@ def setting_problem(config: SoundConfig) -> tuple[str, str]:
         except ValueError as error:
             return name, str(error)
     return "", ""
+
+
+def size_problem(config: SoundConfig) -> tuple[str, str] | None:
+    """Find the first size of images and clips that cannot be used.
+
+    Returns:
+        The setting, and what is allowed with the nearest valid values.
+    """
+    n_fft, hop, kind = config.n_fft, config.hop, config.representation
+    if n_fft & (n_fft - 1):
+        below = 1 << (n_fft.bit_length() - 1)
+        return "n_fft", f"must be a power of two; near it are {below} and {2 * below}"
+    if kind != "raw" and n_fft % hop:
+        return "hop", f"must divide sound.n_fft = {n_fft}; near it are {_powers_around(hop, at_most=n_fft)}"
+    shortest, longest = _length_limits(config)
+    if config.samples > longest:
+        rule = f"{config.frames} frames with hop {hop} hold {longest:,} samples at most; set 0 for {hop * config.frames:,}"
+        return "length", rule
+    if config.samples < shortest:
+        return "length", f"{config.samples:,} samples are too few for {config.frames} frames of {kind}; it needs {shortest:,}"
+    if kind == "if_mel" and config.mel_bins > n_fft // 2:
+        return "mel_bins", f"must not exceed n_fft / 2 = {n_fft // 2}"
+    if kind != "if_mel" and config.mel_bins:
+        return "mel_bins", f"has an effect only on sound.representation=if_mel, not {kind}; set 0"
+    return None
+
+
+def mel_warning(config: SoundConfig) -> str:
+    """Return one line about mel bands that are too few for the pitch of notes, or ""."""
+    if config.representation == "if_mel" and 0 < config.mel_bins < config.n_fft // 4:
+        return (
+            f"sound.mel_bins = {config.mel_bins}: fewer mel bands than half the {config.n_fft // 2} bins: "
+            "up to 4 notes in 10 lose their pitch"
+        )
+    return ""
+
+
+def _length_limits(config: SoundConfig) -> tuple[int, int]:
+    """Return the fewest and the most samples of a clip that give exactly the frames."""
+    frames, hop = config.frames, config.hop
+    if config.representation == "raw":
+        return frames**2, _MOST
+    if config.representation in ONE_CHANNEL:
+        return max(hop * (frames - 1), config.n_fft // 2 + 1), _MOST
+    return 1, hop * (frames - 1) + config.n_fft
 
 
 def fitting_base(frames: int, bins: int) -> tuple[str, int] | None:

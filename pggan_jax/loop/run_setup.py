@@ -42,6 +42,7 @@ from pggan_jax.run_logs.run_log import RunLog
 from pggan_jax.run_logs.tensorboard import TensorBoardWriter
 from pggan_jax.run_logs.workdir import Workdir, claim_workdir, store_config
 from pggan_jax.schedule import Schedule
+from pggan_jax.sound_config import mel_warning
 from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.system.xla_options import describe_unknown_jaxlib
 
@@ -203,3 +204,5 @@ def _record_start(opened: OpenRun, run: Run, *, start: StartingPoint) -> None:
     )
     if loader.warning:
         log(f"{config.data.source}: {loader.warning}")
+    if loader.representation and (warning := mel_warning(config.data.sound)):
+        log(warning)

@@ -16,6 +16,7 @@ import numpy as np
 
 from pggan_jax.sound import deepsound, limits, phase_images, quantization
 from pggan_jax.sound.griffin_lim import STEPS, griffin_lim, start_phase
+from pggan_jax.sound_config import ONE_CHANNEL
 
 MARGIN = 0.8
 _CELLS_AT_ONCE = 2**18
@@ -77,7 +78,7 @@ class Representation:
     @property
     def channels(self) -> int:
         """Channels of the image."""
-        return 1 if self.name in limits.ONE_CHANNEL else 2
+        return 1 if self.name in ONE_CHANNEL else 2
 
     @property
     def shape(self) -> tuple[int, int, int]:
