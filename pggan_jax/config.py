@@ -24,7 +24,8 @@ MAX_WEIGHT = 10**9
 MAX_FLOAT = 1e38  # float32 has no larger power of ten
 MAX_WIDTH = 2**16  # feature maps, latents
 DTYPES = ("float32", "bfloat16")
-PRESETS = ("v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus")
+SOUND_PRESETS = ("gansynth", "gansynth-low", "deepsound-abslog", "deepsound-reallog", "deepsound-raw")
+PRESETS = ("v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus", *SOUND_PRESETS)
 LOSSES = ("wgan_gp", "lsgan", "logistic", "hinge")
 RESAMPLES = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 _KIMG: dict[str, Any] = {"minimum": 0, "maximum": MAX_KIMG}
@@ -231,8 +232,8 @@ class RunConfig:
     microbatch_at: Mapping[int, int] = setting({}, "microbatch of single resolutions, as 512:2,1024:1", **_MICROBATCH)
     device_data_mb: float = setting(
         -1.0,
-        "keep all images of one resolution on each device if they take at most so many MB; 0 streams them; -1 takes a "
-        "quarter of the memory of a GPU or TPU, and 0 on a CPU, where a memory map already lies in the same memory",
+        "keep all images of one resolution on each device if they take at most so many MB; 0 streams them; -1 means a "
+        "quarter of the memory of a GPU or TPU, and 0 on a CPU",
         minimum=-1,
         maximum=10**9,
     )

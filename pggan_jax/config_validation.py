@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pggan_jax.config import Config, DataConfig
+from pggan_jax.config import SOUND_PRESETS, Config, DataConfig
 from pggan_jax.errors import ConfigError
 from pggan_jax.images import grid_size, parse_base_shape, parse_crop, parse_range
 from pggan_jax.metric_kinds import METRIC_KINDS
@@ -186,6 +186,9 @@ def _check_data_and_grid(config: Config) -> None:
 def _check_sound(config: Config) -> None:
     kind, _ = parse_source(config.data.source)
     if not SOURCE_KINDS[kind].is_sound:
+        if config.preset in SOUND_PRESETS:
+            rule = f"has images, and preset={config.preset} is for sound; set data.source=sound:DIR, or notes"
+            raise ConfigError("data.source", config.data.source, rule)
         return
     data, sound = config.data, config.data.sound
     name, rule = setting_problem(sound)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pggan_jax.config import Config
+from pggan_jax.config import PRESETS, SOUND_PRESETS, Config
 from pggan_jax.config_io import load_config
 from pggan_jax.images import ImageSpec, parse_crop
 from pggan_jax.networks.build import build_networks
 from pggan_jax.networks.layers import feature_maps
-from pggan_jax.presets import PRESETS, apply_preset
+from pggan_jax.presets import apply_preset
 from pggan_jax.schedule import Schedule
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ def test_digits_goes_from_four_to_thirty_two():
     assert [stage.resolution for stage in stages_of("digits") if not stage.fading] == [4, 8, 16, 32]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset not in SOUND_PRESETS])
 def test_celebahq_takes_every_official_preset(preset):
     stages = stages_of("celebahq_1024", [f"preset={preset}"])
     assert {stage.resolution for stage in stages} == {4, 8, 16, 32, 64, 128, 256, 512, 1024}

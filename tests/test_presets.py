@@ -6,10 +6,10 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pggan_jax.config import Config, DataConfig, ScheduleConfig
+from pggan_jax.config import PRESETS, SOUND_PRESETS, Config, DataConfig, ScheduleConfig
 from pggan_jax.config_validation import validate
 from pggan_jax.errors import UserError
-from pggan_jax.presets import PRESETS, apply_preset
+from pggan_jax.presets import apply_preset
 from pggan_jax.schedule import Schedule
 
 NAMES = ("v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus")
@@ -31,10 +31,10 @@ def schedule(name) -> Schedule:
 
 
 def test_names(reference):
-    assert PRESETS == NAMES
+    assert (*NAMES, *SOUND_PRESETS) == PRESETS
     assert set(reference["preset_simulation_1024_fp32"]) == {"note", *NAMES}
     (choices,) = [field.metadata["choices"] for field in fields(Config) if field.name == "preset"]
-    assert choices == ("", *NAMES)
+    assert choices == ("", *PRESETS)
 
 
 def test_totals(schedule, official):
@@ -111,7 +111,7 @@ def test_everything_else_is_kept(name):
 
 
 def test_one_preset_over_another_leaves_no_trace(name):
-    for other in PRESETS:
+    for other in NAMES:
         assert apply_preset(apply_preset(Config(), other), name) == apply_preset(Config(), name)
 
 
@@ -130,4 +130,4 @@ def test_unknown_preset(unknown):
     with pytest.raises(UserError) as caught:
         apply_preset(Config(), unknown)
     assert repr(unknown) in str(caught.value)
-    assert ", ".join(NAMES) in str(caught.value)
+    assert ", ".join(PRESETS) in str(caught.value)
