@@ -31,5 +31,5 @@ def get_config() -> Config:
             tick_kimg_at={},
         ),
         optimizer=OptimizerConfig(ema_half_life_kimg=1.5),
-        run=RunConfig(grid="8x13"),
+        run=RunConfig(grid="13x8"),
     )

@@ -28,5 +28,5 @@ def get_config() -> Config:
             start_resolution=16, stable_kimg=1.0, batch_size=16, learning_rate=0.003, tick_kimg=1.0, tick_kimg_at={}
         ),
         optimizer=OptimizerConfig(ema_half_life_kimg=0.5),
-        run=RunConfig(grid="4x13"),
+        run=RunConfig(grid="13x4"),
     )

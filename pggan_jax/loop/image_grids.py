@@ -1,10 +1,11 @@
-"""Image grids of a run: one of reals, and one of fakes per tick (spec 7.1)."""
+"""Image grids of a run: one of reals, and one of fakes per tick (spec 7.1). A run with sound adds wave files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,16 +13,81 @@ from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.generation.class_names import classes_of_seeds
 from pggan_jax.generation.sampling import Sampler, latents_for_seeds, one_hot
-from pggan_jax.images import grid_size, make_grid, nearest_upscale, write_png
+from pggan_jax.images import ImageShape, grid_size, make_grid, nearest_upscale, to_uint8, write_png
 from pggan_jax.networks.generator import latent_size
 from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.sound.representations import Representation
+from pggan_jax.sound.spectrogram_pictures import hue_pictures, magnitude_pictures
+from pggan_jax.sound.wave_files import one_after_another, write_wave
 from pggan_jax.system.files import write_atomically
+
+TILES_HEARD = 16
+"""Tiles of a grid of spectrograms that its wave file holds, one after another."""
+
+
+class Tiles(Protocol):
+    """What the tiles of a grid show, and the files that are written of them."""
+
+    def drawn_size(self, shape: ImageShape) -> tuple[int, int]:
+        """Return height and width of a tile, given the shape of the images."""
+        ...
+
+    def write(self, path: Path, images: np.ndarray, *, columns: int, factor: int, holds: str) -> None:
+        """Write a grid, and what else belongs to it.
+
+        Args:
+            path: of the grid.
+            images: uint8, or float in [-1, 1], `[count, height, width, channels]`.
+            columns: of the grid.
+            factor: by which tiles are enlarged.
+            holds: what they show, stored in the PNG file.
+        """
+        ...
+
+
+class ImageTiles:
+    """The images themselves."""
+
+    def drawn_size(self, shape: ImageShape) -> tuple[int, int]:
+        """Return height and width."""
+        return shape.height, shape.width
+
+    def write(self, path: Path, images: np.ndarray, *, columns: int, factor: int, holds: str) -> None:
+        """Write the grid."""
+        pixels = images if images.dtype == np.uint8 else to_uint8(images)
+        write_png(path, make_grid(nearest_upscale(pixels, factor), columns), holds=holds)
+
+
+class SoundTiles:
+    """Spectrograms: magnitudes in grey, the same with IF as hue in a second grid, and the first ones as sound."""
+
+    def __init__(self, representation: Representation, workdir: Workdir):
+        self._representation, self._workdir = representation, workdir
+
+    def drawn_size(self, shape: ImageShape) -> tuple[int, int]:
+        """Return bins and frames: time runs to the right."""
+        return shape.width, shape.height
+
+    def write(self, path: Path, images: np.ndarray, *, columns: int, factor: int, holds: str) -> None:
+        """Write the grids and the wave, which fakes reach as floats: not through uint8."""
+        form = self._representation
+        pictures = {path: magnitude_pictures(images, form)}
+        if form.channels == 2:
+            pictures[self._workdir.in_colour(path)] = hue_pictures(images, form)
+        for name, tiles in pictures.items():
+            write_png(name, make_grid(nearest_upscale(tiles, factor), columns), holds=holds)
+        heard = images[:TILES_HEARD]
+        # Silence in place of NaN would pass for sound.
+        if np.isfinite(heard).all():
+            waves = form.decode(heard, seed=range(len(heard)))
+            write_wave(self._workdir.heard(path), one_after_another(waves, form.sample_rate), form.sample_rate)
 
 
 class SampleGrids:
     """Write image grids of a fixed layout, fakes from fixed seeds.
 
-    With labels, each row shows one class, as in the official row_per_class layout.
+    With labels, each row shows one class, as in the official row_per_class layout. In grids of spectrograms each column does:
+    the first row, which is heard, has different pitches.
 
     Args:
         config: of the run.
@@ -32,38 +98,28 @@ class SampleGrids:
     def __init__(self, config: Config, loader: Loader, *, workdir: Workdir):
         self._workdir = workdir
         self._resolution = config.data.resolution
-        shape = config.data.shape_at(self._resolution)
-        self._columns, rows = grid_size(config.run.grid, height=shape.height, width=shape.width)
-        self._rows = rows
+        form = loader.representation
+        self._tiles: Tiles = ImageTiles() if form is None else SoundTiles(form, workdir)
+        height, width = self._tiles.drawn_size(config.data.shape_at(self._resolution))
+        self._columns, rows = grid_size(config.run.grid, height=height, width=width)
         self._class_names = loader.class_names
         classes = loader.class_table()
         # A class without images has no row, as the networks do not learn it.
         present = np.flatnonzero(np.bincount(classes, minlength=loader.label_size)) if loader.label_size else np.zeros(1, int)
-        batch = loader.gather(self._resolution, self._positions(loader, present[np.arange(rows) % len(present)]))
-        self._reals = batch.images
-        self._seeds = grid_seeds(self._columns, rows, classes=len(present))
+        # Lines are rows, or columns where these show the classes.
+        self._by_column = form is not None and len(present) > 1
+        lines, length = (self._columns, rows) if self._by_column else (rows, self._columns)
+        positions = _positions(loader, present[np.arange(lines) % len(present)], length=length)
+        self._reals = loader.gather(self._resolution, self._in_reading_order(positions, lines)).images
+        self._seeds = self._in_reading_order(grid_seeds(length, lines, classes=len(present)), lines)
         self._classes = classes_of_seeds(self._seeds, present)
         self._labels = one_hot(self._classes, loader.label_size)
         self._latents = latents_for_seeds(self._seeds, latent_size(config.generator))
         self._is_described = False
 
-    def _positions(self, loader: Loader, row_classes: np.ndarray) -> np.ndarray:
-        """Return positions of images whose row y shows the class `row_classes[y]`."""
-        if not loader.label_size:
-            return np.arange(self._columns * self._rows)
-        first_epoch = np.arange(len(loader))
-        classes = loader.class_table()[loader.rows(first_epoch)]
-        taken = dict.fromkeys(row_classes.tolist(), 0)
-        positions = []
-        for label in row_classes.tolist():
-            members = first_epoch[classes == label]
-            positions.append(np.take(members, taken[label] + np.arange(self._columns), mode="wrap"))
-            taken[label] += self._columns
-        return np.concatenate(positions)
-
     def write_reals(self) -> None:
         """Save reals.png at full resolution."""
-        write_png(self._workdir.reals, make_grid(self._reals, self._columns), holds="real images")
+        self._tiles.write(self._workdir.reals, self._reals, columns=self._columns, factor=1, holds="real images")
 
     def write_fakes(self, sampler: Sampler, params: Mapping[str, Any], *, alpha: float, images_seen: int) -> None:
         """Save a sample grid, enlarged to full resolution so that all grids of a run have one size.
@@ -75,10 +131,9 @@ class SampleGrids:
             images_seen: names the file.
         """
         self._describe()
-        images = sampler.by_seed(params, self._latents, labels=self._labels, alpha=alpha)
-        factor = self._resolution // sampler.resolution
-        grid = make_grid(nearest_upscale(images, factor), self._columns)
-        write_png(self._workdir.fakes(images_seen), grid, holds="generated images")
+        images = sampler.floats_by_seed(params, self._latents, labels=self._labels, alpha=alpha)
+        factor, path = self._resolution // sampler.resolution, self._workdir.fakes(images_seen)
+        self._tiles.write(path, images, columns=self._columns, factor=factor, holds="generated images")
 
     def _describe(self) -> None:
         """Write grid.json, once: seed and class of each image of the grids."""
@@ -92,6 +147,25 @@ class SampleGrids:
 
     def _in_rows(self, values: np.ndarray) -> list[list[int]]:
         return values.reshape(-1, self._columns).tolist()
+
+    def _in_reading_order(self, values: np.ndarray, lines: int) -> np.ndarray:
+        """Order values that are given line by line as the grid is read: row by row."""
+        return values.reshape(lines, -1).T.ravel() if self._by_column else values
+
+
+def _positions(loader: Loader, line_classes: np.ndarray, *, length: int) -> np.ndarray:
+    """Return positions of images whose line k shows the class `line_classes[k]`, line by line."""
+    if not loader.label_size:
+        return np.arange(length * len(line_classes))
+    first_epoch = np.arange(len(loader))
+    classes = loader.class_table()[loader.rows(first_epoch)]
+    taken = dict.fromkeys(line_classes.tolist(), 0)
+    positions = []
+    for label in line_classes.tolist():
+        members = first_epoch[classes == label]
+        positions.append(np.take(members, taken[label] + np.arange(length), mode="wrap"))
+        taken[label] += length
+    return np.concatenate(positions)
 
 
 def grid_seeds(columns: int, rows: int, *, classes: int) -> np.ndarray:

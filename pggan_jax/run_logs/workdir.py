@@ -85,6 +85,14 @@ class Workdir:
         """The sample grid at a point of the run, named by kimg."""
         return self.path / f"fakes{images_seen // 1000:06d}.png"
 
+    def in_colour(self, grid: Path) -> Path:
+        """Of a grid of spectrograms, the same in colour: "fakes000001-hue.png"."""
+        return grid.with_name(f"{grid.stem}-hue.png")
+
+    def heard(self, grid: Path) -> Path:
+        """Of a grid of spectrograms, the first tiles as sound: "fakes000001.wav"."""
+        return grid.with_suffix(".wav")
+
     def load_config(self) -> Config:
         """The configuration that the run was started with.
 

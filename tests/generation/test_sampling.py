@@ -137,7 +137,8 @@ class Painter:
         numbers = np.arange(len(latents), dtype=np.uint8)
         return np.broadcast_to(numbers[:, None, None, None], (len(latents), self.resolution, self.resolution, 1))
 
-    by_seed = __call__
+    def floats_by_seed(self, params, latents, *, labels, alpha):
+        return (self(params, latents, labels, alpha) / 127.5 - 1).astype(np.float32)
 
     def start_batch(self, params, latents, *, labels, alpha):
         return self(params, latents, labels, alpha) / 127.5 - 1
