@@ -80,7 +80,7 @@ class SoundTiles:
         # Silence in place of NaN would pass for sound.
         if np.isfinite(heard).all():
             waves = form.decode(heard, seed=range(len(heard)))
-            write_wave(self._workdir.heard(path), one_after_another(waves, form.sample_rate), form.sample_rate)
+            write_wave(self._workdir.heard(path), one_after_another(list(waves), form.sample_rate), form.sample_rate)
 
 
 class SampleGrids:
