@@ -1,4 +1,7 @@
-"""Image grids of a run: one of reals, and one of fakes per tick (spec 7.1). A run with sound adds wave files."""
+"""Image grids of a run: one of reals, and one of fakes per tick (spec 7.1).
+
+A run with sound adds grids in colour and wave files.
+"""
 
 from __future__ import annotations
 
