@@ -98,6 +98,14 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def sound_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete run on notes at 8x32 alone, with 13 pitches, for reading only; made once per process."""
+    from tests.helpers.runs import finished_sound_run
+
+    return finished_sound_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run 4x4 -> 8x8 whose samples show all digits, for slow tests and reading only; made once per process."""
     from tests.helpers.runs import learned_run

@@ -62,7 +62,7 @@ class ImageTiles:
 
 
 class SoundTiles:
-    """Spectrograms: magnitudes in grey, the same with IF as hue in a second grid, and the first ones as sound."""
+    """Spectrograms: a grid in grey, the same with IF as hue, and the first ones as sound."""
 
     def __init__(self, representation: Representation, workdir: Workdir):
         self._representation, self._workdir = representation, workdir

@@ -28,6 +28,7 @@ from pggan_jax.config_io import replace_setting, to_json
 from pggan_jax.config_validation import validate
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.loop import run_setup, train
+from pggan_jax.sound_config import SoundConfig
 from pggan_jax.stats_fields import VOLATILE_FIELDS
 from tests.helpers.compiling import compilation_cache_in
 
@@ -125,6 +126,26 @@ def finished_labelled_run(folder):
     workdir = folder / "labelled"
     assert run_small(workdir, labelled_config())
     return workdir
+
+
+@cache
+def finished_sound_run(folder):
+    """A complete run on notes at 8x32 alone, with 13 pitches as labels, for reading only; `folder` is the session's."""
+    workdir = folder / "sound"
+    assert run_small(workdir, sound_config())
+    return workdir
+
+
+def sound_config(**changes):
+    """Clips of 0.064 s: 8 frames of 32 bins. Ten steps."""
+    sound = SoundConfig(sample_rate=4000, n_fft=64, hop=32, frames=8)
+    data = DataConfig(source="notes:52", resolution=16, base_shape="2x8", labels=True, sound=sound)
+    config = replace(small_config(), data=data, run=RunConfig(grid="2x13"))
+    lengths = {"schedule__start_resolution": 16, "schedule__stable_kimg": 0.16}
+    for name, value in {**lengths, **changes}.items():
+        config = replace_setting(config, name.replace("__", "."), value)
+    validate(config)
+    return config
 
 
 @cache
