@@ -7,12 +7,21 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pggan_jax.sound_config import ONE_CHANNEL, REPRESENTATIONS, SoundConfig, size_problem
+from pggan_jax.sound_config import MAX_RATE, ONE_CHANNEL, REPRESENTATIONS, SoundConfig, size_problem
 
 if TYPE_CHECKING:
     from pggan_jax.sound.representations import Representation
 
 MAX_STEPS = 100_000
+# Files of unknown origin name these sizes too, so that none may ask for more memory than a setting can.
+_LIMITS = {
+    "sample_rate": (1, MAX_RATE),
+    "n_fft": (4, 2**16),
+    "hop": (1, 2**16),
+    "frames": (1, 2**14),
+    "length": (0, 2**24),
+    "mel_bins": (0, 2**15),
+}
 
 
 def check(representation: Representation) -> None:
@@ -69,9 +78,9 @@ def _problems(one: Representation) -> Iterable[str]:
         yield f"phase_reference is {one.phase_reference!r}; it is centre or start"
     if not (0 < one.eps < math.inf):
         yield f"eps is {one.eps}; it is above 0"
-    for name, least in (("sample_rate", 1), ("n_fft", 4), ("hop", 1), ("frames", 1), ("length", 0), ("mel_bins", 0)):
-        if getattr(one, name) < least:
-            yield f"{name} is {getattr(one, name)}; it is at least {least}"
+    for name, (least, most) in _LIMITS.items():
+        if not least <= getattr(one, name) <= most:
+            yield f"{name} is {getattr(one, name)}; it is at least {least} and at most {most}"
     sizes = {name: getattr(one, name) for name in ("n_fft", "hop", "frames", "length", "mel_bins")}
     if found := size_problem(SoundConfig(one.name, **sizes)):
         name, rule = found

@@ -15,6 +15,8 @@ from pggan_jax.sound_config import SoundConfig, mel_warning, setting_problem
     [
         ({"n_fft": 300}, "256 and 512"),
         ({"n_fft": 2}, "at least 4"),
+        ({"n_fft": 2**40}, "at most 65536"),
+        ({"frames": 10**9}, "at most 16384"),
         ({"hop": 100}, "64 and 128"),
         ({"hop": 300}, "near it are 256"),
         ({"hop": 0}, "at least 1"),
