@@ -194,3 +194,34 @@ def test_overrides_that_the_docstrings_name_are_valid():
     smaller = ["generator.fmap_base=2048", "discriminator.fmap_base=2048"]
     row_g = stages_of("celeba", ["preset=v1-1gpu", "schedule.total_kimg=10000", *smaller, *separate])
     assert row_g[-1].end >= 10_000_000
+
+
+# Sound: sound.md 3.3
+
+
+@pytest.mark.parametrize(("name", "preset"), [("gansynth", "gansynth"), ("deepsound", "deepsound-abslog")])
+def test_presets_of_sound(name, preset):
+    config = config_of(name)
+    assert config == apply_preset(Config(data=config.data), preset)
+    assert config.data.source.startswith("sound:")
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "levels"),
+    [
+        ("sounds", 1.024, "4x8 8x16 16x32 32x64 64x128 128x256"),
+        ("notes_smooth", 0.512, "2x4 4x8 8x16 16x32 32x64 64x128"),
+    ],
+)
+def test_sound_of_75_percent_overlap(name, seconds, levels):
+    data = config_of(name).data
+    assert data.sound.n_fft == 4 * data.sound.hop
+    assert data.sound.samples / data.sound.sample_rate == seconds
+    schedule = Schedule.of(config_of(name))
+    assert " ".join(str(data.shape_at(resolution)) for resolution in schedule.resolutions) == levels
+
+
+def test_phases_of_sounds_take_200_kimg_each():
+    stages = stages_of("sounds")
+    assert [stage.end - stage.start for stage in stages] == pytest.approx([200_000] * 11, abs=128)
+    assert {stage.batch_size for stage in stages} == {16}
