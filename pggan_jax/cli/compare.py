@@ -3,18 +3,25 @@
 Compare two collections image by image, in their order, and print how many images have equal pixels and how many labels are
 equal. Use it to verify prepared or converted data.
 
-Example: python launch.py compare prepared:data/mine tfrecords:old
+Two collections of sound are also compared as waves: signal-to-noise ratio and spectral convergence of the second against the
+first. So a folder and what was prepared of it give the loss of the round trip.
+
+Examples:
+  python launch.py compare prepared:data/mine tfrecords:old
+  python launch.py compare sound:~/samples prepared:data/samples
 
 Writes no files. Exit status 0 if all are equal and both have the same number of images, else 1.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from pggan_jax.cli.shared_flags import define_drawn_size_flag, flag_value
+from pggan_jax.cli.sound_flags import define_sound_flags, is_sound_source, read_sound
 
 if TYPE_CHECKING:
     from pggan_jax.data.sources.source import Source
@@ -23,6 +30,7 @@ ARGUMENTS = ("SOURCE_A", "SOURCE_B")
 FLAGS = flags.FlagValues()
 flags.DEFINE_boolean("ignore_labels", False, "compare pixels only", flag_values=FLAGS)
 define_drawn_size_flag(FLAGS)
+define_sound_flags(FLAGS)
 
 
 def run(values: flags.FlagValues, *source_names: str) -> int:
@@ -30,9 +38,13 @@ def run(values: flags.FlagValues, *source_names: str) -> int:
     from tqdm import tqdm
 
     from pggan_jax.data.images.preview import equal_images
+    from pggan_jax.data.sounds.round_trip import fitted_together
     from pggan_jax.data.sources.open_source import open_source
 
-    first, second = (open_source(name, resolution=flag_value(values, "resolution")) for name in source_names)
+    # The settings of sound apply to each source of sound, and are refused without one.
+    sound = read_sound(values, next(filter(is_sound_source, source_names), source_names[0]))
+    size: dict[str, Any] = {"resolution": flag_value(values, "resolution")} | ({"sound": sound.config} if sound else {})
+    first, second = fitted_together(*(open_source(name, **size) for name in source_names))
     common = min(len(first), len(second))
     images = labels = 0
     first_difference = None
@@ -52,8 +64,39 @@ def run(values: flags.FlagValues, *source_names: str) -> int:
         is_same = is_same and labels == common
     if len(first) != len(second):
         print(f"length  {first.name} has {len(first):,} images, {second.name} has {len(second):,}")
+    _compare_waves(first, second)
     print("the same" if is_same else "different")
     return int(not is_same)
+
+
+def _compare_waves(first: Source, second: Source) -> None:
+    """Print how much two sources of sound differ as waves; nothing for images."""
+    from tqdm import tqdm
+
+    from pggan_jax.data.images.decode import UnusableImageError
+    from pggan_jax.data.sounds.round_trip import is_sound, rate_of, snr_db, spectral_convergence, wave_of
+
+    if not (is_sound(first) and is_sound(second)):
+        return
+    if rate_of(first) != rate_of(second):
+        print(f"sound   {first.name} has {rate_of(first):,} samples per second, {second.name} {rate_of(second):,}")
+        return
+    snr, convergence = [], []
+    for index in tqdm(range(min(len(first), len(second))), desc="listening", unit="clip", delay=2, disable=None):
+        try:
+            wave, copy = wave_of(first, index), wave_of(second, index)
+        except UnusableImageError:
+            continue
+        if len(wave) != len(copy):
+            print(f"sound   clips of {first.name} have {len(wave):,} samples, of {second.name} {len(copy):,}")
+            return
+        snr.append(snr_db(wave, copy))
+        convergence.append(spectral_convergence(wave, copy))
+    if snr:
+        print(
+            f"sound   {len(snr):,} clips: SNR {median(snr):.1f} dB (worst {min(snr):.1f}), spectral convergence "
+            f"{median(convergence):.3f} (worst {max(convergence):.3f})"
+        )
 
 
 def _label(source: Source, index: int) -> int | None:

@@ -200,7 +200,7 @@ def door(launch, places, monkeypatch):
     monkeypatch.setattr(
         image_sets, "generated_images", lambda sampler, params, **more: note(params=params) or made_by(sampler, params, **more)
     )
-    spy(open_source, "open_source", "resolution")
+    spy(open_source, "open_source", "resolution", "sound")
 
     def project(model, images, settings, *, number):
         note(model=model, images=images, settings=settings, number=number)
@@ -350,6 +350,13 @@ def film_begins_with(seen: Seen) -> list[tuple[str, int, int]]:
 def prepared(seen: Seen) -> np.ndarray:
     """The largest level of `out`."""
     return np.load(max((seen.places.tmp / "out").glob("r*.npy"), key=lambda path: int(path.stem[1:])))
+
+
+def wave_bytes(seen: Seen) -> int:
+    """Bytes of the samples in the only WAV file of `out`."""
+    (path,) = (seen.places.tmp / "out").rglob("*.wav")
+    content = path.read_bytes()
+    return int.from_bytes(content[content.index(b"data") + 4 :][:4], "little")
 
 
 def labels(seen: Seen) -> list[int]:
@@ -886,6 +893,18 @@ CASES = {
         lambda seen: [(seen.places.tmp / name).exists() for name in ("out/grid.png", "b.png")],
         ([True, False], [False, True]),
     ),
+    ("show", "config"): Case(
+        "show notes:4 --out={tmp}/out.wav",
+        ("", "--config=experiments/notes_smoke.py"),
+        lambda seen: (seen.places.tmp / "out.wav").stat().st_size - 44,
+        (2 * (8 * 4096 + 7 * 800), 2 * (8 * 512 + 7 * 400)),
+    ),
+    ("show", "set"): Case(
+        "show notes:8 --out={tmp}/out.wav",
+        ("", "--set=sound.pitches=60-61"),
+        printed("8 clips ->", "2 clips ->"),
+        ([True, False], [False, True]),
+    ),
     ("show", "crop"): Case(
         SHOW, ("", "--crop=none"), printed("4 images of 4", "2 images of 4"), ([True, False], [False, True])
     ),
@@ -944,6 +963,12 @@ CASES = {
         lambda seen: next(iter(pictures(seen, "*.png").values())).shape[0],
         (8, 16),
     ),
+    ("extract", "config"): Case(
+        "extract notes:1 --out={tmp}/out", ("", "--config=experiments/notes_smoke.py"), wave_bytes, (4 * 4096, 4 * 512)
+    ),
+    ("extract", "set"): Case(
+        "extract notes:1 --out={tmp}/out", ("", "--set=sound.length=4000"), wave_bytes, (4 * 4096, 4 * 4000)
+    ),
     ("extract", "max_images"): Case(
         "extract synthetic:3 --resolution=8 --out={tmp}/out",
         ("", "--max_images=2"),
@@ -955,6 +980,18 @@ CASES = {
         ("--resolution=8", "--resolution=16"),
         lambda seen: seen.passed.open_source_resolution,
         (8, 16),
+    ),
+    ("compare", "config"): Case(
+        "compare notes:4 notes:4",
+        ("", "--config=experiments/notes_smoke.py"),
+        lambda seen: seen.passed.open_source_sound.frames,
+        (32, 8),
+    ),
+    ("compare", "set"): Case(
+        "compare notes:26 notes:26",
+        ("", "--set=sound.pitches=60"),
+        printed("26 of 26", "2 of 2"),
+        ([True, False], [False, True]),
     ),
     ("compare", "ignore_labels"): Case(
         "compare folder:{pictures} folder:{pictures}/a", ("", "--ignore_labels"), printed("labels"), ([True], [False])

@@ -88,8 +88,8 @@ def labelled_grid(
     """
     zoom = _zoom(target)
     height, width = zoom * target.height, zoom * target.width
-    caption = _CAPTION_HEIGHT if source.class_names else 0
-    tiles = np.zeros((len(numbers), height + caption, width, target.channels), np.uint8)
+    strip = _CAPTION_HEIGHT if source.class_names else 0
+    tiles = np.zeros((len(numbers), height + strip, width, target.channels), np.uint8)
     problems = []
     for tile, number in zip(tiles, map(int, numbers), strict=True):
         try:
@@ -97,10 +97,10 @@ def labelled_grid(
         except UnusableImageError as error:
             problems.append(f"{source.item_name(number)} {error}")
             continue
-        if caption:
+        if strip:
             label = source.label(number)
             text = _plain_letters(source.class_names[label]) or f"class {label}"
-            tile[height:] = _caption(text, width, target.channels)
+            tile[height:] = caption(text, width, target.channels)
     return make_grid(tiles, columns, gap=_GAP), problems
 
 
@@ -121,7 +121,7 @@ def _plain_letters(text: str) -> str:
     return plain if plain.isascii() else ""
 
 
-def _caption(text: str, width: int, channels: int) -> np.ndarray:
+def caption(text: str, width: int, channels: int) -> np.ndarray:
     """Draw white text on black, shortened: uint8 `[_CAPTION_HEIGHT, width, channels]`."""
     font = ImageFont.load_default(size=_FONT_SIZE)
     available = width - 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError, decoding_errors
-from pggan_jax.data.sounds.spectrogram_source import SpectrogramSource, representation_of
+from pggan_jax.data.sounds.spectrogram_source import SpectrogramSource, differences, representation_of
 from pggan_jax.data.sources.source import Source
 from pggan_jax.sound.representations import Representation
 from pggan_jax.sound.stft import stft
@@ -79,6 +79,11 @@ def wave_of(source: Source, index: int) -> np.ndarray:
     return _representation(source).decode(np.asarray(source.read(index)))
 
 
+def rate_of(source: Source) -> int:
+    """Return the sample rate of the clips of a source of sound."""
+    return _representation(source).sample_rate
+
+
 def through_bytes(wave: np.ndarray, representation: Representation) -> np.ndarray:
     """Return a wave after its round trip through the bytes of a training image."""
     return representation.decode(representation.to_bytes(representation.encode(wave)))
@@ -96,6 +101,24 @@ def fitted_to(source: Source, waves: list[np.ndarray]) -> Representation:
         return representation
     measured = [representation.measure(wave) for wave in waves]
     return representation.fitted([(min(a for a, _ in one), max(b for _, b in one)) for one in zip(*measured, strict=True)])
+
+
+def fitted_together(first: Source, second: Source) -> tuple[Source, Source]:
+    """Return two sources whose images can be compared; images are returned as they are.
+
+    A source of sound whose ranges are not known takes those of the other, if that has the same representation; else they are
+    measured in all its clips.
+    """
+    return _fitted_like(first, second), _fitted_like(second, first)
+
+
+def _fitted_like(source: Source, other: Source) -> Source:
+    if not isinstance(source, SpectrogramSource) or source.representation.is_fitted:
+        return source
+    known = representation_of(other)
+    if known is not None and known.is_fitted and not differences(known, source.settings):
+        return SpectrogramSource(source.waves, source.settings, fitted=known)
+    return source.fitted(np.arange(len(source)))
 
 
 def some_waves(source: Source, numbers: np.ndarray, *, count: int = CLIPS) -> tuple[list[int], list[np.ndarray]]:
