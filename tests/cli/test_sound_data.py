@@ -67,9 +67,7 @@ class TestNotes:
     def test_prepared_and_back(self, launch, tmp_path):
         status, out, _ = launch("prepare", "notes:26", f"--out={tmp_path}/p", "--set=sound.label_by=family")
         assert status == 0
-        assert (
-            "--set sound.label_by=family --set data.base_shape=2x8 --set data.resolution=64 --set data.source=" in out
-        )
+        assert "--set sound.label_by=family --set data.base_shape=2x8 --set data.resolution=64 --set data.source=" in out
         prepared = open_prepared(tmp_path / "p")
         assert prepared.class_names == ("organ", "pluck", "reed", "brass")
         assert prepared.representation == Representation.from_json(prepared.info["representation"])
