@@ -18,8 +18,8 @@ from pggan_jax.sound_config import SoundConfig
 
 
 def get_config() -> Config:
-    """8 feature maps, 8x32 from the start, 1 kimg; notes of 0.13 s at 4 kHz."""
-    sound = SoundConfig(sample_rate=4000, n_fft=64, hop=64, frames=8)
+    """8 feature maps, 8x32 from the start, 1 kimg; notes of 0.064 s at 4 kHz."""
+    sound = SoundConfig(sample_rate=4000, n_fft=64, hop=32, frames=8)
     return Config(
         data=DataConfig(source="notes:520", resolution=16, base_shape="2x8", labels=True, sound=sound),
         generator=GeneratorConfig(fmap_max=8),

@@ -153,6 +153,9 @@ def size_problem(config: SoundConfig) -> tuple[str, str] | None:
         return "n_fft", f"must be a power of two; near it are {below} and {2 * below}"
     if kind != "raw" and n_fft % hop:
         return "hop", f"must divide sound.n_fft = {n_fft}; near it are {_powers_around(hop, at_most=n_fft)}"
+    if kind != "raw" and hop == n_fft:
+        near = f"{n_fft // 2} or {n_fft // 4}"
+        return "hop", f"must be smaller than sound.n_fft = {n_fft}, as windows are 0 at their ends; set {near}"
     shortest, longest = _length_limits(config)
     if config.samples > longest:
         rule = f"{config.frames} frames with hop {hop} hold {longest:,} samples at most; set 0 for {hop * config.frames:,}"

@@ -51,17 +51,27 @@ def define_out_flag(values: flags.FlagValues, default: str | None, help: str) ->
     flags.DEFINE_boolean("overwrite", False, "replace what exists at --out", flag_values=values)
 
 
-def open_model(values: flags.FlagValues) -> Model:
+def open_model(values: flags.FlagValues, *, takes_sound: bool = False) -> Model:
     """Load the model that the flags name.
 
+    Args:
+        values: flags of the command.
+        takes_sound: whether the command can do something with sound.
+
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, it is damaged, or it makes sound and the command draws images.
     """
     from pggan_jax.checkpointing.open_model import load
 
     use_compilation_cache(values)
     source, checkpoint, network = (flag_value(values, name) for name in ("from", "checkpoint", "network"))
-    return load(source, checkpoint=checkpoint, network=network, named="--from=")
+    model = load(source, checkpoint=checkpoint, network=network, named="--from=")
+    if model.representation is not None and not takes_sound:
+        raise UserError(
+            f"--from={source}: makes sound, and this command draws images; listen to its latents by sample --walk=3-8, "
+            "--scale or --melody=ode"
+        )
+    return model
 
 
 def chosen_classes(values: flags.FlagValues, model: Model) -> Callable[[Sequence[int]], np.ndarray]:
@@ -109,6 +119,21 @@ def class_number(wanted: str, model: Model) -> int:
             file=sys.stderr,
         )
     return number
+
+
+def latent_factor(values: flags.FlagValues, model: Model) -> float:
+    """Return the factor of the latents, --psi; 1 without the flag.
+
+    Raises:
+        UserError: it has no meaning for the model.
+    """
+    psi = flag_value(values, "psi")
+    if psi is not None and model.config.generator.normalize_latents:
+        raise UserError(
+            f"--psi={psi:g}: this network normalises its latents (generator.normalize_latents), so there is no mean to "
+            "truncate them to; remove --psi"
+        )
+    return 1.0 if psi is None else float(psi)
 
 
 def output_file(values: flags.FlagValues, suffixes: Sequence[str], *, flag: str = "out") -> Path:

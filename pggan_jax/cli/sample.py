@@ -22,9 +22,8 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,11 +37,13 @@ from pggan_jax.cli.model_flags import (
     define_class_flag,
     define_model_flags,
     define_out_flag,
+    latent_factor,
     make_parent,
     open_model,
     write_image,
 )
-from pggan_jax.cli.sample_output import claim_place, grid_mark, grid_path, place_of
+from pggan_jax.cli.sample_output import claim_place, grid_mark, grid_path, place_of, report_interruption, write_all
+from pggan_jax.cli.sample_sound_flags import define_sound_flags, refuse_sound_flags
 from pggan_jax.cli.shared_flags import MOST_SEEDS, Seeds, define_float, flag_value, parse_seeds
 from pggan_jax.errors import UserError
 
@@ -67,8 +68,8 @@ define_out_flag(FLAGS, "samples", "folder, FILE.zip, or FILE.npz; created if abs
 flags.DEFINE_enum(
     "format",
     None,
-    ["png", "webp", "npz"],
-    "of the images; webp is lossless (default: png, or npz for FILE.npz)",
+    ["png", "webp", "npz", "wav"],
+    "of the images; webp is lossless (default: png, npz for FILE.npz, wav for sound)",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -87,18 +88,16 @@ flags.DEFINE_integer(
     upper_bound=64,
 )
 flags.DEFINE_integer("gap", 0, "black pixels between the images of the grid", flag_values=FLAGS, lower_bound=0, upper_bound=64)
+define_sound_flags(FLAGS)
 
 IMAGES_IN_GRID = 100
 MOST_IN_GRID = 10_000
 DEFAULT_SEEDS = 36
-_EXIT_INTERRUPTED = 130
 
 
 class _Places(NamedTuple):
-    """Where images and the grid go, and how many images are in the grid."""
+    """Where the grid goes, and how many images it has."""
 
-    out: Path
-    format: str
     grid: Path
     in_grid: int
     columns: int
@@ -108,17 +107,22 @@ def run(values: flags.FlagValues) -> int:
     """Write the images and print where; 130 after Ctrl-C."""
     size = _grid_size(values)
     seeds = _chosen_seeds(values, size)
+    model = open_model(values, takes_sound=True)
+    if model.representation is not None:
+        from pggan_jax.cli import sample_sounds
+
+        return sample_sounds.run(values, model, seeds)
+    refuse_sound_flags(values)
     out, format = place_of(values)
     grid = grid_path(values, out)
-    model = open_model(values)
     plan = _plan(values, model, seeds, format=format)
     in_grid, columns = _cells(values, size, len(seeds), shape=plan.shape)
-    with claim_place(values, out, plan, grid=grid, source=model.config.data.source):
+    with claim_place(values, out, plan.request, grid=grid, source=model.config.data.source):
         make_parent(grid, f"--grid_out={grid}")
-        written = _write_all(values, model, plan, places=_Places(out, format, grid, in_grid, columns))
+        generate = partial(_missing, values, model, plan, places=_Places(grid, in_grid, columns))
+        written = write_all(out, plan, generate, format=format, at_once=model.sampler.small_batch, noun="images")
     if written < len(plan):
-        print(f"interrupted: {written:,} of {len(plan):,} images are written; the same command continues", file=sys.stderr)
-        return _EXIT_INTERRUPTED
+        return report_interruption(written, len(plan), "images")
     of_them = "all" if in_grid == len(plan) else f"the first {in_grid}"
     if out.is_dir() and (others := sum(not name.startswith(".") for name in os.listdir(out)) - len(plan)) > 0:
         print(f"note: {out} holds {others:,} other files, which other tools would read as samples")
@@ -128,46 +132,15 @@ def run(values: flags.FlagValues) -> int:
     return 0
 
 
-def _write_all(values: flags.FlagValues, model: Model, plan: Plan, *, places: _Places) -> int:
-    """Write what is missing; return the number of images written, fewer than all after Ctrl-C."""
-    from tqdm import tqdm
-
-    from pggan_jax.generation.archive_writers import open_writer
-    from pggan_jax.generation.image_writers import write_samples
-
-    written = 0
-    try:
-        writer = open_writer(places.out, plan, format=places.format)
-        written = int(writer.done.sum())
-        if 0 < written < len(plan):
-            print(f"continuing: {written:,} of {len(plan):,} images are there")
-        with tqdm(total=len(plan), initial=written, desc="sampling", unit="img", delay=2, disable=None) as bar:
-
-            def count(images: int) -> None:
-                nonlocal written
-                written += images
-                bar.update(images)
-
-            samples = _missing(values, model, plan, done=writer.done, places=places)
-            write_samples(samples, writer, at_once=model.sampler.small_batch, progress=count)
-    except KeyboardInterrupt:
-        # After the last image an archive still needs its list of members.
-        return min(written, len(plan) - 1)
-    except OSError as error:
-        again = f" after {written:,} of {len(plan):,} images; fix that, and the same command continues" if written else ""
-        raise UserError(f"--out={places.out}: cannot be written ({error.strerror or error}){again}") from None
-    return written
-
-
-def _missing(values: flags.FlagValues, model: Model, plan: Plan, *, done: np.ndarray, places: _Places) -> Iterator[Sample]:
+def _missing(values: flags.FlagValues, model: Model, plan: Plan, done: np.ndarray, *, places: _Places) -> Iterator[Sample]:
     """Generate the images that are missing and those of the grid, which is written at once."""
     from pggan_jax.generation.image_writers import Sample
     from pggan_jax.images import make_grid, nearest_upscale
 
-    psi, zoom, gap = (flag_value(values, name) for name in ("psi", "zoom", "gap"))
+    zoom, gap = (flag_value(values, name) for name in ("zoom", "gap"))
     needed = ((index, seed) for index, seed in enumerate(plan.seeds) if index < places.in_grid or not done[index])
     indices, ahead = tee(needed)
-    images = model.stream((seed for _, seed in ahead), plan.classes, psi=1.0 if psi is None else psi)
+    images = model.stream((seed for _, seed in ahead), plan.classes, psi=latent_factor(values, model))
     first: list[np.ndarray] = []
     for (index, _), (seed, number, image) in zip(indices, images, strict=True):
         enlarged = nearest_upscale(image, zoom)
@@ -265,12 +238,7 @@ def _plan(values: flags.FlagValues, model: Model, seeds: Seeds, *, format: str) 
     from pggan_jax.generation.class_names import file_part
     from pggan_jax.generation.image_writers import Plan
 
-    number, psi, zoom = chosen_class(values, model), flag_value(values, "psi"), flag_value(values, "zoom")
-    if psi is not None and model.config.generator.normalize_latents:
-        raise UserError(
-            f"--psi={psi:g}: this network normalises its latents (generator.normalize_latents), so there is no mean to "
-            "truncate them to; remove --psi"
-        )
+    number, psi, zoom = chosen_class(values, model), latent_factor(values, model), flag_value(values, "zoom")
     part = cache(lambda number: f"_{file_part(number, model.class_names)}" if model.label_size else "")
     suffix = "png" if format == "npz" else format
     height, width, channels = model.shape
@@ -285,7 +253,7 @@ def _plan(values: flags.FlagValues, model: Model, seeds: Seeds, *, format: str) 
             "class": "of each seed" if number is None else number,
             "format": format,
             "zoom": zoom,
-            "psi": 1.0 if psi is None else psi,
+            "psi": psi,
             "kimg": model.kimg,
             "weights": model.digest,
         },

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from absl import flags
 
 from pggan_jax.cli.model_flags import cannot_be_written, make_folder
@@ -17,10 +19,11 @@ from pggan_jax.cli.shared_flags import flag_value, folder
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from pggan_jax.generation.image_writers import Plan
+    from pggan_jax.generation.image_writers import Plan, Sample
     from pggan_jax.system.file_lock import FileLock
 
 _TRIES_TO_LOCK = 5
+_EXIT_INTERRUPTED = 130
 _ARCHIVES = {".zip": ("png", "webp"), ".npz": ("npz",)}
 _IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".gif")
 
@@ -102,14 +105,16 @@ def grid_mark(request: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def claim_place(values: flags.FlagValues, out: Path, plan: Plan, *, grid: Path, source: str) -> Iterator[None]:
+def claim_place(
+    values: flags.FlagValues, out: Path, request: Mapping[str, Any], *, grid: Path | None, source: str
+) -> Iterator[None]:
     """Create the folder of --out, and keep out other commands inside the `with` block.
 
     Args:
         values: flags of the command.
         out: the folder or file.
-        plan: what is to be written; a result of the same request is continued.
-        grid: file of the grid.
+        request: what determines the result; one of the same request is continued.
+        grid: file of the grid, if there is one.
         source: `data.source` of the run, which must not read what is written.
 
     Raises:
@@ -120,22 +125,73 @@ def claim_place(values: flags.FlagValues, out: Path, plan: Plan, *, grid: Path, 
     is_folder = out.suffix.lower() not in _ARCHIVES
     check = _check_folder if is_folder else _check_file
     # A refused command creates nothing, not even a folder for its lock.
-    check(values, out, plan.request)
-    check_grid(values, grid, plan.request)
+    check(values, out, request)
+    if grid is not None:
+        check_grid(values, grid, request)
     name = out.resolve()
     path = name.with_name(f".{name.name}.lock")
     make_folder(out.parent if not is_folder else name.parent, f"--out={out}")
     with _locked(path, f"--out={out}"):
         try:
             # Another command may have written there since.
-            check(values, out, plan.request)
+            check(values, out, request)
             if is_folder:
-                _remove_others(out, plan.request)
-                claim_output("out", out, source, command="sample", details={"request": dict(plan.request)})
+                _remove_others(out, request)
+                claim_output("out", out, source, command="sample", details={"request": dict(request)})
             yield
         finally:
             with suppress(OSError):
                 path.unlink()
+
+
+def write_all(
+    out: Path, plan: Plan, generate: Callable[[np.ndarray], Iterator[Sample]], *, format: str, at_once: int, noun: str
+) -> int:
+    """Write what is missing; return the number of samples written, fewer than all after Ctrl-C.
+
+    Args:
+        out: the folder or file.
+        plan: what is to be written.
+        generate: yields the samples that are missing; given which are done.
+        format: of the files.
+        at_once: samples per thread and task.
+        noun: for messages: "images" or "sounds".
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    from tqdm import tqdm
+
+    from pggan_jax.generation.archive_writers import open_writer
+    from pggan_jax.generation.image_writers import write_samples
+
+    written = 0
+    try:
+        writer = open_writer(out, plan, format=format)
+        written = int(writer.done.sum())
+        if 0 < written < len(plan):
+            print(f"continuing: {written:,} of {len(plan):,} {noun} are there")
+        with tqdm(total=len(plan), initial=written, desc="sampling", unit="img", delay=2, disable=None) as bar:
+
+            def count(samples: int) -> None:
+                nonlocal written
+                written += samples
+                bar.update(samples)
+
+            write_samples(generate(writer.done), writer, at_once=at_once, progress=count)
+    except KeyboardInterrupt:
+        # After the last one an archive still needs its list of members.
+        return min(written, len(plan) - 1)
+    except OSError as error:
+        again = f" after {written:,} of {len(plan):,} {noun}; fix that, and the same command continues" if written else ""
+        raise UserError(f"--out={out}: cannot be written ({error.strerror or error}){again}") from None
+    return written
+
+
+def report_interruption(written: int, total: int, noun: str) -> int:
+    """Print how much is written after Ctrl-C; return the exit status."""
+    print(f"interrupted: {written:,} of {total:,} {noun} are written; the same command continues", file=sys.stderr)
+    return _EXIT_INTERRUPTED
 
 
 def _locked(path: Path, flag: str) -> FileLock:

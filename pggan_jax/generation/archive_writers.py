@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pggan_jax.generation.image_writers import FolderWriter, ImageWriter, Plan, Sample, encode_image
+from pggan_jax.generation.image_writers import FolderWriter, ImageWriter, Plan, Sample
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.json_files import parse_json, read_json_object
 from pggan_jax.system.own_output import read_mark
@@ -136,7 +136,7 @@ class ZipWriter(ArchiveWriter):
 
     def encode(self, samples: Sequence[Sample]) -> list[tuple[str, bytes]]:
         """Return name and content of each file."""
-        return [(sample.name, encode_image(sample.image, self._format)) for sample in samples]
+        return [(sample.name, self.plan.content_of(sample, self._format)) for sample in samples]
 
     def begin(self, file: StoredZip) -> None:
         """Write nothing."""

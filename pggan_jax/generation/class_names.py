@@ -16,6 +16,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 _LONGEST_PART_BYTES = 80
 _SHOWN = 5
 _LONGEST_SHOWN = 40
+_HIGHEST_PITCH = 127
 
 
 def classes_of_seeds(seeds: Sequence[int] | np.ndarray, present: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -68,6 +69,13 @@ def find_class(wanted: str, names: Sequence[str], *, count: int) -> int:
             f"write name:{wanted} or number:{wanted}",
         )
     return _only(found, wanted, names, count)
+
+
+def classes_of_pitches(names: Sequence[str]) -> dict[int, int]:
+    """Return the class number of each MIDI pitch; empty unless all names are numbers up to 127."""
+    if not all(name.isascii() and name.isdecimal() and len(name) <= 3 and int(name) <= _HIGHEST_PITCH for name in names):
+        return {}
+    return {int(name): number for number, name in enumerate(names)}
 
 
 def number_of_class(wanted: int | str, names: Sequence[str], *, count: int) -> int:

@@ -25,14 +25,17 @@ from pggan_jax.system.resource_limits import available_cpus
 FORMATS = ("png", "webp")
 _MOST_THREADS = 16
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-_OWN_FILE = re.compile(r"seed\d{4,10}(_class.*)?\.(png|webp)|\.seed\d{4,10}.*\.partial", re.DOTALL)
+_OWN_FILE = re.compile(
+    r"seed\d{4,10}((_class|-pitch).*)?\.(png|webp|wav)|\.seed\d{4,10}.*\.partial|(walk-\d+-\d+-step\d+|melody-).*\.wav|all\.wav",
+    re.DOTALL,
+)
 _ROWS_AT_ONCE = 10_000
 MOST_QUEUED_BYTES = 2**28
 """Pixels that wait to be encoded, unless a single image has more."""
 
 
 class Sample(NamedTuple):
-    """One image to be written: its file name, and uint8 pixels `[height, width, channels]`."""
+    """A file name, and uint8 pixels `[height, width, channels]` or a wave `[samples]`."""
 
     name: str
     image: np.ndarray
@@ -49,6 +52,7 @@ class Plan:
         has_labels: whether the classes mean something.
         shape: height, width and channels of each image.
         request: what determines the images; a result continues only if its request is equal.
+        encode: what is in the file of a sample; by default it is an image, encoded by `encode_image`.
     """
 
     seeds: Any
@@ -57,6 +61,11 @@ class Plan:
     has_labels: bool
     shape: tuple[int, int, int]
     request: Mapping[str, Any]
+    encode: Callable[[np.ndarray], bytes] | None = None
+
+    def content_of(self, sample: Sample, format: str) -> bytes:
+        """Return what is in the file of a sample."""
+        return self.encode(sample.image) if self.encode else encode_image(sample.image, format)
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -109,7 +118,7 @@ class FolderWriter:
     """
 
     def __init__(self, folder: Path, plan: Plan, *, format: str):
-        self._folder, self._format = folder, format
+        self._folder, self._plan, self._format = folder, plan, format
         for path in folder.glob(".seed*.partial"):
             path.unlink()
         found = (is_complete(folder / name) for name, _ in plan.names())
@@ -119,7 +128,7 @@ class FolderWriter:
         """Encode and write files."""
         for sample in samples:
             # Without waiting for the disk: `is_complete` finds a file that a power failure has damaged.
-            write_atomically(self._folder / sample.name, encode_image(sample.image, self._format), durable=False)
+            write_atomically(self._folder / sample.name, self._plan.content_of(sample, self._format), durable=False)
 
     def store(self, encoded: None, count: int) -> None:
         """Do nothing: `encode` has written the files."""
@@ -202,7 +211,7 @@ def encode_image(image: np.ndarray, format: str) -> bytes:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether a PNG or WebP file exists and has its end."""
+    """Whether a PNG, WebP or WAV file exists and has its end."""
     try:
         with path.open("rb") as file:
             head, size = file.read(8), os.fstat(file.fileno()).st_size

@@ -15,7 +15,8 @@ import numpy as np
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError
 from pggan_jax.generation.class_names import classes_of_seeds, number_of_class
-from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
+from pggan_jax.generation.sampling import Sampler, float_images_of_seeds, images_of_seeds, latents_for_seeds, one_hot
+from pggan_jax.generation.sounds import require_sound, wave_of_image
 from pggan_jax.networks.build import Networks
 from pggan_jax.networks.tree_digest import digest_of_leaves, named_leaves
 from pggan_jax.sound.representations import Representation
@@ -150,10 +151,55 @@ class Model:
         Raises:
             UserError: a latent has another size, or a class does not exist.
         """
-        latents = self._checked(latents)
-        rows = self.one_hot(labels, count=len(latents))
+        rows = self.one_hot(labels, count=len(self._checked(latents)))
         with fixed_jax_settings():
-            return self.sampler.by_seed(self.device_parameters, latents, labels=rows, alpha=self.alpha)
+            return self.sampler.by_seed(self.device_parameters, self._checked(latents), labels=rows, alpha=self.alpha)
+
+    def floats(self, latents: np.ndarray, labels: Labels = None) -> np.ndarray:
+        """Generate as `synthesize` does, without rounding: float32, about [-1, 1], not clipped.
+
+        Raises:
+            UserError: as for `synthesize`.
+        """
+        rows = self.one_hot(labels, count=len(self._checked(latents)))
+        with fixed_jax_settings():
+            return self.sampler.floats_by_seed(self.device_parameters, self._checked(latents), labels=rows, alpha=self.alpha)
+
+    def waves(self, seeds: Sequence[int] | range | np.ndarray, labels: Labels = None, *, invert: str = "") -> np.ndarray:
+        """Generate one wave per seed, of a run on sound; they are never rounded to images of uint8.
+
+        Args:
+            seeds, labels: as for `sample`.
+            invert: from spectrograms to waves: "if", "griffin_lim" or "if+N"; by default as the representation does.
+
+        Returns:
+            float64 `[seeds, samples]`, `representation.sample_rate` samples per second.
+
+        Raises:
+            UserError: as for `sample`; the run makes images, there is no such way to invert, or the network has diverged.
+        """
+        latents = self.latents(seeds)
+        labels = classes_of_seeds(seeds, self.present_classes) if labels is None else labels
+        return self.synthesize_waves(latents, labels, invert=invert, phase_seeds=np.asarray(seeds))
+
+    def synthesize_waves(
+        self, latents: np.ndarray, labels: Labels = None, *, invert: str = "", phase_seeds: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Generate one wave per latent; see `waves`. The seeds are those of griffin_lim."""
+        representation = require_sound(self.representation, self.name)
+        seeds = np.arange(len(latents)) if phase_seeds is None else np.asarray(phase_seeds)
+        rows = zip(self.floats(latents, labels), seeds.tolist(), strict=True)
+        waves = [wave_of_image(image, representation, invert=invert, seed=seed, name=self.name) for image, seed in rows]
+        return np.reshape(waves, (-1, representation.samples))
+
+    def stream_waves(
+        self, seeds: Iterator[int], classes: Any, *, psi: float = 1.0, invert: str = ""
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (seed, class, wave) one by one, as `stream` does for images; see `waves`."""
+        representation, what = require_sound(self.representation, self.name), {"seeds": seeds, "classes": classes}
+        images = float_images_of_seeds(self.sampler, self.device_parameters, **what, alpha=self.alpha, psi=psi)
+        for seed, number, image in images:
+            yield seed, number, wave_of_image(image, representation, invert=invert, seed=seed, name=self.name)
 
     def apply_generator(self, latents: jax.Array, labels: jax.Array) -> jax.Array:
         """Generate float images in [-1, 1], not clipped; differentiable, for use inside `jax.jit`.

@@ -41,10 +41,18 @@ from pggan_jax.generation.editing.directions import first_kernel, normalized, se
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
 from pggan_jax.loop import periodic_eval, run_setup, step_cost
 from pggan_jax.loop import train as train_module
+from pggan_jax.system.own_output import read_mark
 from tests.helpers.command_line import SMOKE
 from tests.helpers.compiling import jax_settings
 from tests.helpers.image_samples import noise
-from tests.helpers.runs import copy_of, finished_labelled_run, finished_run, small_config, small_loader
+from tests.helpers.runs import (
+    copy_of,
+    finished_labelled_run,
+    finished_run,
+    finished_sound_run,
+    small_config,
+    small_loader,
+)
 from tests.helpers.sheets import shows
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -97,7 +105,8 @@ def folder_of_pictures(path: Path) -> Path:
 def places(tmp_path, tmp_path_factory):
     """Folders that words in braces mean."""
     base = tmp_path_factory.getbasetemp()
-    return SimpleNamespace(tmp=tmp_path / "places", run=finished_run(base), labelled=finished_labelled_run(base))
+    runs = {"run": finished_run(base), "labelled": finished_labelled_run(base), "sound": finished_sound_run(base)}
+    return SimpleNamespace(tmp=tmp_path / "places", **runs)
 
 
 def furnish(places: SimpleNamespace, words: str) -> None:
@@ -110,6 +119,7 @@ def furnish(places: SimpleNamespace, words: str) -> None:
             (places.tmp / name).mkdir(exist_ok=True)
             Image.fromarray(noise(16, 16, seed=number)).save(places.tmp / name / f"{number}.png")
     (places.tmp / "there.npz").write_bytes(b"")
+    (places.tmp / "low.txt").write_text("0 0.1 50 100\n")
     (places.tmp / "deep").mkdir()
     Image.fromarray(16 * noise(16, 16, 1)[..., 0].astype(np.uint16)).save(places.tmp / "deep" / "12 bits.png")
     compiled = places.tmp / "cache" / "compiled" / "0123456789ab"
@@ -227,6 +237,17 @@ def pictures(seen: Seen, pattern: str) -> dict[str, np.ndarray]:
 def grid(seen: Seen) -> np.ndarray:
     """In the folder `out`, or beside it."""
     return picture(next(iter([*(seen.places.tmp / "out").rglob("*grid*.png"), seen.places.tmp / "out.png"])))
+
+
+def sounds(seen: Seen) -> list[str]:
+    """Names of the WAV files in the folder `out`."""
+    return sorted(path.name for path in (seen.places.tmp / "out").rglob("*.wav"))
+
+
+def first_sound(seen: Seen) -> tuple[str, int]:
+    """Name and bytes of one WAV file in the folder `out`."""
+    path = seen.places.tmp / "out" / sounds(seen)[-1]
+    return path.name, path.stat().st_size
 
 
 def printed(*words: str) -> Callable[[Seen], list[bool]]:
@@ -390,6 +411,8 @@ def shuffled(values: list[Any]) -> list[Any]:
 TRAIN, PLAN = f"train {SMOKE} --workdir={{tmp}}/w", f"plan {SMOKE}"
 SAMPLE = "sample --workdir={run} --seeds=3 --out={tmp}/out"
 OF_CLASSES = "sample --workdir={labelled} --seeds=3 --out={tmp}/out"
+SOUND = "sample --from={sound} --seeds=3 --out={tmp}/out"
+MELODY = "sample --from={sound} --melody=scale --out={tmp}/out"
 EVALUATE = "evaluate --workdir={run} --out={tmp}/out"
 OF_IMAGES = "evaluate --images={tmp}/other --data=synthetic:40"
 PREPARE = "prepare folder:{pictures} --out={tmp}/out --resolution=8"
@@ -508,6 +531,41 @@ CASES = {
         ("", "--gap=3"),
         lambda seen: (grid(seen).shape, int(grid(seen)[:, 8:11].max()) == 0),
         (((8, 16), False), ((11, 22), True)),
+    ),
+    ("sample", "pitch"): Case(
+        SOUND, ("", "--pitch=72"), lambda seen: sounds(seen)[1], ("seed0003-pitch063.wav", "seed0003-pitch072.wav")
+    ),
+    ("sample", "scale"): Case(SOUND, ("", "--scale"), lambda seen: len(sounds(seen)), (2, 14)),
+    ("sample", "melody"): Case(
+        "sample --from={sound} --out={tmp}/out",
+        ("--melody=scale", "--melody=ode"),
+        sounds,
+        (["melody-scale-seed0000.wav"], ["melody-ode-seed0000.wav"]),
+    ),
+    ("sample", "timbres"): Case(MELODY, ("", "--timbres=5"), printed("2 timbres", "5 timbres"), ([True, False], [False, True])),
+    ("sample", "seconds_per_timbre"): Case(
+        MELODY, ("", "--seconds_per_timbre=1.5"), printed("2 timbres", "5 timbres"), ([True, False], [False, True])
+    ),
+    ("sample", "fold"): Case(
+        "sample --from={sound} --melody={tmp}/low.txt --out={tmp}/out", ("", "--fold"), lambda seen: seen.status, (2, 0)
+    ),
+    ("sample", "walk"): Case(
+        "sample --from={sound} --steps=2 --out={tmp}/out",
+        ("--walk=1-2", "--walk=4-3"),
+        lambda seen: sounds(seen)[1:],
+        *[[[f"walk-{a}-{b}-step{step:02d}-pitch06{a}.wav" for step in range(2)] for a, b in ((1, 2), (4, 3))]],
+    ),
+    ("sample", "steps"): Case(
+        "sample --from={sound} --walk=1-2 --out={tmp}/out", ("", "--steps=3"), lambda seen: len(sounds(seen)), (17, 4)
+    ),
+    ("sample", "invert"): Case(
+        SOUND,
+        ("", "--invert=griffin_lim+1"),
+        lambda seen: read_mark(seen.places.tmp / "out")["request"]["invert"],
+        ("", "griffin_lim+1"),
+    ),
+    ("sample", "float"): Case(
+        SOUND, ("", "--float"), first_sound, (("seed0003-pitch063.wav", 556), ("seed0003-pitch063.wav", 1082))
     ),
     ("sample", "compilation_cache"): Case(SAMPLE, NO_CACHE, cache, CACHES),
     ("project", "from"): Case(
