@@ -16,6 +16,15 @@ An image depends on its seed and class alone, to the bit; those of the training 
 labels, seed n shows class n modulo the number of classes (those without images are skipped), and file names include the
 class. --class=dog or --class=2 selects one class by name or number; if a text is the name of one class and the number of
 another, write name:2 or number:2. One device generates.
+
+A run on sound gives one WAV file per seed, and all.wav with the first 100 one after another; --out=FILE.wav writes one file.
+
+  python launch.py sample --from=runs/notes --seeds=0-35 --pitch=60    samples/seed0000-pitch060.wav ... and samples/all.wav
+  python launch.py sample --from=runs/notes --scale --seeds=7          scale.wav, one latent at every trained pitch
+  python launch.py sample --from=runs/notes --melody=ode               ode.wav; also scale, FILE.mid, or a list of notes
+  python launch.py sample --from=runs/notes --walk=3-8 --pitch=60      walk-3-8.wav, 16 sounds from seed 3 to seed 8
+
+A list of notes has one per line: start_seconds end_seconds pitch velocity, as 0.0 0.4 60 100. docs/sound.md says more.
 """
 
 from __future__ import annotations
