@@ -171,7 +171,7 @@ def write_all(
         written = int(writer.done.sum())
         if 0 < written < len(plan):
             print(f"continuing: {written:,} of {len(plan):,} {noun} are there")
-        with tqdm(total=len(plan), initial=written, desc="sampling", unit="img", delay=2, disable=None) as bar:
+        with tqdm(total=len(plan), initial=written, desc="sampling", unit=noun.removesuffix("s"), delay=2, disable=None) as bar:
 
             def count(samples: int) -> None:
                 nonlocal written
