@@ -250,7 +250,7 @@ def _refuse_others(values: flags.FlagValues, out: Path, there: Any, request: Map
         raise UserError(f"--out={out}: exists; {advice}")
     name = next((name for name in request if there.get(name) != request[name]), "request")
     before, now = (str(one.get(name))[:60] for one in (there, request))
-    raise UserError(f"--out={out}: holds images of another command ({name}: {before} there, {now} now); {advice}")
+    raise UserError(f"--out={out}: holds samples of another command ({name}: {before} there, {now} now); {advice}")
 
 
 def _remove_others(out: Path, request: Mapping[str, Any]) -> None:

@@ -262,7 +262,7 @@ class TestRefused:
             (["--num=20", "--network=raw"], "(weights: "),
         ):
             error = one_line_error(sample(*words, f"--out={out}", status=2))
-            assert "holds images of another command" in error
+            assert "holds samples of another command" in error
             assert message in error
             assert "--overwrite" in error
         assert content(out) == before
