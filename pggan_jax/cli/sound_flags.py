@@ -15,6 +15,7 @@ from pggan_jax.images import parse_base_shape
 from pggan_jax.sound_config import SoundConfig, fitting_base, setting_problem
 from pggan_jax.source_kinds import SOURCE_KINDS, parse_source
 
+_DEFAULT_EXPERIMENT = "experiments/notes.py"
 _IMAGE_FLAGS = ("crop", "resample", "modes", "range", "channels", "base_shape", "mirror")
 
 
@@ -26,11 +27,13 @@ class SoundChoice:
         config: the settings `sound.*`.
         resolution: nominal resolution of the images.
         base_shape: height and width of their first level.
+        settings: those of a command line that trains with the same, as --config and --set take them.
     """
 
     config: SoundConfig
     resolution: int
     base_shape: tuple[int, int]
+    settings: tuple[str, ...]
 
 
 def define_sound_flags(values: flags.FlagValues) -> None:
@@ -73,49 +76,48 @@ def read_sound(values: flags.FlagValues, source_name: str) -> SoundChoice | None
             raise UserError(f"--{name}={flag_value(values, name)}: has no meaning for sound; leave it out")
     config = _loaded(values)
     sound = config.data.sound
-    name, rule = setting_problem(sound)
-    if name:
-        raise ConfigError(f"sound.{name}", getattr(sound, name), rule)
     shape = config.data.shape_at(config.data.resolution)
-    if (shape.height, shape.width) == (sound.frames, sound.bins):
-        return _agreeing(values, SoundChoice(sound, config.data.resolution, parse_base_shape(config.data.base_shape)))
-    fitting = fitting_base(sound.frames, sound.bins)
-    if fitting is None:
-        rule = f"with {sound.bins} bins no base shape of 8 to 64 pixels grows to it; choose powers of two"
-        raise ConfigError("sound.frames", sound.frames, rule)
-    return _agreeing(values, SoundChoice(sound, fitting[1], parse_base_shape(fitting[0])))
+    base_shape, resolution, settings = config.data.base_shape, config.data.resolution, tuple(flag_value(values, "set"))
+    if (shape.height, shape.width) != (sound.frames, sound.bins):
+        fitting = fitting_base(sound.frames, sound.bins)
+        if fitting is None:
+            rule = f"with {sound.bins} bins no base shape of 8 to 64 pixels grows to it; choose powers of two"
+            raise ConfigError("sound.frames", sound.frames, rule)
+        base_shape, resolution = fitting
+        settings += (f"data.base_shape={base_shape}", f"data.resolution={resolution}")
+    if "resolution" in values and flag_value(values, "resolution") not in (None, 0, resolution):
+        raise UserError(
+            f"--resolution={flag_value(values, 'resolution')}: sound.frames and sound.n_fft give the size of the images, "
+            f"which is resolution {resolution}; leave it out"
+        )
+    return SoundChoice(sound, resolution, parse_base_shape(base_shape), settings)
 
 
 def settings_words(values: flags.FlagValues, choice: SoundChoice) -> list[str]:
     """Return the words of a command line that trains with the same settings."""
-    words = [f"--config={flag_value(values, 'config') or 'experiments/notes.py'}"]
-    height, width = choice.base_shape
-    sizes = (f"data.base_shape={height}x{width}", f"data.resolution={choice.resolution}")
-    changes = [*flag_value(values, "set"), *(sizes if flag_value(values, "set") else ())]
-    return words + [word for change in changes for word in ("--set", change)]
-
-
-def _agreeing(values: flags.FlagValues, choice: SoundChoice) -> SoundChoice:
-    """Return the choice; raise UserError if --resolution asks for another."""
-    if "resolution" in values and flag_value(values, "resolution") not in (None, 0, choice.resolution):
-        raise UserError(
-            f"--resolution={flag_value(values, 'resolution')}: sound.frames and sound.n_fft give the size of the images, "
-            f"which is resolution {choice.resolution}; leave it out"
-        )
-    return choice
+    words = [f"--config={flag_value(values, 'config') or _DEFAULT_EXPERIMENT}"]
+    return words + [word for change in choice.settings for word in ("--set", change)]
 
 
 def _loaded(values: flags.FlagValues) -> Config:
     """Return the experiment with the changed settings of sound; its source is not used."""
-    path, config = flag_value(values, "config"), Config()
-    if path:
-        loaded = load_config(path, ["data.source=digits"])
-        config = loaded.config
+    config, default = load_config(flag_value(values, "config") or _DEFAULT_EXPERIMENT).config, Config()
+    origins = {}
     for text in flag_value(values, "set"):
-        name, equals, value = text.partition("=")
-        if not (equals and name.strip().startswith("sound.")):
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (equals and name.startswith("sound.")):
             raise UserError(f"--set {text}: write a setting of sound, such as --set sound.sample_rate=16000")
-        config = replace_setting(config, name.strip(), parse_value(name.strip(), value.strip()))
-    with name_origins(DEFAULT_ORIGIN):
-        validate(replace(config, data=replace(config.data, source="digits")))
+        origins[name] = f"--set {text}"
+        with name_origins(origins[name]):
+            config = replace_setting(config, name, parse_value(name, value))
+    # The settings of sound alone: their size may not fit the experiment's resolution, which is chosen afterwards.
+    with name_origins(DEFAULT_ORIGIN, origins):
+        validate(replace(default, data=replace(default.data, sound=config.data.sound)))
+        _check_together(config.data.sound)
     return config
+
+
+def _check_together(sound: SoundConfig) -> None:
+    name, rule = setting_problem(sound)
+    if name:
+        raise ConfigError(f"sound.{name}", getattr(sound, name), rule)

@@ -67,7 +67,7 @@ class TestNotes:
     def test_prepared_and_back(self, launch, tmp_path):
         status, out, _ = launch("prepare", "notes:26", f"--out={tmp_path}/p", "--set=sound.label_by=family")
         assert status == 0
-        assert "--set sound.label_by=family --set data.base_shape=2x8 --set data.resolution=64 --set data.source=" in out
+        assert f"--config=experiments/notes.py --set sound.label_by=family --set data.source=prepared:{tmp_path}/p" in out
         prepared = open_prepared(tmp_path / "p")
         assert prepared.class_names == ("organ", "pluck", "reed", "brass")
         assert prepared.representation == Representation.from_json(prepared.info["representation"])
@@ -83,6 +83,16 @@ class TestNotes:
         assert status == 0
         with Image.open(tmp_path / "s.png") as picture:
             assert picture.mode == "RGB"
+
+    @pytest.mark.parametrize("experiment", ["gansynth", "sounds", "deepsound"])
+    def test_experiments(self, launch, experiment):
+        status, out, _ = launch("check", "notes:2", "--force", f"--config=experiments/{experiment}.py")
+        assert status == 0
+        assert f"next: python launch.py --config=experiments/{experiment}.py --set data.source=notes:2" in out
+
+    def test_sizes_that_the_experiment_has_not(self, launch):
+        _, out, _ = launch("check", "notes:2", "--set=sound.hop=64", "--set=sound.frames=64")
+        assert "--set sound.hop=64 --set sound.frames=64 --set data.base_shape=4x8 --set data.resolution=64" in out
 
     def test_another_representation_in_the_same_folder(self, launch, tmp_path):
         launch("prepare", "notes:4", f"--out={tmp_path}/p")
@@ -105,8 +115,9 @@ class TestNotes:
             ("check digits --set=sound.hop=64", "--set: has an effect only on sound"),
             ("prepare digits --out={tmp}/p --resolution=8 --allow_few", "--allow_few: has an effect only on sources of sound"),
             ("check notes:4 --set=data.labels=true", "--set data.labels=true: write a setting of sound"),
-            ("check notes:4 --set=sound.n_fft=100", "sound.n_fft = 100"),
-            ("check notes:4 --set=sound.hops=100", "sound.hops = '100': there is no such setting"),
+            ("check notes:4 --set=sound.n_fft=100", "sound.n_fft = 100 (from --set sound.n_fft=100): must be a power of two"),
+            ("check notes:4 --set=sound.take=all", "sound.take = 'all' (from --set sound.take=all)"),
+            ("check notes:4 --set=sound.hops=100", "there is no such setting; did you mean sound.hop"),
             ("check notes:4 --set=sound.frames=33", "sound.frames = 33"),
             ("show digits --out={tmp}/x.wav", "the output is a PNG file"),
             ("show notes:4 --first=9 --out={tmp}/x.wav", "--first=9: notes:4 has 4 clips"),
