@@ -126,3 +126,15 @@ def test_that_place_names_the_formats():
 )
 def test_the_reader_of_image_openers_sees(source, expected):
     assert image_openers(ast.parse(source), "a.b") == expected
+
+
+AUDIO_HOME = f"{PACKAGE}.data.sounds.audio_files"
+
+
+@pytest.mark.parametrize("module", sorted({*FILES, *OUTSIDE}))
+def test_audio_files_are_opened_in_one_place(module):
+    """That place looks at the first bytes before it calls the library."""
+    tree = TREES.get(module) or ast.parse(OUTSIDE[module].read_text(encoding="utf-8"))
+    readers = {name.split(".")[0] for name in imported_names(tree, module)} & {"soundfile", "librosa", "audioread", "pydub"}
+    readers |= {"wavfile.read"} if any(name.endswith("wavfile.read") for name in attribute_names(tree, module)) else set()
+    assert readers == ({"soundfile"} if module == AUDIO_HOME else set())
