@@ -1,0 +1,1 @@
+"""Metrics of sound, measured on waves."""

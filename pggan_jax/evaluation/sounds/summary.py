@@ -1,0 +1,141 @@
+"""All measures of a set of notes beside real ones, as `experiments/check_notes.py` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pggan_jax.errors import UserError
+from pggan_jax.evaluation.inception.feature_stats import FeatureStats
+from pggan_jax.evaluation.metrics.fid import frechet_distance
+from pggan_jax.evaluation.sounds.bins import LEAST_PER_BIN, TimbreBins
+from pggan_jax.evaluation.sounds.judge import MOST_CLIPS, Judge, judgement, train_judge
+from pggan_jax.sound import judge_features, measures
+
+COMPARED = 1040
+"""Number of reals that are compared with."""
+ENOUGH_REALS = 2 * COMPARED + MOST_CLIPS
+"""Number of reals for all parts."""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Notes and the pitches that were asked for.
+
+    Attributes:
+        waves: float64 `[count, samples]`.
+        pitches: MIDI pitches, int `[count]`.
+        inconsistency: of their complex spectrograms, float `[count]`; None if not known.
+    """
+
+    waves: np.ndarray
+    pitches: np.ndarray
+    inconsistency: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.waves)
+
+    def part(self, start: int, stop: int) -> Notes:
+        """Return the notes from number `start` to before `stop`."""
+        own = None if self.inconsistency is None else self.inconsistency[start:stop]
+        return Notes(self.waves[start:stop], self.pitches[start:stop], own)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Measures of notes, by name.
+
+    Attributes:
+        values: of the notes.
+        floor: of reals against other reals.
+        judge_accuracy: of the judge on held-out reals.
+        judge_problem: why the judge's numbers are left out; empty if they are there.
+    """
+
+    values: Mapping[str, float]
+    floor: Mapping[str, float]
+    judge_accuracy: float
+    judge_problem: str
+
+
+def summarize_notes(fakes: Notes, reals: Notes, *, sample_rate: int) -> Summary:
+    """Measure notes, and reals beside them.
+
+    Args:
+        fakes: the notes to measure.
+        reals: real notes, 3,640 for three disjoint parts: 1,040 (at most a quarter) to compare with, as many to stand
+            beside, and up to 1,560 for the judge.
+        sample_rate: samples per second.
+
+    Raises:
+        UserError: there are too few notes, or waves that are not finite.
+    """
+    compared = min(COMPARED, len(reals) // 4)
+    if len(fakes) < 2 or compared < LEAST_PER_BIN:
+        raise UserError(f"at least 2 notes and {4 * LEAST_PER_BIN} reals are needed, not {len(fakes)} and {len(reals)}")
+    for name, one in (("the notes", fakes), ("the reals", reals)):
+        if not np.isfinite(one.waves).all():
+            raise UserError(f"{name} contain values that are not finite: the run has diverged")
+    first, second = reals.part(0, compared), reals.part(compared, 2 * compared)
+    known = Comparison(first, reals.part(2 * compared, 2 * compared + MOST_CLIPS), sample_rate=sample_rate)
+    values, floor = ({**pitch_values(one, sample_rate), **known.values(one)} for one in (fakes, second))
+    return Summary(values, floor, known.judge.accuracy, known.judge.problem)
+
+
+def pitch_values(notes: Notes, sample_rate: int) -> dict[str, float]:
+    """Measure notes without a judge."""
+    cents = np.abs(measures.cents_off(measures.find_pitch(notes.waves, sample_rate), notes.pitches))
+    octaves = np.abs(np.where(np.isfinite(cents), (cents + 600) % 1200 - 600, np.inf))
+    harmonics = measures.harmonics_to_noise(notes.waves, notes.pitches, sample_rate=sample_rate)
+    periods = measures.coherence(notes.waves, notes.pitches, sample_rate=sample_rate)
+    values = {
+        "within_50_cents": float(np.mean(cents <= 50)),
+        "within_50_cents_of_an_octave": float(np.mean(octaves <= 50)),
+        "median_cents": float(np.median(cents)),
+        "hnr": float(np.median(harmonics)),
+        "coherence": float(np.median(periods)),
+        "peak": float(np.abs(notes.waves).max()),
+    }
+    if notes.inconsistency is not None:
+        values["consistency"] = float(np.median(notes.inconsistency))
+    return values
+
+
+class Comparison:
+    """Real notes to compare others with: their bins of timbre, and a judge trained on further reals.
+
+    Args:
+        reals: to compare with; the judge is tested on them.
+        training: other reals.
+        sample_rate: samples per second.
+    """
+
+    def __init__(self, reals: Notes, training: Notes, *, sample_rate: int):
+        self._rate = sample_rate
+        tonals = judge_features.tonal(reals.waves, sample_rate)
+        self.judge: Judge = train_judge(
+            training.waves, training.pitches, sample_rate=sample_rate, held_out=(tonals, reals.pitches)
+        )
+        self._stats = FeatureStats.of(self.judge.activations(tonals))
+        self._bins = TimbreBins(judge_features.timbre(reals.waves, sample_rate))
+
+    def values(self, notes: Notes) -> Mapping[str, float]:
+        """Compare notes with the reals; without the judge's numbers if it is not accurate."""
+        binned = self._bins.compare(judge_features.timbre(notes.waves, self._rate))
+        values = {"ndb": binned.different, "bins": binned.bins, "jsd": binned.divergence}
+        if self.judge.problem:
+            return values
+        tonals = judge_features.tonal(notes.waves, self._rate)
+        places = {int(pitch): place for place, pitch in enumerate(self.judge.classes)}
+        asked = np.array([places.get(int(pitch), -1) for pitch in notes.pitches])
+        verdict = judgement(self.judge.probabilities(tonals), asked)
+        return {
+            **values,
+            "pitch_accuracy": verdict.accuracy,
+            "pitch_accuracy_within_1": verdict.accuracy_within_1,
+            "pitch_entropy": verdict.entropy,
+            "inception_score": verdict.score,
+            "fid": frechet_distance(self._stats, FeatureStats.of(self.judge.activations(tonals))),
+        }

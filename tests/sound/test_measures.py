@@ -1,0 +1,125 @@
+"""Measures of notes and features of the judge, against golden values and properties."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pggan_jax.sound import judge_features, measures
+from pggan_jax.sound.stft import ClipTransform
+from tests.helpers.notes_formula import note, notes
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sound_reference_values.json").read_text(encoding="utf-8"))
+RATE = 8000
+NUMBERS = [0, 13, 26, 39, 7]
+TRANSFORM = ClipTransform(256, 128, 32, 4096)
+
+
+@pytest.fixture(scope="module")
+def golden_notes():
+    values = [GOLDEN["notes_source"][str(number)] for number in NUMBERS]
+    return np.stack([note(number) for number in NUMBERS]), np.array([one["pitch"] for one in values]), values
+
+
+def test_the_pitch_that_is_found(golden_notes):
+    waves, pitches, golden = golden_notes
+    found = measures.find_pitch(waves, RATE)
+    np.testing.assert_allclose(found, [one["yin_hz"] for one in golden], atol=6e-5)
+    assert np.abs(measures.cents_off(found, pitches)).max() < 1
+
+
+def test_harmonics_to_noise(golden_notes):
+    waves, pitches, golden = golden_notes
+    asked, higher = (measures.harmonics_to_noise(waves, pitches + step, sample_rate=RATE) for step in (0, 1))
+    np.testing.assert_allclose(asked, [one["hnr_db"] for one in golden], atol=6e-5)
+    np.testing.assert_allclose(higher, [one["hnr_db_semitone_off"] for one in golden], atol=6e-5)
+
+
+def test_coherence(golden_notes):
+    waves, pitches, golden = golden_notes
+    found = measures.coherence(waves, pitches, sample_rate=RATE)
+    np.testing.assert_allclose(found, [one["period_correlation"] for one in golden], atol=6e-8)
+
+
+def test_noise():
+    golden = GOLDEN["notes_source"]["noise RandomState(0)*0.1"]
+    noise, pitch = 0.1 * np.random.RandomState(0).standard_normal((1, 4096)), np.array([60])
+    assert measures.harmonics_to_noise(noise, pitch, sample_rate=RATE)[0] == pytest.approx(golden["hnr_db"], abs=6e-5)
+    assert measures.coherence(noise, pitch, sample_rate=RATE)[0] == pytest.approx(golden["period_correlation"], abs=6e-8)
+
+
+def test_silence_and_constants_are_no_notes():
+    waves, pitches = np.stack([np.zeros(4096), np.full(4096, 0.5)]), np.array([60, 60])
+    assert measures.find_pitch(waves, RATE)[0] == 0
+    assert np.isinf(measures.cents_off(measures.find_pitch(waves, RATE), pitches)[0])
+    assert measures.harmonics_to_noise(waves, pitches, sample_rate=RATE)[0] == -60
+    assert measures.coherence(waves, pitches, sample_rate=RATE)[0] == 0
+    assert not judge_features.tonal(waves, RATE)[0].any() and not judge_features.timbre(waves, RATE)[0].any()
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("frequency", [70.0, 261.63, 1100.0])
+def test_pure_tones_at_other_rates(rate, frequency):
+    waves = np.sin(2 * np.pi * frequency * np.arange(rate // 2) / rate)[None]
+    assert measures.find_pitch(waves, rate)[0] == pytest.approx(frequency, rel=1e-3)
+    pitch = np.array([69 + 12 * np.log2(frequency / 440)])
+    assert measures.harmonics_to_noise(waves, pitch, sample_rate=rate)[0] == 60
+    assert measures.coherence(waves, pitch, sample_rate=rate)[0] > 0.9999
+
+
+@pytest.mark.parametrize("samples", [16, 100, 200, 600])
+def test_short_clips(samples):
+    waves, pitches = np.random.RandomState(0).standard_normal((3, samples)), np.array([60, 61, 72])
+    assert measures.find_pitch(waves, RATE).shape == (3,)
+    for measure in (measures.harmonics_to_noise, measures.coherence):
+        assert np.isfinite(measure(waves, pitches, sample_rate=RATE)).all()
+    assert judge_features.tonal(waves, RATE).shape == (3, 512)
+    assert judge_features.timbre(waves, RATE).shape == (3, 8, 32)
+
+
+def test_loudness_does_not_matter(golden_notes):
+    waves, pitches, _ = golden_notes
+    np.testing.assert_allclose(measures.find_pitch(waves / 1000, RATE), measures.find_pitch(waves, RATE), rtol=1e-5)
+    for quiet in (judge_features.tonal, judge_features.timbre):
+        np.testing.assert_allclose(quiet(waves / 1000, RATE), quiet(waves, RATE), atol=1e-9)
+    loud, quiet = (measures.coherence(waves * factor, pitches, sample_rate=RATE) for factor in (1, 1e-3))
+    np.testing.assert_allclose(loud, quiet, atol=1e-4)
+
+
+def test_inconsistency_is_zero_for_waves_and_large_for_random_phases():
+    waves, _ = notes(range(4))
+    fading = waves * np.minimum(1, np.arange(4096)[::-1] / 800)
+    own = TRANSFORM.stft(fading)
+    random = np.abs(own) * np.exp(2j * np.pi * np.random.RandomState(0).random_sample(own.shape))
+    assert measures.inconsistency(own, 256, hop=128).max() < 0.05
+    assert measures.inconsistency(random, 256, hop=128).min() > 0.44
+    assert (measures.inconsistency(np.zeros_like(own), 256, hop=128) == 0).all()
+
+
+def test_inconsistency_of_the_test_signal():
+    n = np.arange(4096)
+    t, f = n / RATE, 261.6255653005986
+    wave = 0.5 * np.sin(2 * np.pi * f * t) * np.exp(-t / 0.25) + 0.25 * np.sin(2 * np.pi * 3 * f * t + 1)
+    wave += 0.1 * np.sin(2 * np.pi * (200 * t + 400 * t**2)) + 0.02 * (7919 * n % 1009 / 504.5 - 1)
+    own = TRANSFORM.stft(wave)[None]
+    places = np.arange(32)[:, None] * 128 + np.arange(128) + 1
+    phases = 2 * np.pi * (0.6180339887498949 * places % 1) - np.pi
+    golden = GOLDEN["small"]["inconsistency"]
+    assert measures.inconsistency(own, 256, hop=128)[0] == pytest.approx(golden["of_its_own_stft"], abs=6e-7)
+    found = measures.inconsistency(np.abs(own) * np.exp(1j * phases), 256, hop=128)[0]
+    assert found == pytest.approx(golden["with_initial_phase_above"], abs=6e-7)
+
+
+@pytest.mark.parametrize("number", [0, 13])
+def test_features_of_the_judge(number):
+    golden, wave = GOLDEN["judge_features"][str(number)], note(number)[None]
+    timbre, tonal = judge_features.timbre(wave, RATE)[0], judge_features.tonal(wave, RATE)[0]
+    assert timbre.sum() == pytest.approx(golden["timbre_sum"], rel=1e-9)
+    np.testing.assert_allclose(timbre[0, :4], golden["timbre_first_row_0_4"], rtol=1e-8)
+    assert tonal.sum() == pytest.approx(golden["tonal_sum"], rel=1e-9)
+    assert tonal.argmax() == golden["tonal_argmax"]
+    for cell, value in golden["tonal_cells"].items():
+        assert tonal[int(cell)] == pytest.approx(value, rel=1e-8, abs=1e-9)
