@@ -5,6 +5,8 @@ White noise and quiet parts must not decide: powers are in decibels below the lo
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from pggan_jax.sound.stft import stft
@@ -30,7 +32,7 @@ def timbre(waves: np.ndarray, sample_rate: int) -> np.ndarray:
     low, high = (1127 * np.log1p(hz / 700) for hz in (_LOWEST_HZ, sample_rate / 2))
     hertz = 700 * np.expm1(np.linspace(low, high, BANDS + 1) / 1127)
     edges = np.rint(_TIMBRE_FFT * factor * hertz / sample_rate).astype(int)
-    spans = [slice(first, max(end, first + 1)) for first, end in zip(edges[:-1], edges[1:], strict=True)]
+    spans = [slice(first, max(end, first + 1)) for first, end in itertools.pairwise(edges)]
     result = np.empty((len(waves), PARTS, BANDS))
     for index, wave in enumerate(waves):
         powers = _powers(wave, _TIMBRE_FFT, factor=factor)

@@ -87,7 +87,7 @@ def summarize_notes(fakes: Notes, reals: Notes, *, sample_rate: int) -> Summary:
 def pitch_values(notes: Notes, sample_rate: int) -> dict[str, float]:
     """Measure notes without a judge."""
     cents = np.abs(measures.cents_off(measures.find_pitch(notes.waves, sample_rate), notes.pitches))
-    octaves = np.abs(np.where(np.isfinite(cents), (cents + 600) % 1200 - 600, np.inf))
+    octaves = np.abs(np.where(np.isfinite(cents), (np.nan_to_num(cents, posinf=0) + 600) % 1200 - 600, np.inf))
     harmonics = measures.harmonics_to_noise(notes.waves, notes.pitches, sample_rate=sample_rate)
     periods = measures.coherence(notes.waves, notes.pitches, sample_rate=sample_rate)
     values = {

@@ -33,7 +33,8 @@ def test_counts_of_bins():
 
 def test_a_bin_that_is_empty_on_both_sides_does_not_differ():
     found = compare_counts([10, 0], [20, 0])
-    assert (found.different, found.divergence) == (0, 0) and np.isfinite(found.z).all()
+    assert (found.different, found.divergence) == (0, 0)
+    assert np.isfinite(found.z).all()
 
 
 def test_equal_timbres_share_one_bin():
@@ -54,7 +55,8 @@ def test_judgement():
 
 def test_sure_and_unknown_classes():
     found = judgement(np.eye(3), np.array([0, 1, -1]))
-    assert (found.accuracy, found.entropy) == (pytest.approx(2 / 3), 0) and found.score == pytest.approx(3)
+    assert (found.accuracy, found.entropy) == (pytest.approx(2 / 3), 0)
+    assert found.score == pytest.approx(3)
 
 
 def test_frechet_distance():
@@ -67,7 +69,8 @@ def test_a_judge_of_two_pitches_and_of_one():
     waves, pitches = notes([number for number in range(13 * 24) if number % 13 in (0, 7)])
     held_out = judge_features.tonal(waves[:8], RATE), pitches[:8]
     judge = train_judge(waves, pitches, sample_rate=RATE, held_out=held_out)
-    assert judge.accuracy == 1 and judge.probabilities(held_out[0]).shape == (8, 2)
+    assert judge.accuracy == 1
+    assert judge.probabilities(held_out[0]).shape == (8, 2)
     with pytest.raises(UserError, match="at least two pitches"):
         train_judge(waves[::2], np.full(24, 60), sample_rate=RATE, held_out=held_out)
 
@@ -77,7 +80,9 @@ def test_a_judge_that_learns_nothing_withholds_its_numbers():
     shuffled = np.random.RandomState(0).permutation(pitches)
     found = summarize_notes(Notes(waves[:26], pitches[:26]), Notes(waves, shuffled), sample_rate=RATE)
     assert "of held-out reals only, below 90%" in found.judge_problem
-    assert "fid" not in found.values and "ndb" in found.values and found.values["within_50_cents"] == 1
+    assert "fid" not in found.values
+    assert "ndb" in found.values
+    assert found.values["within_50_cents"] == 1
 
 
 def spoiled(reals: np.ndarray) -> dict[str, np.ndarray]:
@@ -101,14 +106,23 @@ def test_orientation(count):
         found[name] = {**pitch_values(own, RATE), **comparison.values(own)}
     good, noisy, semitone = found["real"], found["noisy"], found["semitone"]
     assert comparison.judge.accuracy >= 0.95
-    assert good["pitch_accuracy"] >= 0.95 and good["fid"] <= 2 and good["hnr"] >= 20
-    assert good["within_50_cents"] >= 0.98 and good["coherence"] > 0.99 and good["ndb"] <= 0.16 * good["bins"]
-    assert noisy["hnr"] <= 6 and noisy["fid"] >= 2
+    assert good["pitch_accuracy"] >= 0.95
+    assert good["fid"] <= 2
+    assert good["hnr"] >= 20
+    assert good["within_50_cents"] >= 0.98
+    assert good["coherence"] > 0.99
+    assert good["ndb"] <= 0.16 * good["bins"]
+    assert noisy["hnr"] <= 6
+    assert noisy["fid"] >= 2
     for name in ("noise", "silence"):
         values = found[name]
-        assert values["pitch_accuracy"] <= 0.5 and values["fid"] >= 10 and values["hnr"] <= 0
-        assert values["ndb"] >= 0.6 * values["bins"] and values["within_50_cents"] < 0.1
-    assert semitone["pitch_accuracy"] <= 0.5 and semitone["within_50_cents"] < 0.1
+        assert values["pitch_accuracy"] <= 0.5
+        assert values["fid"] >= 10
+        assert values["hnr"] <= 0
+        assert values["ndb"] >= 0.6 * values["bins"]
+        assert values["within_50_cents"] < 0.1
+    assert semitone["pitch_accuracy"] <= 0.5
+    assert semitone["within_50_cents"] < 0.1
     assert semitone["pitch_accuracy_within_1"] > 0.85
 
 
@@ -120,7 +134,8 @@ def test_notes_of_one_family_differ_in_timbre():
     organs = timbres[[number for number in range(MANY) if number // 13 % 4 == 0]]
     random = timbres[np.random.RandomState(0).permutation(MANY)[: len(organs)]]
     assert bins.compare(random).different <= 8
-    assert bins.compare(organs).different >= 30 and bins.compare(organs).divergence > 0.3
+    assert bins.compare(organs).different >= 30
+    assert bins.compare(organs).divergence > 0.3
 
 
 @pytest.mark.parametrize("count", [1, 2])
