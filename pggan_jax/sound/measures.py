@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pggan_jax.sound.stft import ClipTransform, stft
-
 LIMIT_DB = 60.0
 """Largest absolute value of a harmonic-to-noise ratio; silence has the negative."""
 _WINDOW_SECONDS, _PITCH_SECONDS = 0.128, 0.064
@@ -139,24 +137,3 @@ def coherence(waves: np.ndarray, pitches: np.ndarray, *, sample_rate: int) -> np
         energy = np.sqrt(np.square(wave[now]).sum() * np.square(later).sum())
         result[index] = (wave[now] * later).sum() / energy if energy > 0 else 0.0
     return result
-
-
-def inconsistency(spectra: np.ndarray, n_fft: int, *, hop: int) -> np.ndarray:
-    """Distance of complex spectrograms from those of their own waves, relative to their norm.
-
-    The waves are not cut to the length of a clip first, and DC, which spectrograms lack, counts as 0.
-
-    Args:
-        spectra: complex `[count, frames, n_fft / 2]`, without DC.
-        n_fft: samples of a window.
-        hop: samples between windows.
-
-    Returns:
-        float64 `[count]`: 0 for the spectrogram of a wave, 0.44 and more for random phases; 0 for silence.
-    """
-    frames = spectra.shape[-2]
-    uncut = ClipTransform(n_fft, hop, frames, hop * (frames - 1) + n_fft)
-    rest = stft(uncut.istft(spectra), n_fft, hop=hop)
-    rest[..., 1:] -= spectra
-    norms = np.linalg.norm(spectra, axis=(-2, -1))
-    return np.linalg.norm(rest, axis=(-2, -1)) / np.where(norms > 0, norms, 1.0)

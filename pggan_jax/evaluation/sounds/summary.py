@@ -13,11 +13,13 @@ from pggan_jax.evaluation.metrics.fid import frechet_distance
 from pggan_jax.evaluation.sounds.bins import LEAST_PER_BIN, TimbreBins
 from pggan_jax.evaluation.sounds.judge import MOST_CLIPS, Judge, judgement, train_judge
 from pggan_jax.sound import judge_features, measures
+from pggan_jax.sound.representations import Representation
 
 COMPARED = 1040
 """Number of reals that are compared with."""
 ENOUGH_REALS = 2 * COMPARED + MOST_CLIPS
 """Number of reals for all parts."""
+_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class Notes:
         return Notes(self.waves[start:stop], self.pitches[start:stop], own)
 
 
+def notes_of_images(images: np.ndarray, pitches: np.ndarray, *, representation: Representation) -> Notes:
+    """Return the notes that images stand for, with the inconsistency of their spectrograms if they have phases.
+
+    Args:
+        images: uint8, or float about [-1, 1] as the generator returns them, `[count, frames, bins, channels]`.
+        pitches: int `[count]`.
+        representation: how the images stand for sound.
+    """
+    parts = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
+    apart = [representation.inconsistency(part) for part in parts] if representation.channels == 2 else []
+    return Notes(representation.decode(images), pitches, np.concatenate(apart) if apart else None)
+
+
 @dataclass(frozen=True)
 class Summary:
     """Measures of notes, by name.
@@ -65,16 +80,16 @@ def summarize_notes(fakes: Notes, reals: Notes, *, sample_rate: int) -> Summary:
 
     Args:
         fakes: the notes to measure.
-        reals: real notes, 3,640 for three disjoint parts: 1,040 (at most a quarter) to compare with, as many to stand
+        reals: real notes, 3,640 for three disjoint parts: 1,040 (at most a third) to compare with, as many to stand
             beside, and up to 1,560 for the judge.
         sample_rate: samples per second.
 
     Raises:
         UserError: there are too few notes, or waves that are not finite.
     """
-    compared = min(COMPARED, len(reals) // 4)
+    compared = min(COMPARED, len(reals) // 3)
     if len(fakes) < 2 or compared < LEAST_PER_BIN:
-        raise UserError(f"at least 2 notes and {4 * LEAST_PER_BIN} reals are needed, not {len(fakes)} and {len(reals)}")
+        raise UserError(f"at least 2 notes and {3 * LEAST_PER_BIN} reals are needed, not {len(fakes)} and {len(reals)}")
     for name, one in (("the notes", fakes), ("the reals", reals)):
         if not np.isfinite(one.waves).all():
             raise UserError(f"{name} contain values that are not finite: the run has diverged")

@@ -140,7 +140,7 @@ def test_notes_of_one_family_differ_in_timbre():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_cannot_be_measured_is_refused(count):
-    waves, pitches = notes(range(80))
+    waves, pitches = notes(range(65))
     broken = Notes(np.where(np.arange(4096) == 7, np.nan, waves[:2]), pitches[:2])
     few = {1: (Notes(waves[:1], pitches[:1]), Notes(waves, pitches)), 2: (broken, Notes(waves, pitches))}[count]
     with pytest.raises(UserError, match={1: "at least 2 notes", 2: "not finite"}[count]):
