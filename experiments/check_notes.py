@@ -98,7 +98,7 @@ def notes_of_file(path: Path) -> tuple[Notes, Representation]:
     try:
         with np.load(path) as arrays:
             waves, pitches = np.asarray(arrays["waves"], np.float64), np.asarray(arrays["pitches"], np.int64)
-            images = arrays["images"] if "images" in arrays else None
+            images = arrays.get("images")
             stored = json.loads(str(arrays["representation"])) if "representation" in arrays else None
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"--waves={path}: cannot be read: {error}") from None
