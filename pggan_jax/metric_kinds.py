@@ -1,6 +1,6 @@
 """Descriptions of the metrics, for settings and flags: no JAX is imported here.
 
-Each file in `evaluation/metrics/` describes its metrics by `MetricKind(...)`. The descriptions are read from the source, so a
+Each file in `evaluation/metrics/` and `evaluation/sounds/` describes its metrics by `MetricKind(...)`. The descriptions are read from the source, so a
 metric is one file, and neither checking a setting nor printing `--help` imports JAX.
 """
 
@@ -37,6 +37,11 @@ class MetricKind:
         needs_inception: whether it is computed from outputs of the Inception network.
         needs_model: whether it needs the networks themselves; it cannot measure images alone.
         during_training: whether the setting `eval.metrics` may name it.
+        measures_sound: whether it measures waves; the others measure images.
+        also_on_sound: whether it may measure the images of sound.
+        counterpart: the metric of sound to take instead.
+        needs_pitch: whether the classes must be pitches.
+        needs_phase: whether the images of sound must hold phases.
     """
 
     name: str
@@ -58,6 +63,15 @@ class MetricKind:
     needs_inception: bool = False
     needs_model: bool = False
     during_training: bool = False
+    measures_sound: bool = False
+    also_on_sound: bool = False
+    counterpart: str = "ndb_sound"
+    needs_pitch: bool = False
+    needs_phase: bool = False
+
+    def suits(self, has_pitches: bool, has_phases: bool) -> bool:
+        """Whether sound has what the metric needs."""
+        return (has_pitches or not self.needs_pitch) and (has_phases or not self.needs_phase)
 
     def problem_of(self, shape: ImageShape) -> str:
         """Return why images of a shape cannot be measured, in one line; empty if they can be."""
@@ -114,7 +128,8 @@ def _read_kind(call: ast.Call, *, where: str) -> MetricKind:
         raise ValueError(f"{where}: {str(error).replace('.__init__()', '')}; its arguments are in {__name__}") from None
 
 
-METRIC_KINDS = read_kinds(Path(__file__).parent / "evaluation" / "metrics")
+_FOLDER = Path(__file__).parent / "evaluation"
+METRIC_KINDS = dict(sorted((read_kinds(_FOLDER / "metrics") | read_kinds(_FOLDER / "sounds")).items()))
 
 
 def public_name(name: str, *, has_random_features: bool) -> str:

@@ -23,6 +23,7 @@ from pggan_jax.evaluation.inception.features import FeatureCollector, OutputRequ
 from pggan_jax.evaluation.metric import Collected, Collector, MetricContext, make_collector, naming_metric
 from pggan_jax.evaluation.metric_result import Evaluation, MetricResult
 from pggan_jax.evaluation.registry import METRICS
+from pggan_jax.evaluation.sounds.clips import Batch, check_medium
 from pggan_jax.generation.model import Model
 from pggan_jax.metric_kinds import public_name
 from pggan_jax.system.paths import cache_root
@@ -60,6 +61,7 @@ class Evaluator:
             hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(METRICS)}"
             raise UserError(f"{name!r} is not a metric; {hint}")
         metric = METRICS[name]
+        check_medium(metric.kind, self._pool.loader)
         problem = metric.kind.problem_of(self._pool.shape)
         if problem:
             hint = "; use swd_small for smaller ones" if name == "swd" else ""
@@ -220,13 +222,16 @@ class Evaluator:
         until = max(counts.values())
         size = max(1, min(256, _BATCH_PIXELS // images.shape.pixels))
         hidden = None if self._context.show_progress else True
+        representation = self._pool.loader.representation
+        images = images.unrounded() if representation else images
         with tqdm(total=until, desc=f"reading {images.name}", unit="img", delay=2, leave=False, disable=hidden) as bar:
-            for first, batch in images.batches(size, until=until):
+            for first, pixels in images.batches(size, until=until):
+                batch = Batch(pixels, representation)
                 for key, collector in collectors.items():
                     if first < key[1]:
                         with naming_metric(users[key]):
-                            collector.add(batch[: key[1] - first], first)
-                bar.update(len(batch))
+                            collector.add(batch.part(collector, key[1] - first), first)
+                bar.update(len(pixels))
         finished = {}
         for key, collector in collectors.items():
             with naming_metric(users[key]):

@@ -19,7 +19,7 @@ from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
 from pggan_jax.generation.sampling import Sampler, one_hot
-from pggan_jax.images import ImageShape
+from pggan_jax.images import ImageShape, to_uint8
 
 # Random streams of evaluation, different from those of training with the same seed.
 _FLIPS, _LATENTS = 0x666C6970, 0x6C617465
@@ -35,6 +35,7 @@ class ImageSet:
         shape: their height and width.
         classes: int32 `[count]`, all 0 without labels.
         read: (start, stop) to uint8 images `[stop - start, height, width, channels]`.
+        read_floats: the same as the generator returns them, float32 about [-1, 1]; None for images of a data set.
     """
 
     name: str
@@ -42,6 +43,11 @@ class ImageSet:
     shape: ImageShape
     classes: np.ndarray
     read: Callable[[int, int], np.ndarray]
+    read_floats: Callable[[int, int], np.ndarray] | None = None
+
+    def unrounded(self) -> ImageSet:
+        """Return the same images without rounding, float32, if they are generated: sound does not pass through uint8."""
+        return replace(self, read=self.read_floats or self.read)
 
     def flipped(self) -> ImageSet:
         """Return the same images, mirrored left to right."""
@@ -138,11 +144,14 @@ def generated_images(
     classes, params = np.resize(classes, count), jax.device_put(params)
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _LATENTS)
 
-    def read(start: int, stop: int) -> np.ndarray:
+    def read_floats(start: int, stop: int) -> np.ndarray:
         # Whole chunks: a smaller one would be another program, with other rounding.
         numbers = np.arange(start, start + -(-(stop - start) // sampler.chunk) * sampler.chunk)
         labels = one_hot(np.take(classes, numbers, mode="wrap"), sampler.label_size)
         latents = np.asarray(_sample_latents(key, numbers.astype(np.uint32), sampler.latent_size))
-        return sampler(params, latents, labels, alpha)[: stop - start]
+        return sampler.floats(params, latents, labels, alpha)[: stop - start]
 
-    return ImageSet("fakes", count, sampler.shape, classes, read)
+    def read(start: int, stop: int) -> np.ndarray:
+        return to_uint8(read_floats(start, stop))
+
+    return ImageSet("fakes", count, sampler.shape, classes, read, read_floats)

@@ -58,8 +58,8 @@ training flipped images, the data for metrics that use all reals has `flipped`: 
 class Collector(Protocol):
     """Collects data of a set of images, batch by batch."""
 
-    def add(self, images: np.ndarray, first: int) -> None:
-        """Add uint8 images with the numbers first, first+1 ..."""
+    def add(self, images: Any, first: int) -> None:
+        """Add uint8 images with the numbers first, first+1 ...; of sound, `Clips` for a `ClipCollector`."""
 
     def finish(self) -> Any:
         """Return the data once all images have been added."""

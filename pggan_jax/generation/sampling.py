@@ -83,6 +83,15 @@ class Sampler:
         chunk = min(self.chunk, len(latents))
         return np.concatenate([to_uint8(images) for images in self._batches(params, latents, labels, alpha, chunk=chunk)])
 
+    def floats(self, params: Mapping[str, Any], latents: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
+        """Generate as a call does, without rounding: float32, about [-1, 1], not clipped.
+
+        Args:
+            params, latents, labels, alpha: as for a call.
+        """
+        chunk = min(self.chunk, len(latents))
+        return np.concatenate(list(self._batches(params, latents, labels, alpha, chunk=chunk)))
+
     def by_seed(self, params: Mapping[str, Any], latents: np.ndarray, *, labels: np.ndarray, alpha: float) -> np.ndarray:
         """Generate images in batches of one size.
 

@@ -95,6 +95,17 @@ def cents_off(found: np.ndarray, pitches: np.ndarray) -> np.ndarray:
         return np.where(found > 0, 1200 * np.log2(np.maximum(found, _TINY) / hertz(pitches)), np.inf)
 
 
+def pitch_shares(waves: np.ndarray, pitches: np.ndarray, *, sample_rate: int) -> dict[str, float]:
+    """Return the shares of waves whose pitch is right, as a whole and but for octaves, and the median distance in cents."""
+    cents = np.abs(cents_off(find_pitch(waves, sample_rate), pitches))
+    folded = np.abs((np.where(np.isfinite(cents), cents, 600.0) + 600) % 1200 - 600)
+    return {
+        "within_50_cents": float(np.mean(cents <= 50)),
+        "within_50_cents_of_an_octave": float(np.mean(folded <= 50)),
+        "median_cents": float(np.median(cents)),
+    }
+
+
 def harmonics_to_noise(waves: np.ndarray, pitches: np.ndarray, *, sample_rate: int) -> np.ndarray:
     """Energy of the harmonics of the asked pitch against that of the rest, in dB.
 

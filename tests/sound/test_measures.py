@@ -1,4 +1,4 @@
-"""Measures of notes and features of the judge, against golden values and properties."""
+"""Measures of notes, against golden values and properties."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pggan_jax.sound import judge_features, measures
+from pggan_jax.sound import measures
 from tests.helpers.notes_formula import note
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sound_reference_values.json").read_text(encoding="utf-8"))
@@ -55,8 +55,6 @@ def test_silence_and_constants_are_no_notes():
     assert np.isinf(measures.cents_off(measures.find_pitch(waves, RATE), pitches)[0])
     assert measures.harmonics_to_noise(waves, pitches, sample_rate=RATE)[0] == -60
     assert measures.coherence(waves, pitches, sample_rate=RATE)[0] == 0
-    assert not judge_features.tonal(waves, RATE)[0].any()
-    assert not judge_features.timbre(waves, RATE)[0].any()
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -75,26 +73,10 @@ def test_short_clips(samples):
     assert measures.find_pitch(waves, RATE).shape == (3,)
     for measure in (measures.harmonics_to_noise, measures.coherence):
         assert np.isfinite(measure(waves, pitches, sample_rate=RATE)).all()
-    assert judge_features.tonal(waves, RATE).shape == (3, 512)
-    assert judge_features.timbre(waves, RATE).shape == (3, 8, 32)
 
 
 def test_loudness_does_not_matter(golden_notes):
     waves, pitches, _ = golden_notes
     np.testing.assert_allclose(measures.find_pitch(waves / 1000, RATE), measures.find_pitch(waves, RATE), rtol=1e-5)
-    for quiet in (judge_features.tonal, judge_features.timbre):
-        np.testing.assert_allclose(quiet(waves / 1000, RATE), quiet(waves, RATE), atol=1e-9)
     loud, quiet = (measures.coherence(waves * factor, pitches, sample_rate=RATE) for factor in (1, 1e-3))
     np.testing.assert_allclose(loud, quiet, atol=1e-4)
-
-
-@pytest.mark.parametrize("number", [0, 13])
-def test_features_of_the_judge(number):
-    golden, wave = GOLDEN["judge_features"][str(number)], note(number)[None]
-    timbre, tonal = judge_features.timbre(wave, RATE)[0], judge_features.tonal(wave, RATE)[0]
-    assert timbre.sum() == pytest.approx(golden["timbre_sum"], rel=1e-9)
-    np.testing.assert_allclose(timbre[0, :4], golden["timbre_first_row_0_4"], rtol=1e-8)
-    assert tonal.sum() == pytest.approx(golden["tonal_sum"], rel=1e-9)
-    assert tonal.argmax() == golden["tonal_argmax"]
-    for cell, value in golden["tonal_cells"].items():
-        assert tonal[int(cell)] == pytest.approx(value, rel=1e-8, abs=1e-9)

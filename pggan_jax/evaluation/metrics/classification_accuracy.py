@@ -47,6 +47,7 @@ METRIC = Metric(
         "train_test",
         help="GAN-train and GAN-test: accuracy of classifiers trained on generated images and tested on reals, and vice versa",
         headline="gan_train",
+        counterpart="judge",
         default_images=10000,
         larger_is_better=True,
         needs_labels=True,

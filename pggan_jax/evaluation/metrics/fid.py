@@ -89,6 +89,7 @@ METRIC = Metric(
         "fid",
         help="Frechet distance of Inception features",
         headline="fid",
+        counterpart="fid_sound",
         default_images=50000,
         max_reals=200000,
         needs_inception=True,

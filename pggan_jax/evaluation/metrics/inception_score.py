@@ -38,6 +38,7 @@ METRIC = Metric(
         "inception_score",
         help="Inception score; for images like those of ImageNet only",
         headline="inception_score",
+        counterpart="judge",
         default_images=50000,
         larger_is_better=True,
         needs_reals=False,

@@ -146,6 +146,7 @@ METRIC = Metric(
         "kid",
         help="kernel distance of Inception features",
         headline="kid",
+        counterpart="fid_sound",
         default_images=50000,
         max_reals=200000,
         needs_inception=True,

@@ -54,28 +54,28 @@ class PatchCollector:
         halvings = range((resolution // coarsest).bit_length())
         self.levels = [ImageShape(resolution >> n, shape.height >> n, shape.width >> n) for n in halvings]
         self.count, self._patch, self._key = count, patch, random_key(seed)
+        self.channels = 3
         patch_bytes = len(self.levels) * PATCHES_PER_IMAGE * 3 * patch * patch * 4
         self._keeps_images = 3 * shape.pixels <= patch_bytes
-        if self._keeps_images:
-            self._images: np.ndarray | None = None
-        else:
-            self._patches = {level: self._new_patches() for level in self.levels}
+        self._images: np.ndarray | None = None
+        self._patches: dict[ImageShape, np.ndarray] = {}
         self._is_added = np.zeros(count, bool)
 
     def _new_patches(self) -> np.ndarray:
-        return np.empty((self.count, PATCHES_PER_IMAGE, 3, self._patch, self._patch), np.float32)
+        return np.empty((self.count, PATCHES_PER_IMAGE, self.channels, self._patch, self._patch), np.float32)
 
     def add(self, images: np.ndarray, first: int) -> None:
-        """Add uint8 images `[batch, height, width, 1 or 3]` with the numbers first, first+1 ...
+        """Add uint8 images `[batch, height, width, 1, 2 or 3]` with the numbers first, first+1 ...
 
         Raises:
             UserError: the images have another type, height or width.
         """
-        as_rgb(images)
+        self.channels = 2 if images.shape[-1] == 2 else as_rgb(images).shape[-1]  # two of sound
         check_shape(images, self.levels[0])
         numbers = slice(first, first + len(images))
         self._is_added[numbers] = True
         if not self._keeps_images:
+            self._patches = self._patches or {level: self._new_patches() for level in self.levels}
             for level in self.levels:
                 self._cut(images, first, level, self._patches[level][numbers])
             return
@@ -94,8 +94,8 @@ class PatchCollector:
         return self
 
     def normalized(self, level: ImageShape) -> np.ndarray:
-        """Return the patches of a level, normalised per channel, float32 `[count * 128, 147]`."""
-        return _standardize(self._of_level(level).reshape(self.count * PATCHES_PER_IMAGE, -1))
+        """Return the patches of a level, normalised per channel, float32 `[count * 128, 147]`; 98 of 2 channels."""
+        return _standardize(self._of_level(level).reshape(self.count * PATCHES_PER_IMAGE, -1), self.channels)
 
     def _of_level(self, level: ImageShape) -> np.ndarray:
         if not self._keeps_images:
@@ -108,7 +108,7 @@ class PatchCollector:
         return patches
 
     def _cut(self, images: np.ndarray, first: int, level: ImageShape, out: np.ndarray) -> None:
-        """Write the patches of images at one level into `out` `[batch, 128, 3, patch, patch]`."""
+        """Write the patches of images at one level into `out` `[batch, 128, channels, patch, patch]`."""
         for start in range(0, len(images), _BATCH):
             part = images[start : start + _BATCH]
             numbers = np.arange(first + start, first + start + _BATCH, dtype=np.uint32)
@@ -142,10 +142,10 @@ def patch_corners(numbers: jax.Array, key: jax.Array, *, resolution: int, positi
     return jax.vmap(draw)(numbers)
 
 
-def _standardize(patches: np.ndarray) -> np.ndarray:
-    """Normalise each channel of rows `[count, 3 * size]` to mean 0 and deviation 1, in place."""
-    by_channel = patches.reshape(len(patches), 3, -1)
-    for channel in range(3):
+def _standardize(patches: np.ndarray, channels: int = 3) -> np.ndarray:
+    """Normalise each channel of rows `[count, channels * size]` to mean 0 and deviation 1, in place."""
+    by_channel = patches.reshape(len(patches), channels, -1)
+    for channel in range(channels):
         own = by_channel[:, channel]
         mean = own.mean(dtype=np.float64)
         # Block by block: a float64 copy of everything would take twice the memory.
@@ -219,13 +219,13 @@ def _distances_on_device(first: jax.Array, second: jax.Array, directions: jax.Ar
     return jnp.abs(sorted_first - sorted_second).mean(axis=1)
 
 
-def _error_over_images(first: np.ndarray, second: np.ndarray, directions: np.ndarray) -> float:
+def _error_over_images(first: np.ndarray, second: np.ndarray, directions: np.ndarray, *, channels: int = 3) -> float:
     """Return the standard error over images, from the distances of quarters of both sets."""
     images = len(first) // PATCHES_PER_IMAGE
     bounds = PATCHES_PER_IMAGE * (np.arange(_QUARTERS + 1) * images // _QUARTERS)
     size = np.diff(bounds).min()
     parts = [slice(start, start + size) for start in bounds[:-1]]
-    quarters = [[_standardize(points[part].copy()) for points in (first, second)] for part in parts]
+    quarters = [[_standardize(points[part].copy(), channels) for points in (first, second)] for part in parts]
     distances = [sliced_distances(*pair, directions=directions).mean() for pair in quarters]
     return float(np.std(distances) / np.sqrt(_QUARTERS))
 
@@ -252,7 +252,7 @@ def swd(reals: PatchCollector, fakes: PatchCollector, *, seed: int, show_progres
             distances = SCALE * sliced_distances(*pair, directions=directions, advance=bar.update)
             values[level.label] = float(distances.mean())
             of_directions = distances.std() / np.sqrt(len(distances))
-            of_images = SCALE * _error_over_images(*pair, directions[:_DIRECTIONS_OF_QUARTERS])
+            of_images = SCALE * _error_over_images(*pair, directions[:_DIRECTIONS_OF_QUARTERS], channels=reals.channels)
             uncertainty[level.label] = float(np.hypot(of_directions, of_images))
     average = float(np.mean(list(values.values())))
     error = float(np.sqrt(np.sum(np.square(list(uncertainty.values())))) / len(uncertainty))
@@ -274,6 +274,7 @@ SWD = _metric(
         "swd",
         help="sliced Wasserstein distance of patches on a Laplacian pyramid, x1e3",
         headline="average",
+        also_on_sound=True,
         default_images=16384,
         minimum_resolution=16,
         coarsest=16,
@@ -288,6 +289,7 @@ SWD_SMALL = _metric(
         "swd_small",
         help="the same with 3x3 patches, for images of 4x4 and 8x8",
         headline="average",
+        also_on_sound=True,
         default_images=16384,
         coarsest=8,
         patch=3,

@@ -57,7 +57,7 @@ class TimbreBins:
     """Bins of the timbres of reals.
 
     Args:
-        timbres: float `[count, ...]`, as `judge_features.timbre` gives them.
+        timbres: float `[count, ...]`, as `features.timbre` gives them.
     """
 
     def __init__(self, timbres: np.ndarray):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pggan_jax.errors import UserError
-from pggan_jax.sound import judge_features
+from pggan_jax.evaluation.sounds import features
 
 MOST_CLIPS = 1560
 LEAST_ACCURACY = 0.9
@@ -35,7 +35,7 @@ class Judge:
     accuracy: float = 0.0
 
     def probabilities(self, tonals: np.ndarray) -> np.ndarray:
-        """Probability of each of `classes`, float64 `[count, classes]`, of rows by `judge_features.tonal`."""
+        """Probability of each of `classes`, float64 `[count, classes]`, of rows by `features.tonal`."""
         return np.asarray(self.network.predict_proba(tonals), np.float64)
 
     def activations(self, tonals: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def train_judge(waves: np.ndarray, pitches: np.ndarray, *, sample_rate: int, hel
         waves: float64 `[count, samples]`.
         pitches: int `[count]`, of at least two kinds.
         sample_rate: samples per second.
-        held_out: features of other reals by `judge_features.tonal`, and their pitches.
+        held_out: features of other reals by `features.tonal`, and their pitches.
 
     Raises:
         UserError: the notes are of one pitch.
@@ -90,7 +90,7 @@ def train_judge(waves: np.ndarray, pitches: np.ndarray, *, sample_rate: int, hel
     classes = np.unique(pitches)
     if len(classes) < 2:
         raise UserError(f"the judge needs notes of at least two pitches; all {len(waves):,} have pitch {classes[0]}")
-    rows = judge_features.tonal(_with_noise(waves, random), sample_rate)
+    rows = features.tonal(_with_noise(waves, random), sample_rate)
     network = MLPClassifier((_UNITS,), max_iter=60, alpha=1e-3, learning_rate_init=3e-3, random_state=_SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

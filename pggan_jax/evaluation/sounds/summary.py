@@ -12,7 +12,8 @@ from pggan_jax.evaluation.inception.feature_stats import FeatureStats
 from pggan_jax.evaluation.metrics.fid import frechet_distance
 from pggan_jax.evaluation.sounds.bins import LEAST_PER_BIN, TimbreBins
 from pggan_jax.evaluation.sounds.judge import MOST_CLIPS, Judge, judgement, train_judge
-from pggan_jax.sound import judge_features, measures
+from pggan_jax.evaluation.sounds import features
+from pggan_jax.sound import measures
 from pggan_jax.sound.representations import Representation
 
 COMPARED = 1040
@@ -101,14 +102,10 @@ def summarize_notes(fakes: Notes, reals: Notes, *, sample_rate: int) -> Summary:
 
 def pitch_values(notes: Notes, sample_rate: int) -> dict[str, float]:
     """Measure notes without a judge."""
-    cents = np.abs(measures.cents_off(measures.find_pitch(notes.waves, sample_rate), notes.pitches))
-    octaves = np.abs(np.where(np.isfinite(cents), (np.nan_to_num(cents, posinf=0) + 600) % 1200 - 600, np.inf))
     harmonics = measures.harmonics_to_noise(notes.waves, notes.pitches, sample_rate=sample_rate)
     periods = measures.coherence(notes.waves, notes.pitches, sample_rate=sample_rate)
     values = {
-        "within_50_cents": float(np.mean(cents <= 50)),
-        "within_50_cents_of_an_octave": float(np.mean(octaves <= 50)),
-        "median_cents": float(np.median(cents)),
+        **measures.pitch_shares(notes.waves, notes.pitches, sample_rate=sample_rate),
         "hnr": float(np.median(harmonics)),
         "coherence": float(np.median(periods)),
         "peak": float(np.abs(notes.waves).max()),
@@ -129,20 +126,20 @@ class Comparison:
 
     def __init__(self, reals: Notes, training: Notes, *, sample_rate: int):
         self._rate = sample_rate
-        tonals = judge_features.tonal(reals.waves, sample_rate)
+        tonals = features.tonal(reals.waves, sample_rate)
         self.judge: Judge = train_judge(
             training.waves, training.pitches, sample_rate=sample_rate, held_out=(tonals, reals.pitches)
         )
         self._stats = FeatureStats.of(self.judge.activations(tonals))
-        self._bins = TimbreBins(judge_features.timbre(reals.waves, sample_rate))
+        self._bins = TimbreBins(features.timbre(reals.waves, sample_rate))
 
     def values(self, notes: Notes) -> Mapping[str, float]:
         """Compare notes with the reals; without the judge's numbers if it is not accurate."""
-        binned = self._bins.compare(judge_features.timbre(notes.waves, self._rate))
+        binned = self._bins.compare(features.timbre(notes.waves, self._rate))
         values = {"ndb": binned.different, "bins": binned.bins, "jsd": binned.divergence}
         if self.judge.problem:
             return values
-        tonals = judge_features.tonal(notes.waves, self._rate)
+        tonals = features.tonal(notes.waves, self._rate)
         places = {int(pitch): place for place, pitch in enumerate(self.judge.classes)}
         asked = np.array([places.get(int(pitch), -1) for pitch in notes.pitches])
         verdict = judgement(self.judge.probabilities(tonals), asked)

@@ -11,10 +11,10 @@ import pytest
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.inception.feature_stats import FeatureStats
 from pggan_jax.evaluation.metrics.fid import frechet_distance
+from pggan_jax.evaluation.sounds import features
 from pggan_jax.evaluation.sounds.bins import TimbreBins, compare_counts
 from pggan_jax.evaluation.sounds.judge import judgement, train_judge
 from pggan_jax.evaluation.sounds.summary import Comparison, Notes, pitch_values, summarize_notes
-from pggan_jax.sound import judge_features
 from tests.helpers.notes_formula import notes
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "sound_reference_values.json").read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ def test_frechet_distance():
 
 def test_a_judge_of_two_pitches_and_of_one():
     waves, pitches = notes([number for number in range(13 * 24) if number % 13 in (0, 7)])
-    held_out = judge_features.tonal(waves[:8], RATE), pitches[:8]
+    held_out = features.tonal(waves[:8], RATE), pitches[:8]
     judge = train_judge(waves, pitches, sample_rate=RATE, held_out=held_out)
     assert judge.accuracy == 1
     assert judge.probabilities(held_out[0]).shape == (8, 2)
@@ -129,7 +129,7 @@ def test_orientation(count):
 def test_notes_of_one_family_differ_in_timbre():
     """The bins tell families only if they are more than the pitches."""
     waves, _ = notes(range(MANY))
-    timbres = judge_features.timbre(waves, RATE)
+    timbres = features.timbre(waves, RATE)
     bins = TimbreBins(timbres)
     organs = timbres[[number for number in range(MANY) if number // 13 % 4 == 0]]
     random = timbres[np.random.RandomState(0).permutation(MANY)[: len(organs)]]

@@ -1,0 +1,125 @@
+"""Metrics of sound on a run, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pggan_jax.api.evaluation import evaluate
+from pggan_jax.config import DataConfig
+from pggan_jax.data.open_loader import open_loader
+from pggan_jax.errors import UserError
+from pggan_jax.evaluation.evaluator import Evaluator
+from pggan_jax.evaluation.image_sets import ImageSet, RealPool
+from pggan_jax.evaluation.metric import MetricContext
+from pggan_jax.metric_kinds import METRIC_KINDS
+from pggan_jax.sound_config import SoundConfig
+
+NAMES = [name for name, kind in METRIC_KINDS.items() if kind.measures_sound]
+
+
+def sound_loader(count: int = 260, **changes):
+    config = DataConfig(source=f"notes:{count}", resolution=64, base_shape="2x8", labels=True, sound=SoundConfig())
+    config = replace(config, **changes)
+    return open_loader(config, seed=0, report=print), config
+
+
+def context_of(loader, config) -> MetricContext:
+    return MetricContext(RealPool(loader, config.resolution, 0), config, show_progress=False)
+
+
+def test_the_seven_metrics_are_known():
+    assert {"pitch", "hnr", "coherence", "consistency", "judge", "ndb_sound", "fid_sound"} == set(NAMES)
+
+
+def test_reals_and_noise():
+    """Floats of the generator are decoded without rounding; noise is far from the reals in every metric."""
+    loader, config = sound_loader(520)
+    evaluator = Evaluator(NAMES, context_of(loader, config), num_images=104)
+    reals = RealPool(loader, 64, 1).draw(0, 104)
+    noise = np.random.RandomState(0).uniform(-1, 1, (104, 32, 128, 2)).astype(np.float32)
+
+    def refuse(start, stop):
+        raise AssertionError("generated sound must not pass through uint8")
+
+    sets = {"reals": reals, "noise": replace(reals, read=refuse, read_floats=lambda start, stop: noise[start:stop])}
+    values = {name: {one.metric: one for one in evaluator(images)} for name, images in sets.items()}
+    good, bad = values["reals"], values["noise"]
+    assert good["pitch"].headline >= 0.95
+    assert bad["pitch"].headline < 0.2
+    assert good["hnr"].headline > 30 > bad["hnr"].headline
+    assert good["coherence"].headline > 0.99 > bad["coherence"].headline
+    assert good["consistency"].headline < 0.05 < 0.4 < bad["consistency"].headline
+    assert good["judge"].headline > 0.9 > 0.5 > bad["judge"].headline
+    assert good["fid_sound"].headline < 10 < bad["fid_sound"].headline
+    assert bad["ndb_sound"].headline > good["ndb_sound"].headline
+    for metric in NAMES:
+        assert good[metric].floor is not None
+    assert good["judge"].result.values["judge_accuracy"] >= 0.9
+
+
+def test_what_is_not_finite_is_refused():
+    loader, config = sound_loader()
+    broken = np.full((32, 32, 128, 2), np.nan, np.float32)
+    evaluator = Evaluator(["consistency"], context_of(loader, config), num_images=32, with_floor=False)
+    fakes = ImageSet("fakes", 32, loader.shape_at(64), np.zeros(32, np.int32), None, lambda start, stop: broken[start:stop])
+    with pytest.raises(UserError, match="diverged"):
+        evaluator(fakes)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("fid", "measures pictures, not sound; take fid_sound instead"),
+        ("ms_ssim", "take ndb_sound instead"),
+        ("neighbors", "take ndb_sound instead"),
+    ],
+)
+def test_metrics_of_images_name_their_counterpart(name, reason):
+    with pytest.raises(UserError, match=reason):
+        Evaluator([name], context_of(*sound_loader()))
+
+
+@pytest.mark.parametrize("label_by", ["family", "none"])
+def test_without_labels_of_pitch(label_by):
+    loader, config = sound_loader(labels=label_by != "none", sound=SoundConfig(label_by=label_by))
+    context = context_of(loader, config)
+    for name in ("pitch", "hnr", "coherence", "judge", "fid_sound"):
+        with pytest.raises(UserError, match=r"needs sound with labels of pitch; .*consistency, ndb_sound"):
+            Evaluator([name], context)
+    with pytest.raises(UserError, match="take ndb_sound instead"):
+        Evaluator(["fid"], context)
+    Evaluator(["consistency", "ndb_sound"], context, num_images=32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_are_not_sound(digits_pool, name):
+    with pytest.raises(UserError, match=f"{name} measures sound, and these are images"):
+        Evaluator([name], MetricContext(digits_pool, DataConfig("digits", 16)))
+
+
+@pytest.fixture(scope="module")
+def digits_pool():
+    return RealPool(open_loader(DataConfig("digits", 16), seed=0, report=print), 16, 0)
+
+
+def test_swd_takes_two_channels():
+    loader, config = sound_loader()
+    pool = RealPool(loader, 64, 0)
+    evaluator = Evaluator(["swd_small"], MetricContext(pool, config, show_progress=False), num_images=64, with_floor=False)
+    same, other = pool.draw(0, 64), pool.draw(64, 64)
+    dark = replace(other, read=lambda start, stop: 255 - other.read(start, stop))
+    results = [evaluator(images)[0].headline for images in (same, other, dark)]
+    assert 0 < max(results[:2]) < results[2] / 3
+
+
+def test_evaluate_of_a_run(sound_run, monkeypatch):
+    monkeypatch.setattr("pggan_jax.evaluation.sounds.judge.LEAST_ACCURACY", 1.1)
+    done = evaluate(sound_run, metrics=NAMES, num_images=26)
+    assert set(done) == set(NAMES)
+    for name in ("judge", "fid_sound"):
+        assert np.isnan(done[name].headline)
+        assert "numbers are withheld" in done[name].result.notes[0]
+    assert np.isfinite(done["consistency"].headline)
