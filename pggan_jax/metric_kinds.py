@@ -1,7 +1,7 @@
 """Descriptions of the metrics, for settings and flags: no JAX is imported here.
 
-Each file in `evaluation/metrics/` and `evaluation/sounds/` describes its metrics by `MetricKind(...)`. The descriptions are read from the source, so a
-metric is one file, and neither checking a setting nor printing `--help` imports JAX.
+Each file in `evaluation/metrics/` and `evaluation/sounds/` describes its metrics by `MetricKind(...)`. The descriptions are
+read from the source, so a metric is one file, and neither checking a setting nor printing `--help` imports JAX.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ import numpy as np
 
 from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
+from pggan_jax.evaluation.sounds import features
 from pggan_jax.evaluation.sounds.bins import TimbreBins
 from pggan_jax.images import ImageShape, to_uint8
 from pggan_jax.metric_kinds import METRIC_KINDS, MetricKind
-from pggan_jax.evaluation.sounds import features
 from pggan_jax.sound.representations import Representation
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.inception.feature_stats import FeatureStats
 from pggan_jax.evaluation.metrics.fid import frechet_distance
+from pggan_jax.evaluation.sounds import features
 from pggan_jax.evaluation.sounds.bins import LEAST_PER_BIN, TimbreBins
 from pggan_jax.evaluation.sounds.judge import MOST_CLIPS, Judge, judgement, train_judge
-from pggan_jax.evaluation.sounds import features
 from pggan_jax.sound import measures
 from pggan_jax.sound.representations import Representation
 
