@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,7 @@ class Batch:
         assert self._representation is not None, "metrics of sound are refused for images"
         return Clips.of(self._images, self._representation)
 
-    def part(self, collector: object, count: int) -> np.ndarray | Clips:
+    def part(self, collector: object, count: int) -> Any:
         """Return the first images in the form that a collector takes."""
         return self.clips.part(count) if isinstance(collector, ClipCollector) else self.pixels[:count]
 
