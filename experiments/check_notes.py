@@ -79,7 +79,7 @@ ROWS = {
 
 
 def notes_of_run(workdir: Path) -> tuple[Notes, Representation]:
-    """Generate notes of the newest checkpoint by the moving average, and return how images stand for sound."""
+    """Generate notes of the newest checkpoint; return how images stand for sound, too."""
     model = load(workdir)
     if model.representation is None:
         raise UserError(f"--workdir={workdir}: is a run on images; give a run on sound, such as that of experiments/notes.py")

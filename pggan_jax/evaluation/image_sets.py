@@ -46,7 +46,7 @@ class ImageSet:
     read_floats: Callable[[int, int], np.ndarray] | None = None
 
     def unrounded(self) -> ImageSet:
-        """Return the same images without rounding, float32, if they are generated: sound does not pass through uint8."""
+        """Return the same images, as float32 without rounding if they are generated."""
         return replace(self, read=self.read_floats or self.read)
 
     def flipped(self) -> ImageSet:

@@ -59,7 +59,7 @@ class Collector(Protocol):
     """Collects data of a set of images, batch by batch."""
 
     def add(self, images: Any, first: int) -> None:
-        """Add uint8 images with the numbers first, first+1 ...; of sound, `Clips` for a `ClipCollector`."""
+        """Add uint8 images with the numbers first, first+1 ...; a `ClipCollector` takes `Clips`."""
 
     def finish(self) -> Any:
         """Return the data once all images have been added."""

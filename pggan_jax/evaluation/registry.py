@@ -10,7 +10,7 @@ from pggan_jax.evaluation.metric import Metric
 
 
 def collect_metrics() -> dict[str, Metric]:
-    """Import every module in `evaluation/metrics/` and `evaluation/sounds/`, and return its metrics by name."""
+    """Import every module in `metrics/` and `sounds/`, and return the metrics by name."""
     names = [f"{folder.__name__}.{info.name}" for folder in (metrics, sounds) for info in iter_modules(folder.__path__)]
     modules = [import_module(name) for name in names]
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Metric)]

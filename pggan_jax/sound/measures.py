@@ -1,6 +1,6 @@
-"""Measures of notes whose pitch is known: found pitch, harmonics against the rest, one period against the next.
+"""Measures of notes whose pitch is known.
 
-Each works on waves float64 `[count, samples]` without a trained judge. Read pitch together with the harmonic-to-noise
+Found pitch, harmonics against the rest, one period against the next. Each works on waves float64 `[count, samples]` without a trained judge. Read pitch together with the harmonic-to-noise
 ratio: a pitch is also found in sounds that are mostly noise.
 """
 
@@ -23,7 +23,7 @@ def hertz(pitch: np.ndarray | float) -> np.ndarray:
 
 
 def loudest_start(waves: np.ndarray, length: int) -> np.ndarray:
-    """Return the first sample of the `length` samples of most energy of each wave, int `[count]`."""
+    """Return where the `length` samples of most energy of each wave begin, int `[count]`."""
     sums = np.pad(np.cumsum(np.square(waves), axis=-1), [(0, 0), (1, 0)])
     # Rounding makes equal maxima equal, of which the first is taken.
     return np.argmax(np.round(sums[:, length:] - sums[:, : sums.shape[1] - length], 12), axis=-1)
@@ -90,13 +90,13 @@ def _period(values: np.ndarray, first: int, last: int) -> float:
 
 
 def cents_off(found: np.ndarray, pitches: np.ndarray) -> np.ndarray:
-    """Distance of found frequencies from asked pitches, in hundredths of a semitone; infinite where none was found."""
+    """Cents from asked pitches to found frequencies; infinite where none was found."""
     with np.errstate(divide="ignore"):
         return np.where(found > 0, 1200 * np.log2(np.maximum(found, _TINY) / hertz(pitches)), np.inf)
 
 
 def pitch_shares(waves: np.ndarray, pitches: np.ndarray, *, sample_rate: int) -> dict[str, float]:
-    """Return the shares of waves whose pitch is right, as a whole and but for octaves, and the median distance in cents."""
+    """Return shares of waves of right pitch, also but for octaves, and the median of cents."""
     cents = np.abs(cents_off(find_pitch(waves, sample_rate), pitches))
     folded = np.abs((np.where(np.isfinite(cents), cents, 600.0) + 600) % 1200 - 600)
     return {

@@ -94,7 +94,7 @@ class PatchCollector:
         return self
 
     def normalized(self, level: ImageShape) -> np.ndarray:
-        """Return the patches of a level, normalised per channel, float32 `[count * 128, 147]`; 98 of 2 channels."""
+        """Return the patches of a level, normalised per channel, float32 `[count * 128, size]`."""
         return _standardize(self._of_level(level).reshape(self.count * PATCHES_PER_IMAGE, -1), self.channels)
 
     def _of_level(self, level: ImageShape) -> np.ndarray:
@@ -108,7 +108,7 @@ class PatchCollector:
         return patches
 
     def _cut(self, images: np.ndarray, first: int, level: ImageShape, out: np.ndarray) -> None:
-        """Write the patches of images at one level into `out` `[batch, 128, channels, patch, patch]`."""
+        """Write patches of images at one level to `out` `[batch, 128, channels, patch, patch]`."""
         for start in range(0, len(images), _BATCH):
             part = images[start : start + _BATCH]
             numbers = np.arange(first + start, first + start + _BATCH, dtype=np.uint32)
@@ -143,7 +143,7 @@ def patch_corners(numbers: jax.Array, key: jax.Array, *, resolution: int, positi
 
 
 def _standardize(patches: np.ndarray, channels: int = 3) -> np.ndarray:
-    """Normalise each channel of rows `[count, channels * size]` to mean 0 and deviation 1, in place."""
+    """Normalise the channels of `[count, channels * size]` to mean 0, deviation 1, in place."""
     by_channel = patches.reshape(len(patches), channels, -1)
     for channel in range(channels):
         own = by_channel[:, channel]

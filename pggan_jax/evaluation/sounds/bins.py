@@ -1,4 +1,4 @@
-"""Bins of timbres that differ in number between two sets of waves: NDB (Richardson, Weiss 2018).
+"""Bins of timbre that differ between two sets of waves: NDB (Richardson, Weiss 2018).
 
 The bins are clusters of the reals; a bin differs if its shares of both sets do by more than chance.
 """

@@ -1,4 +1,4 @@
-"""Likeness to reals: a judge of pitch, the Frechet distance of its features, and bins of timbre."""
+"""Likeness to reals: a judge of pitch, Frechet distance of its features, bins of timbre."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _AT_ONCE = 128
 
 
 def judge_of(reals: Collected, context: MetricContext) -> Judge:
-    """Return the judge of a context, trained once, on reals that are in neither side of a comparison if there are enough.
+    """Return the judge of a context, trained once.
 
-    It is tested on reals that it was not trained on.
+    It is trained on reals that are on neither side of a comparison if there are enough, and tested on others.
     """
 
     def train() -> Judge:

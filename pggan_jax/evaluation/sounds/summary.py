@@ -1,4 +1,4 @@
-"""All measures of a set of notes beside real ones, as `experiments/check_notes.py` prints them."""
+"""All measures of notes beside real ones, as `experiments/check_notes.py` prints them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Notes:
 
 
 def notes_of_images(images: np.ndarray, pitches: np.ndarray, *, representation: Representation) -> Notes:
-    """Return the notes that images stand for, with the inconsistency of their spectrograms if they have phases.
+    """Return the notes of images, with their inconsistency if the images have phases.
 
     Args:
         images: uint8, or float about [-1, 1] as the generator returns them, `[count, frames, bins, channels]`.
@@ -116,7 +116,7 @@ def pitch_values(notes: Notes, sample_rate: int) -> dict[str, float]:
 
 
 class Comparison:
-    """Real notes to compare others with: their bins of timbre, and a judge trained on further reals.
+    """Real notes to compare others with: bins of timbre, and a judge of further reals.
 
     Args:
         reals: to compare with; the judge is tested on them.
