@@ -1,7 +1,7 @@
 """Measures of notes whose pitch is known.
 
-Found pitch, harmonics against the rest, one period against the next. Each works on waves float64 `[count, samples]` without a trained judge. Read pitch together with the harmonic-to-noise
-ratio: a pitch is also found in sounds that are mostly noise.
+Found pitch, harmonics against the rest, one period against the next. Each works on waves float64 `[count, samples]` without
+a trained judge. Read pitch together with the harmonic-to-noise ratio: a pitch is also found in sounds that are mostly noise.
 """
 
 from __future__ import annotations
