@@ -14,6 +14,7 @@ from PIL import Image
 from pggan_jax.config import Config
 from pggan_jax.config_io import settings_of
 from pggan_jax.reporting.run_record import MetricGroup, RunRecord
+from pggan_jax.reporting.sound_samples import sound_section
 from pggan_jax.reporting.svg_charts import Band, Series, chart, legend
 from pggan_jax.run_logs.eta import format_duration
 from pggan_jax.run_logs.jsonl import missing_ticks
@@ -58,9 +59,11 @@ def render(run: RunRecord) -> str:
     """Return the whole page as HTML."""
     schedule = Schedule.of(run.config)
     bands = [Band(s.start / 1000, s.end / 1000, str(s.shape), s.fading) for s in schedule.stages]
+    grids = _grids_shown(run, schedule)
     sections = [
         _header(run, schedule),
-        _sample_grids(run, schedule),
+        _sample_grids(run, grids),
+        sound_section(run, grids),
         _metrics_while_training(run, bands),
         _metrics_by_evaluate(run, bands),
         _training(run, bands),
@@ -105,18 +108,22 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
     return f'<h1>{escape(run.folder.name)}</h1><p class="soft">{escape(about)}</p><div class="facts">{cells}</div>{empty}'
 
 
-def _sample_grids(run: RunRecord, schedule: Schedule) -> str:
-    shown = []
-    reals = run.folder / "reals.png"
-    if reals.is_file():
-        shown.append(("Reals", reals))
+def _grids_shown(run: RunRecord, schedule: Schedule) -> dict[int, str]:
+    """Return names of the sample grids that are shown, by images seen: the last one of each resolution, largest first."""
     newest = max(run.fakes, default=None)
     ends = {int(tick["kimg"]): int(tick["resolution"]) for tick in run.ticks if tick.get("resolution") in schedule.resolutions}
     # Grids are named by whole kimg; their tick says at which resolution they were drawn.
     last_at = {ends.get(images // 1000, schedule.stage_at(images).resolution): images for images in sorted(run.fakes)}
-    for resolution, images in sorted(last_at.items(), reverse=True):
-        name = f"{run.config.data.shape_at(resolution)}, kimg {images / 1000:g}" + (", newest" if images == newest else "")
-        shown.append((name, run.fakes[images]))
+    return {
+        images: f"{run.config.data.shape_at(resolution)}, kimg {images / 1000:g}" + (", newest" if images == newest else "")
+        for resolution, images in sorted(last_at.items(), reverse=True)
+    }
+
+
+def _sample_grids(run: RunRecord, grids: dict[int, str]) -> str:
+    reals = run.folder / "reals.png"
+    shown = [("Reals", reals)] if reals.is_file() else []
+    shown += [(name, run.fakes[images]) for images, name in grids.items()]
     cards = [_card(name, f'<img alt="{escape(name)}" src="{source}">') for name, path in shown if (source := _data_uri(path))]
     return f'<h2>Samples</h2><div class="images">{"".join(cards)}</div>' if cards else ""
 

@@ -73,6 +73,11 @@ class Workdir:
         return self.path / "reals.png"
 
     @property
+    def originals(self) -> Path:
+        """The first real clips as the source has them, before they became images."""
+        return self.path / "reals-original.wav"
+
+    @property
     def checkpoints(self) -> Path:
         """Orbax checkpoints, one folder each."""
         return self.path / "checkpoints"
