@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
 from pggan_jax.reporting.run_record import RunRecord
 from pggan_jax.reporting.wave_clips import TilePictures, WaveClips, encoded_size, read_clips
@@ -22,7 +22,8 @@ _ABOUT = (
 )
 
 
-class _Group(NamedTuple):
+@dataclass(frozen=True)
+class _Group:
     """Clips of one kind: `sets` of waves of the same clips, each with the word above its players."""
 
     heading: str
@@ -82,7 +83,8 @@ def _group(run: RunRecord, group: _Group, count: int) -> str:
     workdir, data = Workdir(run.folder), run.config.data
     frames = data.shape_at(data.resolution)
     pictures = TilePictures(group.grid, workdir.in_colour(group.grid), height=frames.width, width=frames.height)
-    names, cards = _class_names(workdir), []
+    names = _class_names(workdir)
+    cards = []
     for number in range(count):
         title = f"{group.kind} {number}" + (f", class {names[number]}" if number < len(names) else "")
         source = pictures.tile(number)
