@@ -169,6 +169,20 @@ class Loader:
         """How the images were made of sound; None for images."""
         return self._pyramid.representation
 
+    def original_waves(self, rows: np.ndarray) -> list[np.ndarray] | None:
+        """Return the clips of which some images were made, float64 `[samples]` each.
+
+        None for images, and where the source cannot give all of them.
+        """
+        clips, form = self._pyramid.clips, self.representation
+        if clips is None or form is None:
+            return None
+        images, left_out = self.images(max(self._pyramid.levels), rows), len(self._pyramid.skipped)
+        pairs = zip(map(int, rows), images, strict=True)
+        found = [clips.find(row, image, representation=form, left_out=left_out) for row, image in pairs]
+        waves = [wave for wave in found if wave is not None]
+        return waves if len(waves) == len(found) else None
+
     @property
     def warning(self) -> str:
         """One line about images that were left out, or ""."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from pggan_jax.config import DataConfig
 from pggan_jax.data.cache import Cache
 from pggan_jax.data.loader import Loader
+from pggan_jax.data.original_clips import original_clips
 from pggan_jax.data.preparation.decode_block import estimate
 from pggan_jax.data.preparation.prepare import ignore, preparation_key, prepare_cached
 from pggan_jax.data.preparation.prepared_folder import INFO, PreparedSource
@@ -57,7 +58,11 @@ def open_loader(config: DataConfig, *, seed: int, progress: bool = True, report:
     for line in (*source.problems, *source_notes(source)):
         report(f"data: {line}")
     pyramid = _pyramid(source, config, progress=progress, report=report)
-    pyramid = replace(pyramid, former_class_names=getattr(source, "former_class_names", ()))
+    pyramid = replace(
+        pyramid,
+        former_class_names=getattr(source, "former_class_names", ()),
+        clips=original_clips(source, PreparationSpec.from_config(config)),
+    )
     return Loader(pyramid, seed=seed, use_labels=config.labels)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.images import BASE_SHAPE, image_shape
 from pggan_jax.sound.representations import Representation
+
+if TYPE_CHECKING:
+    from pggan_jax.data.original_clips import OriginalClips
 
 _LARGEST = 255
 _SKIPPED_SHOWN = 3
@@ -28,6 +32,7 @@ class Pyramid:
         checksums: stored CRC-32 of the pixels by resolution; empty where none are stored.
         former_class_names: the class names in the order of earlier versions of this program; empty where it is the same.
         representation: how the images were made of sound; None for images.
+        clips: of which they were made; None where the source cannot give them.
     """
 
     levels: Mapping[int, np.ndarray]
@@ -38,6 +43,7 @@ class Pyramid:
     checksums: Mapping[int, int] = field(default_factory=dict)
     former_class_names: tuple[str, ...] = ()
     representation: Representation | None = None
+    clips: OriginalClips | None = None
 
     @property
     def channels(self) -> int:

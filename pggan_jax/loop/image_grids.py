@@ -47,6 +47,15 @@ class Tiles(Protocol):
         """
         ...
 
+    def write_originals(self, loader: Loader, rows: np.ndarray) -> None:
+        """Write what the reals were made of, if that is something else.
+
+        Args:
+            loader: the data.
+            rows: of the reals in it.
+        """
+        ...
+
 
 class ImageTiles:
     """The images themselves."""
@@ -59,6 +68,9 @@ class ImageTiles:
         """Write the grid."""
         pixels = images if images.dtype == np.uint8 else to_uint8(images)
         write_png(path, make_grid(nearest_upscale(pixels, factor), columns), holds=holds)
+
+    def write_originals(self, loader: Loader, rows: np.ndarray) -> None:
+        """Do nothing: the grid shows them."""
 
 
 class SoundTiles:
@@ -82,8 +94,17 @@ class SoundTiles:
         heard = images[:TILES_HEARD]
         # Silence in place of NaN would pass for sound.
         if np.isfinite(heard).all():
-            waves = form.decode(heard, seed=range(len(heard)))
-            write_wave(self._workdir.heard(path), one_after_another(list(waves), form.sample_rate), form.sample_rate)
+            self._write_waves(self._workdir.heard(path), list(form.decode(heard, seed=range(len(heard)))))
+
+    def write_originals(self, loader: Loader, rows: np.ndarray) -> None:
+        """Write the waves of the first reals, where the source can still give them."""
+        waves = loader.original_waves(rows[:TILES_HEARD])
+        if waves is not None:
+            self._write_waves(self._workdir.originals, waves)
+
+    def _write_waves(self, path: Path, waves: list[np.ndarray]) -> None:
+        rate = self._representation.sample_rate
+        write_wave(path, one_after_another(waves, rate), rate)
 
 
 class SampleGrids:
@@ -105,7 +126,6 @@ class SampleGrids:
         self._tiles: Tiles = ImageTiles() if form is None else SoundTiles(form, workdir)
         height, width = self._tiles.drawn_size(config.data.shape_at(self._resolution))
         self._columns, rows = grid_size(config.run.grid, height=height, width=width)
-        self._class_names = loader.class_names
         classes = loader.class_table()
         # A class without images has no row, as the networks do not learn it.
         present = np.flatnonzero(np.bincount(classes, minlength=loader.label_size)) if loader.label_size else np.zeros(1, int)
@@ -113,7 +133,7 @@ class SampleGrids:
         self._by_column = form is not None and len(present) > 1
         lines, length = (self._columns, rows) if self._by_column else (rows, self._columns)
         positions = _positions(loader, present[np.arange(lines) % len(present)], length=length)
-        self._reals = loader.gather(self._resolution, self._in_reading_order(positions, lines)).images
+        self._loader, self._real_rows = loader, loader.rows(self._in_reading_order(positions, lines))
         self._seeds = self._in_reading_order(grid_seeds(length, lines, classes=len(present)), lines)
         self._classes = classes_of_seeds(self._seeds, present)
         self._labels = one_hot(self._classes, loader.label_size)
@@ -122,7 +142,9 @@ class SampleGrids:
 
     def write_reals(self) -> None:
         """Save reals.png at full resolution."""
-        self._tiles.write(self._workdir.reals, self._reals, columns=self._columns, factor=1, holds="real images")
+        reals = self._loader.images(self._resolution, self._real_rows)
+        self._tiles.write(self._workdir.reals, reals, columns=self._columns, factor=1, holds="real images")
+        self._tiles.write_originals(self._loader, self._real_rows)
 
     def write_fakes(self, sampler: Sampler, params: Mapping[str, Any], *, alpha: float, images_seen: int) -> None:
         """Save a sample grid, enlarged to full resolution so that all grids of a run have one size.
@@ -143,8 +165,8 @@ class SampleGrids:
         if self._is_described:
             return
         document = {"columns": self._columns, "seeds": self._in_rows(self._seeds)}
-        if self._class_names:
-            document |= {"classes": self._in_rows(self._classes), "class_names": self._class_names}
+        if self._loader.class_names:
+            document |= {"classes": self._in_rows(self._classes), "class_names": self._loader.class_names}
         write_atomically(self._workdir.grid, (json.dumps(document) + "\n").encode())
         self._is_described = True
 

@@ -84,7 +84,7 @@ def _group(run: RunRecord, group: _Group, count: int) -> str:
     frames = data.shape_at(data.resolution)
     pictures = TilePictures(group.grid, workdir.in_colour(group.grid), height=frames.width, width=frames.height)
     names = _class_names(workdir)
-    cards = []
+    cards: list[str] = []
     for number in range(count):
         title = f"{group.kind} {number}" + (f", class {names[number]}" if number < len(names) else "")
         source = pictures.tile(number)

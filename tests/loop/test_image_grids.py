@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import wavfile
 
-from pggan_jax.data.sounds.notes import pitch_hz
+from pggan_jax.data.images.decode import UnusableImageError
+from pggan_jax.data.original_clips import OriginalClips
+from pggan_jax.data.sounds.notes import note, pitch_hz
 from pggan_jax.images import make_grid, nearest_upscale, to_uint8
 from pggan_jax.loop.image_grids import TILES_HEARD, SampleGrids, SoundTiles
 from pggan_jax.run_logs.workdir import Workdir
@@ -127,6 +130,58 @@ class TestSoundGrids:
 
     def test_in_a_run(self, sound_run):
         names = {path.name for path in sound_run.iterdir() if path.suffix in (".png", ".wav")}
-        stems = {name.split(".")[0].removesuffix("-hue") for name in names}
+        stems = {name.split(".")[0].removesuffix("-hue").removesuffix("-original") for name in names}
         assert stems == {"reals", "fakes000000"}
-        assert names == {f"{stem}{ending}" for stem in stems for ending in (".png", "-hue.png", ".wav")}
+        assert names - {"reals-original.wav"} == {f"{stem}{end}" for stem in stems for end in (".png", "-hue.png", ".wav")}
+
+
+class TestOriginals:
+    def waves(self, path, count):
+        _, wave = wavfile.read(path)
+        starts = np.arange(count) * (256 + 200)
+        return wave[starts[:, None] + np.arange(256)] / 32767
+
+    def test_are_the_notes_of_the_reals(self, grids, tmp_path, loader):
+        grids.write_reals()
+        originals, through = (self.waves(tmp_path / name, 16) for name in ("reals-original.wav", "reals.wav"))
+        notes = [note(number, sample_rate=4000, samples=256) for number in range(52)]
+        for number, original in enumerate(originals):
+            found = np.abs(np.array(notes) - original).max(axis=1).argmin()
+            np.testing.assert_allclose(original, notes[found], atol=2e-5)
+            assert found % 13 == number % 13
+            assert 0 < np.abs(through[number] - original).max() < 0.4, "the same clip, not quite"
+
+    @pytest.mark.parametrize("left_out", [0, 1, 3])
+    def test_are_found_behind_clips_that_were_left_out(self, left_out):
+        class Waves:
+            def __len__(self):
+                return 8
+
+            def read(self, number):
+                if 2 <= number < 2 + left_out:
+                    raise UnusableImageError("silent")
+                return note(number, sample_rate=8000, samples=4096)
+
+        clips = OriginalClips(Waves(), np.arange(8))
+        for row in range(8 - left_out):
+            number = row if row < 2 else row + left_out
+            image = NOTES.to_bytes(NOTES.encode(note(number, sample_rate=8000, samples=4096)))
+            found = clips.find(row, image, representation=NOTES, left_out=left_out)
+            np.testing.assert_array_equal(found, note(number, sample_rate=8000, samples=4096))
+        image[..., 0] += 1
+        assert clips.find(0, image, representation=NOTES, left_out=left_out) is None
+
+    def test_sources_that_cannot_give_them(self, grids, loader, tmp_path, monkeypatch):
+        monkeypatch.setattr(loader, "_pyramid", replace(loader._pyramid, clips=None))
+        grids.write_reals()
+        assert (tmp_path / "reals.wav").exists()
+        assert not (tmp_path / "reals-original.wav").exists()
+
+    def test_of_a_shuffled_selection(self, tmp_path):
+        config = sound_config(run__grid="13x2", data__max_images=30, data__shuffle_seed=4)
+        loader = small_loader(config.data, 0)
+        waves = loader.original_waves(np.arange(30))
+        assert len(waves) == 30
+        images = loader.images(16, np.arange(30))
+        form = loader.representation
+        np.testing.assert_array_equal(form.to_bytes(form.encode(np.array(waves))), images)
