@@ -98,7 +98,8 @@ def _group(run: RunRecord, group: _Group, count: int) -> str:
 
 def _earlier(waves: Mapping[str, WaveClips], *, players: int, size: int) -> str:
     """Whole wave files of lower resolutions, as many as there is room for."""
-    cards, left_out = [], 0
+    left_out = 0
+    cards: list[str] = []
     for name, clips in waves.items():
         needed = encoded_size(len(clips.samples))
         if len(cards) >= players or needed > size:
