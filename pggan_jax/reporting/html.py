@@ -109,7 +109,10 @@ def _header(run: RunRecord, schedule: Schedule) -> str:
 
 
 def _grids_shown(run: RunRecord, schedule: Schedule) -> dict[int, str]:
-    """Return names of the sample grids that are shown, by images seen: the last one of each resolution, largest first."""
+    """Return names of the sample grids that are shown, by images seen.
+
+    They are the last ones of each resolution, the largest first.
+    """
     newest = max(run.fakes, default=None)
     ends = {int(tick["kimg"]): int(tick["resolution"]) for tick in run.ticks if tick.get("resolution") in schedule.resolutions}
     # Grids are named by whole kimg; their tick says at which resolution they were drawn.
