@@ -1,4 +1,4 @@
-"""Sound in the report: spectrograms of real and generated clips, each with a player that holds its wave."""
+"""Sound in the report: spectrograms of real and generated clips, and players of their waves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ABOUT = (
 
 @dataclass(frozen=True)
 class _Group:
-    """Clips of one kind: `sets` of waves of the same clips, each with the word above its players."""
+    """Clips of one kind: `sets` are waves of the same clips, with the word above their players."""
 
     heading: str
     kind: str

@@ -55,7 +55,10 @@ class WaveClips:
 
 
 def read_clips(path: Path, length: int) -> WaveClips | None:
-    """Read a wave file of a run; None if it is absent, damaged, or holds no clip of `length` samples."""
+    """Read a wave file of a run, with clips of `length` samples.
+
+    None if it is absent or damaged, or holds no such clip.
+    """
     from scipy.io import wavfile
 
     try:
