@@ -75,7 +75,7 @@ def encoded_size(samples: int) -> int:
 
 
 class TilePictures:
-    """Tiles of a grid of spectrograms, in grey and (where there is such a grid) in colour side by side.
+    """Tiles of grids of spectrograms, in grey and in colour side by side.
 
     Args:
         grids: files of grids of the same layout.
