@@ -1,7 +1,8 @@
 """python launch.py inspect --workdir=runs/digits [--json]
 
 Read and verify all checkpoints of a run, and list them: kimg, resolution, alpha, size on disk, sha256 of the state; below them
-the data they were trained on. Runs with equal results have equal sums.
+the data they were trained on, and of a run with sound the representation and the wave files. Runs with equal results have equal
+sums.
 
 Example: python launch.py inspect --workdir=runs/digits --json
 
@@ -63,7 +64,7 @@ def run(values: flags.FlagValues) -> int:
                 tqdm.write(json.dumps(entry), file=sys.stdout)
                 continue
             tqdm.write(_row(entry, trained.shape.label), file=sys.stdout)
-            if (data := _describe_data(entry["data"])) != printed:
+            if (data := _describe_data(entry["data"]) + _describe_sound(trained, workdir)) != printed:
                 printed = data
                 tqdm.write(data, file=sys.stdout)
     return int(bool(damaged))
@@ -87,6 +88,7 @@ def _describe(trained: TrainedModel, folder: Path) -> dict[str, Any]:
         "bytes": size,
         "sha256": state_digest(trained.state),
         "data": record and record.to_json() | {"fingerprint": record.fingerprint},
+        "representation": None if trained.representation is None else trained.representation.to_json(),
         "arithmetic": metadata.arithmetic,
         "settings": parse_json(metadata.settings or "{}"),
         "path": str(folder),
@@ -104,6 +106,21 @@ def _describe_data(data: dict[str, Any] | None) -> str:
         more = f" and {len(names) - _CLASSES_SHOWN:,} more" if len(names) > _CLASSES_SHOWN else ""
         line += f"; {len(names):,} classes: {listed}{more}"
     return line
+
+
+def _describe_sound(trained: TrainedModel, workdir: Path) -> str:
+    """Two lines about clips and wave files; nothing for images."""
+    form = trained.representation
+    if form is None:
+        return ""
+    clips = (
+        f"{form.seconds:g} s at {form.sample_rate:,} Hz, {form.frames} frames of {form.bins} bins, representation {form.name}"
+    )
+    reals = [path.name for path in sorted(workdir.glob("reals*.wav"))]
+    fakes = [path.name for path in sorted(workdir.glob("fakes*.wav"))]
+    if len(fakes) > 2:
+        fakes[1:-1] = ["..."]
+    return f"\n  sound: clips of {clips}\n  waves: {', '.join([*reals, *fakes]) or 'none'}"
 
 
 def _first_classes(data: dict[str, Any]) -> list[tuple[int, tuple[str, int]]]:

@@ -344,6 +344,14 @@ class TestInspect:
         assert last["bytes"] > 10_000
         assert Path(last["path"]).is_dir()
 
+    def test_of_sound(self, launch, sound_run):
+        _, out, _ = launch("inspect", f"--workdir={sound_run}")
+        clips, waves = out.splitlines()[-2:]
+        assert "8 frames of 32 bins" in clips
+        assert waves == "  waves: reals-original.wav, reals.wav, fakes000000.wav"
+        _, out, _ = launch("inspect", f"--workdir={sound_run}", "--json")
+        assert json.loads(out)["representation"]["n_fft"] == 64
+
     def test_damage_is_named_beside_what_is_whole(self, launch, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)
         shutil.rmtree(workdir / "checkpoints" / "1008" / "state")

@@ -1,0 +1,59 @@
+"""Draw docs/notes.png: a row of real notes, and below it a row of generated ones, in grey and with hue for frequency.
+
+    python experiments/notes_picture.py runs/notes docs/notes.png
+
+The rows are the first ones of the grids of the run. Before its first tick there are only real notes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from pggan_jax.images import encode_png
+from pggan_jax.reporting.run_record import gather
+from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.system.files import write_atomically
+
+_GAP = 8
+_MOST_TILES = 13
+
+
+def draw(workdir: Path) -> np.ndarray:
+    """Return the picture, uint8 `[height, width, 3]`; the gaps are white.
+
+    Args:
+        workdir: of a run with sound whose images have IF or phase.
+    """
+    paths, config = Workdir(workdir), Workdir(workdir).load_config()
+    shape = config.data.shape_at(config.data.resolution)
+    fakes = gather(workdir, config).fakes
+    grids = [paths.reals, *([fakes[max(fakes)]] if max(fakes, default=0) else [])]
+    rows = []
+    for grid in grids:
+        parts = [_first_row(path, height=shape.width, width=shape.height) for path in (grid, paths.in_colour(grid))]
+        gap = np.full((shape.width, _GAP, 3), 255, np.uint8)
+        rows += [np.concatenate([parts[0], gap, parts[1]], axis=1)]
+    between = np.full((_GAP, rows[0].shape[1], 3), 255, np.uint8)
+    return np.concatenate([rows[0], *(part for row in rows[1:] for part in (between, row))])
+
+
+def _first_row(path: Path, *, height: int, width: int) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))[:height, : _MOST_TILES * width]
+
+
+def main(workdir: str, out: str) -> None:
+    """Write the picture and print its size."""
+    content = encode_png(draw(Path(workdir)), holds="several images")
+    write_atomically(Path(out), content)
+    print(f"{len(content) / 1000:.0f} kB -> {out}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
