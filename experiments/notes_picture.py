@@ -1,4 +1,6 @@
-"""Draw docs/notes.png: a row of real notes, and below it a row of generated ones, in grey and with hue for frequency.
+"""Draw docs/notes.png: a row of real notes above a row of generated ones.
+
+Left in grey, right with hue for the frequency inside a bin.
 
     python experiments/notes_picture.py runs/notes docs/notes.png
 
@@ -7,21 +9,24 @@ The rows are the first ones of the grids of the run. Before its first tick there
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pggan_jax.images import encode_png
 from pggan_jax.reporting.run_record import gather
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.system.files import write_atomically
+from pggan_jax.system.image_files import GENERATED_MARK
 
 _GAP = 8
 _MOST_TILES = 13
+_COLOURS = 256
 
 
 def draw(workdir: Path) -> np.ndarray:
@@ -50,9 +55,12 @@ def _first_row(path: Path, *, height: int, width: int) -> np.ndarray:
 
 def main(workdir: str, out: str) -> None:
     """Write the picture and print its size."""
-    content = encode_png(draw(Path(workdir)), holds="several images")
-    write_atomically(Path(out), content)
-    print(f"{len(content) / 1000:.0f} kB -> {out}")
+    picture = Image.fromarray(draw(Path(workdir))).quantize(_COLOURS, dither=Image.Dither.NONE)
+    info, buffer = PngInfo(), io.BytesIO()
+    info.add_text(GENERATED_MARK, "several images")
+    picture.save(buffer, format="PNG", optimize=True, pnginfo=info)
+    write_atomically(Path(out), buffer.getvalue())
+    print(f"{len(buffer.getvalue()) / 1000:.0f} kB -> {out}")
 
 
 if __name__ == "__main__":
