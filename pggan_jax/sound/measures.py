@@ -95,8 +95,21 @@ def cents_off(found: np.ndarray, pitches: np.ndarray) -> np.ndarray:
         return np.where(found > 0, 1200 * np.log2(np.maximum(found, _TINY) / hertz(pitches)), np.inf)
 
 
+def can_be_found(pitches: np.ndarray) -> np.ndarray:
+    """Whether `find_pitch` searches at the frequencies of MIDI pitches: from 35 to 86."""
+    frequencies = hertz(pitches)
+    return (frequencies >= _LOWEST_HZ) & (frequencies <= _HIGHEST_HZ)
+
+
 def pitch_shares(waves: np.ndarray, pitches: np.ndarray, *, sample_rate: int) -> dict[str, float]:
-    """Return shares of waves of right pitch, also but for octaves, and the median of cents."""
+    """Return shares of waves of right pitch, also but for octaves, and the median of cents.
+
+    Waves whose asked pitch is not searched for do not count; not a number if there are no others.
+    """
+    counted = can_be_found(pitches)
+    waves, pitches = waves[counted], pitches[counted]
+    if not len(waves):
+        return dict.fromkeys(("within_50_cents", "within_50_cents_of_an_octave", "median_cents"), float("nan"))
     cents = np.abs(cents_off(find_pitch(waves, sample_rate), pitches))
     folded = np.abs((np.where(np.isfinite(cents), cents, 600.0) + 600) % 1200 - 600)
     return {

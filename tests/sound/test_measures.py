@@ -80,3 +80,13 @@ def test_loudness_does_not_matter(golden_notes):
     np.testing.assert_allclose(measures.find_pitch(waves / 1000, RATE), measures.find_pitch(waves, RATE), rtol=1e-5)
     loud, quiet = (measures.coherence(waves * factor, pitches, sample_rate=RATE) for factor in (1, 1e-3))
     np.testing.assert_allclose(loud, quiet, atol=1e-4)
+
+
+def test_pitches_that_are_not_searched_do_not_count():
+    """YIN searches from 60 to 1,200 Hz: MIDI pitches 35 to 86."""
+    assert measures.can_be_found(np.array([24, 34, 35, 60, 86, 87])).tolist() == [False, False, True, True, True, False]
+    waves, shares = np.stack([note(0), note(0)]), {"sample_rate": RATE}
+    alone = measures.pitch_shares(waves[:1], np.array([60]), **shares)
+    assert alone["within_50_cents"] == 1
+    assert measures.pitch_shares(waves, np.array([60, 30]), **shares) == alone
+    assert np.isnan(list(measures.pitch_shares(waves, np.array([30, 30]), **shares).values())).all()

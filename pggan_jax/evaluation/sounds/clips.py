@@ -39,7 +39,8 @@ class Clips:
             UserError: the images contain values that are not finite.
         """
         waves = representation.decode(images)
-        if not np.isfinite(waves).all():
+        # Decoding limits values, so that waves alone do not show infinite ones.
+        if not (np.isfinite(images).all() and np.isfinite(waves).all()):
             raise UserError("generated sound contains values that are not finite: the run has diverged")
         apart = representation.inconsistency(images) if representation.channels == 2 else np.zeros(len(images))
         return cls(waves, representation.sample_rate, apart)
@@ -135,7 +136,7 @@ def check_medium(kind: MetricKind, loader: Loader) -> None:
     )
     if not kind.measures_sound and not kind.also_on_sound:
         counterpart = kind.counterpart if METRIC_KINDS[kind.counterpart].suits(has_pitches, has_phases) else "ndb_sound"
-        raise UserError(f"{kind.name} measures pictures, not sound; take {counterpart} instead, or another of {possible}")
+        raise UserError(f"{kind.name} measures images, not sound; take {counterpart} instead, or another of {possible}")
     if kind.needs_pitch and not has_pitches:
         raise UserError(f"{kind.name} needs sound with labels of pitch; without them, take {possible}")
     if kind.needs_phase and not has_phases:

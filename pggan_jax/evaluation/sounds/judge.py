@@ -89,7 +89,7 @@ def train_judge(waves: np.ndarray, pitches: np.ndarray, *, sample_rate: int, hel
     waves, pitches = waves[chosen], np.asarray(pitches)[chosen]
     classes = np.unique(pitches)
     if len(classes) < 2:
-        raise UserError(f"the judge needs notes of at least two pitches; all {len(waves):,} have pitch {classes[0]}")
+        raise UserError(f"the judge needs notes of at least two pitches; all {len(waves):,} have the same one")
     rows = features.tonal(_with_noise(waves, random), sample_rate)
     network = MLPClassifier((_UNITS,), max_iter=60, alpha=1e-3, learning_rate_init=3e-3, random_state=_SEED)
     with warnings.catch_warnings():

@@ -21,7 +21,9 @@ def _notes(data: Collected, context: MetricContext) -> tuple[Clips, np.ndarray]:
 
 def _pitch(_: Collected, fakes: Collected, context: MetricContext) -> MetricResult:
     clips, pitches = _notes(fakes, context)
-    return MetricResult(measures.pitch_shares(clips.waves, pitches, sample_rate=clips.sample_rate))
+    left_out = int((~measures.can_be_found(pitches)).sum())
+    notes = (f"{left_out:,} of {len(pitches):,} notes, of MIDI pitches below 35 or above 86, do not count",) if left_out else ()
+    return MetricResult(measures.pitch_shares(clips.waves, pitches, sample_rate=clips.sample_rate), notes=notes)
 
 
 def _hnr(_: Collected, fakes: Collected, context: MetricContext) -> MetricResult:

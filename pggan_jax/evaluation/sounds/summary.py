@@ -53,7 +53,12 @@ def notes_of_images(images: np.ndarray, pitches: np.ndarray, *, representation: 
         images: uint8, or float about [-1, 1] as the generator returns them, `[count, frames, bins, channels]`.
         pitches: int `[count]`.
         representation: how the images stand for sound.
+
+    Raises:
+        UserError: the images contain values that are not finite.
     """
+    if not np.isfinite(images).all():
+        raise UserError("the images contain values that are not finite: the run has diverged")
     parts = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
     apart = [representation.inconsistency(part) for part in parts] if representation.channels == 2 else []
     return Notes(representation.decode(images), pitches, np.concatenate(apart) if apart else None)

@@ -60,9 +60,10 @@ def test_reals_and_noise():
     assert good["judge"].result.values["judge_accuracy"] >= 0.9
 
 
-def test_what_is_not_finite_is_refused():
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(value):
     loader, config = sound_loader()
-    broken = np.full((32, 32, 128, 2), np.nan, np.float32)
+    broken = np.full((32, 32, 128, 2), value, np.float32)
     evaluator = Evaluator(["consistency"], context_of(loader, config), num_images=32, with_floor=False)
     fakes = ImageSet("fakes", 32, loader.shape_at(64), np.zeros(32, np.int32), None, lambda start, stop: broken[start:stop])
     with pytest.raises(UserError, match="diverged"):
@@ -72,7 +73,7 @@ def test_what_is_not_finite_is_refused():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("fid", "measures pictures, not sound; take fid_sound instead"),
+        ("fid", "measures images, not sound; take fid_sound instead"),
         ("ms_ssim", "take ndb_sound instead"),
         ("neighbors", "take ndb_sound instead"),
     ],
