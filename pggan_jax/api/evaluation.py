@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from pggan_jax.checkpointing.open_model import load
-from pggan_jax.data.open_loader import open_loader
 from pggan_jax.evaluation.evaluator import Evaluator
-from pggan_jax.evaluation.image_sets import RealPool, generated_images, use_classes_of
+from pggan_jax.evaluation.image_sets import RealPool, generated_images, open_reals, use_classes_of
 from pggan_jax.evaluation.inception.features import load_extractor
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metric_result import Evaluation
@@ -46,7 +45,7 @@ def evaluate(
     model = source if isinstance(source, Model) else load(source)
     data = model.config.data
     with fixed_jax_settings():
-        loader = open_loader(data, seed=model.config.run.seed, report=print)
+        loader = open_reals(data, seed=model.config.run.seed, scale=model.representation, is_own=True)
         use_classes_of(model, loader, named=data.source)
         extractor = partial(load_extractor, inception_weights, "tf1", needed_by=f"metrics={','.join(metrics)}")
         context = MetricContext(RealPool(loader, model.resolution, seed, mirror=data.mirror), data, load_extractor=extractor)

@@ -28,6 +28,7 @@ from pggan_jax.cli.evaluate_sources import (
     fitting,
     name_flag_in_errors,
     open_held_out,
+    recorded_scale,
     refuse_metrics_of_models,
     source_of_images,
 )
@@ -127,7 +128,7 @@ def run(values: flags.FlagValues) -> int:
 def _evaluate_run(values: flags.FlagValues) -> int:
     workdir = existing_run(flag_value(values, "workdir"))
     from pggan_jax.checkpointing.trained_model import choose_checkpoints, open_checkpoints, read_all, read_chosen
-    from pggan_jax.data.open_loader import open_loader
+    from pggan_jax.evaluation.image_sets import open_reals
 
     config, checkpoints = open_checkpoints(workdir)
     with closing(checkpoints):
@@ -136,8 +137,9 @@ def _evaluate_run(values: flags.FlagValues) -> int:
         chosen, metrics = choose_checkpoints(flag_value(values, "checkpoint"), checkpoints), flag_value(values, "metrics")
         data = data_config_of(flag_value(values, "data"), config.data)
         with name_flag_in_errors(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
-            loader = open_loader(data, seed=config.run.seed, report=print)
-        held_out = open_held_out(flag_value(values, "held_out"), data, channels=loader.channels)
+            scale = recorded_scale(checkpoints)
+            loader = open_reals(data, seed=config.run.seed, scale=scale, is_own=data == config.data)
+        held_out = open_held_out(flag_value(values, "held_out"), data, like=loader)
         measure = _CheckpointEvaluator(values, data, loader, held_out, out)
         if flag_value(values, "checkpoint") != "all":
             measure(read_chosen(config, checkpoints, checkpoint=flag_value(values, "checkpoint")), names=metrics)
@@ -247,7 +249,7 @@ def _measure_images(values: flags.FlagValues, fakes: Loader, fake_data: DataConf
     data = DataConfig(source, resolution, fake_data.base_shape, channels=fakes.channels)
     with name_flag_in_errors(f"--data={source}"):
         reals = open_loader(data, seed=0, report=print)
-    held_out = open_held_out(flag_value(values, "held_out"), data, channels=reals.channels)
+    held_out = open_held_out(flag_value(values, "held_out"), data, like=reals)
     evaluator = _evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {fakes.shape_at(resolution)}; reals: {source}")
     fake_set = RealPool(fakes, resolution, flag_value(values, "seed")).draw(0, min(len(fakes), evaluator.max_fakes))

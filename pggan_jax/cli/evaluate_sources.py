@@ -13,10 +13,12 @@ from pggan_jax.images import LEAST_BASE_PIXELS, MOST_BASE_PIXELS
 from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
+    from pggan_jax.checkpointing.manager import Checkpoints
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
     from pggan_jax.data.sources.source import Source
     from pggan_jax.images import ImageShape
+    from pggan_jax.sound.representations import Representation
 
 
 @contextmanager
@@ -112,8 +114,27 @@ def check_held_out(source: str | None, metrics: list[str]) -> None:
         )
 
 
-def open_held_out(source: str | None, data: DataConfig, *, channels: int) -> tuple[str, Loader] | None:
+def recorded_scale(checkpoints: Checkpoints) -> Representation | None:
+    """Return the representation that the newest readable checkpoint records; None for images."""
+    from pggan_jax.checkpointing.metadata import read_metadata
+    from pggan_jax.sound.representations import Representation
+
+    for images_seen in reversed(checkpoints.all_images_seen()):
+        metadata = read_metadata(checkpoints.directory / str(images_seen))
+        # What is damaged is reported when the checkpoint is read.
+        with suppress(ValueError):
+            if metadata:
+                return Representation.from_json(metadata.representation) if metadata.representation else None
+    return None
+
+
+def open_held_out(source: str | None, data: DataConfig, *, like: Loader) -> tuple[str, Loader] | None:
     """Open reals that were not used for training, prepared like `data`, without classes.
+
+    Args:
+        source: of the reals.
+        data: settings of the training images.
+        like: the training images.
 
     Returns:
         The source and its loader; None without a source.
@@ -127,14 +148,16 @@ def open_held_out(source: str | None, data: DataConfig, *, channels: int) -> tup
 
     from pggan_jax.data.open_loader import open_loader
     from pggan_jax.evaluation.evaluator import MIN_IMAGES
+    from pggan_jax.evaluation.image_sets import check_scale
 
     if source == data.source:
         raise UserError(
             f"--held_out={source}: is the source of the training images; give images that were not used for training"
         )
-    wanted = replace(data, source=source, channels=channels, labels=False, max_images=0, shuffle_seed=-1)
+    wanted = replace(data, source=source, channels=like.channels, labels=False, max_images=0, shuffle_seed=-1)
     with name_flag_in_errors(f"--held_out={source}"):
-        loader = open_loader(wanted, seed=0, report=print)
+        loader = open_loader(wanted, seed=0, report=print, scale=like.representation)
+    check_scale(loader, like.representation, named=f"--held_out={source}")
     if len(loader) < MIN_IMAGES:
         raise UserError(f"--held_out={source}: has {len(loader)} images; at least {MIN_IMAGES} are needed")
     return source, loader

@@ -22,12 +22,13 @@ from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.preparation.write_arrays import build_in_memory
 from pggan_jax.data.pyramid import Pyramid
 from pggan_jax.data.sounds.open_waves import chosen_representation
-from pggan_jax.data.sounds.spectrogram_source import differences
+from pggan_jax.data.sounds.spectrogram_source import differences, scaled_like
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.data.sources.source import Source, source_notes
 from pggan_jax.data.watched_files import Verification
 from pggan_jax.errors import UserError
 from pggan_jax.images import parse_base_shape
+from pggan_jax.sound.representations import Representation
 from pggan_jax.system.paths import cache_root
 
 IN_MEMORY_SOURCES = ("digits",)
@@ -42,7 +43,14 @@ def cache_folder() -> Path:
     return cache_root() / "data"
 
 
-def open_loader(config: DataConfig, *, seed: int, progress: bool = True, report: Callable[[str], None] = ignore) -> Loader:
+def open_loader(
+    config: DataConfig,
+    *,
+    seed: int,
+    progress: bool = True,
+    report: Callable[[str], None] = ignore,
+    scale: Representation | None = None,
+) -> Loader:
     """Open all that a run needs of its data.
 
     Args:
@@ -50,11 +58,12 @@ def open_loader(config: DataConfig, *, seed: int, progress: bool = True, report:
         seed: of the order of the images.
         progress: show a bar while images are prepared.
         report: called with a line when images have to be prepared first, or when another process that does so is waited for.
+        scale: take the ranges of this representation for sound, instead of measuring them.
 
     Raises:
         UserError: the source cannot be used, or has no classes although `config.labels` is set.
     """
-    source = open_configured(config)
+    source = scaled_like(open_configured(config), scale)
     for line in (*source.problems, *source_notes(source)):
         report(f"data: {line}")
     pyramid = _pyramid(source, config, progress=progress, report=report)

@@ -14,12 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from pggan_jax.config import DataConfig
 from pggan_jax.data.loader import Loader, rows_for_samples
+from pggan_jax.data.open_loader import open_loader
 from pggan_jax.data.prefetch import Prefetcher
+from pggan_jax.data.sounds.spectrogram_source import differences
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
 from pggan_jax.generation.sampling import Sampler, one_hot
 from pggan_jax.images import ImageShape, to_uint8
+from pggan_jax.sound.representations import Representation
 
 # Random streams of evaluation, different from those of training with the same seed.
 _FLIPS, _LATENTS = 0x666C6970, 0x6C617465
@@ -103,6 +107,45 @@ class RealPool:
         return ImageSet(self.name, count, self.shape, classes, read)
 
 
+def open_reals(data: DataConfig, *, seed: int, scale: Representation | None, is_own: bool) -> Loader:
+    """Open reals to compare a model with; sound on the scale of the model's.
+
+    Args:
+        data: their settings.
+        seed: of their order.
+        scale: representation of the model; None for images.
+        is_own: whether they are the data that the model was trained on, which have its scale unless they have changed.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    loader = open_loader(data, seed=seed, report=print, scale=None if is_own else scale)
+    own = loader.representation
+    if is_own and scale and own and differences(own, scale):
+        loader = open_loader(data, seed=seed, report=print, scale=scale)
+    return loader
+
+
+def check_scale(loader: Loader, wanted: Representation | None, *, named: str) -> None:
+    """Refuse data that are not images, or sound, of the same form as those of a model.
+
+    Args:
+        loader: the data.
+        wanted: representation of the model; None for images.
+        named: the data, for messages.
+
+    Raises:
+        UserError: they differ.
+    """
+    found = loader.representation
+    if (found is None) != (wanted is None):
+        kinds = ("images", "sound") if found is None else ("sound", "images")
+        raise UserError(f"{named}: has {kinds[0]}, and the run was trained on {kinds[1]}; give {kinds[1]}")
+    if found and wanted and (different := differences(found, wanted)):
+        different = different.replace("asked for", "the run has")
+        raise UserError(f"{named}: is other sound than that of the run ({different}); give the files themselves as sound:DIR")
+
+
 def use_classes_of(model: Model, loader: Loader, *, named: str) -> None:
     """Number the classes of the data as the model does.
 
@@ -112,8 +155,9 @@ def use_classes_of(model: Model, loader: Loader, *, named: str) -> None:
         named: the data, for messages.
 
     Raises:
-        UserError: the data have other channels or classes than the model.
+        UserError: the data have other channels, classes or another representation of sound than the model.
     """
+    check_scale(loader, model.representation, named=named)
     channels = model.shape[2]
     if (loader.channels, loader.label_size) != (channels, model.label_size):
         raise UserError(

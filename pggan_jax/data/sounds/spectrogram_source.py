@@ -103,6 +103,21 @@ def fitted_source(source: Source, numbers: np.ndarray, *, workers: int | None = 
     return source.fitted(numbers, workers=workers, progress=progress) if isinstance(source, SpectrogramSource) else source
 
 
+def scaled_like(source: Source, known: Representation | None) -> Source:
+    """Return a source of sound with the ranges of another representation, if it is the same but for ranges not yet known.
+
+    Every other source is returned as it is.
+    """
+    if known is None or not isinstance(source, SpectrogramSource) or source.representation.is_fitted:
+        return source
+    if differences(source.settings, known):
+        return source
+    # Ranges given by settings, so that they are part of the fingerprint.
+    scaled = SpectrogramSource(source.waves, known)
+    scaled.allow_few = source.allow_few
+    return scaled
+
+
 def representation_of(source: Source) -> Representation | None:
     """Return how the images of a source were made of sound; None for images."""
     found = getattr(source, "representation", None)

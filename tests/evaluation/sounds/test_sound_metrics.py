@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from pggan_jax.api.evaluation import evaluate
+from pggan_jax.checkpointing.open_model import load
 from pggan_jax.config import DataConfig
-from pggan_jax.data.open_loader import open_loader
+from pggan_jax.data.open_loader import open_configured, open_loader
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
-from pggan_jax.evaluation.image_sets import ImageSet, RealPool
+from pggan_jax.evaluation.image_sets import ImageSet, RealPool, open_reals, use_classes_of
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.sound_config import SoundConfig
@@ -124,3 +125,39 @@ def test_evaluate_of_a_run(sound_run, monkeypatch):
         assert np.isnan(done[name].headline)
         assert "numbers are withheld" in done[name].result.notes[0]
     assert np.isfinite(done["consistency"].headline)
+
+
+class TestOtherReals:
+    """Reals of another source take the scale of the run: generated images mean the same beside them."""
+
+    @pytest.mark.parametrize("source", ["notes:300:9", "notes:52"])
+    def test_they_have_the_scale_of_the_run(self, sound_run, source):
+        model = load(sound_run)
+        data = replace(model.config.data, source=source)
+        measured = open_loader(replace(data, source="notes:300:9"), seed=0).representation
+        assert measured.scale != model.representation.scale
+        reals = open_reals(data, seed=0, scale=model.representation, is_own=False)
+        assert reals.representation == model.representation
+        use_classes_of(model, reals, named=source)
+        wave = open_configured(data).waves.read(3)
+        np.testing.assert_allclose(reals.representation.decode(reals.images(16, np.array([3])))[0], wave, atol=0.05)
+
+    def test_the_command(self, launch, sound_run, tmp_path):
+        words = "--metrics=consistency", "--num_images=26", "--nofloor", f"--out={tmp_path / 'out'}"
+        status, out, err = launch("evaluate", f"--workdir={sound_run}", "--data=notes:300:9", *words)
+        assert (status, err) == (0, "")
+        assert "reals: notes:300:9" in out
+
+    def test_another_form_is_refused(self, sound_run):
+        model = load(sound_run)
+        data = model.config.data
+        for changes in ({"eps": 1e-2}, {"sample_rate": 8000}):
+            other = replace(data, sound=replace(data.sound, **changes))
+            reals = open_reals(other, seed=0, scale=model.representation, is_own=False)
+            with pytest.raises(UserError, match=f"is other sound than that of the run .*{next(iter(changes))}"):
+                use_classes_of(model, reals, named="--data=other")
+
+    def test_images_are_refused(self, sound_run):
+        images = open_loader(DataConfig("digits", 16, labels=True), seed=0)
+        with pytest.raises(UserError, match="has images, and the run was trained on sound"):
+            use_classes_of(load(sound_run), images, named="--data=digits")
