@@ -104,9 +104,9 @@ def fitted_source(source: Source, numbers: np.ndarray, *, workers: int | None = 
 
 
 def scaled_like(source: Source, known: Representation | None) -> Source:
-    """Return a source of sound with the ranges of another representation, if it is the same but for ranges not yet known.
+    """Return a source of sound with the ranges of a known representation.
 
-    Every other source is returned as it is.
+    A source of images, of another representation, or whose ranges are known is returned as it is.
     """
     if known is None or not isinstance(source, SpectrogramSource) or source.representation.is_fitted:
         return source
