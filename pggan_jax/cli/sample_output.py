@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pggan_jax.generation.image_writers import Plan, Sample
     from pggan_jax.system.file_lock import FileLock
 
+WAVE_FORMATS = ("wav", "float wav")
+"""What the request of a folder of sounds calls its format."""
 _TRIES_TO_LOCK = 5
 _EXIT_INTERRUPTED = 130
 _ARCHIVES = {".zip": ("png", "webp"), ".npz": ("npz",)}
@@ -254,10 +256,11 @@ def _refuse_others(values: flags.FlagValues, out: Path, there: Any, request: Map
 
 
 def _remove_others(out: Path, request: Mapping[str, Any]) -> None:
-    """Remove the images of another request, which --overwrite allows."""
-    from pggan_jax.generation.image_writers import remove_images
+    """Remove the samples of another request, which --overwrite allows."""
+    from pggan_jax.generation.image_writers import remove_samples
     from pggan_jax.system.own_output import read_mark
 
     mark = read_mark(out)
-    if mark.get("command") == "sample" and mark.get("request") != request:
-        remove_images(out)
+    there = mark.get("request")
+    if mark.get("command") == "sample" and there != request:
+        remove_samples(out, are_waves=isinstance(there, dict) and there.get("format") in WAVE_FORMATS)

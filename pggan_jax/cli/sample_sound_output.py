@@ -11,6 +11,7 @@ import numpy as np
 from absl import flags
 
 from pggan_jax.cli.model_flags import cannot_be_written, latent_factor
+from pggan_jax.cli.sample_output import WAVE_FORMATS
 from pggan_jax.cli.sample_sound_flags import chosen_invert, has_pitches
 from pggan_jax.cli.shared_flags import flag_value
 from pggan_jax.errors import UserError
@@ -75,7 +76,7 @@ def request_of(values: flags.FlagValues, model: Model, **what: Any) -> dict[str,
     """Return what determines the files."""
     return {
         **what,
-        "format": "float wav" if flag_value(values, "float") else "wav",
+        "format": WAVE_FORMATS[flag_value(values, "float")],
         "invert": chosen_invert(values, model),
         "psi": latent_factor(values, model),
         "kimg": model.kimg,

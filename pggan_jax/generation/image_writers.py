@@ -25,8 +25,10 @@ from pggan_jax.system.resource_limits import available_cpus
 FORMATS = ("png", "webp")
 _MOST_THREADS = 16
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-_OWN_FILE = re.compile(
-    r"seed\d{4,10}((_class|-pitch).*)?\.(png|webp|wav)|\.seed\d{4,10}.*\.partial|(walk-\d+-\d+-step\d+|melody-).*\.wav|all\.wav",
+_OWN_IMAGE = re.compile(r"seed\d{4,10}(_class.*)?\.(png|webp)|\.seed\d{4,10}.*\.partial", re.DOTALL)
+_OWN_WAVE = re.compile(
+    r"(seed\d{4,10}|walk-\d+-\d+-step\d{2,})((_class|-pitch).*)?\.wav|melody-.+-seed\d{4,10}\.wav|all\.wav"
+    r"|\.seed\d{4,10}.*\.partial",
     re.DOTALL,
 )
 _ROWS_AT_ONCE = 10_000
@@ -192,11 +194,12 @@ def _next_group(samples: Iterator[Sample], count: int, *, most_bytes: int) -> li
     return group
 
 
-def remove_images(folder: Path) -> None:
-    """Remove the files that `FolderWriter` has written, and no others."""
+def remove_samples(folder: Path, *, are_waves: bool) -> None:
+    """Remove the images, or the waves, that `sample` has written, and no others."""
+    own = _OWN_WAVE if are_waves else _OWN_IMAGE
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _OWN_FILE.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            if own.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
 
 

@@ -97,9 +97,11 @@ class SoundTiles:
             self._write_waves(self._workdir.heard(path), list(form.decode(heard, seed=range(len(heard)))))
 
     def write_originals(self, loader: Loader, rows: np.ndarray) -> None:
-        """Write the waves of the first reals, where the source can still give them."""
+        """Write the waves of the first reals, where the source can still give them; remove those of an earlier source."""
         waves = loader.original_waves(rows[:TILES_HEARD])
-        if waves is not None:
+        if waves is None:
+            self._workdir.originals.unlink(missing_ok=True)
+        else:
             self._write_waves(self._workdir.originals, waves)
 
     def _write_waves(self, path: Path, waves: list[np.ndarray]) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pggan_jax.sound.wave_files import GAP_SECONDS, encode_wave
+from pggan_jax.sound.wave_files import FULL_SCALE, GAP_SECONDS, encode_wave
 from pggan_jax.system.image_files import open_encoded
 
-_FULL_SCALE = 32767
 _TALLEST = 256
 
 
@@ -50,7 +49,7 @@ class WaveClips:
         return self._uri(self.samples)
 
     def _uri(self, samples: np.ndarray) -> str:
-        content = encode_wave(samples / _FULL_SCALE, self.rate)
+        content = encode_wave(samples / FULL_SCALE, self.rate)
         return f"data:audio/wav;base64,{base64.b64encode(content).decode()}"
 
 

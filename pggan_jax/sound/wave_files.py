@@ -12,7 +12,8 @@ from pggan_jax.system.files import write_atomically
 
 GAP_SECONDS = 0.05
 """Silence between waves in one file."""
-_LARGEST = 32767
+FULL_SCALE = 32767
+"""Number that stands for 1 in files of 16 bits."""
 _PEAK_AFTER_SCALING = 0.99
 
 
@@ -20,7 +21,7 @@ def to_int16(wave: np.ndarray) -> np.ndarray:
     """Convert a wave in [-1, 1] to 16 bits; beyond that it is clipped, and NaN becomes 0."""
     # Infinities are clipped, too.
     inside = np.clip(np.asarray(wave, np.float64), -2, 2)
-    return np.clip(np.rint(np.nan_to_num(inside, nan=0.0) * _LARGEST), -_LARGEST - 1, _LARGEST).astype(np.int16)
+    return np.clip(np.rint(np.nan_to_num(inside, nan=0.0) * FULL_SCALE), -FULL_SCALE - 1, FULL_SCALE).astype(np.int16)
 
 
 def scale_to_fit(wave: np.ndarray, *, peak: float | None = None) -> tuple[np.ndarray, float]:

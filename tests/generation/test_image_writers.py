@@ -10,7 +10,7 @@ import pytest
 
 from pggan_jax.data.images.decode import open_image
 from pggan_jax.generation import image_writers
-from pggan_jax.generation.image_writers import Sample, encode_image, is_complete, remove_images, write_samples
+from pggan_jax.generation.image_writers import Sample, encode_image, is_complete, remove_samples, write_samples
 from tests.helpers.image_samples import noise
 
 
@@ -114,11 +114,25 @@ def test_formats_are_lossless(format, channels, tmp_path):
     assert not is_complete(tmp_path)
 
 
-def test_only_own_files_are_removed(tmp_path):
-    own = ["seed0001.png", "seed123456_class3_cat.webp", ".seed0001.png.partial"]
-    others = ["seed1.png", "seed0001.jpg", "cat.png", "seed0001.png.txt", ".pggan_jax"]
-    for name in own + others:
+OWN_IMAGES = ["seed0001.png", "seed123456_class3_cat.webp"]
+OWN_WAVES = [
+    "seed0001.wav",
+    "seed0001-pitch060.wav",
+    "seed0001_class2_dog.wav",
+    "walk-3-8-step00-pitch060.wav",
+    "walk-3-8-step00.wav",
+    "melody-ode-seed0000.wav",
+    "all.wav",
+]
+OTHERS = ["seed1.png", "seed0001.jpg", "cat.png", "seed0001.txt", ".pggan_jax", "melody-mine.wav", "walk-1.wav", "x-all.wav"]
+
+
+@pytest.mark.parametrize("are_waves", [False, True])
+def test_only_own_files_are_removed(are_waves, tmp_path):
+    kept = [*OTHERS, *(OWN_IMAGES if are_waves else OWN_WAVES), "seed0002.png", "seed0002.wav"]
+    for name in {*kept, *OWN_IMAGES, *OWN_WAVES, ".seed0001.png.partial"} - {"seed0002.png", "seed0002.wav"}:
         (tmp_path / name).write_bytes(b"")
-    (tmp_path / "seed0002.png").mkdir()
-    remove_images(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "seed0002.png"])
+    for name in ("seed0002.png", "seed0002.wav"):
+        (tmp_path / name).mkdir()
+    remove_samples(tmp_path, are_waves=are_waves)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

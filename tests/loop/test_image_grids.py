@@ -172,6 +172,8 @@ class TestOriginals:
         assert clips.find(0, image, representation=NOTES, left_out=left_out) is None
 
     def test_sources_that_cannot_give_them(self, grids, loader, tmp_path, monkeypatch):
+        grids.write_reals()
+        assert (tmp_path / "reals-original.wav").exists()
         monkeypatch.setattr(loader, "_pyramid", replace(loader._pyramid, clips=None))
         grids.write_reals()
         assert (tmp_path / "reals.wav").exists()

@@ -36,7 +36,7 @@ class Note(NamedTuple):
 
 
 def read_melody(source: str, path: Path) -> list[Note]:
-    """Read a MIDI file, told by its content, or a list of notes, in order of their start.
+    """Read a MIDI file, recognised by its content, or a list of notes, in order of their start.
 
     Args:
         source: as the user wrote it, for messages, such as "--melody=x.txt".
