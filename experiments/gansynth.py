@@ -10,7 +10,8 @@ in NSynth, such as guitar_acoustic_001-060-100.wav. With the whole of NSynth in 
 
 The preset has the authors' representation, networks, losses and schedule; docs/sound.md lists what differs.
 --set preset=gansynth-low takes twice the frames and half the bands. The paper's linear variant, which loses less of the sound,
-is --set sound.representation=if --set sound.mel_bins=0 --set sound.magnitude_range=fit.
+is --set sound.representation=if --set sound.mel_bins=0 --set sound.magnitude_range=-13.8155,6.9315
+--set loss.gp_channel_scale=0.07712,0.8
 
 Cost: not measured; 11,000 kimg and 1.4e18 floating-point operations need a GPU. The authors write 3-4 days on one V100.
 Prepared images take 350 kB a note, 21 GB for NSynth's 60,788.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
@@ -23,6 +25,7 @@ from pggan_jax.presets import apply_preset
 from pggan_jax.schedule import Schedule, ramp
 from pggan_jax.sound_config import SoundConfig
 
+ROOT = Path(__file__).parents[1]
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "sound_reference_values.json").read_text(encoding="utf-8"))
 GANSYNTH = ("gansynth", "gansynth-low")
 DEEPSOUND = ("deepsound-abslog", "deepsound-reallog", "deepsound-raw")
@@ -144,6 +147,19 @@ def test_gansynth_normalisation_and_penalty_are_the_published_ones(name):
     assert (config.loss.label_weight, config.loss.label_fakes) == (10.0, False)
     assert (config.loss.gp_weight, config.loss.gp_target, config.loss.drift) == (10.0, 1.0, 0.001)
     assert config.generator.output_activation == "tanh"
+
+
+@pytest.mark.parametrize("text", ["docs/sound.md", "experiments/gansynth.py"])
+def test_the_linear_variant_has_the_penalty_of_its_own_range(text):
+    content = " ".join((ROOT / text).read_text(encoding="utf-8").split())
+    words = content.partition("--set sound.representation=if ")[2]
+    changes = ["sound.representation=if", *re.findall(r"--set ([\w.]+=[-\d.,]+)", words)[:3]]
+    config = load_config(str(ROOT / "experiments" / "gansynth.py"), changes).config
+    validate(config)
+    form = chosen_representation(config.data.sound)
+    assert config.loss.gp_channel_scale == pytest.approx([a for a, _ in form.scale], rel=1e-4)
+    loudest = form.analyse((-1.0) ** np.arange(form.samples))[..., 0].max()
+    assert form.fitted([(-13.8155, float(loudest)), (-1.0, 1.0)]).scale[0] == pytest.approx(form.scale[0], rel=1e-4)
 
 
 # deepsound
