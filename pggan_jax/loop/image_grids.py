@@ -97,7 +97,7 @@ class SoundTiles:
             self._write_waves(self._workdir.heard(path), list(form.decode(heard, seed=range(len(heard)))))
 
     def write_originals(self, loader: Loader, rows: np.ndarray) -> None:
-        """Write the waves of the first reals, where the source can still give them; remove those of an earlier source."""
+        """Write the waves of the first reals; remove older ones if the source cannot give them."""
         waves = loader.original_waves(rows[:TILES_HEARD])
         if waves is None:
             self._workdir.originals.unlink(missing_ok=True)
