@@ -178,3 +178,16 @@ def test_what_is_refused():
         fitted(CENTRED, WAVE).decode(np.zeros((5, 128, 2)))
     with pytest.raises(ValueError, match="shape"):
         fitted(CENTRED, WAVE).decode(np.zeros((32, 128, 1)))
+
+
+def test_generated_cells_are_at_most_as_loud_as_the_data():
+    """Floats are generated images; bytes hold reals, whose range is known."""
+    form = Representation().fitted([(np.log(1e-3), 4.0), (-1.0, 1.0)])
+    image = np.zeros((*form.shape[:2], 2))
+    image[..., 0] = 0.79
+    image[3, 7, 0] = 0.99
+    louder, limit = form.features(image)[3, 7, 0], 4.0
+    assert louder == pytest.approx(limit)
+    assert form.features(form.to_bytes(image))[3, 7, 0] > limit + 1
+    image[3, 7, 0] = -0.99
+    assert form.features(image)[3, 7, 0] < np.log(1e-3), "quiet cells are as they are"
