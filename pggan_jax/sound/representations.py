@@ -201,7 +201,7 @@ class Representation:
         return factors, offsets
 
     def _limited(self, image: np.ndarray) -> np.ndarray:
-        """Clip a generated image: no cell is louder than the loudest of the data, which is at `MARGIN`.
+        """Clip a generated image: no cell is louder than the data's loudest, which is at `MARGIN`.
 
         Without it a few cells in ten thousand, a hundredth of the range too high each, make clicks that outweigh the tone.
         """
