@@ -43,7 +43,8 @@ def write_melody(values: flags.FlagValues, model: Model, seeds: Sequence[int]) -
     envelope = Envelope.for_clips(representation.samples, representation.sample_rate)
     mixed = mix(notes, waves_of(values, model, sounds), envelope)
     path = place.path
-    write = partial(write_wave, wave=mixed, sample_rate=representation.sample_rate, as_float=flag_value(values, "float"))
+    as_float, rate = flag_value(values, "float"), representation.sample_rate
+    write = partial(write_wave, wave=mixed, sample_rate=rate, as_float=as_float, is_joined=True)
     if place.kind == "folder":
         path = path / f"melody-{title}-seed{timbres[0]:04d}.wav"
         request = request_of(values, model, melody=title, notes=repr(notes), timbres=list(timbres))

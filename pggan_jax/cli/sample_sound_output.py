@@ -56,7 +56,8 @@ def write_joined(
     from pggan_jax.sound.wave_files import one_after_another, write_wave
 
     rate = representation_of(model).sample_rate
-    write = partial(write_wave, path, one_after_another(waves, rate), rate, as_float=flag_value(values, "float"))
+    joined, as_float = one_after_another(waves, rate), flag_value(values, "float")
+    write = partial(write_wave, path, joined, rate, as_float=as_float, is_joined=True)
     factors[path.name] = written_or_refused(path, write)
 
 

@@ -83,7 +83,7 @@ def write_shown(shown: ShownSound, out: Path, *, columns: int) -> str:
     pairs = zip(shown.waves, shown.copies, strict=True) if shown.waves else ((copy,) for copy in shown.copies)
     rate = shown.representation.sample_rate
     parts = [wave for pair in pairs for wave in pair]
-    factor = write_wave(out.with_suffix(".wav"), one_after_another(parts, rate, gap=_GAP_SECONDS), rate)
+    factor = write_wave(out.with_suffix(".wav"), one_after_another(parts, rate, gap=_GAP_SECONDS), rate, is_joined=True)
     words = f"{len(shown.copies):,} clips -> {out.with_suffix('.png')}, {out.with_suffix('.wav')}"
     if trip := RoundTrip.of(shown.waves, shown.copies):
         quality = f"SNR {trip.snr[0]:.1f} dB, spectral convergence {trip.convergence[0]:.3f}"

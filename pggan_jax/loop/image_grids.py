@@ -106,7 +106,7 @@ class SoundTiles:
 
     def _write_waves(self, path: Path, waves: list[np.ndarray]) -> None:
         rate = self._representation.sample_rate
-        write_wave(path, one_after_another(waves, rate), rate)
+        write_wave(path, one_after_another(waves, rate), rate, is_joined=True)
 
 
 class SampleGrids:

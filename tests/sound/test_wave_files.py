@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from pggan_jax.sound.wave_files import encode_wave, one_after_another, scale_to_fit, to_int16, write_wave
+from pggan_jax.sound.wave_files import encode_wave, is_joined_wave, one_after_another, scale_to_fit, to_int16, write_wave
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sound_reference_values.json"
 
@@ -48,6 +49,16 @@ def test_a_loud_file_is_scaled_as_a_whole(tmp_path):
 def test_several_files_by_the_factor_of_the_loudest():
     quiet, factor = scale_to_fit(np.array([0.5]), peak=2.0)
     assert (quiet.tolist(), factor) == ([0.5 * 0.99 / 2], 0.99 / 2)
+
+
+@pytest.mark.parametrize("as_float", [False, True])
+def test_several_sounds_are_marked(as_float):
+    wave = np.sin(np.arange(501) / 7)
+    plain, marked = (encode_wave(wave, 8000, as_float=as_float, is_joined=joined) for joined in (False, True))
+    assert (is_joined_wave(plain), is_joined_wave(marked), is_joined_wave(marked[:128])) == (False, True, True)
+    assert int.from_bytes(marked[4:8], "little") + 8 == len(marked)
+    for one, other in zip(wavfile.read(io.BytesIO(plain)), wavfile.read(io.BytesIO(marked)), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_floats_keep_their_values(tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.errors import UserError, first_line, import_optional
+from pggan_jax.sound.wave_files import is_joined_wave
 from pggan_jax.system.image_files import detect_format
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ UNREADABLE_KINDS = frozenset({"MP4 or M4A", "AAC", "WMA", "WavPack", "APE", "DSD
 MAX_CHANNELS = 64
 # Small, as the library drops what it has decoded of a block that ends in damage.
 _BLOCK_FRAMES = 4096
-_HEAD_BYTES = 64
+_HEAD_BYTES = 128
 _SIGNATURES = (
     (b"fLaC", "FLAC"),
     (b"OggS", "OGG"),
@@ -180,6 +181,8 @@ def open_audio(file: BinaryIO) -> Iterator[Audio]:
     kind = detect_audio(head)
     if kind not in FORMATS:
         raise UnusableImageError(not_audio_reason(kind))
+    if is_joined_wave(head):
+        raise UnusableImageError("holds several sounds and was written by this program; move it elsewhere")
     try:
         opened = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, RuntimeError) as error:

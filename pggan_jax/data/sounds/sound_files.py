@@ -28,6 +28,7 @@ from pggan_jax.data.sources.file_collection import FileCollection
 from pggan_jax.data.sources.file_names import FileKind
 from pggan_jax.data.sources.folder import FolderSource
 from pggan_jax.data.sources.zip import ArchiveSource
+from pggan_jax.sound.wave_files import is_joined_wave
 from pggan_jax.sound_config import SoundConfig
 
 AUDIO = FileKind(
@@ -42,6 +43,7 @@ AUDIO = FileKind(
     unreadable_suffixes=UNREADABLE_SUFFIXES,
     unreadable_kinds=UNREADABLE_KINDS,
     remedy="WAV or FLAC",
+    is_generated=is_joined_wave,
 )
 _HEADERS_SAMPLED = 32
 _CLIP_SETTINGS = (

@@ -16,6 +16,7 @@ from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.open_waves import open_sound
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.errors import UserError
+from pggan_jax.sound.wave_files import write_wave
 from pggan_jax.sound_config import SoundConfig
 from tests.helpers.audio_samples import tone, wav, write_files
 
@@ -51,6 +52,19 @@ def folder(tmp_path):
 
 
 class TestListing:
+    def test_several_sounds_in_a_file_of_this_program_are_no_clip(self, folder):
+        contents = {"all.wav": {"is_joined": True}, "all_float.wav": {"is_joined": True, "as_float": True}, "one.wav": {}}
+        for name, kind in contents.items():
+            write_wave(folder / name, tone(), 8000, **kind)
+        source = waves_of(folder)
+        found = {source.item_name(index): outcome(source, index) for index in range(len(source))}
+        refused = {name: text for name, text in found.items() if isinstance(text, str)}
+        assert set(refused) == {"all.wav", "all_float.wav"}
+        assert set(refused.values()) == {"holds several sounds and was written by this program; move it elsewhere"}
+        (folder / "one.wav").unlink()
+        # It does not make the others lose their classes.
+        assert waves_of(folder).class_names == ("a", "b")
+
     def test_files_with_names_and_classes(self, folder):
         source = waves_of(folder)
         names = ["a/tone1.wav", "a/tone10.wav", "a/tone2.wav", "b/x.wav"]
