@@ -96,7 +96,8 @@ def _as_lines(report: SoundReport) -> list[str]:
     if stats.silent:
         lines.append(f"  silent      {stats.silent:,} parts of longer files, which are not used")
     if report.copies:
-        lines.append(f"  copies      {report.copies:,} clips equal others; each copy is used for training")
+        clips = "clip equals another" if report.copies == 1 else "clips equal others"
+        lines.append(f"  copies      {report.copies:,} {clips}; each copy is used for training")
     lines.append(f"  round trip  {_round_trip(report)}")
     if report.problems:
         lines += ["  collection", *(f"    {problem}" for problem in report.problems)]

@@ -187,6 +187,8 @@ def walk_seeds(values: flags.FlagValues) -> tuple[int, int]:
     seeds = tuple(map(int, match.groups())) if match else (-1, -1)
     if not all(0 <= seed <= _HIGHEST_SEED for seed in seeds):
         raise UserError(f"--walk={text[:60]}: must be A-B, two seeds below 2^32, such as 3-8")
+    if seeds[0] == seeds[1]:
+        raise UserError(f"--walk={text}: begins and ends at one seed, so all its sounds are equal; give two seeds")
     return seeds[0], seeds[1]
 
 

@@ -104,6 +104,11 @@ def require_short(count: int, representation: Representation) -> None:
         )
 
 
+def counted(count: int, representation: Representation) -> str:
+    """Return how many sounds of which length, in words."""
+    return f"{count:,} sound{'s' * (count != 1)} of {representation.seconds:.3g} s"
+
+
 def report_scaling(factors: Mapping[str, float]) -> None:
     """Print which files were scaled, as their peak exceeded 1."""
     scaled = {name: factor for name, factor in factors.items() if factor != 1}

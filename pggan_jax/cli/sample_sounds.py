@@ -25,6 +25,7 @@ from pggan_jax.cli.sample_sound_flags import (
 )
 from pggan_jax.cli.sample_sound_output import (
     Sound,
+    counted,
     name_part,
     report_scaling,
     representation_of,
@@ -83,7 +84,7 @@ def _write_seeds(values: flags.FlagValues, model: Model, seeds: Seeds) -> int:
     first = "all" if len(plan) <= SOUNDS_IN_ALL else f"the first {SOUNDS_IN_ALL}"
     of_them = f" ({first} one after another in {place.path / 'all.wav'})" if place.kind == "folder" else ""
     where = f"{place.path}/" if place.kind == "folder" else place.path
-    print(f"{len(plan):,} sounds of {representation.seconds:.3g} s from kimg {model.kimg:g} -> {where}{of_them}")
+    print(f"{counted(len(plan), representation)} from kimg {model.kimg:g} -> {where}{of_them}")
     return 0
 
 
@@ -179,4 +180,4 @@ def _write_several(values: flags.FlagValues, model: Model, sounds: Sequence[Soun
     report_scaling(factors)
     each = f" and one by one in {place.path}/" if place.kind == "folder" else ""
     names = f"{Path(sounds[0].name).stem} to {Path(sounds[-1].name).stem}"
-    print(f"{len(sounds)} sounds of {representation.seconds:.3g} s from kimg {model.kimg:g}, {names} -> {path}{each}")
+    print(f"{counted(len(sounds), representation)} from kimg {model.kimg:g}, {names} -> {path}{each}")

@@ -89,8 +89,8 @@ def run(values: flags.FlagValues, source_name: str) -> int:
 def _check_file(out: Path, *, is_sound: bool) -> None:
     """Raise a UserError if the output cannot have this name."""
     if out.suffix.lower() not in ((".png", ".wav") if is_sound else (".png",)):
-        what = "are a PNG and a WAV file" if is_sound else "is a PNG file"
-        raise UserError(f"--out={out}: the output {what}; choose a name that ends in {'.wav' if is_sound else '.png'}")
+        what = "outputs are a PNG and a WAV file" if is_sound else "output is a PNG file"
+        raise UserError(f"--out={out}: the {what}; choose a name that ends in {'.wav' if is_sound else '.png'}")
     if out.is_dir():
         raise UserError(f"--out={out}: is a folder; name a file in it")
 

@@ -94,7 +94,8 @@ def number_of_class(wanted: int | str, names: Sequence[str], *, count: int) -> i
     except TypeError:
         raise UserError(f"label {str(wanted)[:40]}: must be a whole number from 0 to {count - 1}, or a name") from None
     if not 0 <= number < count:
-        raise UserError(f"label {number}: must be from 0 to {count - 1}")
+        named = f'; the class of this name is label "{number}"' if str(number) in names else ""
+        raise UserError(f"label {number}: must be from 0 to {count - 1}{named}")
     return number
 
 
@@ -117,7 +118,8 @@ def _only(found: Sequence[int], wanted: str, names: Sequence[str], count: int) -
         numbers = ", ".join(f"number:{number}" for number in found[:_SHOWN])
         raise _refuse(wanted, f"is the name of {len(found)} classes; choose one of {numbers}")
     if _NUMBER.fullmatch(wanted):
-        raise _refuse(wanted, f"must be from 0 to {count - 1}, or the name of a class")
+        listed = f"; there are {_listed(names)}" if names else ""
+        raise _refuse(wanted, f"must be from 0 to {count - 1}, or the name of a class{listed}")
     if not names:
         raise _refuse(wanted, f"the checkpoint does not record class names; give a number from 0 to {count - 1}")
     text = wanted.removeprefix("name:")

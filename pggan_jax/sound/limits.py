@@ -67,7 +67,8 @@ def checked_invert(name: str, invert: str) -> str:
     head = name if head == "if" and name not in ONE_CHANNEL else head
     is_count = bool(re.fullmatch("[0-9]{1,6}", steps)) and 1 <= int(steps) <= MAX_STEPS
     if f"{head}+N" * bool(plus) + head * (not plus) not in allowed or (plus and not is_count):
-        raise ValueError(f"{invert!r} does not invert images of {name}; choose {', '.join(dict.fromkeys(allowed))}")
+        steps_rule = f"; N is 1 to {MAX_STEPS:,}" if len(allowed) > 1 else ""
+        raise ValueError(f"{invert!r} does not invert images of {name}; choose {', '.join(dict.fromkeys(allowed))}{steps_rule}")
     return head + plus + steps
 
 

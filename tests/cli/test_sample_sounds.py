@@ -211,6 +211,7 @@ class TestRefusals:
             (["--fold"], "--fold=True: has an effect only with --melody"),
             (["--steps=3"], "--steps=3: has an effect only with --walk"),
             (["--walk=3"], "--walk=3: must be A-B"),
+            (["--walk=3-3"], "--walk=3-3: begins and ends at one seed"),
             (["--walk=3-4294967296"], "two seeds below 2^32"),
             (["--walk=3-4", "--seeds=1"], "--seeds=1: --walk names its seeds itself"),
             (["--melody=missing.txt"], "--melody=missing.txt: cannot be read"),

@@ -15,7 +15,7 @@ from pggan_jax.config_io import replace_setting
 from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
 from pggan_jax.generation import sampling
-from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class
+from pggan_jax.generation.class_names import classes_of_seeds, file_part, find_class, number_of_class
 from pggan_jax.generation.sampling import Sampler, images_of_seeds, latents_for_seeds, one_hot
 from pggan_jax.images import ImageSpec, make_grid, to_uint8
 from pggan_jax.loop.image_grids import SampleGrids, grid_seeds
@@ -270,13 +270,18 @@ class TestClassNames:
     def test_name_or_number(self, wanted, number):
         assert find_class(wanted, self.NAMES, count=len(self.NAMES)) == number
 
+    def test_a_number_that_is_the_name_of_a_class(self):
+        assert number_of_class("60", ("60", "61"), count=2) == 0
+        with pytest.raises(UserError, match='label 60: must be from 0 to 1; the class of this name is label "60"'):
+            number_of_class(60, ("60", "61"), count=2)
+
     @pytest.mark.parametrize(
         ("wanted", "words"),
         [
             ("2", "is the name of class 0 and the number of class 'b'; write name:2 or number:2"),
             ("name:dog", "no class has this name; there are 2, a, b, c, c"),
             ("c", "is the name of 2 classes; choose one of number:3, number:4"),
-            ("5", "must be from 0 to 4, or the name of a class"),
+            ("5", "must be from 0 to 4, or the name of a class; there are 2, a, b, c, c"),
             ("number:a", "'a' is not a number from 0 to 4"),
             ("number:", "'' is not a number"),
             ("", "no class has this name"),

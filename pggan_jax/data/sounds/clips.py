@@ -87,7 +87,7 @@ def read_clip(audio: Audio, config: SoundConfig, *, window: int = 0) -> Clip:
     wave, offset = _without_offset(wave)
     if offset:
         remarks["offset"] = f"{offset:+.2g}"
-    _check_sound(wave, config)
+    _check_sound(wave, config, cancels="opposite" in remarks)
     if len(wave) < config.samples:
         remarks["short"] = ""
         wave = np.pad(wave, (0, config.samples - len(wave)))
@@ -158,13 +158,18 @@ def _check_length(samples: int, config: SoundConfig) -> None:
         )
 
 
-def _check_sound(wave: np.ndarray, config: SoundConfig) -> None:
-    """Raise an UnusableImageError for silence, unless it is wanted."""
+def _check_sound(wave: np.ndarray, config: SoundConfig, *, cancels: bool) -> None:
+    """Raise an UnusableImageError for silence, unless it is wanted.
+
+    `cancels` says that channels of opposite phase have made it.
+    """
     if config.keep_silence:
         return
     if np.abs(wave).max() < _SILENT_PEAK:
         if config.take == "slices":
             raise UnusableImageError(SILENT_WINDOW)
+        if cancels:
+            raise UnusableImageError("has channels that cancel in the mean; set sound.channel=left")
         raise UnusableImageError("is silent (peak below 0.0001); remove it or set sound.keep_silence=true")
     if config.take == "slices" and np.sqrt(np.mean(wave**2)) <= _SILENT_RMS:
         raise UnusableImageError(SILENT_WINDOW)

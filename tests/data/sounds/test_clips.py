@@ -136,6 +136,10 @@ class TestChannels:
     def test_left_and_right_of_a_single_channel(self):
         assert np.array_equal(clip_of(self.LEFT, channel="right").wave, self.LEFT)
 
+    def test_channels_that_cancel_are_not_called_silent(self):
+        assert reason(self.LEFT, -self.LEFT) == "has channels that cancel in the mean; set sound.channel=left"
+        assert reason(0 * self.LEFT, 0 * self.LEFT).startswith("is silent")
+
     def test_opposite_signs_are_said(self):
         assert "opposite" in clip_of(self.LEFT, -0.9 * self.LEFT).remarks
         assert "opposite" not in clip_of(self.LEFT, -0.9 * self.LEFT, channel="left").remarks
