@@ -72,10 +72,16 @@ def run(values: flags.FlagValues, source_name: str) -> int:
     preparation = read_preparation(values) if resolution is not None else None
     from pggan_jax.data.checking.collection_check import check
     from pggan_jax.data.checking.pixel_range import resolve_range
+    from pggan_jax.data.sounds.spectrogram_source import representation_of
     from pggan_jax.data.sources.open_source import open_source
 
     base_shape, channels = read_base_shape(values), flag_value(values, "channels")
     source = open_source(source_name, resolution=resolution or 0, base_shape=base_shape, channels=channels)
+    if representation_of(source) is not None:
+        raise UserError(
+            f"{source_name}: holds sound, which prepare has checked; listen to it by show {source_name} --out=FILE.wav, or "
+            "check the files it was made of"
+        )
     if preparation:
         preparation = resolve_range(source, preparation.for_source(source), workers=flag_value(values, "workers"))
         target, numbers = preparation.target, preparation.order(len(source))

@@ -8,7 +8,7 @@ first. So a folder and what was prepared of it give the loss of the round trip.
 
 Examples:
   python launch.py compare prepared:data/mine tfrecords:old
-  python launch.py compare sound:~/samples prepared:data/samples
+  python launch.py compare sound:~/samples prepared:data/samples --config=experiments/sounds.py
 
 Writes no files. Exit status 0 if all are equal and both have the same number of images, else 1.
 """

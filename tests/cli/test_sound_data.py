@@ -72,6 +72,9 @@ class TestNotes:
         assert prepared.class_names == ("organ", "pluck", "reed", "brass")
         assert prepared.representation == Representation.from_json(prepared.info["representation"])
         assert prepared.representation.is_fitted
+        status, _, err = launch("check", f"prepared:{tmp_path}/p")
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"prepared:{tmp_path}/p: holds sound, which prepare has checked" in err
         status, out, _ = launch("compare", "notes:26", f"prepared:{tmp_path}/p", "--ignore_labels")
         assert status == 0
         assert "images  26 of 26 are equal" in out
