@@ -77,6 +77,23 @@ def parse_base_shape(text: str) -> tuple[int, int]:
     return numbers
 
 
+def fitting_base(height: int, width: int) -> tuple[str, int] | None:
+    """Return base shape (text) and resolution that give images of that size; None if none do.
+
+    Of several base shapes it is that with about 16 pixels, like 4x4.
+    """
+    found, factor = [], 1
+    while not (height % factor or width % factor):
+        pixels = (height // factor) * (width // factor)
+        if LEAST_BASE_PIXELS <= pixels <= MOST_BASE_PIXELS:
+            found.append((abs(math.log2(pixels / 16)), factor))
+        factor *= 2
+    if not found:
+        return None
+    _, factor = min(found)
+    return f"{height // factor}x{width // factor}", 4 * factor
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 

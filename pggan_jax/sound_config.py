@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pggan_jax.config_fields import setting
-from pggan_jax.images import LEAST_BASE_PIXELS, MOST_BASE_PIXELS
 
 INSTRUMENT_SOURCES = ("acoustic", "electronic", "synthetic")
 REPRESENTATIONS = ("if", "if_mel", "phase", "abslog", "reallog", "raw")
@@ -13,7 +12,6 @@ MAX_RATE = 768_000
 ONE_CHANNEL = ("abslog", "reallog", "raw")
 _MOST = 2**24
 MAX_PITCH = 127
-_USUAL_BASE_PIXELS = 16
 
 
 @dataclass(frozen=True)
@@ -187,22 +185,6 @@ def _length_limits(config: SoundConfig) -> tuple[int, int]:
     if config.representation in ONE_CHANNEL:
         return max(hop * (frames - 1), config.n_fft // 2 + 1), _MOST
     return 1, hop * (frames - 1) + config.n_fft
-
-
-def fitting_base(frames: int, bins: int) -> tuple[str, int] | None:
-    """Return base shape (text) and resolution that give `frames` x `bins`; None if none do."""
-    found, resolution = [], 4
-    while frames * bins >= LEAST_BASE_PIXELS:
-        if frames * bins <= MOST_BASE_PIXELS:
-            found.append((frames, bins, resolution))
-        if frames % 2 or bins % 2:
-            break
-        frames, bins, resolution = frames // 2, bins // 2, 2 * resolution
-    if not found:
-        return None
-    # Like 4x4, which has 16 pixels; fewer only where there is no other.
-    height, width, resolution = min(found, key=lambda one: (one[0] * one[1] < _USUAL_BASE_PIXELS, one[0] * one[1]))
-    return f"{height}x{width}", resolution
 
 
 def _powers_around(number: int, *, at_most: int) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pggan_jax.cli.shared_flags import folder
 from pggan_jax.errors import UserError
-from pggan_jax.images import LEAST_BASE_PIXELS, MOST_BASE_PIXELS
+from pggan_jax.images import fitting_base
 from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
@@ -77,27 +76,14 @@ def common_shape(wanted: int, source: Source, *, images: str) -> tuple[int, str]
             f"--images={images}: {sizes.total():,} images are of {len(sizes)} sizes, {count:,} of them {width}x{height}; "
             "to resize them all, give --resolution"
         )
-    found = nominal_shape(height, width)
+    found = fitting_base(height, width)
     if found is None:
         raise UserError(
             f"--images={images}: the images are {width}x{height} pixels, which is not 4*2^k, nor a base shape such as 3x4 "
             "times 2^k; give --resolution"
         )
-    return found
-
-
-def nominal_shape(height: int, width: int) -> tuple[int, str] | None:
-    """Return the resolution and base shape of images of that size.
-
-    Of several base shapes, that with about 16 pixels. None if there is none: the size is no base shape times a power of two.
-    """
-    found, factor = [], 1
-    while not (height % factor or width % factor):
-        base_height, base_width = height // factor, width // factor
-        if LEAST_BASE_PIXELS <= base_height * base_width <= MOST_BASE_PIXELS:
-            found.append((abs(math.log2(base_height * base_width / 16)), 4 * factor, f"{base_height}x{base_width}"))
-        factor *= 2
-    return min(found)[1:] if found else None
+    base_shape, resolution = found
+    return resolution, base_shape
 
 
 def check_held_out(source: str | None, metrics: list[str]) -> None:

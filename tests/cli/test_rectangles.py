@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 import pggan_jax as pg
-from pggan_jax.cli.evaluate_sources import nominal_shape
-from pggan_jax.images import write_png
+from pggan_jax.images import fitting_base, write_png
 from tests.helpers.command_line import one_line_error, small_flags
 from tests.helpers.runs import digest, events, lasting, run_small, small_config, stats
 
@@ -173,15 +172,15 @@ class TestRefusals:
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
-        ((32, 32), (32, "4x4")),
-        ((4, 4), (4, "4x4")),
-        ((24, 32), (32, "3x4")),
-        ((128, 1024), (256, "2x16")),
-        ((48, 80), (64, "3x5")),
-        ((40, 40), (32, "5x5")),
+        ((32, 32), ("4x4", 32)),
+        ((4, 4), ("4x4", 4)),
+        ((24, 32), ("3x4", 32)),
+        ((128, 1024), ("2x16", 256)),
+        ((48, 80), ("3x5", 64)),
+        ((40, 40), ("5x5", 32)),
         ((31, 33), None),
         ((17, 17), None),
     ],
 )
 def test_base_shape_of_finished_images(size, expected):
-    assert nominal_shape(*size) == expected
+    assert fitting_base(*size) == expected

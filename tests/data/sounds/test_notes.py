@@ -15,7 +15,8 @@ from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.sounds.notes import NotesSource, note
 from pggan_jax.errors import ConfigError, UserError
-from pggan_jax.sound_config import SoundConfig, fitting_base, parse_pitches
+from pggan_jax.images import fitting_base
+from pggan_jax.sound_config import SoundConfig, parse_pitches
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/sound_reference_values.json").read_text())["notes_source"]
 DATA = DataConfig("notes:60", 64, "2x8", labels=True)
