@@ -61,7 +61,17 @@ def model_of(trained: TrainedModel, *, name: str, network: str = "ema") -> Model
         class_names=tuple(record.class_names) if record and metadata.label_size else (),
         present_classes=tuple(present),
         representation=trained.representation,
+        label_kind=_label_kind(trained),
     )
+
+
+def _label_kind(trained: TrainedModel) -> str:
+    """Return what the classes of sound are; where no record says it, what the settings say alone."""
+    record, data = trained.metadata.data_record, trained.config.data
+    if trained.representation is None or (record and record.label_kind):
+        return record.label_kind if record else ""
+    is_notes = data.source.partition(":")[0] == "notes"
+    return "pitch" if data.sound.label_by == "pitch" or (is_notes and data.sound.label_by == "auto") else ""
 
 
 def split_source(source: str, *, named: str = "") -> tuple[Path, str]:

@@ -136,7 +136,7 @@ def has_pitches(model: Model) -> bool:
     """Whether the classes of the run are MIDI pitches."""
     from pggan_jax.generation.class_names import classes_of_pitches
 
-    return model.config.data.sound.label_by in ("auto", "pitch") and bool(classes_of_pitches(model.class_names))
+    return bool(classes_of_pitches(model.class_names, model.label_kind))
 
 
 def pitch_classes(model: Model, needed_by: str) -> dict[int, int]:
@@ -150,7 +150,7 @@ def pitch_classes(model: Model, needed_by: str) -> dict[int, int]:
     if not has_pitches(model):
         what = "classes that are not pitches; choose one by --class" if model.label_size else "no labels"
         raise UserError(f"{needed_by}: needs a run whose classes are pitches (sound.label_by=pitch), and this one has {what}")
-    found = classes_of_pitches(model.class_names)
+    found = classes_of_pitches(model.class_names, model.label_kind)
     return {pitch: number for pitch, number in sorted(found.items()) if number in model.present_classes}
 
 

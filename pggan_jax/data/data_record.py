@@ -35,6 +35,7 @@ class DataRecord:
         class_counts: images of each class.
         levels: CRC-32 of the pixels by resolution, both as text for JSON.
         labels: CRC-32 of the class numbers; empty where labels are not used.
+        label_kind: what the classes of sound are: pitch, family or folder; empty for images.
     """
 
     images: int
@@ -43,6 +44,7 @@ class DataRecord:
     class_counts: list[int] = field(default_factory=list)
     levels: dict[str, str] = field(default_factory=dict)
     labels: str = ""
+    label_kind: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -55,8 +57,8 @@ class DataRecord:
         return [number for number, count in enumerate(self.class_counts) if count]
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
-        return asdict(self)
+        """Return a JSON object; without the kind of labels for images, as they have none."""
+        return {name: value for name, value in asdict(self).items() if name != "label_kind" or value}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DataRecord | None:
@@ -68,6 +70,7 @@ class DataRecord:
             record = cls(**document)
             names_fit = len(record.class_names) == len(record.class_counts)
             valid = record.images > 0 and names_fit and all(isinstance(one, str) for one in record.class_names)
+            valid = valid and isinstance(record.label_kind, str)
             return record if valid and all(isinstance(one, int) for one in record.class_counts) and record.levels["4"] else None
         except (TypeError, KeyError):
             return None
@@ -99,7 +102,7 @@ def create_record(pyramid: Pyramid, *, use_labels: bool) -> DataRecord:
     counts = np.bincount(pyramid.classes, minlength=len(names)).tolist() if names else []
     levels = {str(size): f"{_level_checksum(pyramid, size):08x}" for size in sorted(pyramid.levels)}
     labels = f"{zlib.crc32(np.ascontiguousarray(pyramid.classes, np.int32).data):08x}" if names else ""
-    return DataRecord(len(pyramid), pyramid.channels, names, counts, levels, labels)
+    return DataRecord(len(pyramid), pyramid.channels, names, counts, levels, labels, pyramid.label_kind if names else "")
 
 
 def image_checksums(pyramid: Pyramid, resolution: int = 0) -> ImageChecksums:

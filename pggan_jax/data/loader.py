@@ -114,6 +114,11 @@ class Loader:
         return self._pyramid.class_names if self._use_labels else ()
 
     @property
+    def label_kind(self) -> str:
+        """What the classes of sound are: pitch, family or folder; empty for images and when labels are not used."""
+        return self._pyramid.label_kind if self._use_labels else ""
+
+    @property
     def former_class_names(self) -> tuple[str, ...]:
         """The class names in the order of earlier versions of this program.
 

@@ -71,6 +71,7 @@ def open_loader(
         pyramid,
         former_class_names=getattr(source, "former_class_names", ()),
         clips=original_clips(source, PreparationSpec.from_config(config)),
+        label_kind=getattr(source, "label_kind", ""),
     )
     return Loader(pyramid, seed=seed, use_labels=config.labels)
 

@@ -33,6 +33,7 @@ class Pyramid:
         former_class_names: the class names in the order of earlier versions of this program; empty where it is the same.
         representation: how the images were made of sound; None for images.
         clips: of which they were made; None where the source cannot give them.
+        label_kind: what the classes of sound are: pitch, family or folder; empty for images.
     """
 
     levels: Mapping[int, np.ndarray]
@@ -44,6 +45,7 @@ class Pyramid:
     former_class_names: tuple[str, ...] = ()
     representation: Representation | None = None
     clips: OriginalClips | None = None
+    label_kind: str = ""
 
     @property
     def channels(self) -> int:

@@ -71,9 +71,16 @@ def find_class(wanted: str, names: Sequence[str], *, count: int) -> int:
     return _only(found, wanted, names, count)
 
 
-def classes_of_pitches(names: Sequence[str]) -> dict[int, int]:
-    """Return the class number of each MIDI pitch; empty unless all names are numbers up to 127."""
-    if not all(name.isascii() and name.isdecimal() and len(name) <= 3 and int(name) <= _HIGHEST_PITCH for name in names):
+def classes_of_pitches(names: Sequence[str], label_kind: str) -> dict[int, int]:
+    """Return the class number of each MIDI pitch; empty if the classes are no pitches.
+
+    Args:
+        names: of the classes.
+        label_kind: what they are, as the data record it: folders may be named with numbers, too.
+    """
+    if label_kind != "pitch" or not all(
+        name.isascii() and name.isdecimal() and len(name) <= 3 and int(name) <= _HIGHEST_PITCH for name in names
+    ):
         return {}
     return {int(name): number for number, name in enumerate(names)}
 

@@ -45,6 +45,7 @@ class Model:
         class_names: one per class; empty if there are no labels or no names.
         present_classes: numbers of the classes that had training images; empty without labels.
         representation: how the images stand for sound; None for images.
+        label_kind: what the classes of sound are: pitch, family or folder; empty for images.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Model:
     class_names: tuple[str, ...] = ()
     present_classes: tuple[int, ...] = ()
     representation: Representation | None = None
+    label_kind: str = ""
 
     def __repr__(self) -> str:
         height, width, channels = self.shape

@@ -233,7 +233,7 @@ def _write_info(job: DecodeJob, files: PartialFiles, *, requested: PreparationSp
         "complaints": job.source.problems,
     }
     if representation := representation_of(job.source):
-        info["representation"] = representation.to_json()
+        info |= {"representation": representation.to_json(), "label_kind": getattr(job.source, "label_kind", "")}
     write_atomically(files.partial / INFO, json.dumps(info, indent=1).encode())
     (files.partial / JOURNAL).unlink(missing_ok=True)
 

@@ -62,6 +62,11 @@ class PreparedFolder:
         return tuple(self.info["class_names"])
 
     @property
+    def label_kind(self) -> str:
+        """What the classes of sound are, as of its source; empty for images."""
+        return str(self.info.get("label_kind", ""))
+
+    @property
     def representation(self) -> Representation | None:
         """How the images were made of sound; None for images."""
         stored = self.info.get("representation")
@@ -218,7 +223,7 @@ class PreparedSource:
         self._level = self.folder.level(self._resolution)
         self._classes = self.folder.classes()
         self.channels = self._level.shape[-1]
-        self.representation = self.folder.representation
+        self.representation, self.label_kind = self.folder.representation, self.folder.label_kind
 
     def __len__(self) -> int:
         return len(self._level)

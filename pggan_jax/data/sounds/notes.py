@@ -57,10 +57,10 @@ class NotesSource:
         if config.label_by == "folder":
             raise UserError(f"sound.label_by = folder: {self.name} has no folders; choose pitch, family or none")
         self._numbers = [n for n in range(count) if n % PITCHES in set(offsets)] if wanted is not None else range(count)
-        self._label_by = "pitch" if config.label_by == "auto" else config.label_by
+        self.label_kind = "pitch" if config.label_by == "auto" else config.label_by
         self._offsets = offsets
         names = {"pitch": [str(LOWEST_PITCH + one) for one in offsets], "family": list(FAMILIES), "none": []}
-        self.class_names = tuple(names[self._label_by])
+        self.class_names = tuple(names[self.label_kind])
 
     def _whole_number(self, what: str, text: str, *, default: int, lowest: int, highest: int) -> int:
         if not text:
@@ -82,9 +82,9 @@ class NotesSource:
     def label(self, index: int) -> int:
         """Return the class of a note: the place of its pitch or family among the class names."""
         number = self._numbers[index]
-        if self._label_by == "none":
+        if self.label_kind == "none":
             return 0
-        return self._offsets.index(number % PITCHES) if self._label_by == "pitch" else number // PITCHES % len(FAMILIES)
+        return self._offsets.index(number % PITCHES) if self.label_kind == "pitch" else number // PITCHES % len(FAMILIES)
 
     def read(self, index: int) -> np.ndarray:
         """Return a note, float64 `[samples]`, peak 0.4 to 0.9."""
@@ -93,7 +93,7 @@ class NotesSource:
     def fingerprint(self) -> str:
         """Return all that determines the waves and labels."""
         pitches = [LOWEST_PITCH + one for one in self._offsets]
-        return f"notes {_VERSION} {len(self)} {self._seed} {self._rate} {self._samples} {self._label_by} {pitches}"
+        return f"notes {_VERSION} {len(self)} {self._seed} {self._rate} {self._samples} {self.label_kind} {pitches}"
 
 
 def note(number: int, *, sample_rate: int, samples: int, seed: int = NOTES_SEED) -> np.ndarray:

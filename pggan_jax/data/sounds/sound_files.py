@@ -73,8 +73,8 @@ class SoundFiles:
         labels = choose_labels(files, config)
         self.name, self.class_names = files.name, labels.class_names
         self._files, self._config = files, config
-        self._kept, self._labels, self._label_by = labels.kept, labels.numbers, labels.label_by
-        unused = () if self._label_by == "folder" else files.label_problems
+        self._kept, self._labels, self.label_kind = labels.kept, labels.numbers, labels.label_by
+        unused = () if self.label_kind == "folder" else files.label_problems
         self.problems = tuple(line for line in files.problems if line not in unused)
         self.notes = (*files.notes, *labels.notes, *self._notes_on_rates())
         # Clips of file n: from ends[n - 1] to ends[n]; None where each file is one.
@@ -105,9 +105,9 @@ class SoundFiles:
         """Return clip `index` with what is remarkable about it; raises UnusableImageError as `read`."""
         place, window = self._find(index)
         if self._labels[place] == NO_LABEL:
-            if self._label_by == "folder":
+            if self.label_kind == "folder":
                 raise UnusableImageError("has no label in dataset.json; add one or remove the file")
-            raise UnusableImageError(f"has no {self._label_by} in its name, which needs the form {EXAMPLE}; rename it")
+            raise UnusableImageError(f"has no {self.label_kind} in its name, which needs the form {EXAMPLE}; rename it")
         with self._files.open(int(self._kept[place])) as file, open_audio(file) as audio:
             return read_clip(audio, self._config, window=window)
 

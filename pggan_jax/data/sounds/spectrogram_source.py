@@ -31,6 +31,7 @@ class SpectrogramSource:
         settings: the representation that was asked for; part of the fingerprint.
         representation: the same with fitted ranges once `fitted` has measured them.
         name, channels, class_names, problems, notes: as of every source.
+        label_kind: of the clips.
         allow_few: whether more than half of the clips may be unusable.
     """
 
@@ -39,7 +40,7 @@ class SpectrogramSource:
     def __init__(self, waves: WaveSource, settings: Representation, *, fitted: Representation | None = None) -> None:
         """Wrap a source of waves."""
         self.waves, self.settings, self.representation = waves, settings, fitted or settings
-        self.name, self.channels = waves.name, settings.channels
+        self.name, self.channels, self.label_kind = waves.name, settings.channels, waves.label_kind
         self.class_names, self.problems, self.notes = waves.class_names, waves.problems, waves.notes
 
     def __len__(self) -> int:

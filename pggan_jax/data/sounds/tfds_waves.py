@@ -40,7 +40,7 @@ class TfdsWaves(TfdsSource):
         """
         self._config = config
         self._rate = DEFAULT_RATE
-        self._label_by = "pitch" if config.label_by == "auto" else config.label_by
+        self.label_kind = "pitch" if config.label_by == "auto" else config.label_by
         super().__init__(argument)
         self._numbers = self._chosen_numbers()
         self._labels = np.full(len(self._numbers), UNREAD, np.int32)
@@ -82,7 +82,7 @@ class TfdsWaves(TfdsSource):
         """Return a digest of the files and the settings."""
         config = self._config
         settings = (config.sample_rate, config.samples, config.n_fft, config.take, config.channel, config.level)
-        chosen = (config.keep_silence, self._label_by, config.pitches, config.instrument_sources)
+        chosen = (config.keep_silence, self.label_kind, config.pitches, config.instrument_sources)
         return f"{super().fingerprint()} {settings} {chosen}"
 
     def _find_builder(self, name: str) -> Any:
@@ -109,11 +109,11 @@ class TfdsWaves(TfdsSource):
         """Return all pitches or families that the data set may have; `_chosen_numbers` narrows them."""
         if self._config.take == "slices":
             raise UserError(f"sound.take = slices: {self.name} has notes of one length each; choose first or loudest")
-        if self._label_by == "none":
+        if self.label_kind == "none":
             return ()
-        if self._label_by == "folder":
+        if self.label_kind == "folder":
             raise UserError(f"sound.label_by = folder: {self.name} has no folders; choose pitch, family or none")
-        if self._label_by == "pitch":
+        if self.label_kind == "pitch":
             if _PITCH not in features:
                 return self._no_classes("pitch")
             count = getattr(features[_PITCH], "num_classes", None) or 128
@@ -123,7 +123,7 @@ class TfdsWaves(TfdsSource):
     def _no_classes(self, feature: str) -> tuple[str, ...]:
         if self._config.label_by == "auto":
             return ()
-        raise UserError(f"sound.label_by = {self._label_by}: {self.name} has no feature {feature}; choose none")
+        raise UserError(f"sound.label_by = {self.label_kind}: {self.name} has no feature {feature}; choose none")
 
     def _class_of(self, example: dict[str, Any]) -> int:
         """Return the class of a record.
@@ -131,7 +131,7 @@ class TfdsWaves(TfdsSource):
         Raises:
             UnusableImageError: it is none of the classes.
         """
-        if self._label_by == "family":
+        if self.label_kind == "family":
             return int(example[_INSTRUMENT]["family"])
         pitch = str(int(example[_PITCH]))
         if pitch not in self.class_names:
@@ -159,7 +159,7 @@ class TfdsWaves(TfdsSource):
         if not kept:
             raise UserError(f"{chosen}: keeps none of {len(everything):,} notes in {self.name}; choose another filter")
         self.notes = (f"{chosen} keeps {len(kept):,} of {len(everything):,} notes",)
-        if self._label_by == "pitch":
+        if self.label_kind == "pitch":
             self.class_names = tuple(map(str, sorted(pitches)))
         return np.array(kept)
 

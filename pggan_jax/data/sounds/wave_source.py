@@ -14,12 +14,14 @@ class WaveSource(Protocol):
         name: the setting that opens the source, for messages.
         class_names: one name per class, in the order of the class numbers; MIDI pitches as text, such as "60", where
             classes are pitches; empty for clips without labels.
+        label_kind: what the classes are: pitch, family or folder; none without labels.
         problems: problems of the source as a whole, one line each.
         notes: what it skipped when it searched for sound, one line each.
     """
 
     name: str
     class_names: tuple[str, ...]
+    label_kind: str
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 

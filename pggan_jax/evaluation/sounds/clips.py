@@ -12,6 +12,7 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.sounds import features
 from pggan_jax.evaluation.sounds.bins import TimbreBins
+from pggan_jax.generation.class_names import classes_of_pitches
 from pggan_jax.images import ImageShape, to_uint8
 from pggan_jax.metric_kinds import METRIC_KINDS, MetricKind
 from pggan_jax.sound.representations import Representation
@@ -145,6 +146,4 @@ def check_medium(kind: MetricKind, loader: Loader) -> None:
 
 def pitches_of_classes(loader: Loader) -> np.ndarray:
     """Return the MIDI pitch of each class, int `[classes]`; empty if the classes are no pitches."""
-    names = loader.class_names if loader.label_size else ()
-    are_pitches = bool(names) and all(name.isascii() and name.isdecimal() and int(name) <= 127 for name in names)
-    return np.array([int(name) for name in names] if are_pitches else [], np.int64)
+    return np.array(list(classes_of_pitches(loader.class_names, loader.label_kind)), np.int64)

@@ -9,12 +9,16 @@ import pytest
 
 from pggan_jax.api.evaluation import evaluate
 from pggan_jax.checkpointing.open_model import load
+from pggan_jax.cli.sample_sound_flags import has_pitches
 from pggan_jax.config import DataConfig
+from pggan_jax.data.data_record import DataRecord
+from pggan_jax.data.loader import Loader
 from pggan_jax.data.open_loader import open_configured, open_loader
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool, open_reals, use_classes_of
 from pggan_jax.evaluation.metric import MetricContext
+from pggan_jax.evaluation.sounds.clips import pitches_of_classes
 from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.sound_config import SoundConfig
 
@@ -94,6 +98,31 @@ def test_without_labels_of_pitch(label_by):
     with pytest.raises(UserError, match="take ndb_sound instead"):
         Evaluator(["fid"], context)
     Evaluator(["consistency", "ndb_sound"], context, num_images=32)
+
+
+class TestKindOfLabels:
+    def test_folders_named_with_numbers_are_no_pitches(self, sound_run):
+        loader, _ = sound_loader(52)
+        assert pitches_of_classes(loader).tolist() == [*range(60, 73)]
+        folders = Loader(replace(loader._pyramid, label_kind="folder"), seed=0, use_labels=True)
+        assert folders.class_names == loader.class_names
+        assert not pitches_of_classes(folders).size
+        model = load(sound_run)
+        assert (model.label_kind, has_pitches(model)) == ("pitch", True)
+        assert not has_pitches(replace(model, label_kind="folder"))
+
+    def test_a_prepared_folder_keeps_it(self, launch, tmp_path):
+        for kind in ("pitch", "family"):
+            words = "prepare", "notes:26", f"--out={tmp_path / kind}", f"--set=sound.label_by={kind}"
+            assert launch(*words)[0] == 0
+            config = DataConfig(f"prepared:{tmp_path / kind}", 64, "2x8", labels=True)
+            assert open_loader(config, seed=0).label_kind == kind
+
+    def test_records_of_images_do_not_have_it(self, digits_pool):
+        record, sound = digits_pool.loader.record(), sound_loader(52)[0].record()
+        assert "label_kind" not in record.to_json()
+        for one in (record, sound):
+            assert DataRecord.from_json(one.to_json()) == one
 
 
 @pytest.mark.parametrize("name", NAMES)
