@@ -78,11 +78,10 @@ def classes_of_pitches(names: Sequence[str], label_kind: str) -> dict[int, int]:
         names: of the classes.
         label_kind: what they are, as the data record it: folders may be named with numbers, too.
     """
-    if label_kind != "pitch" or not all(
+    are_pitches = label_kind == "pitch" and all(
         name.isascii() and name.isdecimal() and len(name) <= 3 and int(name) <= _HIGHEST_PITCH for name in names
-    ):
-        return {}
-    return {int(name): number for number, name in enumerate(names)}
+    )
+    return {int(name): number for number, name in enumerate(names)} if are_pitches else {}
 
 
 def number_of_class(wanted: int | str, names: Sequence[str], *, count: int) -> int:
