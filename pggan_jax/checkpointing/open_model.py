@@ -66,7 +66,7 @@ def model_of(trained: TrainedModel, *, name: str, network: str = "ema") -> Model
 
 
 def _label_kind(trained: TrainedModel) -> str:
-    """Return what the classes of sound are; where no record says it, what the settings say alone."""
+    """Return what the classes of sound are; without a record of it, what the settings say."""
     record, data = trained.metadata.data_record, trained.config.data
     if trained.representation is None or (record and record.label_kind):
         return record.label_kind if record else ""
