@@ -115,7 +115,7 @@ class Loader:
 
     @property
     def label_kind(self) -> str:
-        """What the classes of sound are: pitch, family or folder; empty for images and when labels are not used."""
+        """What the classes of sound are: pitch, family or folder; empty without labels."""
         return self._pyramid.label_kind if self._use_labels else ""
 
     @property
