@@ -24,7 +24,7 @@ from pggan_jax.config import (
 
 
 def get_config() -> Config:
-    """32 frames x 128 bins, grown from 8x32 in two fades; 32 feature maps, 16 at the top; 155 kimg.
+    """32 frames x 128 bins, grown from 8x32; 32 feature maps, 16 at the top; 155 kimg.
 
     Below 8x32 a box filter leaves nothing of a tone, so coarser levels teach little. The last level has a lower learning rate:
     phases add up over the frames, so small errors are heard.

@@ -2,6 +2,7 @@
 
     python launch.py --config=experiments/notes_smoke.py
 
+Cost: 15 s in total on 2 cores of a 2.8 GHz Xeon while other programs ran, most of them compilation.
 Expect: noise with something of a pitch; the run shows that sound works.
 """
 
