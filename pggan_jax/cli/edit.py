@@ -71,8 +71,7 @@ def run(values: flags.FlagValues) -> None:
     seeds = parse_seeds(flag_value(values, "seeds"))
     strengths = parse_strengths(flag_value(values, "strength"))
     out = output_file(values, (".png",))
-    wanted = [_read(text) for text in flag_value(values, "direction")]
-    if not wanted:
+    if not flag_value(values, "direction"):
         raise UserError("--direction: is missing; name one of a file that `directions` has written, as --direction=FILE.npz:0")
     from tqdm import tqdm
 
@@ -81,6 +80,7 @@ def run(values: flags.FlagValues) -> None:
     from pggan_jax.images import nearest_upscale
 
     model = open_model(values)
+    wanted = [_read(text) for text in flag_value(values, "direction")]
     chosen = [_choose(model, *one) for one in wanted]
     classes = chosen_classes(values, model)
     height, width, _ = model.shape

@@ -12,7 +12,7 @@ from pggan_jax.checkpointing.open_model import load
 from pggan_jax.generation import image_writers
 from pggan_jax.generation.melodies.tunes import tune
 from pggan_jax.generation.walks import slerp
-from pggan_jax.sound.wave_files import scale_to_fit, to_int16
+from pggan_jax.sound.wave_files import is_joined_wave, scale_to_fit, to_int16
 from tests.helpers.command_line import one_line_error
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -61,6 +61,9 @@ class TestSeeds:
         waves = model.waves([*pitches])
         for name, wave in zip(files, waves, strict=True):
             np.testing.assert_array_equal(read(tmp_path / "out" / name), to_int16(scale_to_fit(wave)[0]))
+        assert [name for name in names(tmp_path / "out") if is_joined_wave((tmp_path / "out" / name).read_bytes())] == [
+            "all.wav"
+        ]
         joined = read(tmp_path / "out" / "all.wav")
         assert len(joined) == 4 * SAMPLES + 3 * GAP
         assert not joined[SAMPLES : SAMPLES + GAP].any()
