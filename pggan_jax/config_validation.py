@@ -16,7 +16,7 @@ from pggan_jax.errors import ConfigError
 from pggan_jax.images import fitting_base, grid_size, parse_base_shape, parse_crop, parse_range
 from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.schedule import Schedule
-from pggan_jax.sound_config import setting_problem
+from pggan_jax.sound_config import SoundConfig, setting_problem
 from pggan_jax.source_kinds import SOURCE_KINDS, parse_source
 
 MAX_TOTAL_IMAGES = 2**31 - 1
@@ -186,15 +186,29 @@ def _check_data_and_grid(config: Config) -> None:
 def _check_sound(config: Config) -> None:
     kind, _ = parse_source(config.data.source)
     if not SOURCE_KINDS[kind].is_sound:
-        if config.preset in SOUND_PRESETS:
+        # A prepared folder may hold sound, which is known once it is open.
+        if config.preset in SOUND_PRESETS and kind != "prepared":
             rule = f"has images, and preset={config.preset} is for sound; set data.source=sound:DIR, or notes"
             raise ConfigError("data.source", config.data.source, rule)
         return
-    data, sound = config.data, config.data.sound
+    check_sound_data(config.data)
+
+
+def check_sound_settings(sound: SoundConfig) -> None:
+    """Raise a ConfigError for the first setting of sound that cannot be used."""
     name, rule = setting_problem(sound)
     if name:
         raise ConfigError(f"sound.{name}", getattr(sound, name), rule)
-    default = DataConfig()
+
+
+def check_sound_data(data: DataConfig) -> None:
+    """Check the settings of a source that holds sound, prepared or not.
+
+    Raises:
+        ConfigError: a setting of sound cannot be used, one has no meaning for sound, or the images have another size.
+    """
+    sound, default = data.sound, DataConfig()
+    check_sound_settings(sound)
     for name in ("mirror", "crop", "resample", "modes", "range"):
         if getattr(data, name) != getattr(default, name):
             rule = f"has no meaning for sound; set {str(getattr(default, name)).lower()}"

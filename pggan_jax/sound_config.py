@@ -10,6 +10,8 @@ INSTRUMENT_SOURCES = ("acoustic", "electronic", "synthetic")
 REPRESENTATIONS = ("if", "if_mel", "phase", "abslog", "reallog", "raw")
 MAX_RATE = 768_000
 ONE_CHANNEL = ("abslog", "reallog", "raw")
+CLIP_SETTINGS = ("take", "channel", "level", "keep_silence", "label_by", "pitches", "instrument_sources")
+"""Settings that choose clips and labels, and leave the representation as it is."""
 _MOST = 2**24
 MAX_PITCH = 127
 

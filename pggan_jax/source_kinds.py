@@ -62,6 +62,9 @@ def parse_source(spec: str) -> tuple[str, str]:
         raise ValueError(f"write it as {known.usage}")
     if kind == "stacked" and argument.partition(":")[0] == "stacked":
         raise ValueError("stacks images that are stacked already; write stacked: once")
+    inner = argument.partition(":")[0]
+    if kind == "stacked" and inner in SOURCE_KINDS and SOURCE_KINDS[inner].is_sound:
+        raise ValueError(f"stacks images, and {inner} gives sound; write stacked: with a source of images")
     if len(argument) > LONGEST_ARGUMENT:
         raise ValueError(f"has {len(argument):,} characters after {kind}:, at most {LONGEST_ARGUMENT:,} are taken")
     return kind, argument

@@ -138,13 +138,13 @@ def describe_changes(metadata: CheckpointMetadata | None, config: Config, *, is_
 
 
 def accepts_data_change(changes: Sequence[str]) -> bool:
-    """Whether accepted changes of settings imply other images of the same source.
+    """Whether accepted changes of settings imply other images, or clips, of the same source.
 
     Args:
         changes: as `config_io.difference` gives them.
     """
     names = {change.partition(":")[0] for change in changes}
-    return "data.source" not in names and any(name.startswith("data.") for name in names)
+    return "data.source" not in names and any(name.startswith(("data.", "sound.")) for name in names)
 
 
 def class_order_note(theirs: CheckpointMetadata, loader: Loader) -> list[str]:

@@ -9,10 +9,10 @@ from absl import flags
 from pggan_jax.cli.shared_flags import flag_value
 from pggan_jax.config import Config
 from pggan_jax.config_io import DEFAULT_ORIGIN, load_config, name_origins, parse_value, replace_setting
-from pggan_jax.config_validation import validate
+from pggan_jax.config_validation import check_sound_settings, validate
 from pggan_jax.errors import ConfigError, UserError
 from pggan_jax.images import fitting_base, parse_base_shape
-from pggan_jax.sound_config import SoundConfig, setting_problem
+from pggan_jax.sound_config import SoundConfig
 from pggan_jax.source_kinds import SOURCE_KINDS, parse_source
 
 _DEFAULT_EXPERIMENT = "experiments/notes.py"
@@ -113,11 +113,5 @@ def _loaded(values: flags.FlagValues) -> Config:
     # The settings of sound alone: their size may not fit the experiment's resolution, which is chosen afterwards.
     with name_origins(DEFAULT_ORIGIN, origins):
         validate(replace(default, data=replace(default.data, sound=config.data.sound)))
-        _check_together(config.data.sound)
+        check_sound_settings(config.data.sound)
     return config
-
-
-def _check_together(sound: SoundConfig) -> None:
-    name, rule = setting_problem(sound)
-    if name:
-        raise ConfigError(f"sound.{name}", getattr(sound, name), rule)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pggan_jax.config import DataConfig
+from pggan_jax.config_validation import check_sound_data
 from pggan_jax.data.cache import Cache
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.original_clips import original_clips
@@ -29,6 +30,7 @@ from pggan_jax.data.watched_files import Verification
 from pggan_jax.errors import UserError
 from pggan_jax.images import parse_base_shape
 from pggan_jax.sound.representations import Representation
+from pggan_jax.sound_config import CLIP_SETTINGS, SoundConfig
 from pggan_jax.system.paths import cache_root
 
 IN_MEMORY_SOURCES = ("digits",)
@@ -64,7 +66,7 @@ def open_loader(
         UserError: the source cannot be used, or has no classes although `config.labels` is set.
     """
     source = scaled_like(open_configured(config), scale)
-    for line in (*source.problems, *source_notes(source)):
+    for line in (*source.problems, *source_notes(source), *_unused_settings(source, config)):
         report(f"data: {line}")
     pyramid = _pyramid(source, config, progress=progress, report=report)
     pyramid = replace(
@@ -166,8 +168,18 @@ def _check_representation(source: PreparedSource, config: DataConfig) -> None:
     """Raise UserError if prepared sound has another form than the settings ask for."""
     if source.representation is None:
         return
+    check_sound_data(config)
     if different := differences(source.representation, chosen_representation(config.sound)):
         raise UserError(f"{source.name}: was prepared with {different}; set sound.* to the same, or prepare it again")
+
+
+def _unused_settings(source: Source, config: DataConfig) -> list[str]:
+    """Return a line if settings choose clips and labels of prepared sound, where they were chosen before."""
+    if not (isinstance(source, PreparedSource) and source.representation):
+        return []
+    default = SoundConfig()
+    changed = [f"sound.{name}" for name in CLIP_SETTINGS if getattr(config.sound, name) != getattr(default, name)]
+    return [f"{source.name} holds finished clips: {', '.join(changed)} without effect"] if changed else []
 
 
 def _pyramid(source: Source, config: DataConfig, *, progress: bool, report: Callable[[str], None]) -> Pyramid:

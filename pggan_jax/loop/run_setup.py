@@ -12,12 +12,13 @@ from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.checkpointing.provenance import accepts_data_change, check_data, describe_changes, recorded_fields, store_data
 from pggan_jax.checkpointing.restore import StartingPoint, restore_or_create
-from pggan_jax.config import Config
+from pggan_jax.config import SOUND_PRESETS, Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.open_loader import start_verification
 from pggan_jax.data.watched_files import Verification
 from pggan_jax.distributed import devices, processes
 from pggan_jax.distributed.batch_sharding import check_batches
+from pggan_jax.errors import ConfigError
 from pggan_jax.loop.background_compile import BackgroundCompiler, StepRunner, abstract_arguments, compile_program
 from pggan_jax.loop.compiled_step import Program, build_program
 from pggan_jax.loop.divergence import RollbackCount, Rollbacks
@@ -96,6 +97,7 @@ def start_run(
         UserError: the folder cannot be written, or its checkpoints or the data do not fit.
     """
     config, paths = opened.config, opened.paths
+    _check_preset(config, loader)
     with fixed_jax_settings(), processes.exit_on_lost_process(paths.log), ExitStack() as held:
         processes.on_first_process(lambda: _claim_config(opened), otherwise=None)
         evaluator = PeriodicEvaluator(config, loader)
@@ -111,6 +113,13 @@ def start_run(
         # Here, too: if another process is lost, what is held here cannot be closed.
         with processes.exit_on_lost_process(paths.log):
             yield run, hooks, rollbacks, start
+
+
+def _check_preset(config: Config, loader: Loader) -> None:
+    """Raise a ConfigError if a preset for sound gets prepared images."""
+    if config.preset in SOUND_PRESETS and not loader.representation:
+        rule = f"holds images, and preset={config.preset} is for sound; prepare sound:DIR or notes"
+        raise ConfigError("data.source", config.data.source, rule)
 
 
 def _claim_config(opened: OpenRun) -> None:

@@ -115,7 +115,10 @@ def _tfrecords(argument: str, wanted: Wanted) -> Source:
 def _stacked(argument: str, wanted: Wanted) -> Source:
     from pggan_jax.data.sources.synthetic import StackedSource
 
-    return StackedSource(_open(argument, replace(wanted, channels=0)))
+    inner = _open(argument, replace(wanted, channels=0))
+    if getattr(inner, "representation", None):
+        raise UserError(f"source 'stacked:{argument}': stacks images, and {inner.name} holds sound; use a source of images")
+    return StackedSource(inner)
 
 
 def _synthetic(argument: str, wanted: Wanted) -> Source:
