@@ -25,11 +25,13 @@ from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices, processes
 from pggan_jax.errors import UserError
 from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.sound.representations import Representation
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.json_files import parse_json
 
 _DIFFERENCE_LENGTH = 110
 _SOURCE_LENGTH = 50
+_SCALE_TOLERANCE = 1e-6
 _JAX_OPTIONS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
 
 
@@ -173,7 +175,10 @@ def _compare(loader: Loader, record: DataRecord, records: Sequence[DataRecord], 
 
 
 def _misfit(metadata: CheckpointMetadata, loader: Loader, record: DataRecord, records: Sequence[DataRecord]) -> str:
-    """What no flag can accept, as the networks have other shapes; empty if they fit."""
+    """What no flag can accept, as the networks have other shapes or other images; empty if they fit."""
+    stored = Representation.from_json(metadata.representation) if metadata.representation else None
+    if problem := _representation_misfit(stored, loader.representation):
+        return problem
     if metadata.channels != loader.channels:
         return f"{loader.channels} colour channel(s), was {metadata.channels}"
     if metadata.label_size == loader.label_size:
@@ -182,12 +187,27 @@ def _misfit(metadata: CheckpointMetadata, loader: Loader, record: DataRecord, re
     return class_difference(old, record.class_names)
 
 
+def _representation_misfit(stored: Representation | None, now: Representation | None) -> str:
+    """How the images stand for other sound than those that the networks have learnt; empty if they do not."""
+    if stored is None or now is None:
+        kinds = ["images" if one is None else "sound" for one in (now, stored)]
+        return "" if stored is now else f"{kinds[0]}, was {kinds[1]}"
+    old, new = stored.to_json(), now.to_json()
+    if changed := [f"{name} {new[name]}, was {old[name]}" for name in new if name != "scale" and new[name] != old[name]]:
+        return f"representation: {'; '.join(changed)}"
+    if np.allclose(stored.scale, now.scale, rtol=_SCALE_TOLERANCE, atol=_SCALE_TOLERANCE):
+        return ""
+    low, high = stored.ranges[0]
+    found = ",".join(f"{end:.9g}" for end in now.ranges[0])
+    return f"log magnitudes {found}, was {low:.9g},{high:.9g}; set sound.magnitude_range={low:.9g},{high:.9g} to keep its scale"
+
+
 def _refusal(source: str, problem: str, *, is_acceptable: bool) -> str:
     shown = source if len(source) <= _SOURCE_LENGTH else f"...{source[-_SOURCE_LENGTH:]}"
     start = f"data.source = {shown!r}: these are not the data of this run: {problem}"
     if is_acceptable:
         return f"{start}; bring its data back, use a new --workdir, or give --allow_data_change to go on"
-    return f"{start}; its networks have other shapes, so bring its data back or use a new --workdir"
+    return f"{start}; its networks do not fit them, so bring its data back or use a new --workdir"
 
 
 def _describe_empty_classes(record: DataRecord) -> list[str]:

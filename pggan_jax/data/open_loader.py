@@ -174,7 +174,7 @@ def _check_representation(source: PreparedSource, config: DataConfig) -> None:
 
 
 def _unused_settings(source: Source, config: DataConfig) -> list[str]:
-    """Return a line if settings choose clips and labels of prepared sound, where they were chosen before."""
+    """Return a line if settings would choose clips or labels of sound that is prepared."""
     if not (isinstance(source, PreparedSource) and source.representation):
         return []
     default = SoundConfig()

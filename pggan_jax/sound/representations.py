@@ -90,6 +90,12 @@ class Representation:
         """Whether the scale is known."""
         return bool(self.scale)
 
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """The range (low, high) of each channel that the scale maps to all but its margin."""
+        margin = MARGIN if self.channels == 2 else 1.0
+        return [((-margin - offset) / factor, (margin - offset) / factor) for factor, offset in self.scale]
+
     def analyse(self, wave: np.ndarray) -> np.ndarray:
         """Float [..., samples] to float64 [..., frames, bins, channels], before scaling."""
         wave = np.asarray(wave, np.float64)

@@ -306,6 +306,8 @@ class TestInARun:
         [
             ([], False),
             (["data.resolution: 8 -> 16"], True),
+            (["sound.level: 'keep' -> 'peak'"], True),
+            (["sound.level: 'keep' -> 'peak'", "data.source: 'a' -> 'b'"], False),
             (["run.seed: 1 -> 2"], False),
             (["data.source: 'a' -> 'b'"], False),
             (["data.source: 'a' -> 'b'", "data.crop: 'center' -> 'pad'"], False),
