@@ -175,7 +175,7 @@ def _compare(loader: Loader, record: DataRecord, records: Sequence[DataRecord], 
 
 
 def _misfit(metadata: CheckpointMetadata, loader: Loader, record: DataRecord, records: Sequence[DataRecord]) -> str:
-    """What no flag can accept, as the networks have other shapes or other images; empty if they fit."""
+    """What no flag can accept, as the networks have learnt other images; empty if they fit."""
     stored = Representation.from_json(metadata.representation) if metadata.representation else None
     if problem := _representation_misfit(stored, loader.representation):
         return problem
