@@ -188,7 +188,7 @@ def _misfit(metadata: CheckpointMetadata, loader: Loader, record: DataRecord, re
 
 
 def _representation_misfit(stored: Representation | None, now: Representation | None) -> str:
-    """How the images stand for other sound than those that the networks have learnt; empty if they do not."""
+    """How the images stand for other sound than the images learnt; empty if they do not."""
     if stored is None or now is None:
         kinds = ["images" if one is None else "sound" for one in (now, stored)]
         return "" if stored is now else f"{kinds[0]}, was {kinds[1]}"
