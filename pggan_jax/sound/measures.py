@@ -18,7 +18,7 @@ _AT_ONCE = 64
 
 
 def hertz(pitch: np.ndarray | float) -> np.ndarray:
-    """Frequency of MIDI pitches."""
+    """Frequency of MIDI pitches in Hz."""
     return 440.0 * 2.0 ** ((np.asarray(pitch, np.float64) - 69) / 12)
 
 

@@ -1,4 +1,4 @@
-"""The embedded notes by their formula, one harmonic after another: a second implementation for tests."""
+"""The built-in notes by their formula, one harmonic after another: a second implementation for tests."""
 
 from __future__ import annotations
 

@@ -12,10 +12,11 @@ from scipy.io import wavfile
 
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.original_clips import OriginalClips
-from pggan_jax.data.sounds.notes import note, pitch_hz
+from pggan_jax.data.sounds.notes import note
 from pggan_jax.images import make_grid, nearest_upscale, to_uint8
 from pggan_jax.loop.image_grids import TILES_HEARD, SampleGrids, SoundTiles
 from pggan_jax.run_logs.workdir import Workdir
+from pggan_jax.sound.measures import hertz
 from pggan_jax.sound.representations import Representation
 from pggan_jax.sound.spectrogram_pictures import hue_pictures, magnitude_pictures
 from tests.helpers.runs import small_loader, sound_config
@@ -95,7 +96,7 @@ class TestSoundGrids:
     def test_fakes_are_heard_without_rounding_to_bytes(self, tmp_path):
         """As `decode` returns them; a tone of the right pitch."""
         times = np.arange(4096) / 8000
-        images = NOTES.encode(0.5 * np.sin(2 * np.pi * pitch_hz(69) * times))[None].astype(np.float32)
+        images = NOTES.encode(0.5 * np.sin(2 * np.pi * hertz(69) * times))[None].astype(np.float32)
         tiles = SoundTiles(NOTES, Workdir(tmp_path))
         tiles.write(tmp_path / "fakes000001.png", images, columns=1, factor=1, holds="generated images")
         _, wave = wavfile.read(tmp_path / "fakes000001.wav")

@@ -10,7 +10,7 @@ import pytest
 
 from pggan_jax.sound.quantization import to_bytes
 from pggan_jax.sound.representations import Representation
-from tests.helpers.plain_notes import plain_note
+from tests.helpers.notes_formula import note
 from tests.helpers.sounds import GOLDEN, fitted, snr_db, spectral_convergence
 
 USUAL, SMOOTH = Representation(), Representation(hop=64, frames=64)
@@ -19,12 +19,12 @@ USUAL, SMOOTH = Representation(), Representation(hop=64, frames=64)
 @cache
 def notes() -> np.ndarray:
     """100 notes of all pitches and families."""
-    return np.array([plain_note(17 * index) for index in range(100)])
+    return np.array([note(17 * index) for index in range(100)])
 
 
 @pytest.mark.parametrize("number", [0, 7, 13, 26, 39])
 def test_the_notes_are_those_of_the_golden_values(number):
-    golden, wave = GOLDEN["notes_source"][str(number)], plain_note(number)
+    golden, wave = GOLDEN["notes_source"][str(number)], note(number)
     assert wave[2000] == pytest.approx(golden["sample_2000"], rel=1e-9)
     assert np.sqrt((wave**2).mean()) == pytest.approx(golden["rms"], rel=1e-9)
 

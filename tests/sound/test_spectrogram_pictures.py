@@ -7,16 +7,17 @@ import colorsys
 import numpy as np
 import pytest
 
-from pggan_jax.data.sounds.notes import note, pitch_hz
+from pggan_jax.data.sounds.notes import note
+from pggan_jax.sound.measures import hertz
 from pggan_jax.sound.representations import Representation
 from pggan_jax.sound.spectrogram_pictures import hue_pictures, magnitude_pictures
 
 NOTES = Representation().fitted([(np.log(1e-3), 4.0), (-1.0, 1.0)])
 
 
-def sine(hertz, representation=NOTES):
+def sine(frequency, representation=NOTES):
     times = np.arange(representation.samples) / representation.sample_rate
-    return 0.5 * np.sin(2 * np.pi * hertz * times)
+    return 0.5 * np.sin(2 * np.pi * frequency * times)
 
 
 def distance(hues, wanted):
@@ -72,7 +73,7 @@ class TestHue:
         image = NOTES.encode(note(number, sample_rate=8000, samples=4096))
         picture = hue_pictures(NOTES.to_bytes(image), NOTES)[:, 6:26] / 255
         assert picture.shape == (128, 20, 3)
-        f0, seen = pitch_hz(60 + number % 13), 0
+        f0, seen = hertz(60 + number % 13), 0
         for harmonic in range(1, int(3600 / f0) + 1):
             row = 128 - round(harmonic * f0 * 256 / 8000)
             stripe = picture[row - 1 : row + 2].reshape(-1, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pggan_jax.errors import UserError
+from pggan_jax.sound.measures import hertz
 from pggan_jax.sound_config import SoundConfig, parse_pitches
 
 LOWEST_PITCH, PITCHES = 60, 13
@@ -16,11 +17,6 @@ _ORGAN_HARMONICS = (1, 2, 3, 4, 6, 8)
 _RELEASE_SECONDS = 0.04
 # Version of the formula: raise it with every change of the waves, so that prepared old ones are not reused.
 _VERSION = 1
-
-
-def pitch_hz(pitch: float) -> float:
-    """Return the frequency of a MIDI pitch in Hz."""
-    return 440.0 * 2.0 ** ((pitch - 69) / 12)
 
 
 class NotesSource:
@@ -109,7 +105,7 @@ def note(number: int, *, sample_rate: int, samples: int, seed: int = NOTES_SEED)
         float64 `[samples]`. No partial exceeds 0.45 of the sample rate.
     """
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
-    f0 = pitch_hz(LOWEST_PITCH + number % PITCHES)
+    f0 = float(hertz(LOWEST_PITCH + number % PITCHES))
     harmonics = max(1, min(int(0.45 * sample_rate / f0), _MOST_HARMONICS))
     bright, loud = rng.uniform(0, 1), rng.uniform(0.4, 0.9)
     phases = rng.uniform(0, 2 * np.pi, _MOST_HARMONICS)[:harmonics]
