@@ -30,6 +30,7 @@ from pggan_jax.data.sounds.notes import LOWEST_PITCH, NOTES_COUNT, PITCHES, note
 from pggan_jax.distributed.backend import require_backend
 from pggan_jax.errors import UserError, one_line
 from pggan_jax.evaluation.sounds.summary import ENOUGH_REALS, Notes, Summary, notes_of_images, summarize_notes
+from pggan_jax.generation.class_names import classes_of_pitches
 from pggan_jax.generation.sampling import one_hot
 from pggan_jax.sound.representations import Representation
 from pggan_jax.system.paths import user_path
@@ -83,14 +84,14 @@ def notes_of_run(workdir: Path) -> tuple[Notes, Representation]:
     model = load(workdir)
     if model.representation is None:
         raise UserError(f"--workdir={workdir}: is a run on images; give a run on sound, such as that of experiments/notes.py")
-    if not model.class_names or not all(name.isdecimal() for name in model.class_names):
+    known = np.array(list(classes_of_pitches(model.class_names, model.label_kind)))
+    if not len(known):
         raise UserError(f"--workdir={workdir}: was trained without labels of pitch; measure it by launch.py evaluate")
     classes = np.arange(FLAGS.num_samples) % model.label_size
     latents = np.random.RandomState(FLAGS.seed).randn(len(classes), model.latent_size).astype(np.float32)
     labels = one_hot(classes, model.label_size)
     images = model.sampler.floats_by_seed(model.generator, latents, labels=labels, alpha=model.alpha)
-    pitches = np.array([int(name) for name in model.class_names])[classes]
-    return notes_of_images(images, pitches, representation=model.representation), model.representation
+    return notes_of_images(images, known[classes], representation=model.representation), model.representation
 
 
 def notes_of_file(path: Path) -> tuple[Notes, Representation]:

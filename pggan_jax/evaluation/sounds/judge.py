@@ -34,6 +34,11 @@ class Judge:
     classes: np.ndarray
     accuracy: float = 0.0
 
+    def places(self, classes: np.ndarray) -> np.ndarray:
+        """Return the place of each class among `classes`, int `[count]`; -1 if unknown."""
+        places = np.searchsorted(self.classes, classes).clip(max=len(self.classes) - 1)
+        return np.where(self.classes[places] == classes, places, -1)
+
     def probabilities(self, tonals: np.ndarray) -> np.ndarray:
         """Probability of each of `classes`, float64 `[count, classes]`, of rows by `features.tonal`."""
         return np.asarray(self.network.predict_proba(tonals), np.float64)

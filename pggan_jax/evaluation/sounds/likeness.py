@@ -49,8 +49,7 @@ def _judge(reals: Collected, fakes: Collected, context: MetricContext) -> Metric
     judge = judge_of(reals, context)
     if judge.problem:
         return _withheld("pitch_accuracy", judge)
-    places = np.searchsorted(judge.classes, fakes["classes"]).clip(max=len(judge.classes) - 1)
-    asked = np.where(judge.classes[places] == fakes["classes"], places, -1)
+    asked = judge.places(fakes["classes"])
     found = judgement(judge.probabilities(fakes["clips"].tonal), asked)
     values = {
         "pitch_accuracy": found.accuracy,

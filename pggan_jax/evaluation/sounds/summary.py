@@ -12,6 +12,7 @@ from pggan_jax.evaluation.inception.feature_stats import FeatureStats
 from pggan_jax.evaluation.metrics.fid import frechet_distance
 from pggan_jax.evaluation.sounds import features
 from pggan_jax.evaluation.sounds.bins import LEAST_PER_BIN, TimbreBins
+from pggan_jax.evaluation.sounds.clips import ClipCollector, Clips
 from pggan_jax.evaluation.sounds.judge import MOST_CLIPS, Judge, judgement, train_judge
 from pggan_jax.sound import measures
 from pggan_jax.sound.representations import Representation
@@ -57,11 +58,11 @@ def notes_of_images(images: np.ndarray, pitches: np.ndarray, *, representation: 
     Raises:
         UserError: the images contain values that are not finite.
     """
-    if not np.isfinite(images).all():
-        raise UserError("the images contain values that are not finite: the run has diverged")
-    parts = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
-    apart = [representation.inconsistency(part) for part in parts] if representation.channels == 2 else []
-    return Notes(representation.decode(images), pitches, np.concatenate(apart) if apart else None)
+    collector = ClipCollector(len(images))
+    for start in range(0, len(images), _AT_ONCE):
+        collector.add(Clips.of(images[start : start + _AT_ONCE], representation), start)
+    clips = collector.finish()
+    return Notes(clips.waves, pitches, clips.inconsistency if representation.channels == 2 else None)
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,7 @@ class Comparison:
         if self.judge.problem:
             return values
         tonals = features.tonal(notes.waves, self._rate)
-        places = {int(pitch): place for place, pitch in enumerate(self.judge.classes)}
-        asked = np.array([places.get(int(pitch), -1) for pitch in notes.pitches])
-        verdict = judgement(self.judge.probabilities(tonals), asked)
+        verdict = judgement(self.judge.probabilities(tonals), self.judge.places(notes.pitches))
         return {
             **values,
             "pitch_accuracy": verdict.accuracy,
