@@ -104,8 +104,9 @@ class TestSoundGrids:
         assert np.abs(wave / 32767 - NOTES.decode(to_uint8(images)[0])).max() > 1e-3, "the comparison can fail"
 
     def test_loud_fakes_are_scaled_as_a_whole(self, tmp_path):
-        loud = np.stack([NOTES.encode(scale * np.sin(np.arange(4096) / 3)) for scale in (3.0, 0.3)])
-        SoundTiles(NOTES, Workdir(tmp_path)).write(tmp_path / "fakes000000.png", loud, columns=2, factor=1, holds="x")
+        form = Representation().fitted([(np.log(1e-3), 6.0), (-1.0, 1.0)])
+        loud = np.stack([form.encode(scale * np.sin(np.arange(4096) / 3)) for scale in (3.0, 0.3)])
+        SoundTiles(form, Workdir(tmp_path)).write(tmp_path / "fakes000000.png", loud, columns=2, factor=1, holds="x")
         _, wave = wavfile.read(tmp_path / "fakes000000.wav")
         assert np.abs(wave).max() == round(0.99 * 32767)
         middles = [np.abs(wave[start : start + 1000].astype(float)).max() for start in (1500, 1500 + 4096 + 400)]
