@@ -91,7 +91,7 @@ def read_clip(audio: Audio, config: SoundConfig, *, window: int = 0) -> Clip:
     if len(wave) < config.samples:
         remarks["short"] = ""
         wave = np.pad(wave, (0, config.samples - len(wave)))
-    return Clip(_with_level(wave, config.level), audio.rate, audio.channels, audio.frames / audio.rate, audio.encoding, remarks)
+    return Clip(with_level(wave, config.level), audio.rate, audio.channels, audio.frames / audio.rate, audio.encoding, remarks)
 
 
 def _chosen_channel(audio: Audio, config: SoundConfig) -> int | None:
@@ -221,7 +221,8 @@ def _without_offset(wave: np.ndarray) -> tuple[np.ndarray, float]:
     return wave, 0.0
 
 
-def _with_level(wave: np.ndarray, level: str) -> np.ndarray:
+def with_level(wave: np.ndarray, level: str) -> np.ndarray:
+    """Scale a clip by `sound.level`: keep, peak or rms; silence stays."""
     peak = np.abs(wave).max()
     if level == "keep" or peak < _SILENT_PEAK:
         return wave

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pggan_jax.data.sounds.clips import with_level
 from pggan_jax.errors import UserError
 from pggan_jax.sound.measures import hertz
 from pggan_jax.sound_config import SoundConfig, parse_pitches
@@ -42,7 +43,7 @@ class NotesSource:
         count_text, _, seed_text = argument.partition(":")
         count = self._whole_number("COUNT", count_text, default=NOTES_COUNT, lowest=1, highest=_MAX_COUNT)
         self._seed = self._whole_number("SEED", seed_text, default=NOTES_SEED, lowest=0, highest=_MAX_SEED)
-        self._rate, self._samples = config.sample_rate, config.samples
+        self._rate, self._samples, self._level = config.sample_rate, config.samples, config.level
         wanted = parse_pitches(config.pitches)
         offsets = [one for one in range(PITCHES) if wanted is None or LOWEST_PITCH + one in wanted]
         if not offsets:
@@ -83,13 +84,15 @@ class NotesSource:
         return self._offsets.index(number % PITCHES) if self.label_kind == "pitch" else number // PITCHES % len(FAMILIES)
 
     def read(self, index: int) -> np.ndarray:
-        """Return a note, float64 `[samples]`, peak 0.4 to 0.9."""
-        return note(self._numbers[index], sample_rate=self._rate, samples=self._samples, seed=self._seed)
+        """Return a note, float64 `[samples]`, peak 0.4 to 0.9 where `sound.level` keeps it."""
+        wave = note(self._numbers[index], sample_rate=self._rate, samples=self._samples, seed=self._seed)
+        return with_level(wave, self._level)
 
     def fingerprint(self) -> str:
         """Return all that determines the waves and labels."""
         pitches = [LOWEST_PITCH + one for one in self._offsets]
-        return f"notes {_VERSION} {len(self)} {self._seed} {self._rate} {self._samples} {self.label_kind} {pitches}"
+        text = f"notes {_VERSION} {len(self)} {self._seed} {self._rate} {self._samples} {self.label_kind} {pitches}"
+        return text if self._level == "keep" else f"{text} {self._level}"
 
 
 def note(number: int, *, sample_rate: int, samples: int, seed: int = NOTES_SEED) -> np.ndarray:

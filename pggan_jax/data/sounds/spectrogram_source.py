@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -127,9 +128,17 @@ def representation_of(source: Source) -> Representation | None:
 
 def differences(stored: Representation, wanted: Representation) -> str:
     """Return in words how two representations differ; ranges count only where both are known."""
-    theirs, ours = stored.to_json(), wanted.to_json()
+    theirs, ours = _spelled_out(stored), _spelled_out(wanted)
     names = [name for name in theirs if name != "scale" or (theirs[name] and ours[name])]
     return "; ".join(f"{name} {theirs[name]}, asked for {ours[name]}" for name in names if theirs[name] != ours[name])
+
+
+def _spelled_out(representation: Representation) -> dict[str, Any]:
+    """Return the JSON form with the numbers that a 0 stands for."""
+    sizes = {"length": representation.samples}
+    if representation.name == "if_mel":
+        sizes["mel_bins"] = representation.bins
+    return representation.to_json() | sizes
 
 
 def _measure_all(source: SpectrogramSource, numbers: np.ndarray, workers: int | None, progress: bool) -> Ranges:

@@ -1,5 +1,6 @@
 """The built-in notes: the formula, and their way through settings, cache and loader."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,8 +15,10 @@ from pggan_jax.data.open_loader import open_configured, open_loader
 from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.sounds.notes import NotesSource, note
+from pggan_jax.data.sounds.spectrogram_source import differences
 from pggan_jax.errors import ConfigError, UserError
 from pggan_jax.images import fitting_base
+from pggan_jax.sound.representations import Representation
 from pggan_jax.sound_config import SoundConfig, parse_pitches
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/sound_reference_values.json").read_text())["notes_source"]
@@ -46,6 +49,13 @@ def test_chosen_pitches_are_the_same_notes_as_among_all():
     np.testing.assert_array_equal(source.read(3), note(13, sample_rate=8000, samples=4096))
     with pytest.raises(UserError, match=r"sound.pitches = '20-30': notes has 60 to 72"):
         NotesSource("", SoundConfig(pitches="20-30"))
+
+
+def test_notes_of_equal_level():
+    kept, equal = NotesSource("60", SoundConfig()), NotesSource("60", SoundConfig(level="peak"))
+    assert np.abs(equal.read(5)).max() == pytest.approx(0.9)
+    np.testing.assert_allclose(equal.read(5) / 0.9, kept.read(5) / np.abs(kept.read(5)).max(), atol=1e-12)
+    assert equal.fingerprint() != kept.fingerprint()
 
 
 def test_cached_and_prepared_notes_are_equal_and_carry_the_fitted_representation(tmp_path, monkeypatch):
@@ -108,3 +118,9 @@ def test_base_shapes_of_the_presets():
         assert fitting_base(frames, bins) == fitting
     assert fitting_base(33, 128) is None
     assert parse_pitches("24-26,30") == {24, 25, 26, 30}
+
+
+def test_a_zero_is_the_number_it_stands_for():
+    form = Representation("if_mel", eps=1e-6)
+    assert differences(form, dataclasses.replace(form, length=4096, mel_bins=128)) == ""
+    assert differences(form, dataclasses.replace(form, length=4000)) == "length 4096, asked for 4000"
