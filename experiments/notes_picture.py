@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pggan_jax.reporting.run_record import gather
 from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.system.files import write_atomically
-from pggan_jax.system.image_files import GENERATED_MARK
+from pggan_jax.system.image_files import GENERATED_MARK, open_encoded
 
 _GAP = 8
 _MOST_TILES = 13
@@ -49,7 +49,7 @@ def draw(workdir: Path) -> np.ndarray:
 
 
 def _first_row(path: Path, *, height: int, width: int) -> np.ndarray:
-    with Image.open(path) as image:
+    with open_encoded(path.read_bytes()) as image:
         return np.asarray(image.convert("RGB"))[:height, : _MOST_TILES * width]
 
 

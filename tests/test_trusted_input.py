@@ -129,6 +129,8 @@ def test_the_reader_of_image_openers_sees(source, expected):
 
 
 AUDIO_HOME = f"{PACKAGE}.data.sounds.audio_files"
+# Reads the WAV files of a run's own folder, with SciPy's reader, which is Python and gives data only.
+WAVE_HOME = f"{PACKAGE}.reporting.wave_clips"
 
 
 @pytest.mark.parametrize("module", sorted({*FILES, *OUTSIDE}))
@@ -137,4 +139,4 @@ def test_audio_files_are_opened_in_one_place(module):
     tree = TREES.get(module) or ast.parse(OUTSIDE[module].read_text(encoding="utf-8"))
     readers = {name.split(".")[0] for name in imported_names(tree, module)} & {"soundfile", "librosa", "audioread", "pydub"}
     readers |= {"wavfile.read"} if any(name.endswith("wavfile.read") for name in attribute_names(tree, module)) else set()
-    assert readers == ({"soundfile"} if module == AUDIO_HOME else set())
+    assert readers == {AUDIO_HOME: {"soundfile"}, WAVE_HOME: {"wavfile.read"}}.get(module, set())

@@ -292,7 +292,7 @@ class TestModesByCommand:
         (tmp_path / "none").mkdir()
         shutil.copy(tmp_path / "eleven/0/0.png", tmp_path / "none")
         for name, count in (("eleven", "11"), ("none", "no")):
-            reals = RealPool(SimpleNamespace(shape_at=image_shape), 32, 0)
+            reals = RealPool(SimpleNamespace(shape_at=image_shape, representation=None), 32, 0)
             context = MetricContext(reals, DataConfig(f"stacked:folder:{tmp_path / name}", 32))
             with pytest.raises(UserError, match=f"{tmp_path / name} has {count} classes; name a source"):
                 Evaluator(["modes"], context)

@@ -339,6 +339,7 @@ GENERATOR_CHANGES = {
     "pixelnorm_epsilon": 0.5,
     "use_leakyrelu": False,
     "fused_scale": False,
+    "output_activation": "tanh",
     "dtype": "bfloat16",
 }
 DISCRIMINATOR_CHANGES = {

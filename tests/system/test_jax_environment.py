@@ -141,7 +141,7 @@ class TestTypes:
 
             chunk, shape, latent_size, label_size = 4, image_shape(4), 3, 0
 
-            def __call__(self, params, latents, labels, alpha):
+            def floats(self, params, latents, labels, alpha):
                 return latents
 
         def draw():
