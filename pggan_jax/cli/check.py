@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from pggan_jax.cli.check_lines import NAME_WIDTH, remark_lines
 from pggan_jax.cli.shared_flags import (
     define_preparation_flags,
     define_workers_flag,
@@ -53,7 +54,6 @@ _CLASSES_SHOWN = 100
 _DUPLICATES_SHOWN = 5
 _COPIES_SHOWN = 3
 _RESOLUTIONS_SHOWN = 4
-_NAME_WIDTH = 40
 _MUCH = 0.75
 # The resolution of experiments/folder.py.
 _SUGGESTED_RESOLUTION = 128
@@ -140,14 +140,7 @@ def _as_text(report: CheckReport, values: flags.FlagValues) -> str:
     if report.conflicts:
         lines.append("  different labels on copies; keep one of each:")
         lines += [f"    {' = '.join(group)}" for group in report.conflicts]
-    if report.problems:
-        lines += ["  collection", *(f"    {problem}" for problem in report.problems)]
-    lines += [f"  note: {note}" for note in report.notes]
-    if stats.unusable:
-        lines.append(f"  unusable    {len(stats.unusable):,}")
-        width = min(_NAME_WIDTH, max(len(problem.name) for problem in stats.unusable))
-        lines += [f"    {problem.name:{width}}  {problem.reason}" for problem in stats.unusable]
-    lines += [f"  note: {warning}" for warning in report.warnings]
+    lines += remark_lines(report)
     if not report.usable:
         lines.append("nothing to train on: none of the images can be used")
     elif report.needs_decision:
@@ -187,7 +180,7 @@ def _classes(report: CheckReport) -> str:
     if not report.class_names:
         return "none"
     names = report.class_names
-    width = min(_NAME_WIDTH, max(map(len, names[:_CLASSES_SHOWN])))
+    width = min(NAME_WIDTH, max(map(len, names[:_CLASSES_SHOWN])))
     lines = [f"{len(names):,}; number, name, images:"]
     for number, name in enumerate(names[:_CLASSES_SHOWN]):
         lines.append(f"    {number:>5}  {name:{width}}  {report.stats.labels[number]:,}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import flags
 
+from pggan_jax.cli.check_lines import NAME_WIDTH, remark_lines
 from pggan_jax.cli.shared_flags import flag_value
 from pggan_jax.cli.sound_flags import SoundChoice, settings_words
 from pggan_jax.data.checking.sound_check import SoundReport, check_sound
@@ -17,7 +18,6 @@ from pggan_jax.data.sounds.round_trip import MOST_CONVERGENCE
 from pggan_jax.data.sounds.spectrogram_source import SpectrogramSource
 from pggan_jax.data.sources.open_source import open_source
 
-_NAME_WIDTH = 40
 _CLASSES_SHOWN = 100
 _KINDS_SHOWN = 5
 _NEEDS_DECISION = 1
@@ -99,14 +99,7 @@ def _as_lines(report: SoundReport) -> list[str]:
         clips = "clip equals another" if report.copies == 1 else "clips equal others"
         lines.append(f"  copies      {report.copies:,} {clips}; each copy is used for training")
     lines.append(f"  round trip  {_round_trip(report)}")
-    if report.problems:
-        lines += ["  collection", *(f"    {problem}" for problem in report.problems)]
-    lines += [f"  note: {note}" for note in report.notes]
-    if stats.unusable:
-        lines.append(f"  unusable    {len(stats.unusable):,}")
-        width = min(_NAME_WIDTH, max(len(problem.name) for problem in stats.unusable))
-        lines += [f"    {problem.name:{width}}  {problem.reason}" for problem in stats.unusable]
-    return lines + [f"  note: {warning}" for warning in report.warnings]
+    return lines + remark_lines(report)
 
 
 def _counts(counts: Counter[Any], form: str) -> str:
@@ -125,7 +118,7 @@ def _classes(report: SoundReport) -> str:
         pitches = ", ".join(f"{name}: {labels[number]:,}" for number, name in enumerate(names[:_CLASSES_SHOWN]))
         more = len(names) - _CLASSES_SHOWN
         return f"{len(names):,} pitches from {names[0]} to {names[-1]}: {pitches}" + (f" and {more:,} more" if more > 0 else "")
-    width = min(_NAME_WIDTH, max(map(len, names[:_CLASSES_SHOWN])))
+    width = min(NAME_WIDTH, max(map(len, names[:_CLASSES_SHOWN])))
     lines = [f"{len(names):,}; number, name, clips:"]
     lines += [f"    {number:>5}  {name:{width}}  {labels[number]:,}" for number, name in enumerate(names[:_CLASSES_SHOWN])]
     more = len(names) - _CLASSES_SHOWN

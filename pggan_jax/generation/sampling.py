@@ -141,19 +141,19 @@ class Sampler:
         return self._apply(params, latents[rows], labels[rows], np.float32(alpha))
 
 
-def float_images_of_seeds(
-    sampler: Sampler,
-    params: Mapping[str, Any],
-    *,
-    seeds: Iterable[int],
-    classes: Callable[[Sequence[int]], np.ndarray],
-    alpha: float,
-    psi: float = 1.0,
-) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield the seed, class and image of each seed; at most two batches of images are in memory.
+def float_images_of_seeds(sampler: Sampler, params: Mapping[str, Any], **what: Any) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield as `images_of_seeds` does, but images float32, about [-1, 1] and not clipped.
 
-    Images are float32, about [-1, 1] and not clipped, `[height, width, channels]`. The next batch is generated while the
-    images of one are used.
+    Arguments as of `images_of_seeds`.
+    """
+    for seeds, numbers, images in _batches_of_seeds(sampler, params, **what):
+        yield from zip(seeds, numbers, images, strict=True)
+
+
+def images_of_seeds(sampler: Sampler, params: Mapping[str, Any], **what: Any) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield the seed, class and uint8 image `[height, width, channels]` of each seed.
+
+    At most two batches of images are in memory. The next batch is generated while the images of one are used.
 
     Args:
         sampler: the generator at its resolution.
@@ -163,6 +163,20 @@ def float_images_of_seeds(
         alpha: weight of the newest layers.
         psi: factor of the latents.
     """
+    for seeds, numbers, images in _batches_of_seeds(sampler, params, **what):
+        yield from zip(seeds, numbers, to_uint8(images), strict=True)
+
+
+def _batches_of_seeds(
+    sampler: Sampler,
+    params: Mapping[str, Any],
+    *,
+    seeds: Iterable[int],
+    classes: Callable[[Sequence[int]], np.ndarray],
+    alpha: float,
+    psi: float = 1.0,
+) -> Iterator[tuple[list[int], list[int], np.ndarray]]:
+    """Yield seeds, classes and float images batch by batch; arguments as of `images_of_seeds`."""
     params, seeds = jax.device_put(params), iter(seeds)
     waiting: tuple[list[int], np.ndarray, jax.Array] | None = None
     while batch := list(islice(seeds, sampler.small_batch)):
@@ -171,17 +185,11 @@ def float_images_of_seeds(
         latents *= np.float32(psi)
         started = sampler.start_batch(params, latents, labels=labels, alpha=alpha)
         if waiting is not None:
-            yield from _finished(*waiting)
+            yield _finished(*waiting)
         waiting = batch, numbers, started
     if waiting is not None:
-        yield from _finished(*waiting)
+        yield _finished(*waiting)
 
 
-def images_of_seeds(sampler: Sampler, params: Mapping[str, Any], **what: Any) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield as `float_images_of_seeds` does, whose arguments these are, but with uint8 images."""
-    for seed, number, image in float_images_of_seeds(sampler, params, **what):
-        yield seed, number, to_uint8(image)
-
-
-def _finished(seeds: list[int], numbers: np.ndarray, images: jax.Array) -> Iterator[tuple[int, int, np.ndarray]]:
-    yield from zip(seeds, map(int, numbers), np.asarray(images)[: len(seeds)], strict=True)
+def _finished(seeds: list[int], numbers: np.ndarray, images: jax.Array) -> tuple[list[int], list[int], np.ndarray]:
+    return seeds, list(map(int, numbers)), np.asarray(images)[: len(seeds)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pggan_jax.data.sounds.clips import with_level
+from pggan_jax.data.sources.source import count_and_seed
 from pggan_jax.errors import UserError
 from pggan_jax.sound.measures import hertz
 from pggan_jax.sound_config import SoundConfig, parse_pitches
@@ -12,7 +13,6 @@ from pggan_jax.sound_config import SoundConfig, parse_pitches
 LOWEST_PITCH, PITCHES = 60, 13
 FAMILIES = ("organ", "pluck", "reed", "brass")
 NOTES_COUNT, NOTES_SEED = 5200, 2018
-_MAX_COUNT, _MAX_SEED = 10**9, 2**64 - 1
 _MOST_HARMONICS = 32
 _ORGAN_HARMONICS = (1, 2, 3, 4, 6, 8)
 _RELEASE_SECONDS = 0.04
@@ -40,9 +40,7 @@ class NotesSource:
             UserError: count, seed, pitches or classes are impossible.
         """
         self.name = f"notes:{argument}" if argument else "notes"
-        count_text, _, seed_text = argument.partition(":")
-        count = self._whole_number("COUNT", count_text, default=NOTES_COUNT, lowest=1, highest=_MAX_COUNT)
-        self._seed = self._whole_number("SEED", seed_text, default=NOTES_SEED, lowest=0, highest=_MAX_SEED)
+        count, self._seed = count_and_seed("notes", argument, count=NOTES_COUNT, seed=NOTES_SEED, example=10_000)
         self._rate, self._samples, self._level = config.sample_rate, config.samples, config.level
         wanted = parse_pitches(config.pitches)
         offsets = [one for one in range(PITCHES) if wanted is None or LOWEST_PITCH + one in wanted]
@@ -58,16 +56,6 @@ class NotesSource:
         self._offsets = offsets
         names = {"pitch": [str(LOWEST_PITCH + one) for one in offsets], "family": list(FAMILIES), "none": []}
         self.class_names = tuple(names[self.label_kind])
-
-    def _whole_number(self, what: str, text: str, *, default: int, lowest: int, highest: int) -> int:
-        if not text:
-            return default
-        if not (text.isascii() and text.isdecimal() and len(text) <= 20 and lowest <= int(text) <= highest):
-            raise UserError(
-                f"data.source = {self.name!r}: {what} is {text!r}, must be a whole number from {lowest} to {highest}, "
-                "as in notes:10000 or notes:10000:7"
-            )
-        return int(text)
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -6,6 +6,12 @@ from typing import Protocol
 
 import numpy as np
 
+from pggan_jax.errors import UserError
+
+_MAX_COUNT = 10**9
+"""Of generated items: the order of so many takes 8 GB; a larger number is a typing error."""
+_MAX_SEED = 2**64 - 1
+
 
 class Source(Protocol):
     """Images by number; picklable, as worker processes get a copy.
@@ -55,3 +61,34 @@ def source_notes(source: Source) -> tuple[str, ...]:
     Other sources have none.
     """
     return getattr(source, "notes", ())
+
+
+def count_and_seed(kind: str, argument: str, *, count: int, seed: int, example: int) -> tuple[int, int]:
+    """Parse the argument of a source that generates its items: "", "COUNT" or "COUNT:SEED".
+
+    Args:
+        kind: the kind of source, such as "synthetic".
+        argument: what follows it.
+        count, seed: the defaults.
+        example: a count, for messages.
+
+    Raises:
+        UserError: a number has another form or is out of range.
+    """
+    name = f"{kind}:{argument}" if argument else kind
+    count_text, _, seed_text = argument.partition(":")
+
+    def number(what: str, text: str, *, default: int, lowest: int, highest: int) -> int:
+        if not text:
+            return default
+        if not (text.isascii() and text.isdecimal() and len(text) <= 20 and lowest <= int(text) <= highest):
+            raise UserError(
+                f"data.source = {name!r}: {what} is {text!r}, must be a whole number from {lowest} to {highest}, "
+                f"as in {kind}:{example} or {kind}:{example}:7"
+            )
+        return int(text)
+
+    return (
+        number("COUNT", count_text, default=count, lowest=1, highest=_MAX_COUNT),
+        number("SEED", seed_text, default=seed, lowest=0, highest=_MAX_SEED),
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pggan_jax.data.images.decode import UnusableImageError, decoding_errors, open_image, to_channels, upright
-from pggan_jax.data.sources.source import source_notes
+from pggan_jax.data.sources.source import count_and_seed, source_notes
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ STACKED_COUNT = 1_000_000
 STACKED_SEED = 123
 # Version of the formula: raise it with every change of the images, so that prepared old ones are not reused.
 _SYNTHETIC_VERSION = 1
-# The order of 10^9 images takes 8 GB; a larger number is a typing error.
-_MAX_COUNT = 10**9
-_MAX_SEED = 2**64 - 1
 
 
 class SyntheticSource:
@@ -49,23 +46,11 @@ class SyntheticSource:
             UserError: count, seed or channels are out of range.
         """
         self.name = f"synthetic:{argument}" if argument else "synthetic"
-        count, _, seed = argument.partition(":")
-        self._count = self._whole_number("COUNT", count, default=SYNTHETIC_COUNT, lowest=1, highest=_MAX_COUNT)
-        self._seed = self._whole_number("SEED", seed, default=0, lowest=0, highest=_MAX_SEED)
+        self._count, self._seed = count_and_seed("synthetic", argument, count=SYNTHETIC_COUNT, seed=0, example=50_000)
         if not 0 <= channels <= SYNTHETIC_MAX_CHANNELS:
             raise UserError(f"data.channels = {channels}: synthetic allows 1 to {SYNTHETIC_MAX_CHANNELS}; 0 means 3")
         self.channels = channels or 3
         self._height, self._width = height, width
-
-    def _whole_number(self, what: str, text: str, *, default: int, lowest: int, highest: int) -> int:
-        if not text:
-            return default
-        if not (text.isascii() and text.isdecimal() and len(text) <= 20 and lowest <= int(text) <= highest):
-            raise UserError(
-                f"data.source = {self.name!r}: {what} is {text!r}, must be a whole number from {lowest} to {highest}, "
-                "as in synthetic:50000 or synthetic:50000:7"
-            )
-        return int(text)
 
     def __len__(self) -> int:
         return self._count
