@@ -11,6 +11,7 @@ import difflib
 import importlib
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from inspect import getsource
@@ -23,7 +24,7 @@ from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.distributed import backend
 from pggan_jax.errors import UserError, one_line
 from pggan_jax.system.jax_environment import fixed_jax_settings
-from pggan_jax.system.portability import in_main_thread
+from pggan_jax.system.portability import in_main_thread, interrupt_main_thread
 from pggan_jax.system.resource_limits import require_limits
 from pggan_jax.system.xla_options import prefer_fast_convolutions
 
@@ -206,8 +207,14 @@ def _documentation(module: ModuleType) -> str:
 
 
 def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """Report exceptions of destructors, but not those of Orbax's threads after a failure."""
-    if str(unraisable.exc_value) != "Event loop is closed":
+    """Report exceptions of destructors, but not those of Orbax's threads after a failure.
+
+    Python drops a Ctrl-C that arrives inside a destructor or a callback of its garbage collector (JAX has one): it is sent
+    again, once that has ended.
+    """
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        threading.Timer(0.01, interrupt_main_thread).start()
+    elif str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 

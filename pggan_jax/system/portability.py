@@ -1,7 +1,8 @@
-"""Replacements for functions that Windows lacks: file locks, `pread`, blocking a signal."""
+"""Replacements for functions that Windows lacks: file locks, `pread`, signals and threads."""
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import signal
@@ -68,3 +69,15 @@ def block_interrupts() -> Iterator[None]:
 def in_main_thread() -> bool:
     """Whether this is the main thread, where signal handlers can be set."""
     return threading.current_thread() is threading.main_thread()
+
+
+def interrupt_main_thread() -> None:
+    """Send Ctrl-C to the main thread, from any thread.
+
+    A call that the main thread waits in ends early, but not on Windows.
+    """
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        _thread.interrupt_main()

@@ -552,3 +552,23 @@ def test_ctrl_c_during_the_start_prints_no_traceback(delay, finished, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode in (-signal.SIGINT, 130)
     assert "Traceback" not in err
+
+
+def test_ctrl_c_inside_a_destructor_is_not_lost():
+    code = """
+import signal, sys, time
+from pggan_jax import cli
+
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+sys.unraisablehook = cli._report_unraisable
+try:
+    Interrupted()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=50)
+    assert (ended.stdout, ended.stderr) == ("interrupted\n", "")
