@@ -14,7 +14,7 @@ Expect: the paper reports SWD x1e3 of 3.56 on average and MS-SSIM 0.2845 for row
 """
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.presets import apply_preset
+from pggan_jax.config.presets import apply_preset
 
 
 def get_config() -> Config:

@@ -15,7 +15,7 @@ Expect: the paper reports FID 7.30 on 50,000 images and SWD x1e3 of 5.44 on aver
 """
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.presets import apply_preset
+from pggan_jax.config.presets import apply_preset
 
 
 def get_config() -> Config:

@@ -9,7 +9,7 @@ Expect: one row per class in the sample grid. The paper gives no number for this
 """
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.presets import apply_preset
+from pggan_jax.config.presets import apply_preset
 
 
 def get_config() -> Config:

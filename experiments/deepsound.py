@@ -16,7 +16,7 @@ about 0.22. The authors published samples, no numbers.
 """
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.presets import apply_preset
+from pggan_jax.config.presets import apply_preset
 
 
 def get_config() -> Config:

@@ -13,7 +13,7 @@ Expect: with at least about 10,000 images of one kind, recognisable samples from
 from dataclasses import replace
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.presets import apply_preset
+from pggan_jax.config.presets import apply_preset
 
 
 def get_config() -> Config:

@@ -15,7 +15,7 @@ Expect: the paper reports FID 8.34 for bedrooms, 37.52 for cats, 6.42 for church
 """
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.presets import apply_preset
+from pggan_jax.config.presets import apply_preset
 
 
 def get_config() -> Config:

@@ -11,7 +11,7 @@ Expect: a sample grid of legible digits, one row per class. The paper gives no n
 """
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.presets import apply_preset
+from pggan_jax.config.presets import apply_preset
 
 
 def get_config() -> Config:

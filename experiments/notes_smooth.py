@@ -18,7 +18,7 @@ from pggan_jax.config import (
     RunConfig,
     ScheduleConfig,
 )
-from pggan_jax.sound_config import SoundConfig
+from pggan_jax.config.sound import SoundConfig
 
 
 def get_config() -> Config:

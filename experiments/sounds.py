@@ -15,7 +15,7 @@ phases of clean tones come last.
 """
 
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, ScheduleConfig
-from pggan_jax.sound_config import SoundConfig
+from pggan_jax.config.sound import SoundConfig
 
 
 def get_config() -> Config:

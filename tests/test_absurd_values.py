@@ -12,8 +12,8 @@ from absl import flags
 from pggan_jax import cli
 from pggan_jax.cli.shared_flags import parse_seeds
 from pggan_jax.config import Config
-from pggan_jax.config_io import load_config
-from pggan_jax.config_validation import walk
+from pggan_jax.config.io import load_config
+from pggan_jax.config.validation import walk
 from pggan_jax.errors import LONGEST_MESSAGE, ConfigError, UserError, one_line
 from pggan_jax.source_kinds import parse_source
 

@@ -13,7 +13,7 @@ import pytest
 
 from pggan_jax.cli import COMMANDS
 from pggan_jax.config import Config
-from pggan_jax.config_io import settings_of
+from pggan_jax.config.io import settings_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")))}

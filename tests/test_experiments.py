@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pggan_jax.config import PRESETS, SOUND_PRESETS, Config
-from pggan_jax.config_io import load_config
+from pggan_jax.config.io import load_config
+from pggan_jax.config.presets import apply_preset
 from pggan_jax.images import ImageSpec, parse_crop
 from pggan_jax.networks.build import build_networks
 from pggan_jax.networks.layers import feature_maps
-from pggan_jax.presets import apply_preset
 from pggan_jax.schedule import Schedule
 
 ROOT = Path(__file__).parents[1]

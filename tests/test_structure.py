@@ -54,10 +54,12 @@ SOURCES = FILES | SCRIPTS
 
 
 def folder_of(module: str) -> str:
-    """The top folder of a module; files beside the folders are the ground, and the package itself is above all."""
+    """The top folder of a module; files beside the folders and the settings are the ground, the package itself is above all."""
     if module == PACKAGE:
         return "cli"
     parts = module.split(".")
+    if parts[1] == "config":
+        return "ground"
     is_folder = len(parts) > 2 or FILES[module].name == "__init__.py"
     return parts[1] if is_folder and len(parts) > 1 else "ground"
 

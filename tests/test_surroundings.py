@@ -18,7 +18,7 @@ import pytest
 from pggan_jax import cli
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.cli.train import StopRequest
-from pggan_jax.config_io import load_config
+from pggan_jax.config.io import load_config
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.distributed import backend, devices
 from pggan_jax.errors import LONGEST_MESSAGE, UserError

@@ -35,7 +35,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pggan_jax.config import Config
-from pggan_jax.config_io import load_config, replace_setting
+from pggan_jax.config.io import load_config, replace_setting
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.data.pyramid import Pyramid

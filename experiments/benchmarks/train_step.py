@@ -55,7 +55,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.benchmarks import runs, steps, tables
 from experiments.benchmarks.bounds import device_rates
-from pggan_jax.config import DTYPES, Config
+from pggan_jax.config import Config
+from pggan_jax.config.networks import DTYPES
 from pggan_jax.distributed import devices
 from pggan_jax.system.resource_limits import available_cpus, total_memory
 from pggan_jax.system.xla_options import prefer_fast_convolutions

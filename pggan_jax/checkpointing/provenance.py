@@ -19,7 +19,7 @@ import numpy as np
 
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.config import Config
-from pggan_jax.config_io import difference, from_json, to_json
+from pggan_jax.config.io import difference, from_json, to_json
 from pggan_jax.data.data_record import DataRecord, ImageChecksums, class_difference, differences
 from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices, processes

@@ -33,7 +33,7 @@ from pggan_jax.cli.evaluate_sources import (
     source_of_images,
 )
 from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value
-from pggan_jax.config import MAX_RESOLUTION
+from pggan_jax.config.fields import MAX_RESOLUTION
 from pggan_jax.errors import UserError
 from pggan_jax.metric_kinds import METRIC_KINDS
 

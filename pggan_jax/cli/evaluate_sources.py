@@ -54,7 +54,7 @@ def common_shape(wanted: int, source: Source, *, images: str) -> tuple[int, str]
 
     from tqdm import tqdm
 
-    from pggan_jax.config_validation import is_resolution
+    from pggan_jax.config.validation import is_resolution
     from pggan_jax.data.images.decode import UnusableImageError, open_image
 
     if wanted:

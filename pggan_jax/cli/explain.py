@@ -12,7 +12,8 @@ from __future__ import annotations
 from absl import flags
 
 from pggan_jax.cli.shared_flags import define_config_flags, define_float, flag_value, read_config
-from pggan_jax.config import MAX_KIMG, Config
+from pggan_jax.config import Config
+from pggan_jax.config.fields import MAX_KIMG
 from pggan_jax.errors import UserError
 from pggan_jax.schedule import Schedule
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from absl import flags
 
 from pggan_jax.cli.shared_flags import define_config_flags, flag_value, read_config
-from pggan_jax.config_validation import allowed_range, type_name, walk
+from pggan_jax.config.validation import allowed_range, type_name, walk
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pggan_jax.config import MAX_RESOLUTION, Config, DataConfig
-from pggan_jax.config_io import DEFAULT_ORIGIN, load_config, name_origins
-from pggan_jax.config_validation import is_resolution
+from pggan_jax.config import Config, DataConfig
+from pggan_jax.config.fields import MAX_RESOLUTION
+from pggan_jax.config.io import DEFAULT_ORIGIN, load_config, name_origins
+from pggan_jax.config.validation import is_resolution
 from pggan_jax.errors import UserError
 from pggan_jax.images import parse_base_shape, parse_crop, parse_range
 from pggan_jax.system.paths import user_path

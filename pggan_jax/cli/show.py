@@ -21,7 +21,7 @@ from absl import flags
 
 from pggan_jax.cli.shared_flags import define_preparation_flags, flag_value, folder, read_base_shape, read_preparation
 from pggan_jax.cli.sound_flags import define_sound_flags, read_sound
-from pggan_jax.config import MAX_IMAGES
+from pggan_jax.config.fields import MAX_IMAGES
 from pggan_jax.errors import UserError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pggan_jax.config import DataConfig
-from pggan_jax.config_validation import check_sound_data
+from pggan_jax.config.sound import CLIP_SETTINGS, SoundConfig
+from pggan_jax.config.validation import check_sound_data
 from pggan_jax.data.cache import Cache
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.original_clips import original_clips
@@ -30,7 +31,6 @@ from pggan_jax.data.watched_files import Verification
 from pggan_jax.errors import UserError
 from pggan_jax.images import parse_base_shape
 from pggan_jax.sound.representations import Representation
-from pggan_jax.sound_config import CLIP_SETTINGS, SoundConfig
 from pggan_jax.system.paths import cache_root
 
 IN_MEMORY_SOURCES = ("digits",)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pggan_jax.config import Config, StddevGroups
+from pggan_jax.config import Config
+from pggan_jax.config.networks import StddevGroups
 from pggan_jax.errors import ConfigError
 from pggan_jax.schedule import Schedule
 

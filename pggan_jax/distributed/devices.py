@@ -17,7 +17,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from pggan_jax.config import StddevGroups
+from pggan_jax.config.networks import StddevGroups
 from pggan_jax.distributed.batch_sharding import shard_batch
 from pggan_jax.system.resource_limits import available_memory
 

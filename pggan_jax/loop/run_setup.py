@@ -13,6 +13,7 @@ from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.checkpointing.provenance import accepts_data_change, check_data, describe_changes, recorded_fields, store_data
 from pggan_jax.checkpointing.restore import StartingPoint, restore_or_create
 from pggan_jax.config import SOUND_PRESETS, Config
+from pggan_jax.config.sound import mel_warning
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.open_loader import start_verification
 from pggan_jax.data.watched_files import Verification
@@ -43,7 +44,6 @@ from pggan_jax.run_logs.run_log import RunLog
 from pggan_jax.run_logs.tensorboard import TensorBoardWriter
 from pggan_jax.run_logs.workdir import Workdir, claim_workdir, store_config
 from pggan_jax.schedule import Schedule
-from pggan_jax.sound_config import mel_warning
 from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.system.xla_options import describe_unknown_jaxlib
 

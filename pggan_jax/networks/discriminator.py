@@ -97,7 +97,11 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, alpha: jax.Array | float = 1.0, noise: InputNoise | None = None
+        self,
+        images: jax.Array,
+        alpha: jax.Array | float = 1.0,
+        noise: InputNoise | None = None,
+        labels: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Score images.
 
@@ -105,10 +109,12 @@ class Discriminator(nn.Module):
             images: float `[batch, height, width, channels]`, nominally in [-1, 1].
             alpha: weight of the newest block in [0, 1]; 0 gives exactly the previous network on the downscaled images.
             noise: multiplicative input noise, for LSGAN only.
+            labels: ignored; for networks that read the class of an image instead of guessing it.
 
         Returns:
             float32 scores `[batch]` and label logits `[batch, label_size]`.
         """
+        del labels
         images = images.astype(self.config.dtype)
         resolution = self.resolution
         x = self._from_rgb(images, resolution)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from pggan_jax.config import StddevGroups
+from pggan_jax.config.networks import StddevGroups
 from pggan_jax.networks import resample
 
 HE_GAIN = math.sqrt(2.0)

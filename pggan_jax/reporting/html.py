@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from pggan_jax.config import Config
-from pggan_jax.config_io import settings_of
+from pggan_jax.config.io import settings_of
 from pggan_jax.reporting.run_record import MetricGroup, RunRecord
 from pggan_jax.reporting.sound_samples import sound_section
 from pggan_jax.reporting.svg_charts import Band, Series, chart, legend

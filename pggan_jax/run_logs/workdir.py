@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pggan_jax.config import Config
-from pggan_jax.config_io import absent_settings, difference, from_json, to_json
+from pggan_jax.config.io import absent_settings, difference, from_json, to_json
 from pggan_jax.errors import UserError
 from pggan_jax.system.file_lock import FileLock, HeldError
 from pggan_jax.system.files import write_atomically

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pggan_jax.sound_config import MAX_RATE, ONE_CHANNEL, REPRESENTATIONS, SoundConfig, size_problem
+from pggan_jax.config.sound import MAX_RATE, ONE_CHANNEL, REPRESENTATIONS, SoundConfig, size_problem
 
 if TYPE_CHECKING:
     from pggan_jax.sound.representations import Representation

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from pggan_jax.config.sound import ONE_CHANNEL
 from pggan_jax.sound import deepsound, limits, phase_images, quantization
 from pggan_jax.sound.griffin_lim import STEPS, griffin_lim, start_phase
-from pggan_jax.sound_config import ONE_CHANNEL
 
 MARGIN = 0.8
 _CELLS_AT_ONCE = 2**18

@@ -99,7 +99,7 @@ def discriminator_step(
             flip=coin < 0.5 if config.data.mirror else None,
             alpha=alpha if networks.resolution > config.schedule.start_resolution else None,
         )
-        discriminator = partial(_apply_discriminator, networks, params, alpha)
+        discriminator = partial(_apply_discriminator, networks, params, alpha, batch.labels)
         input_noise = partial(losses.discriminator_noise, config.loss, state.lsgan_average, noise.keys)
         real_scores, real_logits = discriminator(reals, input_noise(pass_number=0))
         fake_scores, fake_logits = discriminator(fakes, input_noise(pass_number=1))
@@ -149,7 +149,7 @@ def generator_step(
     def loss_fn(params, labels, noise):
         input_noise = losses.discriminator_noise(config.loss, state.lsgan_average, noise.keys, pass_number=0)
         fakes = networks.generator.apply({"params": params}, noise.latents, labels, alpha)
-        scores, logits = _apply_discriminator(networks, state.discriminator, alpha, fakes, input_noise)
+        scores, logits = _apply_discriminator(networks, state.discriminator, alpha, labels, fakes, input_noise)
         loss = losses.generator_loss(config.loss, scores)
         loss += config.loss.label_weight * losses.classification_loss(logits, labels)
         return loss, {"loss_g": loss}
@@ -187,8 +187,8 @@ def prepare_reals(images: jax.Array, *, flip: jax.Array | None, alpha: jax.Array
     return reals
 
 
-def _apply_discriminator(networks, params, alpha, images, noise=None):
-    return networks.discriminator.apply({"params": params}, images, alpha, noise)
+def _apply_discriminator(networks, params, alpha, labels, images, noise=None):
+    return networks.discriminator.apply({"params": params}, images, alpha, noise, labels)
 
 
 def _microbatches(config: Config, networks: Networks, noise: NoiseBatch) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 import pggan_jax as pg
 from pggan_jax.api import training
-from pggan_jax.config_io import replace_setting
+from pggan_jax.config.io import replace_setting
 from tests.helpers.runs import digest, small_config, stats
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -21,7 +21,7 @@ from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config import OptimizerConfig
-from pggan_jax.config_io import replace_setting, to_json
+from pggan_jax.config.io import replace_setting, to_json
 from pggan_jax.distributed import devices
 from pggan_jax.errors import UserError
 from pggan_jax.images import ImageSpec

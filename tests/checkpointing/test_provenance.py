@@ -14,7 +14,7 @@ import pytest
 from pggan_jax.checkpointing import provenance
 from pggan_jax.checkpointing.metadata import CheckpointMetadata, read_metadata
 from pggan_jax.checkpointing.provenance import check_data, store_data
-from pggan_jax.config_io import to_json
+from pggan_jax.config.io import to_json
 from pggan_jax.data.data_record import DataRecord, create_record, differences, image_checksums
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.preparation.prepared_folder import open_prepared

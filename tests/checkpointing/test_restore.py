@@ -18,7 +18,7 @@ from pggan_jax.checkpointing.integrity import state_digest
 from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.restore import restore_or_create
 from pggan_jax.checkpointing.trained_model import load_trained_model
-from pggan_jax.config_io import settings_of
+from pggan_jax.config.io import settings_of
 from pggan_jax.errors import UserError
 from tests.helpers.runs import (
     FIRST_TICK,

@@ -22,7 +22,7 @@ from PIL import Image
 from pggan_jax import cli
 from pggan_jax.cli.shared_flags import parse_seeds
 from pggan_jax.cli.train import StopRequest, _default_workdir
-from pggan_jax.config_io import settings_of
+from pggan_jax.config.io import settings_of
 from pggan_jax.distributed import processes
 from pggan_jax.errors import UserError
 from tests.helpers.command_line import ROOT, SMOKE, environment, one_line_error, small_flags

@@ -25,7 +25,7 @@ from PIL import Image, ImageSequence
 from pggan_jax import cli
 from pggan_jax.checkpointing.open_model import load
 from pggan_jax.checkpointing.trained_model import load_trained_model
-from pggan_jax.config_io import settings_of
+from pggan_jax.config.io import settings_of
 from pggan_jax.data import open_loader as loader_module
 from pggan_jax.data.cache import Cache
 from pggan_jax.data.checking import collection_check as check_module

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from pggan_jax.config import StddevGroups
-from pggan_jax.config_io import replace_setting
+from pggan_jax.config.io import replace_setting
+from pggan_jax.config.networks import StddevGroups
 from pggan_jax.distributed import devices, processes
 from pggan_jax.distributed import devices as placement
 from pggan_jax.distributed.batch_sharding import check_batches, near_batch_sizes, shard_batch

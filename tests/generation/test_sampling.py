@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pggan_jax.checkpointing.trained_model import load_trained_model
-from pggan_jax.config_io import replace_setting
+from pggan_jax.config.io import replace_setting
 from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
 from pggan_jax.generation import sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pggan_jax.config_io import load_config, settings_of
+from pggan_jax.config.io import load_config, settings_of
 from tests.helpers.runs import small_config
 
 ROOT = Path(__file__).parents[2]

@@ -24,11 +24,11 @@ from pggan_jax.config import (
     RunConfig,
     ScheduleConfig,
 )
-from pggan_jax.config_io import replace_setting, to_json
-from pggan_jax.config_validation import validate
+from pggan_jax.config.io import replace_setting, to_json
+from pggan_jax.config.sound import SoundConfig
+from pggan_jax.config.validation import validate
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.loop import run_setup, train
-from pggan_jax.sound_config import SoundConfig
 from pggan_jax.stats_fields import VOLATILE_FIELDS
 from tests.helpers.compiling import compilation_cache_in
 

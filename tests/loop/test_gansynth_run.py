@@ -10,8 +10,8 @@ from flax.traverse_util import flatten_dict
 
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config import Config, DataConfig, RunConfig
+from pggan_jax.config.presets import apply_preset
 from pggan_jax.networks.build import initialize
-from pggan_jax.presets import apply_preset
 from tests.helpers.runs import events, run_small, stats
 
 STABLE, FADE, TOTAL = 64, 128, 320

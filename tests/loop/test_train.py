@@ -15,7 +15,7 @@ import pytest
 
 from pggan_jax.checkpointing.restore import restore_or_create
 from pggan_jax.checkpointing.trained_model import load_trained_model
-from pggan_jax.config_io import to_json
+from pggan_jax.config.io import to_json
 from pggan_jax.errors import UserError
 from pggan_jax.images import grid_size
 from pggan_jax.loop import run_setup

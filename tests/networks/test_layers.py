@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pggan_jax.config import StddevGroups
+from pggan_jax.config.networks import StddevGroups
 from pggan_jax.distributed.batch_sharding import shard_batch
 from pggan_jax.networks.layers import (
     EqualizedConv,

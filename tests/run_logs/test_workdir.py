@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pggan_jax.config_io import from_json, to_json
+from pggan_jax.config.io import from_json, to_json
 from pggan_jax.errors import UserError
 from pggan_jax.run_logs.workdir import Workdir, claim_workdir, store_config
 from tests.helpers.runs import run_small, small_config

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from pggan_jax.config.sound import SoundConfig, mel_warning, setting_problem
 from pggan_jax.sound.representations import Representation
-from pggan_jax.sound_config import SoundConfig, mel_warning, setting_problem
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from pggan_jax.config_io import to_json
+from pggan_jax.config.io import to_json
 from pggan_jax.evaluation.image_sets import generated_images
 from pggan_jax.evaluation.metrics.swd import patch_corners, random_key
 from pggan_jax.images import image_shape
@@ -165,7 +165,7 @@ def train_under(workdir, variables):
     config = small_config(data__resolution=4, schedule__stable_kimg=0.064)
     experiment = workdir.with_suffix(".py")
     experiment.write_text(
-        f"from pggan_jax.config_io import from_json\ndef get_config():\n    return from_json({to_json(config)!r}, 'the test')\n"
+        f"from pggan_jax.config.io import from_json\ndef get_config():\n    return from_json({to_json(config)!r}, 'the test')\n"
     )
     command = [sys.executable, "launch.py", f"--config={experiment}", f"--workdir={workdir}"]
     env = {name: value for name, value in environment().items() if name not in ALL} | variables

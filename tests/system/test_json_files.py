@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from pggan_jax.config_io import from_json, to_json
+from pggan_jax.config.io import from_json, to_json
 from pggan_jax.data.preparation.prepared_folder import open_prepared
 from pggan_jax.data.sources.labels import _parse
 from pggan_jax.errors import UserError

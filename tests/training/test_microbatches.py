@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pggan_jax.config import StddevGroups
+from pggan_jax.config.networks import StddevGroups
 from pggan_jax.distributed import devices
 from pggan_jax.distributed import devices as placement
 from pggan_jax.distributed.batch_sharding import (

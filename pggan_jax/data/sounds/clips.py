@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.audio_files import Audio
 from pggan_jax.data.sounds.resampling import RateChange, rate_change, resample
-from pggan_jax.sound_config import SoundConfig
 
 REMARKS = {
     "short": "shorter than a clip: zeros were appended",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from pggan_jax.config.sound import SoundConfig, parse_pitches
 from pggan_jax.data.sounds.clips import with_level
 from pggan_jax.data.sources.source import count_and_seed
 from pggan_jax.errors import UserError
 from pggan_jax.sound.measures import hertz
-from pggan_jax.sound_config import SoundConfig, parse_pitches
 
 LOWEST_PITCH, PITCHES = 60, 13
 FAMILIES = ("organ", "pluck", "reed", "brass")

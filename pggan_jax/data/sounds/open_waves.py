@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pggan_jax.config.sound import SoundConfig, parse_magnitude_range
 from pggan_jax.data.sounds.spectrogram_source import SpectrogramSource
 from pggan_jax.data.sounds.wave_source import WaveSource
 from pggan_jax.sound.representations import Representation
-from pggan_jax.sound_config import SoundConfig, parse_magnitude_range
 
 
 def chosen_representation(config: SoundConfig) -> Representation:

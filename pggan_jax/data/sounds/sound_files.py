@@ -10,6 +10,7 @@ from dataclasses import asdict
 import numpy as np
 from tqdm import tqdm
 
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.audio_files import (
     AUDIO_SUFFIXES,
@@ -29,7 +30,6 @@ from pggan_jax.data.sources.file_names import FileKind
 from pggan_jax.data.sources.folder import FolderSource
 from pggan_jax.data.sources.zip import ArchiveSource
 from pggan_jax.sound.wave_files import is_joined_wave
-from pggan_jax.sound_config import SoundConfig
 
 AUDIO = FileKind(
     noun="sound",

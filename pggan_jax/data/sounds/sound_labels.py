@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pggan_jax.config.sound import SoundConfig, parse_pitches
 from pggan_jax.data.sounds.note_names import EXAMPLE, parse_note_name
 from pggan_jax.data.sources.file_collection import FileCollection
 from pggan_jax.errors import UserError
-from pggan_jax.sound_config import SoundConfig, parse_pitches
 
 NO_LABEL = -1
 _FORM = f"the form {EXAMPLE}"

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from pggan_jax.config.sound import SoundConfig, parse_pitches
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.audio_files import AudioArray
 from pggan_jax.data.sounds.clips import Clip, read_clip
 from pggan_jax.data.sources.tfds import UNREAD, TfdsSource
 from pggan_jax.errors import UserError, import_optional
-from pggan_jax.sound_config import SoundConfig, parse_pitches
 
 DEFAULT_RATE = 16_000
 """Of data sets that do not say their sample rate, as NSynth."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.data.sources.source import Source
 from pggan_jax.errors import UserError
 from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape
-from pggan_jax.sound_config import SoundConfig
 from pggan_jax.source_kinds import parse_source
 
 DEFAULT_SOUND = SoundConfig()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.audio_files import AudioArray
 from pggan_jax.data.sounds.clips import SILENT_WINDOW, count_windows, read_clip
-from pggan_jax.sound_config import SoundConfig
 from tests.helpers.audio_samples import tone
 
 CONFIG = SoundConfig()

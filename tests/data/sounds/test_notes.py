@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.config_io import from_json, load_config, to_json
-from pggan_jax.config_validation import validate
+from pggan_jax.config.io import from_json, load_config, to_json
+from pggan_jax.config.sound import SoundConfig, parse_pitches
+from pggan_jax.config.validation import validate
 from pggan_jax.data.open_loader import open_configured, open_loader
 from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.spec import PreparationSpec
@@ -19,7 +20,6 @@ from pggan_jax.data.sounds.spectrogram_source import differences
 from pggan_jax.errors import ConfigError, UserError
 from pggan_jax.images import fitting_base
 from pggan_jax.sound.representations import Representation
-from pggan_jax.sound_config import SoundConfig, parse_pitches
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/sound_reference_values.json").read_text())["notes_source"]
 DATA = DataConfig("notes:60", 64, "2x8", labels=True)

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from pggan_jax.config import Config, DataConfig
-from pggan_jax.config_validation import validate
+from pggan_jax.config.presets import apply_preset
+from pggan_jax.config.sound import SoundConfig
+from pggan_jax.config.validation import validate
 from pggan_jax.data.open_loader import open_configured, open_loader
 from pggan_jax.data.preparation.prepare import prepare
 from pggan_jax.data.preparation.spec import PreparationSpec
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.errors import ConfigError, UserError
 from pggan_jax.loop.run_setup import open_run, start_run
-from pggan_jax.presets import apply_preset
-from pggan_jax.sound_config import SoundConfig
 from tests.helpers.array_source import ArraySource, noise
 
 SOUND = SoundConfig(sample_rate=4000, n_fft=64, hop=32, frames=8)

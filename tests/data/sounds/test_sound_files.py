@@ -12,12 +12,12 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.open_waves import open_sound
 from pggan_jax.data.sources.open_source import open_source
 from pggan_jax.errors import UserError
 from pggan_jax.sound.wave_files import write_wave
-from pggan_jax.sound_config import SoundConfig
 from tests.helpers.audio_samples import tone, wav, write_files
 
 pytestmark = pytest.mark.slow

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.data.sounds.sound_files import AUDIO
 from pggan_jax.data.sounds.sound_labels import choose_labels
 from pggan_jax.data.sources.folder import FolderSource
 from pggan_jax.errors import UserError
-from pggan_jax.sound_config import SoundConfig
 
 NOTES = [
     "bass_acoustic_001-100-050.wav",

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sounds.open_waves import open_sound
 from pggan_jax.errors import UserError
-from pggan_jax.sound_config import SoundConfig
 from tests.helpers.audio_samples import tone
 
 tfds = pytest.importorskip("tensorflow_datasets")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pggan_jax.config import Config
-from pggan_jax.config_io import to_json
+from pggan_jax.config.io import to_json
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources import zip as archives
 from pggan_jax.data.sources.folder import FolderSource

@@ -11,6 +11,7 @@ from pggan_jax.api.evaluation import evaluate
 from pggan_jax.checkpointing.open_model import load
 from pggan_jax.cli.sample_sound_flags import has_pitches
 from pggan_jax.config import DataConfig
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.data.data_record import DataRecord
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.open_loader import open_configured, open_loader
@@ -20,7 +21,6 @@ from pggan_jax.evaluation.image_sets import ImageSet, RealPool, open_reals, use_
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.sounds.clips import pitches_of_classes
 from pggan_jax.metric_kinds import METRIC_KINDS
-from pggan_jax.sound_config import SoundConfig
 
 NAMES = [name for name, kind in METRIC_KINDS.items() if kind.measures_sound]
 

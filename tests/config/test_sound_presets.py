@@ -14,19 +14,19 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from pggan_jax.config import SOUND_PRESETS, Config, DataConfig, LossConfig, OptimizerConfig, ScheduleConfig
-from pggan_jax.config_io import load_config
-from pggan_jax.config_validation import validate
+from pggan_jax.config.io import load_config
+from pggan_jax.config.presets import apply_preset
+from pggan_jax.config.sound import SoundConfig
+from pggan_jax.config.validation import validate
 from pggan_jax.data.sounds.open_waves import chosen_representation
 from pggan_jax.errors import ConfigError
 from pggan_jax.images import ImageSpec, image_shape, parse_base_shape
 from pggan_jax.networks.build import build_networks, parameter_shapes
 from pggan_jax.networks.generator import generator_features
-from pggan_jax.presets import apply_preset
 from pggan_jax.schedule import Schedule, ramp
-from pggan_jax.sound_config import SoundConfig
 
-ROOT = Path(__file__).parents[1]
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "sound_reference_values.json").read_text(encoding="utf-8"))
+ROOT = Path(__file__).parents[2]
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "sound_reference_values.json").read_text(encoding="utf-8"))
 GANSYNTH = ("gansynth", "gansynth-low")
 DEEPSOUND = ("deepsound-abslog", "deepsound-reallog", "deepsound-raw")
 

@@ -7,9 +7,10 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 
 import pytest
 
-from pggan_jax.config import OFFICIAL_TICKS, Config, DataConfig, ScheduleConfig
-from pggan_jax.config_io import replace_setting
-from pggan_jax.config_validation import check_single, is_resolution, validate, walk
+from pggan_jax.config import Config, DataConfig, ScheduleConfig
+from pggan_jax.config.io import replace_setting
+from pggan_jax.config.schedule import OFFICIAL_TICKS
+from pggan_jax.config.validation import check_single, is_resolution, validate, walk
 from pggan_jax.errors import ConfigError, UserError
 from pggan_jax.metric_kinds import METRIC_KINDS
 

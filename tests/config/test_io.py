@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pggan_jax.config import PRESETS, SOUND_PRESETS, Config, DataConfig, RunConfig, ScheduleConfig
-from pggan_jax.config_io import (
+from pggan_jax.config.io import (
     absent_settings,
     difference,
     from_json,
@@ -19,10 +19,10 @@ from pggan_jax.config_io import (
     settings_of,
     to_json,
 )
+from pggan_jax.config.presets import apply_preset
 from pggan_jax.errors import ConfigError, UserError, one_line
-from pggan_jax.presets import apply_preset
 
-HEADER = "from pggan_jax.config import *\nfrom pggan_jax.presets import apply_preset\n"
+HEADER = "from pggan_jax.config import *\nfrom pggan_jax.config.presets import apply_preset\n"
 
 
 @pytest.fixture

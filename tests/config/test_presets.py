@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 import pytest
 
 from pggan_jax.config import PRESETS, SOUND_PRESETS, Config, DataConfig, ScheduleConfig
-from pggan_jax.config_validation import validate
+from pggan_jax.config.presets import apply_preset
+from pggan_jax.config.validation import validate
 from pggan_jax.errors import UserError
-from pggan_jax.presets import apply_preset
 from pggan_jax.schedule import Schedule
 
 NAMES = ("v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus")

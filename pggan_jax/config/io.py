@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pggan_jax.config import Config
-from pggan_jax.config_fields import DuplicateKeyError, parse_text
-from pggan_jax.config_validation import type_name, validate, walk
+from pggan_jax.config.fields import DuplicateKeyError, parse_text
+from pggan_jax.config.presets import PRESETS, apply_preset
+from pggan_jax.config.validation import type_name, validate, walk
 from pggan_jax.errors import ConfigError, UserError, one_line
-from pggan_jax.presets import PRESETS, apply_preset
 from pggan_jax.system.json_files import parse_json
 from pggan_jax.system.paths import user_path
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_REASON = 160
 _LONGEST_ORIGIN = 90
 _MOST_NAMES = 12
@@ -161,7 +161,7 @@ def _check_preset(config: Config) -> None:
     official = dict(settings_of(apply_preset(Config(), config.preset)))
     changed = [path for path in official if path != "preset" and official[path] != default[path]]
     if all(mine[path] == default[path] for path in changed):
-        rule = "none of its settings are there; build the config with pggan_jax.presets.apply_preset(config, name)"
+        rule = "none of its settings are there; build the config with pggan_jax.config.presets.apply_preset(config, name)"
         raise ConfigError("preset", config.preset, rule)
 
 

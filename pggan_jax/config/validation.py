@@ -12,11 +12,11 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pggan_jax.config import SOUND_PRESETS, Config, DataConfig
+from pggan_jax.config.sound import SoundConfig, setting_problem
 from pggan_jax.errors import ConfigError
 from pggan_jax.images import fitting_base, grid_size, parse_base_shape, parse_crop, parse_range
 from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.schedule import Schedule
-from pggan_jax.sound_config import SoundConfig, setting_problem
 from pggan_jax.source_kinds import SOURCE_KINDS, parse_source
 
 MAX_TOTAL_IMAGES = 2**31 - 1

@@ -1,4 +1,4 @@
-"""Dataclass fields with help and limits for `config.py`, and parsing of their values."""
+"""Dataclass fields with help and limits, limits that sections share, and parsing of values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ import ast
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, get_args, get_origin
+
+MAX_RESOLUTION = 8192
+MAX_KIMG = 2_147_483  # 2^31 images
+MAX_IMAGES = 2**31 - 1
+MAX_TICKS = 2**31 - 1
+MAX_WEIGHT = 10**9
+MAX_FLOAT = 1e38  # float32 has no larger power of ten
+MAX_WIDTH = 2**16  # feature maps, latents
+KIMG: dict[str, Any] = {"minimum": 0, "maximum": MAX_KIMG}
+WEIGHT: dict[str, Any] = {"minimum": 0, "maximum": MAX_WEIGHT}
+FRACTION: dict[str, Any] = {"minimum": 0, "maximum": 1, "exclusive": "maximum"}
+RATE: dict[str, Any] = {"minimum": 0, "maximum": MAX_FLOAT, "exclusive": "minimum"}
+EPSILON: dict[str, Any] = {"minimum": 0, "maximum": 1000, "exclusive": "minimum"}
+COUNT: dict[str, Any] = {"minimum": 1, "maximum": MAX_TICKS}
 
 
 def setting(

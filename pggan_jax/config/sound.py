@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pggan_jax.config_fields import setting
+from pggan_jax.config.fields import setting
 
 INSTRUMENT_SOURCES = ("acoustic", "electronic", "synthetic")
 REPRESENTATIONS = ("if", "if_mel", "phase", "abslog", "reallog", "raw")

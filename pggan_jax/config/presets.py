@@ -19,8 +19,8 @@ from pggan_jax.config import (
     OptimizerConfig,
     ScheduleConfig,
 )
+from pggan_jax.config.sound import SoundConfig
 from pggan_jax.errors import ConfigError
-from pggan_jax.sound_config import SoundConfig
 
 _V2_PHASES = {"stable_kimg": 600.0, "fade_kimg": 600.0, "total_kimg": 12000.0}
 _SCHEDULES: dict[str, dict[str, Any]] = {

@@ -1,0 +1,34 @@
+"""Every setting of a run, as frozen dataclasses with type, default, help and limits.
+
+Reading and writing settings (experiment files, `--set`, JSON, differences) is in `io.py`; rules between several settings are in
+`validation.py`. Neither JAX nor anything that reads data is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pggan_jax.config.data import DataConfig
+from pggan_jax.config.fields import setting
+from pggan_jax.config.networks import DiscriminatorConfig, GeneratorConfig
+from pggan_jax.config.run import EvalConfig, RunConfig
+from pggan_jax.config.schedule import ScheduleConfig
+from pggan_jax.config.training import LossConfig, OptimizerConfig
+
+SOUND_PRESETS = ("gansynth", "gansynth-low", "deepsound-abslog", "deepsound-reallog", "deepsound-raw")
+PRESETS = ("v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus", *SOUND_PRESETS)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run, as returned by experiment files; `--set` overrides single settings."""
+
+    preset: str = setting("", "published setup to start from; other settings override it", choices=("", *PRESETS))
+    data: DataConfig = field(default_factory=DataConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)

@@ -1,0 +1,61 @@
+"""Settings of the real images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pggan_jax.config.fields import MAX_IMAGES, MAX_RESOLUTION, setting
+from pggan_jax.config.sound import SoundConfig
+from pggan_jax.images import ImageShape, image_shape, parse_base_shape
+from pggan_jax.source_kinds import SOURCE_KINDS
+
+RESAMPLES = ("lanczos", "bicubic", "bilinear", "box", "nearest")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The real images."""
+
+    source: str = setting(
+        "digits", "where images come from: " + "; ".join(f"{kind.usage}: {kind.help}" for kind in SOURCE_KINDS.values())
+    )
+    resolution: int = setting(32, "side of the finished images in pixels, 4*2^k", minimum=4, maximum=MAX_RESOLUTION)
+    base_shape: str = setting(
+        "4x4",
+        "HEIGHTxWIDTH of the first level, for images that are not square. Levels double it, and settings name them as if it "
+        "were 4x4: with 3x4, data.resolution=64 makes images of 48x64",
+    )
+    channels: int = setting(
+        0, "colour channels; 0 takes the source's own (1 for digits, 3 for photos, folders and archives)", minimum=0, maximum=16
+    )
+    labels: bool = setting(False, "train with class labels: concatenated input in G, auxiliary classifier in D")
+    mirror: bool = setting(False, "flip each real image left-right with probability 1/2")
+    crop: str = setting(
+        "center",
+        "how images of other shapes are fitted: center takes the largest square in the middle; none refuses them; pad adds "
+        "black borders to smaller ones, unscaled; fit keeps the whole of each, shrunk if it is larger, with black borders; "
+        "LEFT,TOP,WIDTH,HEIGHT cuts that window first",
+    )
+    resample: str = setting("lanczos", "filter that shrinks larger images", choices=RESAMPLES)
+    modes: str = setting(
+        "convert",
+        "convert images with other colour channels than data.channels, or refuse (leave out) them",
+        choices=("convert", "refuse"),
+    )
+    range: str = setting(
+        "full",
+        "values that become black and white with 16 bits: full scales all 65,536; auto the range that the images use, "
+        "without 1 pixel in 10,000 at either end; LOW,HIGH that range, as 0,4095 for 12 bits; no effect on 8 bits",
+    )
+    max_images: int = setting(0, "use at most so many images; 0 uses all", minimum=0, maximum=MAX_IMAGES)
+    shuffle_seed: int = setting(
+        -1,
+        "store images in the order of this seed's permutation (123 in the authors' files); -1 keeps the order of the source",
+        minimum=-1,
+        maximum=2**32 - 1,
+    )
+    sound: SoundConfig = field(default_factory=SoundConfig)
+
+    def shape_at(self, resolution: int) -> ImageShape:
+        """Height and width of the images of a level."""
+        return image_shape(resolution, parse_base_shape(self.base_shape))

@@ -1,0 +1,70 @@
+"""Settings of generator and discriminator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pggan_jax.config.fields import EPSILON, MAX_WIDTH, setting
+
+DTYPES = ("float32", "bfloat16")
+_FMAP_BASE: dict[str, Any] = {"minimum": 1, "maximum": 2**24}
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The generator (spec 1.8); both forms of the official option `structure` compute it."""
+
+    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", **_FMAP_BASE)
+    fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
+    fmap_max: int = setting(512, "most feature maps in any layer", minimum=1, maximum=MAX_WIDTH)
+    latent_size: int = setting(
+        0, "length of the latent vector; 0 takes the feature maps of stage 0 (512 by default)", minimum=0, maximum=MAX_WIDTH
+    )
+    normalize_latents: bool = setting(True, "scale latent and label vector together to unit mean square")
+    use_wscale: bool = setting(True, "equalized learning rate")
+    use_pixelnorm: bool = setting(True, "pixelwise feature normalisation after each convolution")
+    pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", **EPSILON)
+    use_leakyrelu: bool = setting(True, "leaky ReLU with slope 0.2; false means ReLU")
+    fused_scale: bool = setting(True, "upscale and convolve in one transposed convolution; the same function, faster")
+    output_activation: str = setting("linear", "what follows the 1x1 convolution to colours", choices=("linear", "tanh"))
+    dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
+
+
+@dataclass(frozen=True)
+class StddevGroups:
+    """How samples are grouped for minibatch stddev (spec 1.7).
+
+    Attributes:
+        form: "strided" (sample n is in group n mod M), "contiguous" (neighbours), "whole_batch" or "none".
+        size: samples in a group; a smaller batch is one group.
+    """
+
+    form: str
+    size: int
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The discriminator (spec 1.8)."""
+
+    fmap_base: int = setting(8192, "feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max)", **_FMAP_BASE)
+    fmap_decay: float = setting(1.0, "how fast feature maps halve with resolution", minimum=0, maximum=16)
+    fmap_max: int = setting(512, "most feature maps in any layer", minimum=1, maximum=MAX_WIDTH)
+    use_wscale: bool = setting(True, "equalized learning rate")
+    minibatch_stddev: str = setting(
+        "strided",
+        "strided: official groups n, n+M, ...; whole_batch: one group, as in the paper; contiguous: unbiased groups of "
+        "neighbours, as in pytorch_GAN_zoo; none: no such channel",
+        choices=("strided", "whole_batch", "contiguous", "none"),
+    )
+    mbstd_group_size: int = setting(4, "samples per minibatch-stddev group, at most the batch", minimum=2, maximum=2**16)
+    fused_scale: bool = setting(
+        True, "convolve and average in one strided convolution, before the activation: not the same function (spec 1.5)"
+    )
+    dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
+
+    @property
+    def stddev_groups(self) -> StddevGroups:
+        """The groups of minibatch stddev."""
+        return StddevGroups(self.minibatch_stddev, self.mbstd_group_size)
