@@ -5,10 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import jax
+
 from pggan_jax.checkpointing.orbax_fixes import silence_log
 from pggan_jax.checkpointing.trained_model import TrainedModel, open_checkpoints, read_chosen
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
+from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.system.paths import user_path
 from pggan_jax.system.xla_options import prefer_fast_convolutions
 
@@ -50,11 +53,14 @@ def model_of(trained: TrainedModel, *, name: str, network: str = "ema") -> Model
     """
     metadata, record = trained.metadata, trained.metadata.data_record
     present = record.present_classes if record and metadata.label_size else range(metadata.label_size)
+    generator = trained.state.generator_ema if network == "ema" else trained.state.generator
+    with fixed_jax_settings():
+        generator = jax.device_get(trained.sampler().with_statistics(generator, alpha=metadata.alpha))
     return Model(
         name,
         trained.config,
         trained.networks,
-        generator=trained.state.generator_ema if network == "ema" else trained.state.generator,
+        generator=generator,
         discriminator=trained.state.discriminator,
         alpha=metadata.alpha,
         kimg=metadata.images_seen / 1000,

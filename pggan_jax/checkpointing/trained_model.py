@@ -62,8 +62,12 @@ class TrainedModel:
         return Representation.from_json(stored) if stored else None
 
     def sampler(self) -> Sampler:
-        """The generator, ready to make images with `state.generator_ema` or `state.generator`."""
-        return Sampler(self.networks.generator)
+        """The generator, ready to make images with `state.generator_ema` or `state.generator`.
+
+        Give them to its `with_statistics` first.
+        """
+        record = self.metadata.data_record
+        return Sampler(self.networks.generator, record.class_counts if record and self.metadata.label_size else ())
 
     def images(self, latents: np.ndarray, labels: np.ndarray, *, params: Mapping[str, Any] | None = None) -> np.ndarray:
         """Generate images.
@@ -76,7 +80,8 @@ class TrainedModel:
         Returns:
             uint8 `[count, height, width, channels]`.
         """
-        return self.sampler()(params or self.state.generator_ema, latents, labels, self.metadata.alpha)
+        sampler, alpha = self.sampler(), self.metadata.alpha
+        return sampler(sampler.with_statistics(params or self.state.generator_ema, alpha=alpha), latents, labels, alpha)
 
 
 def open_checkpoints(workdir: Path) -> tuple[Config, Checkpoints]:

@@ -18,6 +18,7 @@ from pggan_jax.generation.class_names import classes_of_seeds, number_of_class
 from pggan_jax.generation.sampling import Sampler, float_images_of_seeds, images_of_seeds, latents_for_seeds, one_hot
 from pggan_jax.generation.sounds import require_sound, wave_of_image
 from pggan_jax.networks.build import Networks
+from pggan_jax.networks.normalization import without_statistics
 from pggan_jax.networks.tree_digest import digest_of_leaves, named_leaves
 from pggan_jax.sound.representations import Representation
 from pggan_jax.system.jax_environment import fixed_jax_settings
@@ -38,7 +39,7 @@ class Model:
         name: where it comes from, as the user wrote it.
         config: settings of the run.
         networks: the modules.
-        generator: parameters of the generator, a nested dict of arrays.
+        generator: parameters of the generator, a nested dict of arrays, with the statistics of batch norm if it has any.
         discriminator: parameters of the discriminator; None if the source has only a generator.
         alpha: weight of the newest layers, 0 to 1.
         kimg: thousands of real images shown to the discriminator.
@@ -95,7 +96,7 @@ class Model:
     def digest(self) -> str:
         """Hexadecimal digest of what determines images: the generator, its level, and alpha."""
         settings = self.alpha, self.resolution, self.shape, self.label_size, self.networks.generator.config
-        leaves = digest_of_leaves(named_leaves(self.generator))
+        leaves = digest_of_leaves(named_leaves(without_statistics(self.generator)))
         return hashlib.sha256(f"{settings!r} {leaves}".encode()).hexdigest()[:16]
 
     @cached_property

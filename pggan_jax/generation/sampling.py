@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -10,7 +11,8 @@ import jax
 import numpy as np
 
 from pggan_jax.images import to_uint8
-from pggan_jax.networks.generator import Generator, latent_size
+from pggan_jax.networks.generator import ImageGenerator
+from pggan_jax.networks.normalization import measure_statistics, statistics_inputs, with_statistics
 
 CHUNK_PIXELS = 2**20
 """Pixels generated at once: enough to keep a device busy, few enough for any memory."""
@@ -41,6 +43,7 @@ class Sampler:
 
     Args:
         generator: the module.
+        class_counts: training images of each class, for `with_statistics`; by default equally many.
 
     Attributes:
         resolution: nominal resolution of the images.
@@ -51,13 +54,31 @@ class Sampler:
         small_batch: images generated at once by `by_seed`, the same for all commands on a machine.
     """
 
-    def __init__(self, generator: Generator):
+    def __init__(self, generator: ImageGenerator, class_counts: Sequence[int] = ()):
+        generator = generator.clone(axis_name=None)
         self.resolution, self.label_size = generator.resolution, generator.label_size
         self.shape = generator.shape_at(generator.resolution)
-        self.latent_size, self._channels = latent_size(generator.config), generator.channels
+        self.latent_size, self._channels = generator.latent_size, generator.channels
         self.chunk = max(1, min(256, CHUNK_PIXELS // self.shape.pixels))
         self.small_batch = min(_FIXED_BATCH.get(jax.default_backend(), _FIXED_BATCH_OF_ACCELERATORS), self.chunk)
         self._apply = jax.jit(lambda params, *inputs: generator.apply({"params": params}, *inputs))
+        self._class_counts = class_counts if sum(class_counts) else np.ones(self.label_size)
+        self._measure = jax.jit(partial(measure_statistics, generator)) if generator.has_batch_norm else None
+
+    def with_statistics(self, params: Mapping[str, Any], *, alpha: float) -> Mapping[str, Any]:
+        """Return parameters with which an image does not depend on the other images of its batch.
+
+        The statistics of batch norm are measured once, on fixed latents and on labels with the frequencies of the data; see
+        `statistics_inputs`. Parameters of a generator without batch norm are returned as they are.
+
+        Args:
+            params: of the generator, on the host or on one device.
+            alpha: weight of its newest layers.
+        """
+        if self._measure is None:
+            return params
+        inputs = statistics_inputs(self.latent_size, class_counts=self._class_counts, pixels=self.shape.pixels)
+        return with_statistics(params, self._measure(params, *inputs, np.float32(alpha)))
 
     def compile_for(self, params: Mapping[str, Any]) -> None:
         """Compile the program of `by_seed`.
@@ -65,6 +86,13 @@ class Sampler:
         Args:
             params: shapes of the generator's parameters, with their sharding.
         """
+        if self._measure is not None:
+            inputs = statistics_inputs(self.latent_size, class_counts=self._class_counts, pixels=self.shape.pixels)
+            placed = partial(jax.ShapeDtypeStruct, sharding=jax.tree.leaves(params)[0].sharding)
+            traced = self._measure.lower(params, *inputs, np.float32(1.0))
+            statistics = jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), traced.out_info)
+            traced.compile()
+            params = with_statistics(params, statistics)
         shapes = (self.small_batch, self.latent_size), (self.small_batch, self.label_size), ()
         self._apply.lower(params, *(jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes)).compile()
 

@@ -106,8 +106,9 @@ class SampleGridHook(Hook):
                 self._draw(now.state, alpha=now.alpha, images_seen=now.chunk.end)
 
     def _draw(self, state: TrainState, *, alpha: float, images_seen: int) -> None:
-        params = devices.first_device(state.generator_ema)
-        self._grids.write_fakes(self._run.step.program.sampler, params, alpha=alpha, images_seen=images_seen)
+        sampler = self._run.step.program.sampler
+        params = sampler.with_statistics(devices.first_device(state.generator_ema), alpha=alpha)
+        self._grids.write_fakes(sampler, params, alpha=alpha, images_seen=images_seen)
 
 
 class EvaluationHook(Hook):

@@ -122,7 +122,7 @@ class PeriodicEvaluator:
         evaluator = self._evaluator[1]
         fakes = generated_images(
             program.sampler,
-            params,
+            program.sampler.with_statistics(params, alpha=alpha),
             classes=evaluator.classes(),
             alpha=alpha,
             seed=config.run.seed,

@@ -15,17 +15,17 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from pggan_jax.config import Config
 from pggan_jax.errors import ConfigError
 from pggan_jax.images import ImageShape, ImageSpec, parse_base_shape
-from pggan_jax.networks.discriminator import Discriminator
-from pggan_jax.networks.generator import Generator, latent_size
-from pggan_jax.networks.layers import Equalized
+from pggan_jax.networks.discriminator import Discriminator, ImageDiscriminator
+from pggan_jax.networks.generator import Generator, ImageGenerator, latent_size
+from pggan_jax.networks.layers import InitialNormal
 
 
 @dataclass(frozen=True)
 class Networks:
     """Generator and discriminator of one resolution."""
 
-    generator: Generator
-    discriminator: Discriminator
+    generator: ImageGenerator
+    discriminator: ImageDiscriminator
     latent_size: int
 
     @property
@@ -38,6 +38,10 @@ class Networks:
         """Height and width of the images."""
         return self.generator.shape_at(self.resolution)
 
+    def on_one_device(self) -> tuple[ImageGenerator, ImageDiscriminator]:
+        """Both modules for a batch that is not spread over devices."""
+        return self.generator.clone(axis_name=None), self.discriminator.clone(axis_name=None)
+
 
 def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, axis_name: str | None = None) -> Networks:
     """Build the modules for `resolution`; they hold no parameters.
@@ -46,7 +50,7 @@ def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, ax
         config: the run's settings.
         resolution: nominal resolution of the images, 4*2^k, from `schedule.start_resolution` up.
         image_spec: channels and labels of the data; `loader.image_spec`. The base shape is that of the settings.
-        axis_name: the device axis that the discriminator's batch is spread over, if any.
+        axis_name: the device axis that batches are spread over, if any.
 
     Raises:
         ConfigError: `loss.gp_channel_scale` is set for another number of channels.
@@ -58,7 +62,7 @@ def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, ax
     start, label_size = config.schedule.start_resolution, image_spec.label_size
     base_shape = parse_base_shape(config.data.base_shape)
     return Networks(
-        generator=Generator(config.generator, resolution, image_spec.channels, label_size, start, base_shape),
+        generator=Generator(config.generator, resolution, image_spec.channels, label_size, start, base_shape, axis_name),
         discriminator=Discriminator(config.discriminator, resolution, label_size, start, axis_name, base_shape),
         latent_size=latent_size(config.generator),
     )
@@ -70,16 +74,17 @@ def initialize(networks: Networks, seed: int) -> tuple[dict[str, Any], dict[str,
     A leaf's value depends on the seed and its path alone, so a layer starts the same whenever it is grown. They are drawn on
     the host: compiling a random generator for some fifty shapes would take longer than the first step.
     """
+    generator, discriminator = networks.on_one_device()
     of_generator, of_discriminator = _abstract_inputs(networks)
     return (
-        _draw_parameters(networks.generator, of_generator, f"{seed} generator"),
-        _draw_parameters(networks.discriminator.clone(axis_name=None), of_discriminator, f"{seed} discriminator"),
+        _draw_parameters(generator, of_generator, f"{seed} generator"),
+        _draw_parameters(discriminator, of_discriminator, f"{seed} discriminator"),
     )
 
 
 def parameter_shapes(networks: Networks) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `initialize` returns, as shapes alone; nothing is drawn."""
-    generator, discriminator = networks.generator, networks.discriminator.clone(axis_name=None)
+    generator, discriminator = networks.on_one_device()
     of_generator, of_discriminator = _abstract_inputs(networks)
     key = jax.random.key(0)
     return (
@@ -98,24 +103,25 @@ def _abstract_inputs(networks: Networks) -> tuple[tuple[jax.ShapeDtypeStruct, ..
 
 
 def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], stream: str) -> dict[str, Any]:
-    """Sample what `module.init` would hold: normal weights and zero biases."""
-    stddevs: dict[str, float] = {}
+    """Sample what `module.init` would hold: normal numbers where layers have `initial_normals`, and zeros."""
+    normals: dict[str, InitialNormal] = {}
 
-    def note_stddev(next_function, args, kwargs, context):
+    def note_normals(next_function, args, kwargs, context):
         layer = context.module
-        if isinstance(layer, Equalized) and context.method_name == "__call__":
-            stddevs["/".join((*layer.path, "kernel"))] = layer.stored_stddev(args[0].shape[-1])
+        if context.method_name == "__call__" and hasattr(layer, "initial_normals"):
+            for name, normal in layer.initial_normals(args[0].shape[-1]).items():
+                normals["/".join((*layer.path, name))] = normal
         return next_function(*args, **kwargs)
 
     # A function of its own: two threads that trace one function at one time share the trace, and only one would take notes.
-    with nn.intercept_methods(note_stddev):
+    with nn.intercept_methods(note_normals):
         shapes = jax.eval_shape(lambda *inputs: module.init(*inputs), jax.random.key(0), *inputs)["params"]
     drawn = {}
     for path, leaf in flatten_dict(shapes, sep="/").items():
-        if path in stddevs:
+        if path in normals:
             digest = hashlib.sha256(f"{stream} {path}".encode()).digest()
-            normal = np.random.RandomState(np.frombuffer(digest, np.uint32)).standard_normal(leaf.shape)
-            drawn[path] = (normal * stddevs[path]).astype(leaf.dtype)
+            numbers = np.random.RandomState(np.frombuffer(digest, np.uint32)).standard_normal(leaf.shape)
+            drawn[path] = (normals[path].mean + numbers * normals[path].stddev).astype(leaf.dtype)
         else:
             drawn[path] = np.zeros(leaf.shape, leaf.dtype)
     return unflatten_dict(drawn, sep="/")

@@ -72,15 +72,15 @@ class DiscriminatorHead(nn.Module):
         return x.astype(jnp.float32)
 
 
-class Discriminator(nn.Module):
-    """Images at a fixed resolution to scores.
+class ImageDiscriminator(nn.Module):
+    """What the program asks of a discriminator, besides `__call__(images, alpha, noise, labels)`.
 
     Attributes:
-        config: options of spec 1.8.
+        config: its options.
         resolution: nominal resolution of the images, 4*2^k.
-        label_size: number of classes to tell apart besides the score, 0 for none.
+        label_size: number of classes, 0 for none.
         start_resolution: where the run starts; above it there is a previous resolution to fade in from.
-        axis_name: the device axis the batch is spread over, if any; only minibatch stddev over the whole batch looks at it.
+        axis_name: the device axis the batch is spread over, if any; for minibatch stddev over the whole batch, and batch norm.
         base_shape: height and width of the images at the nominal resolution 4.
     """
 
@@ -94,6 +94,10 @@ class Discriminator(nn.Module):
     def shape_at(self, resolution: int) -> ImageShape:
         """Height and width of the features of a block."""
         return image_shape(resolution, self.base_shape)
+
+
+class Discriminator(ImageDiscriminator):
+    """Images at a fixed resolution to scores and label logits; options of spec 1.8."""
 
     @nn.compact
     def __call__(

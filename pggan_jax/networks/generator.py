@@ -71,16 +71,17 @@ class GeneratorBlock(nn.Module):
         return activate(config, EqualizedConv(features, name="conv1", **options)(x))
 
 
-class Generator(nn.Module):
-    """Latents to images at a fixed resolution.
+class ImageGenerator(nn.Module):
+    """What the program asks of a generator, besides `__call__(latents, labels, alpha)`.
 
     Attributes:
-        config: options of spec 1.8.
+        config: its options.
         resolution: nominal resolution of the images, 4*2^k.
         channels: colour channels of the images.
         label_size: length of the one-hot labels, 0 for none.
         start_resolution: where the run starts; above it there is a previous resolution to fade in from.
         base_shape: height and width of the images at the nominal resolution 4.
+        axis_name: the device axis that the batch is spread over, if any; only batch norm looks at it.
     """
 
     config: GeneratorConfig
@@ -89,10 +90,25 @@ class Generator(nn.Module):
     label_size: int = 0
     start_resolution: int = 4
     base_shape: tuple[int, int] = BASE_SHAPE
+    axis_name: str | None = None
+
+    @property
+    def latent_size(self) -> int:
+        """Length of a latent vector."""
+        return latent_size(self.config)
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether images depend on the batch until `with_statistics` has fixed the statistics."""
+        return False
 
     def shape_at(self, resolution: int) -> ImageShape:
         """Height and width of the features of a block."""
         return image_shape(resolution, self.base_shape)
+
+
+class Generator(ImageGenerator):
+    """Latents to images at a fixed resolution; options of spec 1.8."""
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None = None, alpha: jax.Array | float = 1.0) -> jax.Array:

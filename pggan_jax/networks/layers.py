@@ -35,6 +35,17 @@ def feature_maps(stage: int, *, fmap_base: int, fmap_decay: float, fmap_max: int
     return max(1, min(int(fmap_base / 2.0 ** (stage * fmap_decay)), fmap_max))
 
 
+class InitialNormal(NamedTuple):
+    """Mean and standard deviation of the normal numbers that a parameter starts from.
+
+    A layer with such parameters has a method `initial_normals(features_in)` that returns them by their names; all other
+    parameters start at 0.
+    """
+
+    mean: float
+    stddev: float
+
+
 class Equalized(nn.Module):
     """Base of `EqualizedConv` and `EqualizedDense`, the equalized learning rate (spec 1.2).
 
@@ -64,6 +75,10 @@ class Equalized(nn.Module):
     def stored_stddev(self, features_in: int) -> float:
         """Standard deviation that the weights are initialised with."""
         return 1.0 if self.use_wscale else self.scale(features_in)
+
+    def initial_normals(self, features_in: int) -> dict[str, InitialNormal]:
+        """What the weights are drawn from; biases start at 0."""
+        return {"kernel": InitialNormal(0.0, self.stored_stddev(features_in))}
 
     def _kernel(self, *shape: int) -> jax.Array:
         """The kernel, its last two axes input and output channels, as it is used."""
