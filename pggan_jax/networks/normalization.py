@@ -23,8 +23,8 @@ _MOST_SAMPLES, _FEWEST_SAMPLES, _PIXELS = 256, 16, 2**20
 class BatchNorm(nn.Module):
     """Normalise each channel by mean and variance of the batch, then scale and shift it.
 
-    Maps `[batch, h, w, c]` have one mean per channel, over samples and pixels; rows `[batch, c]` have one per unit. The variance
-    is the biased one. Everything is computed in float32.
+    Maps `[batch, h, w, c]` have one mean per channel, over samples and pixels; rows `[batch, c]` have one per unit. The
+    variance is the biased one. Everything is computed in float32.
 
     There are no running averages. Parameters from `with_statistics` hold a mean and a variance beside gain and shift, and then
     these are used: an image does not depend on the other images of its batch.
