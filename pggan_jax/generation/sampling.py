@@ -62,7 +62,7 @@ class Sampler:
         self.chunk = max(1, min(256, CHUNK_PIXELS // self.shape.pixels))
         self.small_batch = min(_FIXED_BATCH.get(jax.default_backend(), _FIXED_BATCH_OF_ACCELERATORS), self.chunk)
         self._apply = jax.jit(lambda params, *inputs: generator.apply({"params": params}, *inputs))
-        self._class_counts = class_counts if sum(class_counts) else np.ones(self.label_size)
+        self._class_counts = class_counts if sum(class_counts) else [1] * self.label_size
         self._measure = jax.jit(partial(measure_statistics, generator)) if generator.has_batch_norm else None
 
     def with_statistics(self, params: Mapping[str, Any], *, alpha: float) -> Mapping[str, Any]:

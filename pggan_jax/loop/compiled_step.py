@@ -43,6 +43,6 @@ def build_program(config: Config, resolution: int, *, loader: Loader) -> Program
     networks = build_networks(config, resolution, image_spec=loader.image_spec, axis_name=devices.AXIS)
     microbatches = choose_microbatches(config, networks)
     config = with_microbatches(config, resolution, count=microbatches)
-    counts = np.bincount(loader.class_table(), minlength=loader.label_size) if loader.label_size else ()
+    counts = np.bincount(loader.class_table(), minlength=loader.label_size).tolist() if loader.label_size else ()
     multi_step = devices.map_over_devices(make_multi_step(config, networks))
     return Program(config, networks, multi_step, microbatches, Sampler(networks.generator, counts))

@@ -9,12 +9,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pggan_jax.networks.discriminator import Discriminator, DiscriminatorBlock, DiscriminatorHead
+from pggan_jax.networks.discriminator import DiscriminatorBlock, DiscriminatorHead, ImageDiscriminator
 from pggan_jax.networks.layers import EqualizedConv
 
 
 def block_features(
-    discriminator: Discriminator, params: Mapping[str, Any], images: jax.Array, *, alpha: jax.Array | float
+    discriminator: ImageDiscriminator, params: Mapping[str, Any], images: jax.Array, *, alpha: jax.Array | float
 ) -> list[jax.Array]:
     """Return the outputs of the blocks above 4x4, from the finest to the coarsest.
 

@@ -49,6 +49,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalise `x`."""
         values = x.astype(jnp.float32)
+        mean: jax.Array
+        variance: jax.Array
         if self.has_variable("params", "mean"):
             mean, variance = self.get_variable("params", "mean"), self.get_variable("params", "variance")
         else:
