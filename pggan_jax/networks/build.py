@@ -103,7 +103,7 @@ def _abstract_inputs(networks: Networks) -> tuple[tuple[jax.ShapeDtypeStruct, ..
 
 
 def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], stream: str) -> dict[str, Any]:
-    """Sample what `module.init` would hold: normal numbers where layers have `initial_normals`, and zeros."""
+    """Sample what `module.init` would hold: normal numbers (`initial_normals`) and zeros."""
     normals: dict[str, InitialNormal] = {}
 
     def note_normals(next_function, args, kwargs, context):

@@ -1,4 +1,4 @@
-"""Batch normalisation, and the statistics that take its place when images are generated from a trained network."""
+"""Batch normalisation, and fixed statistics for images of a trained network."""
 
 from __future__ import annotations
 
