@@ -73,7 +73,7 @@ class DiscriminatorHead(nn.Module):
 
 
 class ImageDiscriminator(nn.Module):
-    """What the program asks of a discriminator, besides `__call__(images, alpha, noise, labels)`.
+    """What the program asks of discriminators besides `__call__(images, alpha, noise, labels)`.
 
     Attributes:
         config: its options.
