@@ -87,13 +87,13 @@ def batch_moments(values: jax.Array, *, axis_name: str | None = None) -> tuple[j
 
 
 def measure_statistics(module: nn.Module, params: Mapping[str, Any], *inputs: Any) -> Mapping[str, Any]:
-    """Apply a module to one batch and return mean and variance of each `BatchNorm` in it, as a tree."""
+    """Return mean and variance of each `BatchNorm` of a module in one batch, as a tree."""
     _, reported = module.apply({"params": params}, *inputs, mutable=[STATISTICS])
     return reported.get(STATISTICS, {})
 
 
 def with_statistics(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with which each `BatchNorm` uses the given statistics instead of its batch's."""
+    """Return parameters with which `BatchNorm` uses given statistics, not those of its batch."""
     return unflatten_dict(flatten_dict(params) | flatten_dict(statistics))
 
 
@@ -103,7 +103,7 @@ def without_statistics(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def statistics_inputs(latent_size: int, *, class_counts: Sequence[int], pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the latents and labels that the statistics for sampling are measured on, the same in every program.
+    """Return the latents and labels that the statistics for sampling are measured on.
 
     Args:
         latent_size: length of a latent vector.
