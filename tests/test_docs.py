@@ -44,8 +44,11 @@ def find_file(name: str) -> Path | None:
 
 @cache
 def defined_flags(path: Path) -> set[str]:
-    """Names of the flags that a script defines."""
-    return set(re.findall(r"flags\.DEFINE_\w+\(\s*\"(\w+)\"", path.read_text(encoding="utf-8")))
+    """Names of the flags that a script defines, or a module of `experiments` that it imports."""
+    text = path.read_text(encoding="utf-8")
+    modules = re.findall(r"^from (experiments\.[\w.]+) import", text, re.MULTILINE)
+    shared = [defined_flags(ROOT / f"{module.replace('.', '/')}.py") for module in modules if module.endswith(".command")]
+    return set(re.findall(r"flags\.DEFINE_\w+\(\s*\"(\w+)\"", text)).union(*shared)
 
 
 @cache

@@ -58,25 +58,54 @@ def nice_ticks(low: float, high: float, *, count: int = _TICKS) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def chart(title: str, series: Sequence[Series], *, bands: Sequence[Band], end: float) -> str:
+def logarithmic_ticks(low: float, high: float) -> list[float]:
+    """Return positive numbers that cover low..high, evenly spaced on a logarithmic axis: 1, 2, 5, 10 ... or powers of ten."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    steps = (1,) if last - first > _TICKS - 2 else (1, 2, 5)
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    below = [tick for tick in ticks if tick <= low * (1 + 1e-9)][-1:]
+    inside = [tick for tick in ticks if low * (1 + 1e-9) < tick < high * (1 - 1e-9)]
+    above = [tick for tick in ticks if tick >= high * (1 - 1e-9) and tick not in below][:1]
+    return [*below, *inside, *above] if above else [*below, 2 * below[-1]]
+
+
+def chart(
+    title: str,
+    series: Sequence[Series],
+    *,
+    bands: Sequence[Band],
+    end: float,
+    unit: str = "kimg",
+    is_logarithmic: bool = False,
+) -> str:
     """Return a chart as an SVG element.
 
     Args:
         title: what is drawn, with its unit.
         series: curves; those without points are left out.
         bands: resolutions behind them.
-        end: right end of the axis, in kimg.
+        end: right end of the axis, in `unit`.
+        unit: of the horizontal axis.
+        is_logarithmic: of the vertical axis; only if all values are positive.
     """
     drawn = [one for one in series if one.points]
     values = [value + sign * error for one in drawn for (_, value), error in _with_errors(one) for sign in (-1, 1)]
-    ticks = nice_ticks(min(values), max(values))
+    least = min(value for one in drawn for _, value in one.points)
+    is_logarithmic = is_logarithmic and least > 0
+    if is_logarithmic:
+        ticks = logarithmic_ticks(max(min(values), least / 2), max(values))
+    else:
+        ticks = nice_ticks(min(values), max(values))
     low, high, end = ticks[0], ticks[-1], max(end, 1e-9)
 
     def x(kimg: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * kimg / end
 
     def y(value: float) -> float:
-        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
+        share = (value - low) / (high - low)
+        if is_logarithmic:
+            share = math.log(max(value, low) / low) / math.log(high / low)
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * share
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     parts += [_band(band, x(band.start), x(min(band.end, end))) for band in bands if band.start < end]
@@ -85,9 +114,9 @@ def chart(title: str, series: Sequence[Series], *, bands: Sequence[Band], end: f
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.7g}</text>')
     for tick in (one for one in nice_ticks(0, end) if one <= end):
         parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{tick:g}</text>')
-    parts.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">kimg</text>')
+    parts.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{unit}</text>')
     for number, one in enumerate(drawn):
-        parts += _curve(one, number, x, y)
+        parts += _curve(one, f"c{number}", (x, y), unit)
     return "".join([*parts, "</svg>"])
 
 
@@ -117,20 +146,21 @@ def _band(band: Band, left: float, right: float) -> str:
     return f'{rectangle}<text class="tick" x="{middle:.1f}" y="{_TOP - 8}" text-anchor="middle">{escape(band.label)}</text>'
 
 
-def _curve(one: Series, number: int, x, y) -> list[str]:
+def _curve(one: Series, kind: str, axes, unit: str) -> list[str]:
+    x, y = axes
     places = [(x(kimg), y(value)) for kimg, value in one.points]
     parts = []
     if one.errors:
         upper = [(x(kimg), y(value + error)) for (kimg, value), error in _with_errors(one)]
         lower = [(x(kimg), y(value - error)) for (kimg, value), error in _with_errors(one)]
-        parts.append(f'<polygon class="strip c{number}" points="{_points([*upper, *reversed(lower)])}"/>')
+        parts.append(f'<polygon class="strip {kind}" points="{_points([*upper, *reversed(lower)])}"/>')
     dashed = " dashed" if one.is_dashed else ""
-    parts.append(f'<polyline class="curve c{number}{dashed}" points="{_points(places)}"/>')
+    parts.append(f'<polyline class="curve {kind}{dashed}" points="{_points(places)}"/>')
     # A single measurement has no line and needs a larger dot.
     size = 4 if len(places) == 1 else 2.5 if len(places) <= _MOST_DOTS else 1.2
     for (left, top), (kimg, value) in zip(places, one.points, strict=True):
-        words = escape(f"{one.name}: {value:.5g} at kimg {kimg:g}")
-        parts.append(f'<circle class="dot c{number}" cx="{left:.1f}" cy="{top:.1f}" r="{size}"><title>{words}</title></circle>')
+        words = escape(f"{one.name}: {value:.5g} at {unit} {kimg:g}")
+        parts.append(f'<circle class="dot {kind}" cx="{left:.1f}" cy="{top:.1f}" r="{size}"><title>{words}</title></circle>')
     return parts
 
 

@@ -1,0 +1,80 @@
+"""One progress bar over all runs of a study."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.paper.study.folder import Folder
+from experiments.paper.study.plan import Plan, Run
+from pggan_jax.networks.cost import relative_cost
+from pggan_jax.run_logs.eta import format_duration
+from pggan_jax.schedule import Schedule
+
+_SECONDS_BETWEEN_READS = 2.0
+
+
+def arithmetic(plan: Plan, run: Run, images_seen: int | None = None) -> float:
+    """Return the multiply-adds of a run, or of its first images; as rough as `networks.cost.relative_cost`."""
+    config = plan.configs[run.variant.name]
+    schedule = Schedule.of(config)
+    end = schedule.total_images if images_seen is None else min(images_seen, schedule.total_images)
+    return sum(images * relative_cost(config, resolution) for resolution, images in schedule.images_between(0, end).items())
+
+
+class Progress:
+    """A bar of the arithmetic that is done; the remaining time is that of the arithmetic that remains.
+
+    Args:
+        plan: the runs.
+        folder: where they are.
+    """
+
+    def __init__(self, plan: Plan, folder: Folder):
+        self._plan, self._folder = plan, folder
+        self._total = {run.name: arithmetic(plan, run) for run in plan.runs()}
+        self._done: dict[str, float] = {}
+        self._at_start, self._started, self._last_read = 0.0, time.monotonic(), -math.inf
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        from tqdm import tqdm
+
+        for run in self._plan.runs():
+            self._read(run)
+        self._at_start = sum(self._done.values())
+        layout = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
+        self._bar = tqdm(total=100, desc=self._plan.study.name, bar_format=layout, disable=None, dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _read(self, run: Run) -> None:
+        is_complete = self._folder.result(run.name) is not None
+        self._done[run.name] = (
+            self._total[run.name] if is_complete else arithmetic(self._plan, run, self._folder.images_seen(run))
+        )
+
+    def update(self, active: Sequence[Run], *, waiting: int) -> None:
+        """Show how far all runs are; reads the active ones every two seconds."""
+        now = time.monotonic()
+        if now - self._last_read < _SECONDS_BETWEEN_READS:
+            return
+        self._last_read = now
+        for run in active:
+            self._read(run)
+        done, total = sum(self._done.values()), sum(self._total.values())
+        gained = done - self._at_start
+        left = (total - done) * (now - self._started) / gained if gained > 0 else math.nan
+        complete = len(self._total) - waiting - len(active)
+        self._bar.n = 100 * done / total
+        names = ", ".join(run.name for run in active[:3]) + ", ..." * (len(active) > 3)
+        self._bar.set_postfix_str(f"{complete} of {len(self._total)} runs, {names}, {format_duration(left)} left")
+
+    def message(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(line)
+        self._last_read = -math.inf

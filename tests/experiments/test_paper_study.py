@@ -1,0 +1,458 @@
+"""The studies of experiments/paper: planning, noise, tables, figures, and what a stopped or failed study does."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.paper.study import command, cost, noise, results, tables
+from experiments.paper.study.figures import contact_sheet, figure, mean_curve
+from experiments.paper.study.folder import Folder, claim
+from experiments.paper.study.plan import (
+    Lengths,
+    Measures,
+    Plan,
+    Run,
+    Study,
+    Variant,
+    common_and_own,
+    kimg_of,
+    make_plan,
+    scale_for,
+)
+from experiments.paper.study.runner import Runner
+from pggan_jax.config import Config
+from pggan_jax.config.io import from_json, settings_of
+from pggan_jax.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "experiments" / "paper").glob("[!rc]*.py"))
+SMOKE = "experiments/smoke.py"
+QUICK = ("schedule.stable_kimg=0.2", "schedule.fade_kimg=0.2", "schedule.repeats=1")
+
+
+def study_of(*variants: Variant, **changes) -> Study:
+    chosen = variants or (
+        Variant("one", "the first", SMOKE),
+        Variant("two", "another rate", SMOKE, ("schedule.learning_rate=0.001",)),
+        Variant("three", "from the first", SMOKE, ("schedule.batch_size=8",), after="one", weights=True),
+    )
+    measures = Measures("fd8", {"fd8": "distance", "share": "share"}, ("fd8",), larger=("share",))
+    return Study("test", "Which is better?", chosen, measures, QUICK, **changes)
+
+
+def plan_of(study: Study | None = None, *, names=(), seeds=(0, 1), **lengths) -> Plan:
+    return make_plan(study or study_of(), names=names, seeds=seeds, lengths=Lengths(**lengths))
+
+
+# Planning
+
+
+def test_runs_go_seed_by_seed():
+    assert [run.name for run in plan_of().runs()] == ["one-0", "two-0", "three-0", "one-1", "two-1", "three-1"]
+
+
+def test_the_seed_is_that_of_the_run():
+    plan = plan_of(seeds=(5,))
+    assert {plan.config(run).run.seed for run in plan.runs()} == {5}
+
+
+def test_every_point_of_a_curve_has_a_checkpoint_that_stays():
+    config = plan_of(study_of(points=4)).configs["one"]
+    assert config.schedule.tick_kimg == pytest.approx(kimg_of(config) / 4, rel=0.02)
+    assert config.run.checkpoint_ticks == 1
+    assert config.run.keep_last > 1000
+
+
+def test_scale_multiplies_all_lengths_and_nothing_else():
+    whole, half = plan_of().configs["one"], plan_of(scale=0.5).configs["one"]
+    changed = {path: (value, dict(settings_of(whole))[path]) for path, value in settings_of(half)}
+    changed = {path: pair for path, pair in changed.items() if pair[0] != pair[1]}
+    assert set(changed) <= {
+        *("schedule.stable_kimg", "schedule.fade_kimg", "schedule.tick_kimg", "optimizer.ema_half_life_kimg"),
+    }
+    assert half.schedule.fade_kimg == whole.schedule.fade_kimg / 2
+    assert kimg_of(half) == pytest.approx(kimg_of(whole) / 2, rel=0.1)
+
+
+def test_longer_runs_keep_their_moving_average():
+    assert plan_of(scale=3).configs["one"].optimizer == plan_of().configs["one"].optimizer
+
+
+def test_set_changes_every_run():
+    plan = plan_of(settings=("generator.fmap_max=4",))
+    assert {config.generator.fmap_max for config in plan.configs.values()} == {4}
+
+
+def test_quick_takes_the_first_variants():
+    assert list(plan_of(is_quick=True).configs) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(("four",), "there is no four; choose from one, two, three"), (("three",), "continues from one")]
+)
+def test_wrong_variants_are_refused(names, words):
+    with pytest.raises(UserError, match=words):
+        plan_of(names=names)
+
+
+def test_a_setting_that_cannot_be_used_names_its_variant():
+    study = study_of(Variant("odd", "", SMOKE, ("schedule.batch_size=6",)))
+    with pytest.raises(UserError, match=r"variant odd.*multiple of discriminator\.mbstd_group_size"):
+        plan_of(study)
+
+
+def test_settings_are_split_into_common_and_own():
+    shared, own = common_and_own(plan_of().configs)
+    assert shared["generator.fmap_max"] == 8
+    assert own["one"] == {"schedule.batch_size": 16, "schedule.learning_rate": 0.003}
+    assert own["two"]["schedule.learning_rate"] == 0.001
+    assert "run.seed" not in shared
+
+
+@pytest.mark.parametrize(("minutes", "estimate", "scale"), [(60, 120, 0.5), (100, 30, 3.3), (10, 300, 0.033), (90, 90, 1.0)])
+def test_a_budget_becomes_a_scale(minutes, estimate, scale):
+    assert scale_for(minutes, estimate) == pytest.approx(scale)
+    assert scale_for(minutes, estimate) * estimate <= minutes * (1 + 1e-9)
+
+
+def test_a_hopeless_budget_is_refused():
+    with pytest.raises(UserError, match="less than 1 %"):
+        scale_for(1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("12.3 s", 12.3), ("4m 05s", 245), ("3h 07m", 11220), ("2d 4h", 187200), ("?", float("nan"))]
+)
+def test_durations_are_read(text, seconds):
+    assert cost.seconds_of(text) == pytest.approx(seconds, nan_ok=True)
+
+
+# Noise
+
+
+def test_mean_and_standard_error():
+    mean = noise.Mean.of([1.0, 2.0, 3.0])
+    assert (mean.value, mean.error) == (2.0, pytest.approx(1 / np.sqrt(3)))
+    assert str(mean) == "2.00 ± 0.58"
+    assert str(noise.Mean.of([0.25])) == "0.25"
+
+
+def test_welch_interval_is_that_of_scipy():
+    from scipy.stats import ttest_ind
+
+    one, other = [1.0, 2.0, 4.0], [3.0, 9.0, 8.0, 7.0]
+    interval = ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    found = noise.Difference.of(one, other)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_a_single_seed_is_never_clear():
+    assert not noise.Difference.of([1.0], [100.0, 101.0]).is_clear
+
+
+def test_best_must_be_clear_against_every_other():
+    clear = {"a": [1.0, 1.1, 0.9], "b": [5.0, 5.1, 4.9], "c": [7.0, 7.5, 7.2]}
+    assert noise.best(clear, larger=False) == "a"
+    assert noise.best(clear, larger=True) == "c"
+    assert noise.best({**clear, "d": [1.0, 1.2, 0.8]}, larger=False) == ""
+    assert noise.best({"a": [1.0, 1.1]}, larger=False) == ""
+
+
+def test_crossing_is_interpolated():
+    falling = [(10.0, 8.0), (20.0, 4.0), (30.0, 5.0)]
+    assert noise.crossing(falling, 6.0) == 15.0
+    assert noise.crossing(falling, 9.0) == 10.0
+    assert np.isnan(noise.crossing(falling, 3.0))
+    assert noise.crossing([(0.0, 0.2), (4.0, 0.6)], 0.5, larger=True) == pytest.approx(3.0)
+
+
+def test_curves_over_time_are_compared_where_all_have_values():
+    points, errors = mean_curve([[(1.0, 10.0), (2.0, 8.0), (4.0, 6.0)], [(1.0, 12.0), (3.0, 8.0)]])
+    assert points == [(1.0, 11.0), (2.0, 9.0)]
+    assert errors == pytest.approx([1.0, 1.0])
+
+
+# Results, tables, figures
+
+
+def result_of(value: float, *, share: float = 0.5) -> dict:
+    points = [[1.0, 10.0, {"fd8": 2 * value}], [2.0, 21.0, {"fd8": value, "share": share}]]
+    return {"devices": "1 x cpu", "points": points, "stats": {}, "num_fakes": 100, "num_reals": 90}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    found = Folder(tmp_path / "study")
+    claim(found, plan_of())
+    return found
+
+
+def filled(folder: Folder, plan: Plan, *, missing: tuple[str, ...] = ()) -> dict:
+    """The results of a study in which `two` is clearly worse than `one`, and `three` is not."""
+    for run in plan.runs():
+        if run.name not in missing:
+            level = {"one": 10.0, "two": 20.0, "three": 10.1}[run.variant.name] + 0.3 * run.seed
+            folder.measured(run.name).write_text(json.dumps(result_of(level)))
+            Image.fromarray(np.full((8, 64), 60, np.uint8)).save(folder.measured(run.name).with_suffix(".png"))
+    folder.measured("floor").write_text(json.dumps({"values": {"fd8": 5.0}}))
+    return results.collect(plan, folder, problems=dict.fromkeys(missing, "diverged"), command="python x.py", jobs=1)
+
+
+def test_table_says_what_is_clear_and_what_is_noise(folder):
+    found = filled(folder, plan_of(seeds=(0, 1, 2)))
+    text = tables.table(found, ["a remark"])
+    assert "| `one` the first | 10.30 ± 0.17 |" in text
+    assert re.search(r"`two` against `one`, distance: \+10 .*: worse", text)
+    assert re.search(r"`three` against `one`, distance: \+0\.1 .*: inside the noise", text)
+    assert "**" not in text, "nothing is better than each other variant"
+    assert "| *reals against other reals* | 5 |" in text
+    assert text.endswith("* a remark\n")
+
+
+def test_table_counts_seeds_that_have_failed(folder):
+    text = tables.table(filled(folder, plan_of(seeds=(0, 1, 2)), missing=("two-1",)))
+    assert "`two` another rate (2 of 3 seeds)" in text
+
+
+def test_quick_results_are_marked(tmp_path):
+    plan, folder = plan_of(is_quick=True), Folder(tmp_path / "quick")
+    claim(folder, plan)
+    found = filled(folder, plan)
+    assert found["quick"]
+    assert tables.table(found).startswith(tables.QUICK)
+    assert "not a result" in figure(found)
+
+
+def test_results_are_small_and_name_no_place(folder):
+    found = filled(folder, plan_of(seeds=(0, 1, 2)))
+    path = folder.path / "results.json"
+    results.write(path, found)
+    text = path.read_text()
+    assert json.loads(text) == found
+    assert len(text) < 5000
+    assert str(ROOT) not in text
+    assert str(folder.path) not in text
+
+
+def test_figure_has_a_curve_per_variant_over_both_axes(folder):
+    text = figure(filled(folder, plan_of(seeds=(0, 1, 2))))
+    assert text.count('<polyline class="curve c0"') == text.count('<polyline class="curve c2"') == 2
+    assert "distance over kimg" in text
+    assert "distance over minutes of training" in text
+    assert text.count("dashed: reals") == 1
+
+
+def test_contact_sheet_has_a_row_per_variant(folder):
+    plan = plan_of()
+    filled(folder, plan)
+    sheet = contact_sheet(plan, folder)
+    assert sheet.shape[0] == 3 * (32 + 4)
+    assert (sheet[4:32, 160:, 0] == 60).all()
+
+
+# A folder belongs to one study
+
+
+@pytest.mark.parametrize("lengths", [{"scale": 2.0}, {"is_quick": True}, {"settings": ("run.patience=3",)}])
+def test_other_lengths_are_refused(folder, lengths):
+    with pytest.raises(UserError, match="use the same flags, or another --out"):
+        claim(folder, plan_of(**lengths))
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "mine.txt").write_text("")
+    with pytest.raises(UserError, match="holds no study"):
+        claim(Folder(tmp_path), plan_of())
+
+
+# Running, with programs that stand for a run and its measurement
+
+TRAINS = "import sys, pathlib, json; p = pathlib.Path(sys.argv[1]); p.mkdir(parents=True); (p / 'stats.jsonl').write_text('{}')"
+FAILS = "import sys; print('error: no good'); sys.exit(2)"
+WAITS = "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(75)); time.sleep(60)"
+MEASURES = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+
+
+@pytest.fixture
+def run_with(folder, monkeypatch):
+    """Run a study with programs instead of runs; returns the runner and the names of what was started."""
+
+    start = Runner._process
+    monkeypatch.setattr("experiments.paper.study.runner._POLL_SECONDS", 0.02)
+
+    def run(plan, programs=None, *, jobs=2, during=lambda runner: None):
+        started = []
+        programs = programs or {}
+        runner = Runner(plan, folder, jobs, on_result=lambda: during(runner))
+
+        def process(self, words, name):
+            started.append(f"{name} {'measure' if words[0].endswith('measure.py') else 'train'}")
+            if words[0].endswith("measure.py"):
+                program = [MEASURES, str(folder.measured(name)), json.dumps(result_of(3.0) | {"values": {}})]
+            else:
+                program = [programs.get(name, TRAINS), words[2].removeprefix("--workdir=")]
+            return start(self, ["-c", *program], name)
+
+        monkeypatch.setattr(Runner, "_process", process)
+        return runner, runner(), started
+
+    return run
+
+
+def test_each_run_trains_is_measured_and_is_not_repeated(run_with, folder):
+    plan = plan_of(names=("one", "two"))
+    _, is_complete, started = run_with(plan)
+    assert is_complete
+    assert sorted(started) == sorted(
+        [f"{run.name} {what}" for run in plan.runs() for what in ("train", "measure")] + ["floor measure"]
+    )
+    _, is_complete, started = run_with(plan)
+    assert (is_complete, started) == (True, [])
+
+
+def test_a_failed_run_costs_itself_and_what_depends_on_it(run_with, capsys):
+    runner, is_complete, started = run_with(plan_of(), {"one-0": FAILS})
+    assert is_complete
+    assert set(runner.problems) == {"one-0", "three-0"}
+    printed = capsys.readouterr().err
+    assert "one-0 has failed: train: exit status 2: error: no good" in printed
+    assert "three-0 has failed: needs one-0" in printed
+    assert "three-1 measure" in started
+    _, _, started = run_with(plan_of())
+    assert [name for name in started if "train" in name] == ["one-0 train", "three-0 train"], "failed runs are tried again"
+
+
+def test_weights_come_from_the_run_with_the_same_seed(run_with, folder):
+    run_with(plan_of())
+    settings = from_json((folder.settings(Run(Variant("three", "", ""), 1))).read_text(), "settings")
+    assert settings.run.init_from == str(folder.path / "runs" / "one-1")
+
+
+def test_a_signal_lets_runs_save_and_is_no_failure(run_with):
+    def stop(runner):
+        if not runner.should_stop:
+            signal.raise_signal(signal.SIGINT)
+
+    runner, is_complete, started = run_with(plan_of(names=("one", "two")), {"two-0": WAITS}, during=stop)
+    assert not is_complete
+    assert not runner.problems
+    assert "two-1 train" not in started
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "handlers are restored"
+
+
+def test_progress_survives_half_written_lines(folder):
+    run = Run(Variant("one", "", SMOKE), 0)
+    assert folder.images_seen(run) == 0
+    folder.workdir(run).mkdir(parents=True)
+    (folder.workdir(run) / "stats.jsonl").write_text('{"images_seen": 1000}\n')
+    assert folder.images_seen(run) == 1000
+    (folder.workdir(run) / "stats.jsonl").write_text('{"images_seen": 1000}\n{"images_se')
+    assert folder.images_seen(run) == 0
+
+
+def test_early_checkpoints_are_dropped(folder):
+    run = Run(Variant("one", "", SMOKE), 0)
+    for name in ("500", "1000", "9", "1000.partial"):
+        (folder.workdir(run) / "checkpoints" / name).mkdir(parents=True)
+    folder.drop_early_checkpoints(run)
+    assert {path.name for path in (folder.workdir(run) / "checkpoints").iterdir()} == {"1000", "1000.partial"}
+
+
+# The command line
+
+
+def run_script(*words, build=lambda values: study_of()):
+    command.FLAGS.unparse_flags()
+    for name in command.FLAGS:
+        command.FLAGS[name].unparse()
+    return command.run_script(build, "Help of the script.", ["experiments/paper/x.py", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sedes=1"], "Unknown command line flag 'sedes'"),
+        (["--seeds=2-1"], "--seeds=2-1: must be 1 to 1000 different seeds"),
+        (["--seeds=a"], "write seeds as 0-2,7"),
+        (["--jobs=0"], "jobs"),
+        (["runs"], "'runs' is not a flag"),
+        (["--variants=four"], "there is no four"),
+        (["--set", "generator.fmap=4"], "there is no such setting"),
+        (["--set", "generator"], "must be name=value"),
+        (["--minutes=5", "--scale=2"], "give one of them"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_two(words, message, capsys, tmp_path):
+    assert run_script(f"--out={tmp_path}/out", *words) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_prints_the_document_and_the_flags(capsys):
+    assert run_script("--help") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Help of the script.")
+    assert "--dry_run" in printed
+
+
+def test_dry_run_prints_costs_and_writes_nothing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(cost, "planned_seconds", lambda plan, run: 90.0)
+    assert run_script("--dry-run", f"--out={tmp_path}/out", "--seeds=0-3") == 0
+    printed = capsys.readouterr().out
+    assert "3 variants x 4 seeds" in printed
+    assert "12 runs" in printed
+    assert "about 18m 00s" in printed
+    assert "estimates by launch.py plan" in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_minutes_choose_the_scale_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "estimated_minutes", lambda plan: 200.0)
+    monkeypatch.setattr(Runner, "__call__", lambda self: False)
+    words = [f"--out={tmp_path}/out", "--minutes=100"]
+    assert run_script(*words) == 130
+    assert json.loads((tmp_path / "out" / "study.json").read_text())["scale"] == 0.5
+    monkeypatch.setattr(command, "estimated_minutes", lambda plan: 1000.0)
+    assert run_script(*words, "--seeds=0-5") == 130, "the folder keeps its scale"
+
+
+def test_a_stopped_study_prints_the_command_that_continues(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Runner, "__call__", lambda self: False)
+    assert run_script(f"--out={tmp_path}/out", "--jobs=3") == 130
+    assert f"this continues: python experiments/paper/x.py --out={tmp_path}/out --jobs=3" in capsys.readouterr().err
+
+
+# The scripts themselves
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_variant_of_a_script_can_be_run(path, monkeypatch):
+    """Each is valid at full length and with --quick, and differs from the others."""
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    command.FLAGS.unparse_flags()
+    script = runpy.run_path(str(path))
+    command.FLAGS([str(path)])
+    study = script["study"](command.FLAGS)
+    assert study.name == path.stem
+    assert f"python experiments/paper/{path.name}" in script["__doc__"]
+    for is_quick in (False, True):
+        names = [variant.name for variant in study.variants]
+        plan = make_plan(study, names=names, seeds=(0,), lengths=Lengths(is_quick=is_quick))
+        if not is_quick:
+            own = common_and_own(plan.configs)[1]
+            kinds = [(repr(own[variant.name]), variant.after, variant.minutes) for variant in study.variants]
+            assert len(set(kinds)) == len(kinds), "two variants are the same"
+        assert all(isinstance(config, Config) for config in plan.configs.values())
+    assert study.measures.headline in study.measures.columns
+    assert {*study.measures.larger, *study.measures.neutral} <= {*study.measures.columns}
