@@ -59,7 +59,7 @@ def nice_ticks(low: float, high: float, *, count: int = _TICKS) -> list[float]:
 
 
 def logarithmic_ticks(low: float, high: float) -> list[float]:
-    """Return positive numbers that cover low..high, evenly spaced on a logarithmic axis: 1, 2, 5, 10 ... or powers of ten."""
+    """Return 1, 2, 5, 10 ... that cover the positive low..high, or powers of ten if it is wide."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
     steps = (1,) if last - first > _TICKS - 2 else (1, 2, 5)
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]

@@ -15,7 +15,7 @@ from PIL import Image
 from pggan_jax.reporting import html as page_module
 from pggan_jax.reporting.html import render
 from pggan_jax.reporting.run_record import gather
-from pggan_jax.reporting.svg_charts import HEIGHT, WIDTH, Band, Series, chart, nice_ticks
+from pggan_jax.reporting.svg_charts import HEIGHT, WIDTH, Band, Series, chart, logarithmic_ticks, nice_ticks
 from pggan_jax.schedule import Schedule
 from pggan_jax.stats_fields import LOOP_FIELDS, PHASES
 from tests.helpers.command_line import one_line_error
@@ -503,3 +503,24 @@ class TestDamage:
         for name in ("stats.jsonl", "metric-swd.jsonl"):
             (tmp_path / name).write_bytes(f"{deep}\n{long}\n\0\n".encode() + b"\xff\n")
         assert "No tick is finished yet" in render(gather(tmp_path, small_config()))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.03, 0.04), (3.0, 900.0), (1.0, 10.0), (5.0, 5.0), (1e-7, 1e6)])
+def test_logarithmic_ticks_cover_their_range(low, high):
+    ticks = logarithmic_ticks(low, high)
+    assert ticks[0] <= low * (1 + 1e-9)
+    assert ticks[-1] >= high * (1 - 1e-9)
+    assert 2 <= len(ticks) <= 16
+    assert ticks == sorted(set(ticks))
+
+
+def test_a_logarithmic_chart_spaces_factors_evenly_and_needs_positive_values():
+    def heights(values):
+        text = chart("t", [Series("one", list(enumerate(values)))], bands=[], end=3, unit="minutes", is_logarithmic=True)
+        assert ">minutes</text>" in text
+        return [float(found) for found in re.findall(r'cy="([\d.]+)"', text)]
+
+    first, second, third = heights([1.0, 10.0, 100.0])
+    assert first - second == pytest.approx(second - third, abs=0.2)
+    first, second, third = heights([-1.0, 0.0, 1.0])
+    assert first - second == pytest.approx(second - third, abs=0.2)

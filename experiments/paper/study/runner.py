@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -31,7 +30,12 @@ QUICK_IMAGES = 256
 """Samples that are measured with --quick."""
 _POLL_SECONDS = 0.2
 _SECONDS_TO_SAVE = 120.0
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+# Linux then stops the process when the study is killed, and a run saves; 1 is PR_SET_PDEATHSIG.
+_PRELUDE = """import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 @dataclass
@@ -150,13 +154,12 @@ class Runner:
             environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         with self.folder.log(name).open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, *words],
+                [sys.executable, "-c", _PRELUDE, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
 
     def _finish(self, progress: Progress) -> None:
@@ -222,9 +225,3 @@ class Runner:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _end_with_parent() -> None:
-    """Ask Linux to stop this process when the study is killed; a run then saves."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
