@@ -109,7 +109,10 @@ def measured(order: Order, *, report: Callable[[str], None] = print) -> dict[str
 
 
 def values_of(model: Model, names: Sequence[str], *, evaluator: Evaluator | None, reals: Reals, count: int) -> dict[str, float]:
-    """Measure one checkpoint. What cannot be measured of it, such as a collapsed class, is left out and reported."""
+    """Measure one checkpoint.
+
+    What cannot be measured of it, such as the accuracy for classes that have collapsed, is left out and reported.
+    """
     values: dict[str, float] = {}
     classes = evaluator.classes() if evaluator else np.arange(max(1, model.label_size), dtype=np.int32)
     try:

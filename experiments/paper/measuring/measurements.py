@@ -32,12 +32,12 @@ def small_rows(images: np.ndarray) -> np.ndarray:
 
 
 def small_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Compute the Frechet distance of two sets of `small_rows`; it is biased upwards for few images."""
+    """Compute the Frechet distance of two sets of `small_rows`, which is larger for few images."""
     return frechet_distance(FeatureStats.of(first), FeatureStats.of(second))
 
 
 def halves_distance(rows: np.ndarray, *, draws: int = 5) -> float:
-    """Compute the mean distance of two random halves of the reals: the floor of `small_distance`."""
+    """Compute the floor of `small_distance`: the mean over random halves of the reals."""
     found = []
     for seed in range(draws):
         order = np.random.RandomState(seed).permutation(len(rows))

@@ -27,7 +27,7 @@ def seconds_of(text: str) -> float:
 
 
 def planned_seconds(plan: Plan, run: Run) -> float:
-    """Return what `launch.py plan` estimates for a run: it compiles and times the step of each resolution.
+    """Estimate a run by `launch.py plan`, which times the step of each resolution.
 
     Raises:
         UserError: the command fails.

@@ -25,7 +25,7 @@ _LABEL_WIDTH = 150
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[list[tuple[float, float]], list[float]]:
-    """Return the mean of several curves over their common range, and its standard error at each point.
+    """Return the mean of several curves over their common range, and its standard errors.
 
     Curves over time have their points at different times: they are interpolated at those of the first one.
     """
@@ -41,7 +41,7 @@ def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[list[tu
 
 
 def figure(results: Mapping[str, Any]) -> str:
-    """Return an SVG with one row of charts per value that was measured all along: over kimg, and over minutes."""
+    """Return an SVG with a row of charts per value with curves: over kimg, and over minutes."""
     variants = results["variants"]
     names = [name for name in dict.fromkeys([results["headline"], *results["columns"]]) if _has_curves(variants, name)]
     shown = [variant for variant in variants if names and curves_of(variant, names[0], over="kimg")][:_MOST_CURVES]
@@ -108,7 +108,7 @@ def _style() -> str:
 
 
 def contact_sheet(plan: Plan, folder: Folder) -> np.ndarray | None:
-    """Return one row of samples per variant, of the same seeds, with the names of the variants; None without any."""
+    """Return one row of samples per variant, of the same seeds; None without any."""
     from PIL import Image, ImageDraw
 
     rows = []

@@ -80,7 +80,7 @@ class Difference:
 
 
 def best(values: dict[str, list[float]], *, larger: bool) -> str:
-    """Return which set of seeds has the best mean, if that is clear against each of the others; else ""."""
+    """Return which set of seeds is clearly better than each of the others; "" for none."""
     present = {name: one for name, one in values.items() if one}
     if len(present) < 2:
         return ""
@@ -91,7 +91,7 @@ def best(values: dict[str, list[float]], *, larger: bool) -> str:
 
 
 def crossing(points: Sequence[tuple[float, float]], level: float, *, larger: bool = False) -> float:
-    """Return where a curve first is as good as `level`, interpolated linearly between its points; NaN if nowhere.
+    """Return where a curve first is as good as `level`, by linear interpolation; else NaN.
 
     Args:
         points: (time or images, value), in order.

@@ -43,7 +43,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of each run, with images of its generator's moving average at full resolution.
+    """What is measured of each run, with images of the moving average at full resolution.
 
     Attributes:
         headline: the value that curves and verdicts are about, such as "swd.average".
@@ -219,7 +219,10 @@ def config_of(variant: Variant, study: Study, lengths: Lengths) -> Config:
 
 
 def scaled(config: Config, factor: float) -> Config:
-    """Multiply all lengths of the schedule; the half-life of the moving average follows shorter phases only."""
+    """Multiply all lengths of the schedule.
+
+    The half-life of the moving average is multiplied too where that makes it shorter.
+    """
     if factor == 1:
         return config
     changed: dict[str, Any] = {}

@@ -17,7 +17,7 @@ _SECONDS_BETWEEN_READS = 2.0
 
 
 def arithmetic(plan: Plan, run: Run, images_seen: int | None = None) -> float:
-    """Return the multiply-adds of a run, or of its first images; as rough as `networks.cost.relative_cost`."""
+    """Estimate the multiply-adds of a run, or of its first images, by `networks.cost`."""
     config = plan.configs[run.variant.name]
     schedule = Schedule.of(config)
     end = schedule.total_images if images_seen is None else min(images_seen, schedule.total_images)
@@ -25,7 +25,7 @@ def arithmetic(plan: Plan, run: Run, images_seen: int | None = None) -> float:
 
 
 class Progress:
-    """A bar of the arithmetic that is done; the remaining time is that of the arithmetic that remains.
+    """A bar of the arithmetic that is done, with an estimate of the remaining time.
 
     Args:
         plan: the runs.

@@ -102,7 +102,7 @@ def collect(plan: Plan, folder: Folder, *, problems: Mapping[str, str], command:
 
 
 def run_entry(plan: Plan, run: Run, result: Mapping[str, Any] | None, *, problem: str) -> dict[str, Any]:
-    """Return what is kept of a run: its last values, and the curves of what was measured all along."""
+    """Return what is kept of a run: its last values, and its curves."""
     if not result:
         return {"seed": run.seed, "problem": problem or "not complete"}
     measures, points = plan.study.measures, result["points"]

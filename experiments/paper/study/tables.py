@@ -12,7 +12,7 @@ QUICK = "**Made with `--quick`: a test of the program, not a result.**"
 
 
 def table(results: Mapping[str, Any], remarks: Sequence[str] = ()) -> str:
-    """Return the table, the machine, and one line per variant about its difference from the first.
+    """Return the table, the machine, and a line about each difference from the first variant.
 
     Args:
         results: as `results.collect` returns them.
@@ -82,7 +82,7 @@ def conditions(results: Mapping[str, Any]) -> str:
 
 
 def verdicts(results: Mapping[str, Any]) -> list[str]:
-    """Say for each variant whether its headline differs from that of the first one beyond the noise."""
+    """Say whether each variant differs from the first one beyond the noise."""
     first, *others = results["variants"]
     name = results["headline"]
     reference, larger = values_of(first, name), name in results["larger"]
