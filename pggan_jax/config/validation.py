@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pggan_jax.config import SOUND_PRESETS, Config, DataConfig
+from pggan_jax.config.schedule_rules import batch_size_setting, check_schedule
 from pggan_jax.config.sound import SoundConfig, setting_problem
 from pggan_jax.errors import ConfigError
 from pggan_jax.images import fitting_base, grid_size, parse_base_shape, parse_crop, parse_range
@@ -19,7 +20,6 @@ from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.schedule import Schedule
 from pggan_jax.source_kinds import SOURCE_KINDS, parse_source
 
-MAX_TOTAL_IMAGES = 2**31 - 1
 MAX_GRID_SIDE = 2**16 - 1
 
 
@@ -124,7 +124,7 @@ def validate(config: Config) -> None:
     _check_data_and_grid(config)
     _check_sound(config)
     _check_evaluation(config)
-    _check_schedule(config)
+    check_schedule(config)
     for resolution in Schedule.of(config).resolutions:
         _check_groups(config, resolution)
 
@@ -238,57 +238,11 @@ def _check_evaluation(config: Config) -> None:
             raise ConfigError("eval.metrics", settings.metrics, f"{problem}, which this run grows to")
 
 
-def _check_schedule(config: Config) -> None:
-    schedule = Schedule.of(config)
-    growing = zip(schedule.resolutions, schedule.resolutions[1:], strict=False)
-    for low, high in growing:
-        stable = config.schedule.stable_kimg_at.get(low, config.schedule.stable_kimg)
-        fade = config.schedule.fade_kimg_at.get(high, config.schedule.fade_kimg)
-        if not stable and not fade:
-            path = "schedule.fade_kimg_at" if high in config.schedule.fade_kimg_at else "schedule.fade_kimg"
-            rule = f"the stable phase at {low} has no length either, so nothing is trained at {low}; set one of them above 0"
-            raise ConfigError(path, fade, rule)
-    last = config.data.resolution
-    planned = schedule.planned_kimg
-    if not planned:
-        rule = f"the run has no length; set schedule.total_kimg, or a stable phase at {last}"
-        raise ConfigError("schedule.total_kimg", config.schedule.total_kimg, rule)
-    if planned * 1000 > MAX_TOTAL_IMAGES:
-        rule = f"a run may have at most {MAX_TOTAL_IMAGES // 1000} kimg (2^31 - 1 images); this one has {planned:.0f} kimg"
-        raise ConfigError("schedule.total_kimg", config.schedule.total_kimg, rule)
-    _check_schedule_updates(config, schedule)
-
-
-def _check_schedule_updates(config: Config, schedule: Schedule) -> None:
-    """Check that no schedule update skips a resolution or exceeds the longest run."""
-    for stage, grown in zip(schedule.stages, [*schedule.stages[1:], None], strict=True):
-        path, batch = _batch_size(config, stage.resolution)
-        look = (
-            f"{config.schedule.repeats} iterations of {config.schedule.critic_steps} x {batch} images at "
-            f"{stage.shape} (schedule.repeats, critic_steps, batch_size) make one schedule update"
-        )
-        if grown and grown.resolution > 2 * stage.resolution:
-            skipped = config.data.shape_at(2 * stage.resolution)
-            rule = f"{look} and skip {skipped}; use fewer, or give that resolution more kimg"
-            raise ConfigError(path, batch, rule)
-        if stage.end > MAX_TOTAL_IMAGES:
-            rule = f"{look} and end after {stage.end:,} images; a run may have at most {MAX_TOTAL_IMAGES:,}"
-            raise ConfigError(path, batch, rule)
-
-
-def _batch_size(config: Config, resolution: int) -> tuple[str, int]:
-    """Return the setting that gives the batch size at `resolution`, and its value."""
-    single = config.schedule.batch_size_at
-    if resolution in single:
-        return "schedule.batch_size_at", single[resolution]
-    return "schedule.batch_size", config.schedule.batch_size
-
-
 def _check_groups(config: Config, resolution: int) -> None:
     stddev = config.discriminator.minibatch_stddev
     if stddev == "none" or stddev == "whole_batch":
         return
-    path, batch = _batch_size(config, resolution)
+    path, batch = batch_size_setting(config, resolution)
     group = min(config.discriminator.mbstd_group_size, batch)
     if batch % group:
         near = f"{batch // group * group} or {(batch // group + 1) * group}"
