@@ -26,6 +26,7 @@ class SchedulePoint:
         alpha: weight of the newest layers, in (0, 1) during a fade-in and 1 when stable.
         learning_rate: step size of both networks, ramp included.
         batch_size: images per step over all devices.
+        annealed: how far the cosine schedules have come, from 0 to 1.
     """
 
     images_seen: int
@@ -33,6 +34,7 @@ class SchedulePoint:
     alpha: float
     learning_rate: float
     batch_size: int
+    annealed: float = 0.0
 
     @property
     def fading(self) -> bool:
@@ -134,8 +136,11 @@ class Schedule:
             resolution = self.resolutions[phase + 1]
             alpha = into_fade / self._fade_images(resolution)
         learning_rate = self._config.learning_rate_at.get(resolution, self._config.learning_rate)
+        annealed = cosine_progress(images_seen, 1000 * self._config.anneal_kimg or self._planned_images)
+        learning_rate = anneal(learning_rate, self._config.learning_rate_end, annealed)
         learning_rate *= ramp(images_seen / 1000, self._config.rampup_kimg)
-        return SchedulePoint(images_seen, resolution, alpha, learning_rate, self._config.batch_size_for(resolution))
+        batch_size = self._config.batch_size_for(resolution)
+        return SchedulePoint(images_seen, resolution, alpha, learning_rate, batch_size, annealed)
 
     def official_lod(self, point: SchedulePoint) -> float:
         """The official level of detail: log2(full resolution / current resolution), plus 1 - alpha."""
@@ -260,6 +265,16 @@ def _snap(images: float) -> float:
     1000 * 4.035 is 4034.9999999999995, and a phase would end a look early.
     """
     return round(float(images), 6)
+
+
+def cosine_progress(images_seen: float, images: float) -> float:
+    """How far a cosine schedule over so many images has come: 1 - (1 + cos(pi t)) / 2, t = images_seen / images <= 1."""
+    return 1.0 - (1.0 + math.cos(math.pi * min(images_seen / images, 1.0))) / 2.0 if images else 0.0
+
+
+def anneal(start: float, end: float, annealed: float) -> float:
+    """Value of a cosine schedule that has come `annealed` of its way; an end of 0 means that `start` stays."""
+    return start + annealed * (end - start) if end else start
 
 
 def ramp(kimg: float, rampup_kimg: float) -> float:

@@ -11,7 +11,7 @@ from fractions import Fraction
 import pytest
 
 from pggan_jax.config import ScheduleConfig
-from pggan_jax.schedule import Schedule, Stage, ramp
+from pggan_jax.schedule import Schedule, Stage, anneal, ramp
 
 CHECKPOINTS = {
     "1024_600_600": (1024, 600, 600, 4),
@@ -374,3 +374,35 @@ def test_long_runs_stay_cheap_and_exact():
     assert schedule.total_images == 2_000_000_004
     assert isinstance(schedule.stage_at(schedule.total_images), Stage)
     assert schedule.stage_at(schedule.total_images).resolution == 8192
+
+
+COSINE = ScheduleConfig(
+    start_resolution=8, total_kimg=8.0, batch_size=2, repeats=1, learning_rate=0.004, learning_rate_end=0.001
+)
+
+
+@pytest.mark.parametrize(("images", "expected"), [(0, 4e-3), (2000, 3.5606602e-3), (4000, 2.5e-3), (8000, 1e-3)])
+def test_cosine_of_the_learning_rate(images, expected):
+    """v0 + (1 - (1 + cos(pi t)) / 2) (v1 - v0): at t = 1/4 it has gone (1 - sqrt(1/2)) / 2 of the way."""
+    assert Schedule(COSINE, 8).look(images).learning_rate == pytest.approx(expected, rel=1e-7)
+
+
+def test_cosine_ends_after_anneal_kimg_and_stays():
+    schedule = Schedule(replace(COSINE, anneal_kimg=4.0), 8)
+    assert schedule.look(2000).learning_rate == pytest.approx(2.5e-3)
+    assert [schedule.look(images).learning_rate for images in (4000, 5000, 8000)] == pytest.approx([1e-3] * 3)
+
+
+def test_cosine_starts_from_the_rate_of_the_resolution_and_the_ramp_multiplies_it():
+    config = replace(COSINE, learning_rate_at={8: 0.003}, rampup_kimg=4.0)
+    point = Schedule(config, 8).look(2000)
+    expected = 0.003 + (1 - math.sqrt(0.5)) / 2 * (0.001 - 0.003)
+    assert point.learning_rate == pytest.approx(expected * math.exp(-5 * 0.25))
+    assert point.annealed == pytest.approx((1 - math.sqrt(0.5)) / 2)
+
+
+def test_without_an_end_nothing_is_annealed():
+    schedule, plain = Schedule(replace(COSINE, learning_rate_end=0.0), 8), ScheduleConfig().learning_rate
+    assert schedule.look(5000).learning_rate == 0.004
+    assert Schedule(ScheduleConfig(), 32).look(1_234_567).learning_rate == plain
+    assert anneal(0.3, 0.0, 0.7) == 0.3

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pggan_jax.config.fields import KIMG, MAX_KIMG, MAX_RESOLUTION, RATE, setting
+from pggan_jax.config.fields import KIMG, MAX_FLOAT, MAX_KIMG, MAX_RESOLUTION, RATE, WEIGHT, setting
 
 _TICK: dict[str, Any] = {"minimum": 1, "maximum": MAX_KIMG}
+LEARNING_RATE_END: dict[str, Any] = {"minimum": 0, "maximum": MAX_FLOAT}
 OFFICIAL_TICKS = {4: 160.0, 8: 140.0, 16: 120.0, 32: 100.0, 64: 80.0, 128: 60.0, 256: 40.0, 512: 20.0, 1024: 10.0}
 
 
@@ -29,6 +30,18 @@ class ScheduleConfig:
     learning_rate: float = setting(0.001, "Adam's step size for both networks", **RATE)
     learning_rate_at: Mapping[int, float] = setting({}, "learning_rate of single resolutions, as 1024:0.0015", **RATE)
     rampup_kimg: float = setting(0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", **KIMG)
+    anneal_kimg: float = setting(0.0, "length of the cosine schedules *_end, then their end; 0 means the whole run", **KIMG)
+    learning_rate_end: float = setting(
+        0.0,
+        "end of the learning rate's cosine, from learning_rate or learning_rate_at; 0: no cosine",
+        **LEARNING_RATE_END,
+    )
+    r1_gamma_end: float = setting(0.0, "end of the cosine from loss.r1_gamma; 0 keeps it constant", **WEIGHT)
+    ema_half_life_kimg_end: float = setting(
+        0.0,
+        "end of the cosine from optimizer.ema_half_life_kimg, whose 0 then means no averaging at the start; 0: no cosine",
+        **KIMG,
+    )
     critic_steps: int = setting(1, "n_critic: discriminator updates per generator update", minimum=1, maximum=1024)
     repeats: int = setting(
         4, "iterations between two updates of resolution, alpha and learning rate; phases end on one", minimum=1, maximum=2**16

@@ -33,6 +33,19 @@ def check_schedule(config: Config) -> None:
         rule = f"a run may have at most {MAX_TOTAL_IMAGES // 1000} kimg (2^31 - 1 images); this one has {planned:.0f} kimg"
         raise ConfigError("schedule.total_kimg", config.schedule.total_kimg, rule)
     _check_schedule_updates(config, schedule)
+    _check_cosines(config)
+
+
+def _check_cosines(config: Config) -> None:
+    """Check that each cosine schedule moves something."""
+    settings, loss = config.schedule, config.loss
+    if settings.r1_gamma_end and (loss.name in ("wgan_gp", "lsgan") or not loss.r1_gamma):
+        why = f"loss.name={loss.name} has no R1" if loss.name in ("wgan_gp", "lsgan") else "loss.r1_gamma is 0"
+        rule = f"has nothing to move, as {why}; set 0, or a loss with R1 and loss.r1_gamma above 0"
+        raise ConfigError("schedule.r1_gamma_end", settings.r1_gamma_end, rule)
+    if settings.anneal_kimg and not (settings.learning_rate_end or settings.r1_gamma_end or settings.ema_half_life_kimg_end):
+        rule = "has nothing to move; set schedule.learning_rate_end, r1_gamma_end or ema_half_life_kimg_end, or set 0"
+        raise ConfigError("schedule.anneal_kimg", settings.anneal_kimg, rule)
 
 
 def _check_schedule_updates(config: Config, schedule: Schedule) -> None:

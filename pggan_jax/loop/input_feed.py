@@ -12,7 +12,7 @@ from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices
 from pggan_jax.networks.build import Networks
-from pggan_jax.schedule import Schedule, Stage, Tick
+from pggan_jax.schedule import Schedule, Stage, Tick, anneal
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 
 ACCELERATOR_STEPS_PER_CALL = 16
@@ -159,19 +159,23 @@ class InputFeed:
     def _schedule_points(self, chunk: StepChunk) -> TracedSchedulePoint:
         starts = chunk.start + np.minimum(np.arange(self.steps_per_call), chunk.steps - 1) * chunk.stage.images_per_step
         points = [self._schedule.at(int(start)) for start in starts]
-        decay = np.full(self.steps_per_call, self._ema_decay(chunk.stage.batch_size), np.float32)
+        decay = [self._ema_decay(chunk.stage.batch_size, point.annealed) for point in points]
+        gamma, gamma_end = self._config.loss.r1_gamma, self._config.schedule.r1_gamma_end
+        weights = np.array([anneal(gamma, gamma_end, point.annealed) for point in points], np.float32)
         return TracedSchedulePoint(
             alpha=np.array([point.alpha for point in points], np.float32),
             learning_rate=np.array([point.learning_rate for point in points], np.float32),
-            ema_decay=decay,
+            ema_decay=np.array(decay, np.float32),
+            penalty_weight=weights if gamma_end else None,
         )
 
-    def _ema_decay(self, batch_size: int) -> float:
+    def _ema_decay(self, batch_size: int, annealed: float) -> float:
         """Return the decay per discriminator step; from the half-life in images if one is set."""
-        optimizer = self._config.optimizer
-        if optimizer.ema_half_life_kimg:
-            return 0.5 ** (batch_size / (1000 * optimizer.ema_half_life_kimg))
-        return optimizer.ema_decay
+        optimizer, end = self._config.optimizer, self._config.schedule.ema_half_life_kimg_end
+        if not (optimizer.ema_half_life_kimg or end):
+            return optimizer.ema_decay
+        half_life = anneal(optimizer.ema_half_life_kimg, end, annealed)
+        return 0.5 ** (batch_size / (1000 * half_life)) if half_life else 0.0
 
 
 def abstract_batch_and_schedule_points(config: Config, networks: Networks, *, steps: int) -> tuple[Batch, TracedSchedulePoint]:
@@ -186,4 +190,5 @@ def abstract_batch_and_schedule_points(config: Config, networks: Networks, *, st
         sample_index=jax.ShapeDtypeStruct(leading, np.uint32),
     )
     per_step = jax.ShapeDtypeStruct((steps,), np.float32)
-    return batch, TracedSchedulePoint(per_step, per_step, per_step)
+    penalty_weight = per_step if config.schedule.r1_gamma_end else None
+    return batch, TracedSchedulePoint(per_step, per_step, per_step, penalty_weight)

@@ -147,7 +147,10 @@ def step_arguments(config: Config, networks: Networks) -> tuple:
         sample_index=np.broadcast_to(sample_index[:, None, None, :], shapes.sample_index.shape).astype(np.uint32),
     )
     one = np.ones(steps, np.float32)
-    schedule_points = TracedSchedulePoint(alpha=one, learning_rate=1e-3 * one, ema_decay=0.999 * one)
+    penalty_weight = one if config.schedule.r1_gamma_end else None
+    schedule_points = TracedSchedulePoint(
+        alpha=one, learning_rate=1e-3 * one, ema_decay=0.999 * one, penalty_weight=penalty_weight
+    )
     return devices.split(batch), schedule_points, SharedInputs(np.uint32(0), devices.replicate(classes)), np.int32(steps)
 
 

@@ -41,7 +41,14 @@ def generator_loss(config: LossConfig, scores: jax.Array) -> jax.Array:
             raise ValueError(f"generator_loss has no case for the loss {config.name!r}; add one")
 
 
-def discriminator_loss(config: LossConfig, real_scores: jax.Array, fake_scores: jax.Array, penalty: jax.Array) -> jax.Array:
+def discriminator_loss(
+    config: LossConfig,
+    real_scores: jax.Array,
+    fake_scores: jax.Array,
+    penalty: jax.Array,
+    *,
+    penalty_weight: jax.Array | None = None,
+) -> jax.Array:
     """Mean adversarial loss of the discriminator, with its gradient penalty (spec 3.3-3.6).
 
     Args:
@@ -49,6 +56,7 @@ def discriminator_loss(config: LossConfig, real_scores: jax.Array, fake_scores: 
         real_scores: scores of real images `[batch]`.
         fake_scores: scores of generated images `[batch]`.
         penalty: what `gradient_penalty` returns.
+        penalty_weight: scalar instead of `config.r1_gamma`, while a schedule moves it.
 
     Raises:
         ValueError: the loss has no formula here.
@@ -66,6 +74,8 @@ def discriminator_loss(config: LossConfig, real_scores: jax.Array, fake_scores: 
             loss = jax.nn.relu(1.0 + fake_scores).mean() + jax.nn.relu(1.0 - real_scores).mean()
         case _:
             raise ValueError(f"discriminator_loss has no case for the loss {config.name!r}; add one")
+    if penalty_weight is not None:
+        return loss + 0.5 * penalty_weight * penalty
     return loss + 0.5 * config.r1_gamma * penalty if config.r1_gamma else loss
 
 

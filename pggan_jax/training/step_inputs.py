@@ -32,11 +32,13 @@ class TracedSchedulePoint(NamedTuple):
         alpha: weight of the newest layers, in [0, 1]; float32, `[steps]` for a call of several steps.
         learning_rate: of both networks; as above.
         ema_decay: decay of the generator's moving average per discriminator step; as above.
+        penalty_weight: gamma of R1 and R2 while a cosine schedule moves it; None for the constant `loss.r1_gamma`.
     """
 
     alpha: Array
     learning_rate: Array
     ema_decay: Array
+    penalty_weight: Array | None = None
 
 
 class SharedInputs(NamedTuple):

@@ -105,7 +105,8 @@ def discriminator_step(
         fake_scores, fake_logits = discriminator(fakes, input_noise(pass_number=1))
         ratio = config.data.resolution / networks.resolution
         penalty = losses.gradient_penalty(config.loss, discriminator, reals, fakes, mixing, resolution_ratio=ratio)
-        loss = losses.discriminator_loss(config.loss, real_scores, fake_scores, penalty)
+        weight = schedule_point.penalty_weight
+        loss = losses.discriminator_loss(config.loss, real_scores, fake_scores, penalty, penalty_weight=weight)
         classification = losses.classification_loss(real_logits, batch.labels)
         if config.loss.label_fakes:
             classification += losses.classification_loss(fake_logits, batch.labels)

@@ -312,7 +312,7 @@ def test_json_that_is_no_object(text):
 
 
 # Defaults that do not fit to the other values of `changed_everywhere()`.
-UNFIT = {"schedule.start_resolution", "discriminator.minibatch_stddev", "schedule.total_kimg", "eval.metrics"}
+UNFIT = {"schedule.start_resolution", "discriminator.minibatch_stddev", "schedule.total_kimg", "eval.metrics", "loss.name"}
 
 
 @pytest.mark.parametrize("path", [path for path, _ in settings_of(Config()) if path not in UNFIT])

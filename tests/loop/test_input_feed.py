@@ -160,7 +160,7 @@ class TestFeed:
             np.testing.assert_allclose(points.alpha[: chunk.steps], alphas, rtol=1e-6)
             np.testing.assert_allclose(points.learning_rate[: chunk.steps], rates, rtol=1e-6)
             assert shared.noise_seed == 12
-            assert {leaf.dtype.name for leaf in points} == {"float32"}
+            assert {leaf.dtype.name for leaf in jax.tree.leaves(points)} == {"float32"}
 
     def test_average_decay(self):
         """By half-life: half is forgotten after so many images; else the plain number."""
@@ -169,3 +169,31 @@ class TestFeed:
         assert decay[0] ** 10 == pytest.approx(0.5)
         feed, _ = make_feed(small_config(optimizer__ema_half_life_kimg=0.0, optimizer__ema_decay=0.75), 1)
         assert feed(next(plan_chunks(feed._schedule, start=0, steps_per_call=1)))[1][1].ema_decay[0] == 0.75
+
+
+def test_cosine_schedules_are_traced_only_where_they_are_used():
+    plain = small_config()
+    cosines = small_config(
+        loss__name="hinge", schedule__r1_gamma_end=2.0, schedule__ema_half_life_kimg_end=1.5, schedule__learning_rate_end=0.001
+    )
+    for config in (plain, cosines):
+        feed, _ = make_feed(config, 2)
+        schedule = schedule_of(config)
+        for chunk in list(plan_chunks(schedule, start=0, steps_per_call=2))[::20]:
+            _, (_, points, _, _) = feed(chunk)
+            looks = [schedule.at(chunk.start + step * chunk.stage.images_per_step) for step in range(chunk.steps)]
+            np.testing.assert_allclose(points.learning_rate[: chunk.steps], [look.learning_rate for look in looks], rtol=1e-6)
+            if config is plain:
+                assert points.penalty_weight is None
+                np.testing.assert_allclose(points.ema_decay, 0.5 ** (16 / 500), rtol=1e-6)
+                continue
+            annealed = np.array([look.annealed for look in looks])
+            np.testing.assert_allclose(points.penalty_weight[: chunk.steps], 10 - 8 * annealed, rtol=1e-6)
+            np.testing.assert_allclose(points.ema_decay[: chunk.steps], 0.5 ** (16 / (500 + 1000 * annealed)), rtol=1e-6)
+
+
+def test_an_average_of_half_life_0_is_the_generator():
+    config = small_config(optimizer__ema_half_life_kimg=0.0, schedule__ema_half_life_kimg_end=1.0)
+    feed, _ = make_feed(config, 1)
+    _, (_, points, _, _) = feed(next(plan_chunks(schedule_of(config), start=0, steps_per_call=1)))
+    assert points.ema_decay.tolist() == [0.0]

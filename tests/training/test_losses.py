@@ -305,3 +305,11 @@ def test_lsgan_average_survives_a_loss_that_is_not_a_number():
     for loss in (jnp.nan, jnp.inf, -jnp.inf):
         average = update_lsgan_average(average, jnp.asarray(loss))
     np.testing.assert_allclose(average, (0.7 * 0.9 + 0.1) * 0.9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["logistic", "hinge"])
+def test_a_weight_of_the_schedule_takes_the_place_of_gamma(name):
+    scores = linear_scores(REALS).astype(np.float32), linear_scores(FAKES).astype(np.float32)
+    penalty = jnp.float32(3.0)
+    moved = discriminator_loss(LossConfig(name), *scores, penalty, penalty_weight=jnp.float32(4.0))
+    assert float(moved) == pytest.approx(float(discriminator_loss(LossConfig(name, r1_gamma=4.0), *scores, penalty)), rel=1e-6)
