@@ -268,7 +268,10 @@ def _snap(images: float) -> float:
 
 
 def cosine_progress(images_seen: float, images: float) -> float:
-    """How far a cosine schedule over so many images has come: 1 - (1 + cos(pi t)) / 2, t = images_seen / images <= 1."""
+    """How far a cosine schedule over so many images has come, from 0 to 1.
+
+    It is 1 - (1 + cos(pi t)) / 2 with t = images_seen / images, at most 1.
+    """
     return 1.0 - (1.0 + math.cos(math.pi * min(images_seen / images, 1.0))) / 2.0 if images else 0.0
 
 
