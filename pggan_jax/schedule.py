@@ -268,7 +268,7 @@ def _snap(images: float) -> float:
 
 
 def cosine_progress(images_seen: float, images: float) -> float:
-    """How far a cosine schedule over so many images has come, from 0 to 1.
+    """How far a cosine schedule has come, from 0 to 1.
 
     It is 1 - (1 + cos(pi t)) / 2 with t = images_seen / images, at most 1.
     """
@@ -276,7 +276,7 @@ def cosine_progress(images_seen: float, images: float) -> float:
 
 
 def anneal(start: float, end: float, annealed: float) -> float:
-    """Value of a cosine schedule that has come `annealed` of its way; an end of 0 means that `start` stays."""
+    """Value of a cosine schedule after the share `annealed` of its way; an end of 0 keeps `start`."""
     return start + annealed * (end - start) if end else start
 
 
