@@ -276,7 +276,7 @@ def cosine_progress(images_seen: float, images: float) -> float:
 
 
 def anneal(start: float, end: float, annealed: float) -> float:
-    """Value of a cosine schedule after the share `annealed` of its way; an end of 0 keeps `start`."""
+    """Value of a cosine schedule `annealed` of its way; an end of 0 keeps `start`."""
     return start + annealed * (end - start) if end else start
 
 
