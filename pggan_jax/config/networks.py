@@ -27,13 +27,14 @@ class GeneratorConfig:
     pixelnorm_epsilon: float = setting(1e-8, "added to the mean square in pixel norm", **EPSILON)
     use_leakyrelu: bool = setting(True, "leaky ReLU with slope 0.2; false means ReLU")
     fused_scale: bool = setting(True, "upscale and convolve in one transposed convolution; the same function, faster")
+    blur: bool = setting(False, "smooth what is upscaled and convolved with the filter [1, 2, 1] x [1, 2, 1] / 16, as StyleGAN")
     output_activation: str = setting("linear", "what follows the 1x1 convolution to colours", choices=("linear", "tanh"))
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
 
 
 @dataclass(frozen=True)
 class StddevGroups:
-    """How samples are grouped for minibatch stddev (spec 1.7).
+    """How samples are grouped for minibatch stddev (spec 1.7), or for minibatch discrimination.
 
     Attributes:
         form: "strided" (sample n is in group n mod M), "contiguous" (neighbours), "whole_batch" or "none".
@@ -62,9 +63,19 @@ class DiscriminatorConfig:
     fused_scale: bool = setting(
         True, "convolve and average in one strided convolution, before the activation: not the same function (spec 1.5)"
     )
+    blur: bool = setting(
+        False, "smooth what is convolved and downscaled with the filter [1, 2, 1] x [1, 2, 1] / 16, as StyleGAN"
+    )
+    minibatch_discrimination: int = setting(
+        0,
+        "kernels of 5 numbers that compare the images of the batch with each other; 0 for none, 100 in the paper's Table 1",
+        minimum=0,
+        maximum=MAX_WIDTH,
+    )
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
 
     @property
     def stddev_groups(self) -> StddevGroups:
-        """The groups of minibatch stddev."""
-        return StddevGroups(self.minibatch_stddev, self.mbstd_group_size)
+        """The groups of samples that see each other: of minibatch stddev, or the batch with minibatch discrimination."""
+        form = "whole_batch" if self.minibatch_discrimination else self.minibatch_stddev
+        return StddevGroups(form, self.mbstd_group_size)

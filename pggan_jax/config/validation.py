@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pggan_jax.config import SOUND_PRESETS, Config, DataConfig
+from pggan_jax.config.network_rules import check_networks
 from pggan_jax.config.schedule_rules import batch_size_setting, check_schedule
 from pggan_jax.config.sound import SoundConfig, setting_problem
 from pggan_jax.errors import ConfigError
@@ -123,6 +124,7 @@ def validate(config: Config) -> None:
     _check_resolutions(config)
     _check_data_and_grid(config)
     _check_sound(config)
+    check_networks(config)
     _check_evaluation(config)
     check_schedule(config)
     for resolution in Schedule.of(config).resolutions:

@@ -78,9 +78,12 @@ def microbatch_indices(samples: int, largest: int, groups: StddevGroups) -> np.n
     count = next((count for count in counts if not largest or samples // count <= largest), None)
     if count is None:
         sizes = ", ".join(str(samples // count) for count in counts)
+        settings = f"minibatch_stddev={groups.form}"
+        if groups.form == "whole_batch":
+            settings += " or minibatch_discrimination"
         raise ValueError(
             f"a device can work on so many of its {samples} images at once: {sizes}, as stddev groups "
-            f"(discriminator.minibatch_stddev={groups.form}) stay whole; allow at least {samples // counts[-1]}, or 0"
+            f"(discriminator.{settings}) stay whole; allow at least {samples // counts[-1]}, or 0"
         )
     return shard_batch(samples, groups, devices=count)
 

@@ -15,12 +15,13 @@ from pggan_jax.networks.layers import (
     EqualizedConv,
     EqualizedDense,
     InputNoise,
+    MinibatchDiscrimination,
     feature_maps,
     leaky_relu,
     minibatch_stddev,
     perturb,
 )
-from pggan_jax.networks.resample import downscale
+from pggan_jax.networks.resample import blur, downscale
 
 
 def discriminator_features(config: DiscriminatorConfig, resolution: int) -> int:
@@ -43,7 +44,7 @@ class DiscriminatorBlock(nn.Module):
         x = perturb(x, noise, 2 * self.resolution)
         x = leaky_relu(EqualizedConv(features, name="conv0", **options)(x))
         features = discriminator_features(config, self.resolution // 2)
-        x = perturb(x, noise, 2 * self.resolution + 1)
+        x = perturb(blur(x) if config.blur else x, noise, 2 * self.resolution + 1)
         if config.fused_scale:
             return leaky_relu(EqualizedConv(features, resampling="down", name="conv1", **options)(x))
         return downscale(leaky_relu(EqualizedConv(features, name="conv1", **options)(x)))
@@ -68,6 +69,9 @@ class DiscriminatorHead(nn.Module):
         x = perturb(x, noise, 9)
         x = x.reshape(x.shape[0], -1)
         x = leaky_relu(EqualizedDense(discriminator_features(config, 2), name="dense0", **options)(x))
+        if config.minibatch_discrimination:
+            kernels = config.minibatch_discrimination
+            x = MinibatchDiscrimination(kernels, axis_name=self.axis_name, name="discrimination", **options)(x)
         x = EqualizedDense(1 + self.label_size, gain=1.0, name="dense1", **options)(x)
         return x.astype(jnp.float32)
 

@@ -64,9 +64,9 @@ class GeneratorBlock(nn.Module):
         features = generator_features(config, self.resolution)
         options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         if config.fused_scale:
-            x = EqualizedConv(features, resampling="up", name="conv0", **options)(x)
+            x = EqualizedConv(features, resampling="up", blur=config.blur, name="conv0", **options)(x)
         else:
-            x = EqualizedConv(features, name="conv0", **options)(upscale(x))
+            x = EqualizedConv(features, blur=config.blur, name="conv0", **options)(upscale(x))
         x = activate(config, x)
         return activate(config, EqualizedConv(features, name="conv1", **options)(x))
 

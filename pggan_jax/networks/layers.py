@@ -1,4 +1,4 @@
-"""Layers of both networks: equalized layers, pixel norm, minibatch stddev (spec 1)."""
+"""Layers of both networks: equalized layers, pixel norm, minibatch stddev and discrimination (spec 1)."""
 
 from __future__ import annotations
 
@@ -102,10 +102,12 @@ class EqualizedConv(Equalized):
     Attributes:
         kernel_size: side of the kernel.
         resampling: "same", or "up" / "down" for the fused forms of a 3x3 convolution, which double or halve h and w.
+        blur: smooth the output before the bias is added.
     """
 
     kernel_size: int = 3
     resampling: str = "same"
+    blur: bool = False
 
     def taps(self) -> int:
         """Positions of the input that each output sees."""
@@ -117,7 +119,8 @@ class EqualizedConv(Equalized):
         kernel = self._kernel(self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         if self.kernel_size == 1:
             return self._add_bias(jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0]))
-        return self._add_bias(_CONVOLUTIONS[self.resampling](x, kernel))
+        x = _CONVOLUTIONS[self.resampling](x, kernel)
+        return self._add_bias(resample.blur(x) if self.blur else x)
 
 
 class EqualizedDense(Equalized):
@@ -134,6 +137,35 @@ class EqualizedDense(Equalized):
         """Multiply `x` by the kernel and add the bias."""
         kernel = self._kernel(x.shape[-1], math.prod(self.positions) * self.features)
         return self._add_bias((x @ kernel).reshape(-1, *self.positions, self.features))
+
+
+class MinibatchDiscrimination(Equalized):
+    """Append how close a sample is to the others of the batch: `[batch, c]` to `[batch, c + features]` (Salimans et al. 2016).
+
+    A linear map M without bias takes each sample to `features` kernels of `dimensions` numbers. Kernel b of sample i appends
+    the sum over all other samples j of exp(-sum_d |M_ibd - M_jbd|). The paper's sum contains the sample itself, a constant 1.
+
+    Attributes:
+        dimensions: numbers per kernel.
+        axis_name: the device axis that the batch is spread over, if any; its samples are compared over all devices.
+    """
+
+    gain: float = 1.0
+    dimensions: int = 5
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Compare the samples in float32, and append the sums to `x`."""
+        batch = x.shape[0]
+        kernel = self._kernel(x.shape[-1], self.features * self.dimensions)
+        own = (x @ kernel).astype(jnp.float32).reshape(batch, self.features, self.dimensions)
+        every = lax.all_gather(own, self.axis_name, tiled=True) if self.axis_name else own
+        first = lax.axis_index(self.axis_name) * batch if self.axis_name else 0
+        is_self = first + jnp.arange(batch)[:, None] == jnp.arange(len(every))
+        distances = jnp.abs(own[:, None] - every).sum(axis=-1)
+        closeness = jnp.where(is_self[..., None], 0.0, jnp.exp(-distances)).sum(axis=1)
+        return jnp.concatenate([x, closeness.astype(x.dtype)], axis=-1)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Changing resolution by two, alone or fused with a 3x3 convolution (spec 1.3, 1.5).
+"""Changing resolution by two, alone or fused with a 3x3 convolution (spec 1.3, 1.5), and the blur that goes with it.
 
 The fused forms are stride-2 convolutions with a 4x4 kernel. WGAN-GP differentiates them twice, and plain automatic
 differentiation turns their weight gradients into convolutions that XLA runs an order of magnitude slower on a CPU. So they are
@@ -31,6 +31,28 @@ def downscale(x: jax.Array) -> jax.Array:
     """Mean of 2x2 blocks: `[batch, 2h, 2w, c]` to `[batch, h, w, c]`."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+@jax.custom_vjp
+def blur(x: jax.Array) -> jax.Array:
+    """Binomial filter [1, 2, 1] x [1, 2, 1] / 16 of each channel, padded with zeros: `[batch, h, w, c]` to the same shape.
+
+    It is its own adjoint, so its derivatives of any order are blurs. Shifted sums, one axis after the other: a convolution with
+    one group per channel has no fast path in XLA:CPU. In float32; only the result is rounded to the type of `x`.
+    """
+    values = x.astype(jnp.float32)
+    for axis in (1, 2):
+        values = 0.5 * values + 0.25 * (_shift(values, axis, 1) + _shift(values, axis, -1))
+    return values.astype(x.dtype)
+
+
+def _shift(x: jax.Array, axis: int, by: int) -> jax.Array:
+    """Move `x` by one place along `axis`, zeros coming in."""
+    rest = lax.slice_in_dim(x, max(-by, 0), x.shape[axis] - max(by, 0), axis=axis)
+    return jnp.pad(rest, [(max(by, 0), max(-by, 0)) if one == axis else (0, 0) for one in range(x.ndim)])
+
+
+blur.defvjp(lambda x: (blur(x), None), lambda _, cotangent: (blur(cotangent),))
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:

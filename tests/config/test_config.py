@@ -81,6 +81,7 @@ BAD = {
     "generator.pixelnorm_epsilon": [(0.0, "greater than 0"), (-1e-8, "greater than 0")],
     "generator.use_leakyrelu": [(0.2, "must be true or false")],
     "generator.fused_scale": [("false", "must be true or false")],
+    "generator.blur": [("StyleGAN", "must be true or false")],
     "generator.output_activation": [("sigmoid", "must be one of linear, tanh")],
     "generator.dtype": [("float64", DTYPE_RULE), ("", DTYPE_RULE)],
     "discriminator.fmap_base": [(0, "at least 1")],
@@ -90,6 +91,11 @@ BAD = {
     "discriminator.minibatch_stddev": [("paper", "must be one of strided, whole_batch, contiguous, none")],
     "discriminator.mbstd_group_size": [(1, "at least 2"), (0, "at least 2")],
     "discriminator.fused_scale": [("true", "must be true or false")],
+    "discriminator.blur": [(1, "must be true or false")],
+    "discriminator.minibatch_discrimination": [
+        (-1, "at least 0 and at most 65536"),
+        (100, "discriminator.minibatch_stddev=strided has groups; set that to none, or to whole_batch for both"),
+    ],
     "discriminator.dtype": [("float16", DTYPE_RULE)],
     "schedule.start_resolution": [
         (3, "at least 4 and at most 8192"),
@@ -401,6 +407,14 @@ def test_batch_that_splits_a_group_is_refused(schedule, path, batch, near, stdde
 @pytest.mark.parametrize("stddev", ["none", "whole_batch"])
 def test_any_batch_goes_without_groups(stddev):
     validate(replace_setting(scheduled(batch_size=7), "discriminator.minibatch_stddev", stddev))
+
+
+@pytest.mark.parametrize("stddev", ["none", "whole_batch"])
+def test_minibatch_discrimination_is_over_the_batch(stddev):
+    config = replace_setting(scheduled(batch_size=7), "discriminator.minibatch_stddev", stddev)
+    config = replace_setting(config, "discriminator.minibatch_discrimination", 100)
+    validate(config)
+    assert config.discriminator.stddev_groups.form == "whole_batch"
 
 
 def test_batch_smaller_than_a_group_and_unused_resolutions_are_possible():

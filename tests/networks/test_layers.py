@@ -1,10 +1,11 @@
-"""Equalized layers, pixel norm, minibatch stddev on one and several devices, the discriminator's input noise."""
+"""Equalized layers, pixel norm, minibatch stddev and discrimination on one and several devices, input noise."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from pggan_jax.networks.layers import (
     EqualizedConv,
     EqualizedDense,
     InputNoise,
+    MinibatchDiscrimination,
     feature_maps,
     leaky_relu,
     minibatch_stddev,
@@ -269,6 +271,88 @@ def test_a_group_split_over_devices_is_refused():
     mapped = jax.pmap(functools.partial(minibatch_stddev, groups=StddevGroups("strided", 4), axis_name=AXIS), axis_name=AXIS)
     with pytest.raises(ValueError, match=r"2 samples on a device .* groups of 4"):
         mapped(x)
+
+
+# Minibatch discrimination
+
+
+def slow_closeness(x: np.ndarray, kernel: np.ndarray, kernels: int, dimensions: int) -> np.ndarray:
+    """Sum over the other samples of exp(-distance), by loops in float64; the kernel is scaled to gain 1."""
+    mapped = x.astype(np.float64) @ (kernel.astype(np.float64) / math.sqrt(x.shape[1]))
+    mapped = mapped.reshape(len(x), kernels, dimensions)
+    result = np.zeros((len(x), kernels))
+    for own, other, number in itertools.product(range(len(x)), range(len(x)), range(kernels)):
+        if own != other:
+            result[own, number] += math.exp(-np.abs(mapped[own, number] - mapped[other, number]).sum())
+    return result
+
+
+def discriminate(x: np.ndarray, kernel: np.ndarray, kernels: int = 4, **options: Any) -> jax.Array:
+    """`x` with its new features."""
+    return MinibatchDiscrimination(kernels, **options).apply({"params": {"kernel": kernel}}, x)
+
+
+def test_minibatch_discrimination_equals_its_definition():
+    x, kernel = normal(0, 6, 7), normal(1, 7, 4 * 3)
+    y = np.asarray(discriminate(x, kernel, dimensions=3))
+    assert y.shape == (6, 11)
+    np.testing.assert_array_equal(y[:, :7], x)
+    np.testing.assert_allclose(y[:, 7:], slow_closeness(x, kernel, 4, 3), rtol=1e-4, atol=1e-6)
+
+
+def test_equal_samples_are_closest_and_one_sample_is_alone():
+    kernel = normal(1, 7, 4 * 5)
+    equal = np.asarray(discriminate(np.broadcast_to(normal(0, 1, 7), (6, 7)), kernel))[:, 7:]
+    np.testing.assert_allclose(equal, 5.0, rtol=1e-5)
+    mixed = np.asarray(discriminate(normal(0, 6, 7), kernel))[:, 7:]
+    assert (mixed < 5.0).all()
+    assert (mixed > 0.0).all()
+    np.testing.assert_array_equal(discriminate(normal(0, 1, 7), kernel)[:, 7:], 0.0)
+
+
+def test_minibatch_discrimination_knows_no_order_of_samples():
+    x, kernel = normal(0, 6, 7), normal(1, 7, 4 * 5)
+    order = np.array([3, 0, 5, 1, 4, 2])
+    np.testing.assert_allclose(discriminate(x[order], kernel), discriminate(x, kernel)[order], rtol=1e-5)
+
+
+def test_minibatch_discrimination_starts_with_one_kernel_leaf():
+    shapes = jax.eval_shape(MinibatchDiscrimination(100).init, jax.random.key(0), np.zeros((2, 16), np.float32))["params"]
+    assert {name: leaf.shape for name, leaf in shapes.items()} == {"kernel": (16, 500)}
+
+
+def test_minibatch_discrimination_in_bfloat16_compares_in_float32():
+    x, kernel = jnp.asarray(normal(0, 6, 8), jnp.bfloat16), normal(1, 8, 4 * 5)
+    y = discriminate(x, kernel, dtype="bfloat16")
+    assert y.dtype == jnp.bfloat16
+    expected = slow_closeness(np.asarray(x, np.float32), kernel, 4, 5)
+    np.testing.assert_allclose(np.asarray(y[:, 8:], np.float32), expected, rtol=0.05, atol=1e-3)
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_minibatch_discrimination_over_devices_equals_one_device(devices):
+    """Values, gradients of a sum of scores, and the gradient of the squared norm of those, as WGAN-GP takes it."""
+    x, kernel, weights = normal(3, 8, 6), normal(4, 6, 4 * 5), normal(5, 10)
+
+    def scores(x, kernel, axis_name):
+        return jnp.tanh(discriminate(x, kernel, axis_name=axis_name) @ weights)
+
+    def everything(axis_name, x, kernel):
+        def gradient(kernel):
+            return jax.grad(lambda x: scores(x, kernel, axis_name).sum())(x)
+
+        of_kernel = jax.grad(lambda kernel: jnp.square(gradient(kernel)).sum())(kernel)
+        total = jax.lax.psum(of_kernel, axis_name) if axis_name else of_kernel
+        return scores(x, kernel, axis_name), gradient(kernel), total
+
+    values, gradient, second = quick_jit(functools.partial(everything, None))(x, kernel)
+    mapped = jax.pmap(functools.partial(everything, AXIS), axis_name=AXIS, in_axes=(0, None))
+    on_devices = [np.asarray(leaf) for leaf in mapped(x.reshape(devices, -1, 6), kernel)]
+    assert np.abs(second).max() > 0.01
+    np.testing.assert_allclose(on_devices[0].reshape(8), values, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(on_devices[1].reshape(8, 6), gradient, rtol=1e-4, atol=1e-5)
+    for total in on_devices[2]:
+        np.testing.assert_allclose(total, second, rtol=1e-4, atol=1e-4)
 
 
 # Input noise

@@ -16,10 +16,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from pggan_jax.images import ImageSpec
-from pggan_jax.networks.build import Networks, build_networks
+from pggan_jax.networks.build import Networks, build_networks, initialize
 from pggan_jax.networks.cost import FIXED_COST, least_step_flops, relative_cost
+from pggan_jax.networks.discriminator import DiscriminatorBlock
 from pggan_jax.networks.generator import GeneratorBlock
-from pggan_jax.networks.layers import Equalized, EqualizedConv
+from pggan_jax.networks.layers import Equalized, EqualizedConv, leaky_relu
+from pggan_jax.networks.resample import blur, convolve, downscale, upscale
 from tests.helpers.compiling import quick_jit
 from tests.helpers.official_networks import layer_path
 
@@ -339,6 +341,7 @@ GENERATOR_CHANGES = {
     "pixelnorm_epsilon": 0.5,
     "use_leakyrelu": False,
     "fused_scale": False,
+    "blur": True,
     "output_activation": "tanh",
     "dtype": "bfloat16",
 }
@@ -350,6 +353,8 @@ DISCRIMINATOR_CHANGES = {
     "minibatch_stddev": "contiguous",
     "mbstd_group_size": 2,
     "fused_scale": False,
+    "blur": True,
+    "minibatch_discrimination": 3,
     "dtype": "bfloat16",
 }
 
@@ -499,6 +504,80 @@ def test_without_minibatch_stddev_its_channel_is_gone():
     for form, inputs in (("none", 8), ("strided", 9), ("contiguous", 9), ("whole_batch", 9)):
         _, leaves = shapes(make_networks(4, minibatch_stddev=form))
         assert leaves["block_4x4/conv/kernel"].shape == (3, 3, inputs, 8)
+
+
+# Blur and minibatch discrimination
+
+
+def without_rgb(tree: dict[str, Any], resolution: int) -> dict[str, Any]:
+    return {name: leaves for name, leaves in tree.items() if name.rpartition("_")[2] != f"{resolution}x{resolution}"}
+
+
+@functools.cache
+def grown(resolution: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images and scores at alpha 0 of networks at 8x8, or of those at 4x4 with the same leaves, on inputs averaged to 4x4."""
+    networks, larger = make_networks(resolution, **options), make_networks(8, **options)
+    trees = [random_tree(leaves) for leaves in shapes(larger)]
+    if resolution == 4:
+        trees = [without_rgb(tree, 8) for tree in trees]
+    images = Linear.down(normal(1, 8, 8, 8, 3)) if resolution == 4 else normal(1, 8, 8, 8, 3)
+    return tuple(map(np.asarray, forward(networks)(*trees, normal(0, 8, 8), images, 0.0)))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_with_blur_alpha_zero_is_the_previous_resolution(fused):
+    old, new = grown(4, blur=True, fused_scale=fused), grown(8, blur=True, fused_scale=fused)
+    np.testing.assert_array_equal(new[0], Linear.up(old[0]))
+    np.testing.assert_allclose(new[1], old[1], rtol=1e-5, atol=1e-6)
+
+
+def test_with_blur_the_fused_generator_is_the_same_function_and_the_parameters_stay():
+    np.testing.assert_allclose(run_small(blur=True)[0], run_small(blur=True, fused_scale=False)[0], atol=1e-5)
+    assert shapes(make_networks(16, blur=True)) == shapes(make_networks(16))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_blur_is_between_convolution_and_bias_and_before_the_second_convolution_of_the_discriminator(fused):
+    """Against the blocks by their parts."""
+    config = GeneratorConfig(**SMALL, blur=True, fused_scale=fused, use_pixelnorm=False)
+    x = normal(0, 2, 4, 4, 8)
+    block = GeneratorBlock(config, 8)
+    params = random_tree(flatten_dict(jax.eval_shape(block.init, jax.random.key(0), x)["params"], sep="/"))
+
+    def convolved(layer, x):
+        kernel = params[layer]["kernel"]
+        return convolve(x, kernel / math.sqrt(kernel[..., 0].size / 2))
+
+    expected = leaky_relu(blur(convolved("conv0", upscale(x))) + params["conv0"]["bias"])
+    expected = leaky_relu(convolved("conv1", expected) + params["conv1"]["bias"])
+    np.testing.assert_allclose(block.apply({"params": params}, x), expected, atol=1e-5)
+
+    block = DiscriminatorBlock(DiscriminatorConfig(**SMALL, blur=True, fused_scale=fused), 8)
+    params = random_tree(flatten_dict(jax.eval_shape(block.init, jax.random.key(0), x, None)["params"], sep="/"))
+    expected = blur(leaky_relu(convolved("conv0", x) + params["conv0"]["bias"]))
+    expected = convolved("conv1", expected)
+    if fused:
+        expected = leaky_relu(downscale(expected) + params["conv1"]["bias"])
+    else:
+        expected = downscale(leaky_relu(expected + params["conv1"]["bias"]))
+    np.testing.assert_allclose(block.apply({"params": params}, x, None), expected, atol=1e-5)
+
+
+def test_minibatch_discrimination_sees_the_whole_batch_and_widens_the_last_layer():
+    options = {"minibatch_stddev": "none", "minibatch_discrimination": 100}
+    assert list(moved_scores(**options)) == list(range(8))
+    plain, compared = (shapes(make_networks(8, **other))[1] for other in ({"minibatch_stddev": "none"}, options))
+    assert count(compared) - count(plain) == 8 * 500 + 100
+    assert compared["block_4x4/discrimination/kernel"].shape == (8, 500)
+    assert compared["block_4x4/dense1/kernel"].shape == (108, 1)
+
+
+def test_the_kernel_of_minibatch_discrimination_is_drawn():
+    """As every kernel: N(0, 1), or N(0, 1/fan_in) without equalized learning rate."""
+    for use_wscale, expected in ((True, 1.0), (False, 8**-0.5)):
+        networks = make_networks(4, minibatch_discrimination=100, use_wscale=use_wscale)
+        kernel = initialize(networks, seed=0)[1]["block_4x4"]["discrimination"]["kernel"]
+        np.testing.assert_allclose(kernel.std(), expected, rtol=0.05)
 
 
 # bfloat16

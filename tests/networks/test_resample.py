@@ -1,4 +1,4 @@
-"""Up and down by two: the fused forms against the plain ones, to second derivatives, and the three maps behind them."""
+"""Up and down by two: the fused forms against the plain ones, to second derivatives, the three maps behind them; the blur."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from pggan_jax.networks import resample
 from pggan_jax.networks.resample import (
+    blur,
     convolve,
     convolve_downscale,
     correlate,
@@ -198,3 +199,62 @@ def test_derivatives_of_both_platform_forms_of_enlarge_are_equal():
         assert np.abs(expected).max() > 0.1
         np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
         np.testing.assert_allclose(both, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+# The blur
+
+
+def slow_blur(x: np.ndarray) -> np.ndarray:
+    """Nine shifted and weighted copies of each channel, in float64."""
+    height, width = x.shape[1:3]
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    weights = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    return sum(weights[r, c] * padded[:, r : r + height, c : c + width] for r in range(3) for c in range(3))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 1), (4, 6), (5, 3)])
+def test_blur_equals_nine_shifted_copies(height, width):
+    x = normal(0, 2, height, width, 3)
+    np.testing.assert_allclose(blur(x), slow_blur(x), atol=1e-6)
+
+
+def test_blur_of_a_constant_loses_at_the_border_alone():
+    result = np.asarray(blur(np.ones((1, 4, 5, 1), np.float32)))[0, :, :, 0]
+    np.testing.assert_allclose(result, np.outer([0.75, 1, 1, 0.75], [0.75, 1, 1, 1, 0.75]))
+
+
+def test_blur_is_its_own_adjoint():
+    x, y = normal(0, 2, 5, 4, 3), normal(1, 2, 5, 4, 3)
+    expected = inner(blur(x), y)
+    assert abs(expected) > 0.1
+    np.testing.assert_allclose(inner(x, blur(y)), expected, rtol=1e-5)
+    (cotangent,) = jax.vjp(blur, x)[1](y)
+    np.testing.assert_array_equal(cotangent, blur(y))
+
+
+def test_derivatives_of_blur_equal_those_of_a_convolution():
+    """To the second order, of a curved function; the convolution has one group per channel."""
+    x = normal(0, 2, 4, 3, 2)
+    kernel = np.broadcast_to((np.outer([1, 2, 1], [1, 2, 1]) / 16)[:, :, None, None], (3, 3, 1, 2)).astype(np.float32)
+
+    def plain(x):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=2)
+
+    def derivatives_of(function):
+        def value(x):
+            return jnp.sin(3 * function(x)).sum()
+
+        return quick_jit(lambda x: (jax.grad(value)(x), jax.grad(lambda x: jnp.square(jax.grad(value)(x)).sum())(x)))(x)
+
+    for mine, expected in zip(derivatives_of(blur), derivatives_of(plain), strict=True):
+        assert np.abs(expected).max() > 0.1
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_blur_in_bfloat16_is_rounded_once():
+    x = jnp.asarray(normal(0, 2, 6, 4, 8), jnp.bfloat16)
+    result = blur(x)
+    assert result.dtype == jnp.bfloat16
+    expected = jnp.asarray(slow_blur(np.asarray(x, np.float32)), jnp.bfloat16)
+    np.testing.assert_array_equal(np.asarray(result, np.float32), np.asarray(expected, np.float32))
