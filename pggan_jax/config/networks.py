@@ -76,6 +76,6 @@ class DiscriminatorConfig:
 
     @property
     def stddev_groups(self) -> StddevGroups:
-        """The groups of samples that see each other: of minibatch stddev, or the batch with minibatch discrimination."""
+        """Samples that see each other: groups of minibatch stddev, or the batch to compare."""
         form = "whole_batch" if self.minibatch_discrimination else self.minibatch_stddev
         return StddevGroups(form, self.mbstd_group_size)
