@@ -140,9 +140,9 @@ class EqualizedDense(Equalized):
 
 
 class MinibatchDiscrimination(Equalized):
-    """Append how close a sample is to the others of the batch: `[batch, c]` to `[batch, c + features]` (Salimans et al. 2016).
+    """Append how close a sample is to the others of the batch (Salimans et al. 2016).
 
-    A linear map M without bias takes each sample to `features` kernels of `dimensions` numbers. Kernel b of sample i appends
+    Takes `[batch, c]` to `[batch, c + features]`. A linear map M without bias takes each sample to `features` kernels of `dimensions` numbers. Kernel b of sample i appends
     the sum over all other samples j of exp(-sum_d |M_ibd - M_jbd|). The paper's sum contains the sample itself, a constant 1.
 
     Attributes:
