@@ -1,4 +1,4 @@
-"""Layers of both networks: equalized layers, pixel norm, minibatch stddev and discrimination (spec 1)."""
+"""Layers of both networks: equalized, pixel norm, minibatch stddev and discrimination."""
 
 from __future__ import annotations
 
@@ -142,8 +142,9 @@ class EqualizedDense(Equalized):
 class MinibatchDiscrimination(Equalized):
     """Append how close a sample is to the others of the batch (Salimans et al. 2016).
 
-    Takes `[batch, c]` to `[batch, c + features]`. A linear map M without bias takes each sample to `features` kernels of `dimensions` numbers. Kernel b of sample i appends
-    the sum over all other samples j of exp(-sum_d |M_ibd - M_jbd|). The paper's sum contains the sample itself, a constant 1.
+    Takes `[batch, c]` to `[batch, c + features]`. A linear map M without bias takes each sample to `features` kernels of
+    `dimensions` numbers. Kernel b of sample i appends the sum over all other samples j of exp(-sum_d |M_ibd - M_jbd|). The
+    paper's sum contains the sample itself, a constant 1.
 
     Attributes:
         dimensions: numbers per kernel.

@@ -1,4 +1,4 @@
-"""Changing resolution by two, alone or fused with a 3x3 convolution (spec 1.3, 1.5), and the blur that goes with it.
+"""Changing resolution by two, alone or fused with a 3x3 convolution (spec 1.3, 1.5); blur.
 
 The fused forms are stride-2 convolutions with a 4x4 kernel. WGAN-GP differentiates them twice, and plain automatic
 differentiation turns their weight gradients into convolutions that XLA runs an order of magnitude slower on a CPU. So they are
@@ -35,9 +35,9 @@ def downscale(x: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def blur(x: jax.Array) -> jax.Array:
-    """Binomial filter [1, 2, 1] x [1, 2, 1] / 16 of each channel, padded with zeros: `[batch, h, w, c]` to the same shape.
+    """Binomial filter [1, 2, 1] x [1, 2, 1] / 16 of each channel, padded with zeros.
 
-    It is its own adjoint, so its derivatives of any order are blurs. Shifted sums, one axis after the other: a convolution with
+    Takes `[batch, h, w, c]` to the same shape. It is its own adjoint, so its derivatives of any order are blurs. Shifted sums, one axis after the other: a convolution with
     one group per channel has no fast path in XLA:CPU. In float32; only the result is rounded to the type of `x`.
     """
     values = x.astype(jnp.float32)
