@@ -37,8 +37,9 @@ def downscale(x: jax.Array) -> jax.Array:
 def blur(x: jax.Array) -> jax.Array:
     """Binomial filter [1, 2, 1] x [1, 2, 1] / 16 of each channel, padded with zeros.
 
-    Takes `[batch, h, w, c]` to the same shape. It is its own adjoint, so its derivatives of any order are blurs. Shifted sums, one axis after the other: a convolution with
-    one group per channel has no fast path in XLA:CPU. In float32; only the result is rounded to the type of `x`.
+    Takes `[batch, h, w, c]` to the same shape. It is its own adjoint, so its derivatives of any order are blurs. Shifted sums,
+    one axis after the other: a convolution with one group per channel has no fast path in XLA:CPU. In float32; only the result
+    is rounded to the type of `x`.
     """
     values = x.astype(jnp.float32)
     for axis in (1, 2):
