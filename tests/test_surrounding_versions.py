@@ -28,7 +28,7 @@ from pggan_jax.data.open_loader import open_loader
 from pggan_jax.loop.run_setup import open_run
 from pggan_jax.loop.train import train
 
-for name in ("wgan_gp", "lsgan", "logistic", "hinge"):
+for name in ("wgan_gp", "lsgan", "logistic", "hinge", "rpgan"):
     config = Config(
         data=DataConfig(source="synthetic:64", resolution=4),
         generator=GeneratorConfig(fmap_max=4),

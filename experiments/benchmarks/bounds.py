@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
+from pggan_jax.config import LossConfig
 from pggan_jax.distributed import devices
 from pggan_jax.networks.cost import least_step_flops
 
 
 def bound_seconds(shapes: Mapping[str, Mapping[str, Sequence[int]]], *, batch_size: int, rates: Mapping[str, float]) -> float:
-    """Compute the least time of one iteration on a device.
+    """Compute the least time of one iteration with the default loss on a device.
 
     This is the time of its arithmetic at the matrix rate, or the time to move its parameters through memory if that is longer.
     The parameters are read once; Adam and the EMA then read and write them. That makes 7 floats per weight of the generator and
@@ -30,7 +31,7 @@ def bound_seconds(shapes: Mapping[str, Mapping[str, Sequence[int]]], *, batch_si
     """
     floats = {"generator": 7, "discriminator": 5}
     traffic = sum(4 * floats[network] * math.prod(shape) for network, tree in shapes.items() for shape in tree.values())
-    flops = batch_size * least_step_flops(shapes)
+    flops = batch_size * least_step_flops(shapes, LossConfig())
     return max(flops / rates["flops_per_second"], traffic / rates["bytes_per_second"])
 
 

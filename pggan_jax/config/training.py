@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from pggan_jax.config.fields import EPSILON, FRACTION, KIMG, WEIGHT, setting
 
-LOSSES = ("wgan_gp", "lsgan", "logistic", "hinge")
+LOSSES = ("wgan_gp", "lsgan", "logistic", "hinge", "rpgan")
+PAIRED_LOSSES = ("rpgan",)
+"""Losses that compare each generated image with the real one of the same index, in both steps."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,11 @@ class OptimizerConfig:
 class LossConfig:
     """The loss functions (spec 3)."""
 
-    name: str = setting("wgan_gp", "wgan_gp (paper), lsgan (spec 3.6), logistic or hinge", choices=LOSSES)
+    name: str = setting(
+        "wgan_gp",
+        "wgan_gp (paper), lsgan, logistic, hinge, or rpgan (relativistic pairing); see docs/losses.md",
+        choices=LOSSES,
+    )
     gp_weight: float = setting(10.0, "wgan_gp: weight of the gradient penalty", **WEIGHT)
     gp_target: float = setting(1.0, "wgan_gp: target gradient norm; 750 in the CIFAR-10 run", exclusive="minimum", **WEIGHT)
     gp_channel_scale: tuple[float, ...] = setting(
@@ -42,6 +48,30 @@ class LossConfig:
         choices=("full_resolution", "current"),
     )
     drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", **WEIGHT)
-    r1_gamma: float = setting(10.0, "logistic and hinge: weight of R1 on reals at the current resolution; 0: none", **WEIGHT)
+    r1_gamma: float = setting(
+        10.0, "logistic, hinge and rpgan: weight gamma of R1 and R2, the mean squared image gradients; 0: none", **WEIGHT
+    )
+    penalize: str = setting(
+        "auto",
+        "logistic, hinge and rpgan: images whose gradient is penalised: reals (R1), fakes (R2) or both; auto: both for rpgan, "
+        "reals for the others",
+        choices=("auto", "reals", "fakes", "both"),
+    )
+    penalty_scale: str = setting(
+        "current",
+        "where R1 and R2 are measured: on images of the current resolution, or of the full one (full_resolution, as StyleGAN), "
+        "where they are (full / current)^2 times smaller",
+        choices=("current", "full_resolution"),
+    )
     label_weight: float = setting(1.0, "weight of the auxiliary classifier when data.labels is on", **WEIGHT)
     label_fakes: bool = setting(True, "train D's auxiliary classifier on generated images too, not on reals alone")
+
+    @property
+    def penalizes_reals(self) -> bool:
+        """Whether a loss with zero-centred penalties has R1."""
+        return self.penalize != "fakes"
+
+    @property
+    def penalizes_fakes(self) -> bool:
+        """Whether a loss with zero-centred penalties has R2."""
+        return self.penalize in ("fakes", "both") or (self.penalize == "auto" and self.name == "rpgan")

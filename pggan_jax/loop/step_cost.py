@@ -70,9 +70,8 @@ def measure_step(config: Config, stage: Stage, *, image_spec: ImageSpec, seconds
         speed = _images_per_second(mapped, first, step_arguments(config, networks), stage, seconds)
     state = abstract_train_state(config.optimizer, networks)
     if devices.backend() == "gpu":
-        flops_per_image = least_step_flops(
-            {"generator": _shapes(state.generator), "discriminator": _shapes(state.discriminator)}
-        )
+        shapes = {"generator": _shapes(state.generator), "discriminator": _shapes(state.discriminator)}
+        flops_per_image = least_step_flops(shapes, config.loss)
     else:
         # The compiler counts the body of a loop once: right for a loop over steps, but not for one over microbatches.
         in_loop = 1 if devices.backend() == "cpu" else microbatches

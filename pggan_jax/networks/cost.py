@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from pggan_jax.config import Config
+from pggan_jax.config import Config, LossConfig
+from pggan_jax.config.training import PAIRED_LOSSES
 from pggan_jax.networks.discriminator import discriminator_features
 from pggan_jax.networks.generator import generator_features
 
@@ -42,17 +43,34 @@ def step_bytes_per_image(config: Config, resolution: int) -> float:
     return BYTES_PER_ACTIVATION * numbers
 
 
-def least_step_flops(shapes: Mapping[str, Mapping[str, Sequence[int]]]) -> float:
-    """Least floating-point operations of one iteration per image.
+def discriminator_passes(loss: LossConfig) -> int:
+    """Least arithmetic of one iteration in the discriminator, in its forward passes.
+
+    Two for reals and fakes, four for their gradient, and two for the generator's gradient. WGAN-GP's penalty takes four:
+    forward and back for the image gradient, and as much for its derivative. R1 and R2 take three each, as their forward pass is that of
+    the scores. A loss that compares pairs scores the reals once more in the generator's step.
+    """
+    match loss.name:
+        case "wgan_gp":
+            penalty = 4
+        case "lsgan":
+            penalty = 0
+        case _:
+            penalty = 3 * (loss.penalizes_reals + loss.penalizes_fakes) if loss.r1_gamma else 0
+    return 8 + penalty + (loss.name in PAIRED_LOSSES)
+
+
+def least_step_flops(shapes: Mapping[str, Mapping[str, Sequence[int]]], loss: LossConfig) -> float:
+    """Least floating-point operations of one iteration per image, with one discriminator step.
 
     Of a generator's forward pass, an iteration takes one for the discriminator's fakes, one for its own, and two for its
-    gradient; of the discriminator's, two for reals and fakes, four for their gradient, four for the penalty, and two for the
-    generator's gradient.
+    gradient; see `discriminator_passes` for the discriminator's.
 
     Args:
         shapes: of the parameters, by network (`generator`, `discriminator`) and path, which names height and width.
+        loss: which loss.
     """
-    passes = {"generator": 4, "discriminator": 12}
+    passes = {"generator": 4, "discriminator": discriminator_passes(loss)}
     return sum(
         2.0 * passes[network] * _multiplications(network, path, shape)
         for network, tree in shapes.items()

@@ -25,6 +25,7 @@ from pggan_jax.system.image_files import open_encoded
 _CURVES = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),
     ("Discriminator scores", (("real_score", "reals"), ("fake_score", "fakes"))),
+    ("Score difference", (("score_difference", "reals - fakes"),)),
     ("Gradient penalty", (("gradient_penalty", "penalty"),)),
     ("Speed, images/s", (("images_per_second", "images/s"),)),
     ("Alpha, weight of the newest layers", (("alpha", "alpha"),)),

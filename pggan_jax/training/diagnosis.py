@@ -9,10 +9,10 @@ import jax
 from pggan_jax.config import Config
 from pggan_jax.distributed import devices
 from pggan_jax.networks.build import Networks
-from pggan_jax.training.rng import sample_labels, sample_noise
+from pggan_jax.training.rng import sample_noise
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from pggan_jax.training.train_state import TrainState
-from pggan_jax.training.train_step import discriminator_step, generator_step
+from pggan_jax.training.train_step import discriminator_step, generator_batch, generator_step
 
 
 def first_nonfinite_gradient(
@@ -45,10 +45,10 @@ def first_nonfinite_gradient(
         point = jax.tree.map(lambda leaf: leaf[0], schedule_points)
         sizes: dict[str, Any] = {"updates": config.schedule.critic_steps + 1, "latent_size": networks.latent_size}
         noise, *_, generator_noise = sample_noise(shared.noise_seed, state.step, own_batch.sample_index, **sizes)
-        labels = sample_labels(generator_noise.uniforms[:, 0], shared.class_table, networks.generator.label_size)
         of_run: dict[str, Any] = {"config": config, "networks": networks}
         state, _, of_discriminator = discriminator_step(state, own_batch, noise, point, **of_run)
-        _, _, of_generator = generator_step(state, labels, generator_noise, point, **of_run)
+        own_batch = generator_batch(own_batch, generator_noise, shared.class_table, **of_run)
+        _, _, of_generator = generator_step(state, own_batch, generator_noise, point, **of_run)
         return {"discriminator": of_discriminator, "generator": of_generator}
 
     finite = devices.map_over_devices(check, donate=False)(state, batch, schedule_points, shared)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from pggan_jax.config import LossConfig
 from pggan_jax.networks.layers import InputNoise
@@ -16,16 +18,21 @@ LSGAN_NOISE_GAIN = 0.2
 LSGAN_NOISE_THRESHOLD = 0.5
 LSGAN_AVERAGE_DECAY = 0.9
 
-BoundDiscriminator = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
-"""A discriminator with its parameters: images `[batch, h, w, c]` to scores `[batch]` and label logits `[batch, label_size]`."""
+BoundDiscriminator = Callable[..., tuple[jax.Array, jax.Array]]
+"""A discriminator with its parameters: images `[batch, h, w, c]` to scores `[batch]` and label logits `[batch, label_size]`.
+
+Its keyword `pass_number` chooses the random numbers of noise and augmentation: `REALS` (the default) or `FAKES`.
+"""
+REALS, FAKES = 0, 1
 
 
-def generator_loss(config: LossConfig, scores: jax.Array) -> jax.Array:
-    """Mean adversarial loss of the generator (spec 3.2, 3.6).
+def generator_loss(config: LossConfig, scores: jax.Array, real_scores: jax.Array | None = None) -> jax.Array:
+    """Mean adversarial loss of the generator (spec 3.2, 3.6, 3.7).
 
     Args:
         config: which loss.
         scores: the discriminator's scores of generated images `[batch]`.
+        real_scores: scores of the real images that they are paired with, for `PAIRED_LOSSES`.
 
     Raises:
         ValueError: the loss has no formula here.
@@ -37,6 +44,8 @@ def generator_loss(config: LossConfig, scores: jax.Array) -> jax.Array:
             return jax.nn.softplus(-scores).mean()
         case "wgan_gp" | "hinge":
             return -scores.mean()
+        case "rpgan":
+            return jax.nn.softplus(lax.stop_gradient(real_scores) - scores).mean()
         case _:
             raise ValueError(f"generator_loss has no case for the loss {config.name!r}; add one")
 
@@ -49,7 +58,7 @@ def discriminator_loss(
     *,
     penalty_weight: jax.Array | None = None,
 ) -> jax.Array:
-    """Mean adversarial loss of the discriminator, with its gradient penalty (spec 3.3-3.6).
+    """Mean adversarial loss of the discriminator, with its gradient penalty (spec 3.3-3.7).
 
     Args:
         config: which loss, and its constants.
@@ -72,6 +81,8 @@ def discriminator_loss(
             loss = jax.nn.softplus(fake_scores).mean() + jax.nn.softplus(-real_scores).mean()
         case "hinge":
             loss = jax.nn.relu(1.0 + fake_scores).mean() + jax.nn.relu(1.0 - real_scores).mean()
+        case "rpgan":
+            loss = jax.nn.softplus(fake_scores - real_scores).mean()
         case _:
             raise ValueError(f"discriminator_loss has no case for the loss {config.name!r}; add one")
     if penalty_weight is not None:
@@ -90,13 +101,13 @@ def gradient_penalty(
 ) -> jax.Array:
     """Mean gradient penalty before its weight (spec 3.4, 3.7).
 
-    It is (norm - target)^2 for WGAN-GP and 0 for LSGAN. For all other losses it is R1, norm^2, or 0 if `r1_gamma` is 0.
+    It is (norm - target)^2 for WGAN-GP and 0 for LSGAN. For all other losses it is norm^2 at reals (R1), at fakes (R2), or the
+    sum of both, as `penalize` says; 0 if `r1_gamma` is 0.
 
     With `gp_channel_scale`, WGAN-GP's norm is that with respect to data x of which the images are scale * x + constant.
 
     WGAN-GP's official code measures the norm on images upscaled to the full resolution, where the same gradient is spread over
-    ratio^2 pixels and its norm is `ratio` times smaller. R1's norm is that at the current resolution; StyleGAN's code takes the
-    full one, ratio^2 times smaller a penalty.
+    ratio^2 pixels and its norm is `ratio` times smaller. So does StyleGAN's for R1 and R2, which `penalty_scale` chooses here.
 
     Args:
         config: which loss, and its constants.
@@ -114,27 +125,40 @@ def gradient_penalty(
         return jnp.square(norms - config.gp_target).mean()
     if config.name == "lsgan" or not config.r1_gamma:
         return jnp.zeros((), jnp.float32)
-    return jnp.square(gradient_norms(discriminator, reals)).mean()
+    penalty = jnp.zeros((), jnp.float32)
+    if config.penalizes_reals:
+        penalty += squared_gradient_norms(discriminator, reals).mean()
+    if config.penalizes_fakes:
+        penalty += squared_gradient_norms(partial(discriminator, pass_number=FAKES), fakes).mean()
+    return penalty / resolution_ratio**2 if config.penalty_scale == "full_resolution" else penalty
 
 
 def gradient_norms(discriminator: BoundDiscriminator, images: jax.Array, *, channel_scale: tuple[float, ...] = ()) -> jax.Array:
     """L2 norm of the gradient of the summed scores with respect to each image, `[batch]`.
-
-    The sum is differentiated, not each score: through minibatch stddev a sample also moves its group's scores (spec 3.4).
 
     Args:
         discriminator: with its parameters bound.
         images: where the gradient is taken `[batch, h, w, c]`.
         channel_scale: factor per channel on the gradient; empty means 1.
     """
-    gradients = jax.grad(lambda x: discriminator(x)[0].sum())(images).astype(jnp.float32)
-    if channel_scale:
-        gradients = gradients * jnp.asarray(channel_scale, jnp.float32)
-    squares = jnp.square(gradients).sum(axis=(1, 2, 3))
+    squares = squared_gradient_norms(discriminator, images, channel_scale=channel_scale)
     # The root has no derivative at 0, the gradient of a constant discriminator; the official code has no epsilon, so only that
     # point is moved.
     is_zero = squares == 0.0
     return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, squares)))
+
+
+def squared_gradient_norms(
+    discriminator: BoundDiscriminator, images: jax.Array, *, channel_scale: tuple[float, ...] = ()
+) -> jax.Array:
+    """Squares of `gradient_norms`, without a root.
+
+    The sum is differentiated, not each score: through minibatch stddev a sample also moves its group's scores (spec 3.4).
+    """
+    gradients = jax.grad(lambda x: discriminator(x)[0].sum())(images).astype(jnp.float32)
+    if channel_scale:
+        gradients = gradients * jnp.asarray(channel_scale, jnp.float32)
+    return jnp.square(gradients).sum(axis=(1, 2, 3))
 
 
 def classification_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:

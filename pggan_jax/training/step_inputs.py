@@ -15,7 +15,7 @@ class Batch(NamedTuple):
     `[steps, n_critic, samples, ...]`.
 
     Attributes:
-        images: uint8 `[..., height, width, channels]`.
+        images: uint8 `[..., height, width, channels]`; None in a generator step whose loss compares with no reals.
         labels: one-hot float32 `[..., label_size]`.
         sample_index: index of each sample in the global batch, uint32 `[...]`.
     """

@@ -5,13 +5,12 @@ To change what is trained, edit a `loss_fn`. Every entry of the `metrics` that i
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pggan_jax.config import Config
+from pggan_jax.config.training import PAIRED_LOSSES
 from pggan_jax.distributed.batch_sharding import microbatch_indices
 from pggan_jax.networks.build import Networks
 from pggan_jax.networks.resample import downscale, upscale
@@ -62,9 +61,9 @@ def train_step(
         state = update_ema(state, schedule_point.ema_decay)
         metrics.append(own_metrics)
     mean_metrics = jax.tree.map(lambda *values: sum(values) / n_critic, *metrics)
-    labels = sample_labels(generator_noise.uniforms[:, 0], shared.class_table, networks.generator.label_size)
+    own_batch = generator_batch(own_batch, generator_noise, shared.class_table, config=config, networks=networks)
     state, generator_metrics, _ = generator_step(
-        state, labels, generator_noise, schedule_point, config=config, networks=networks
+        state, own_batch, generator_noise, schedule_point, config=config, networks=networks
     )
     state = state.replace(
         step=state.step + 1,
@@ -92,18 +91,15 @@ def discriminator_step(
     alpha = schedule_point.alpha
 
     def loss_fn(params, batch, noise):
-        mixing, coin = noise.uniforms[:, 0], noise.uniforms[:, 1]
+        def discriminator(images, pass_number=losses.REALS):
+            input_noise = losses.discriminator_noise(config.loss, state.lsgan_average, noise.keys, pass_number=pass_number)
+            return networks.discriminator.apply({"params": params}, images, alpha, input_noise, batch.labels)
+
         fakes = networks.generator.apply({"params": state.generator}, noise.latents, batch.labels, alpha)
-        reals = prepare_reals(
-            batch.images,
-            flip=coin < 0.5 if config.data.mirror else None,
-            alpha=alpha if networks.resolution > config.schedule.start_resolution else None,
-        )
-        discriminator = partial(_apply_discriminator, networks, params, alpha, batch.labels)
-        input_noise = partial(losses.discriminator_noise, config.loss, state.lsgan_average, noise.keys)
-        real_scores, real_logits = discriminator(reals, input_noise(pass_number=0))
-        fake_scores, fake_logits = discriminator(fakes, input_noise(pass_number=1))
-        ratio = config.data.resolution / networks.resolution
+        reals = _reals(batch, noise, alpha, config=config, networks=networks)
+        real_scores, real_logits = discriminator(reals)
+        fake_scores, fake_logits = discriminator(fakes, pass_number=losses.FAKES)
+        mixing, ratio = noise.uniforms[:, 0], config.data.resolution / networks.resolution
         penalty = losses.gradient_penalty(config.loss, discriminator, reals, fakes, mixing, resolution_ratio=ratio)
         weight = schedule_point.penalty_weight
         loss = losses.discriminator_loss(config.loss, real_scores, fake_scores, penalty, penalty_weight=weight)
@@ -117,6 +113,8 @@ def discriminator_step(
             "fake_score": fake_scores.mean(),
             "gradient_penalty": penalty,
         }
+        if config.loss.name in PAIRED_LOSSES:
+            metrics["score_difference"] = (real_scores - fake_scores).mean()
         return loss, metrics
 
     microbatches = _microbatches(config, networks, noise)
@@ -131,32 +129,61 @@ def discriminator_step(
     return new_state, metrics, finite
 
 
+def generator_batch(batch: Batch, noise: NoiseBatch, class_table: jax.Array, *, config: Config, networks: Networks) -> Batch:
+    """Labels of a generator step, and the real images that it compares with.
+
+    Only `PAIRED_LOSSES` compare. They take images and labels of the last discriminator step. For other losses, labels are
+    sampled with the frequencies of the data.
+
+    Args:
+        batch: of the last discriminator step.
+        noise: of the generator step.
+        class_table: see `SharedInputs`.
+        config: the run's settings.
+        networks: of the current resolution.
+
+    Returns:
+        The batch, without images where no loss looks at them.
+    """
+    if config.loss.name in PAIRED_LOSSES:
+        return batch
+    labels = sample_labels(noise.uniforms[:, 0], class_table, networks.generator.label_size)
+    return batch._replace(images=None, labels=labels)
+
+
 def generator_step(
     state: TrainState,
-    labels: jax.Array,
+    batch: Batch,
     noise: NoiseBatch,
     schedule_point: TracedSchedulePoint,
     *,
     config: Config,
     networks: Networks,
 ) -> tuple[TrainState, Metrics, Metrics]:
-    """Update the generator once, with latents and labels of its own (spec 3.2).
+    """Update the generator once, with latents of its own, on what `generator_batch` returns (spec 3.2, 3.7).
 
     Returns:
         As `discriminator_step`.
     """
     alpha = schedule_point.alpha
 
-    def loss_fn(params, labels, noise):
-        input_noise = losses.discriminator_noise(config.loss, state.lsgan_average, noise.keys, pass_number=0)
-        fakes = networks.generator.apply({"params": params}, noise.latents, labels, alpha)
-        scores, logits = _apply_discriminator(networks, state.discriminator, alpha, labels, fakes, input_noise)
-        loss = losses.generator_loss(config.loss, scores)
-        loss += config.loss.label_weight * losses.classification_loss(logits, labels)
+    def loss_fn(params, batch, noise):
+        def discriminator(images, pass_number):
+            input_noise = losses.discriminator_noise(config.loss, state.lsgan_average, noise.keys, pass_number=pass_number)
+            return networks.discriminator.apply({"params": state.discriminator}, images, alpha, input_noise, batch.labels)
+
+        fakes = networks.generator.apply({"params": params}, noise.latents, batch.labels, alpha)
+        scores, logits = discriminator(fakes, pass_number=0)
+        real_scores = None
+        if config.loss.name in PAIRED_LOSSES:
+            reals = _reals(batch, noise, alpha, config=config, networks=networks)
+            real_scores, _ = discriminator(reals, pass_number=1)
+        loss = losses.generator_loss(config.loss, scores, real_scores)
+        loss += config.loss.label_weight * losses.classification_loss(logits, batch.labels)
         return loss, {"loss_g": loss}
 
     microbatches = _microbatches(config, networks, noise)
-    (loss, metrics), grads = accumulate_gradients(loss_fn, state.generator, (labels, noise), microbatches)
+    (loss, metrics), grads = accumulate_gradients(loss_fn, state.generator, (batch, noise), microbatches)
     new_state, finite = apply_gradients_if_finite(
         state, "generator", grads, loss=loss, learning_rate=schedule_point.learning_rate, config=config.optimizer
     )
@@ -188,8 +215,13 @@ def prepare_reals(images: jax.Array, *, flip: jax.Array | None, alpha: jax.Array
     return reals
 
 
-def _apply_discriminator(networks, params, alpha, labels, images, noise=None):
-    return networks.discriminator.apply({"params": params}, images, alpha, noise, labels)
+def _reals(batch: Batch, noise: NoiseBatch, alpha: jax.Array, *, config: Config, networks: Networks) -> jax.Array:
+    """The batch's images as `prepare_reals` returns them, mirrored and faded as the settings say."""
+    return prepare_reals(
+        batch.images,
+        flip=noise.uniforms[:, 1] < 0.5 if config.data.mirror else None,
+        alpha=alpha if networks.resolution > config.schedule.start_resolution else None,
+    )
 
 
 def _microbatches(config: Config, networks: Networks, noise: NoiseBatch) -> np.ndarray:

@@ -5,7 +5,8 @@ and the gradient penalty measures its norm on the large image. Parameters are fl
 JAX is slower without.
 
 The loss "gansynth" is WGAN-GP in GANSynth's form: tanh outputs, one group of minibatch stddev, averaging after activation, a
-label weight of 10, D's classes from reals only, and a penalty on images in units of the data.
+label weight of 10, D's classes from reals only, and a penalty on images in units of the data. "rpgan" has R1 and R2 on large
+images, and its generator compares with the reals of the last discriminator step.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+R1_GAMMA = 30.0
 DATA_SCALE = (0.0661371661726, 0.8, 1.5)
 """Image units per unit of the data, for the loss "gansynth"."""
 Parameters = Mapping[str, jax.Array]
@@ -79,7 +81,7 @@ def iterate(settings: Settings, state: Plain, reals: list, draws: list, table: n
     for (images, classes), own in zip(reals, draws[:-1], strict=True):
         state, terms = discriminator_step(settings, state, images, classes, own)
         reported.append(terms)
-    state, loss = generator_step(settings, state, draws[-1], table)
+    state, loss = generator_step(settings, state, draws[-1], table, reals[-1])
     means = {name: float(np.mean([terms[name] for terms in reported])) for name in reported[0]}
     return state, means | {"loss_g": float(loss)}
 
@@ -107,7 +109,13 @@ def discriminator_gradients(settings: Settings, params: Parameters, reals, fakes
         (real, real_logits) = score(settings, params, reals, noise_of(settings, 0, *noise))
         (fake, fake_logits) = score(settings, params, fakes, noise_of(settings, 1, *noise))
         penalty = jnp.zeros(())
-        if settings.loss != "lsgan":
+        terms = {}
+        if settings.loss == "rpgan":
+            slopes = [jax.grad(lambda x: score(settings, params, x)[0].sum())(images) for images in (reals, fakes)]
+            penalty = sum((one**2).sum(axis=(1, 2, 3)).mean() for one in slopes)
+            value = -jax.nn.log_sigmoid(real - fake).mean() + R1_GAMMA / 2 * penalty
+            terms = {"score_difference": real.mean() - fake.mean()}
+        elif settings.loss != "lsgan":
             unit = jnp.array(DATA_SCALE if settings.loss == "gansynth" else (1.0, 1.0, 1.0))
             mixed = (reals + (fakes - reals) * mixing[:, None, None, None]) / unit
             slopes = jax.grad(lambda x: score(settings, params, x * unit)[0].sum())(mixed)
@@ -119,27 +127,35 @@ def discriminator_gradients(settings: Settings, params: Parameters, reals, fakes
             value += 10.0 * cross_entropy(real_logits, labels)
         else:
             value += cross_entropy(real_logits, labels) + cross_entropy(fake_logits, labels)
-        terms = {"real_score": real.mean(), "fake_score": fake.mean(), "gradient_penalty": penalty}
+        terms |= {"real_score": real.mean(), "fake_score": fake.mean(), "gradient_penalty": penalty}
         return value, {"loss_d": value, **terms}
 
     return jax.grad(loss, has_aux=True)(params)
 
 
-def generator_step(settings: Settings, state: Plain, draws: Any, table: np.ndarray):
-    rows = (np.asarray(draws.uniforms)[:, 0] * np.float32(len(table))).astype(int)
+def generator_step(settings: Settings, state: Plain, draws: Any, table: np.ndarray, shown: tuple[np.ndarray, np.ndarray]):
+    choice, coin = np.asarray(draws.uniforms).T
+    rows = (choice * np.float32(len(table))).astype(int)
     labels = one_hot(table[np.minimum(rows, len(table) - 1)], settings.classes)
+    reals = None
+    if settings.loss == "rpgan":
+        reals, labels = real_images(settings, shown[0], coin < 0.5), one_hot(shown[1], settings.classes)
     noise = draws.keys, noise_strength(state)
     players = state.generator.params, state.discriminator.params
-    value, gradients = generator_gradients(settings, *players, np.asarray(draws.latents), labels, noise)
+    value, gradients = generator_gradients(settings, *players, (np.asarray(draws.latents), reals), labels, noise)
     return replace(state, generator=adam(settings, state.generator, gradients)), value
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def generator_gradients(settings: Settings, params: Parameters, discriminator: Parameters, latents, labels, noise):
+def generator_gradients(settings: Settings, params: Parameters, discriminator: Parameters, inputs, labels, noise):
+    latents, reals = inputs
+
     def loss(params):
         fakes = generate(settings, params, latents, labels)
         scores, logits = score(settings, discriminator, fakes, noise_of(settings, 0, *noise))
         value = (scores**2).mean() if settings.loss == "lsgan" else -scores.mean()
+        if settings.loss == "rpgan":
+            value = -jax.nn.log_sigmoid(scores - score(settings, discriminator, reals)[0]).mean()
         return value + (10.0 if settings.loss == "gansynth" else 1.0) * cross_entropy(logits, labels)
 
     return jax.value_and_grad(loss)(params)

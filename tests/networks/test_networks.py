@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
+from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig, LossConfig
 from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import Networks, build_networks, initialize
-from pggan_jax.networks.cost import FIXED_COST, least_step_flops, relative_cost
 from pggan_jax.networks.discriminator import DiscriminatorBlock
+from pggan_jax.networks.cost import FIXED_COST, discriminator_passes, least_step_flops, relative_cost
 from pggan_jax.networks.generator import GeneratorBlock
 from pggan_jax.networks.layers import Equalized, EqualizedConv, leaky_relu
 from pggan_jax.networks.resample import blur, convolve, downscale, upscale
@@ -650,4 +650,22 @@ def test_least_step_flops_counts_passes_and_fused_layers():
     }
     generator = 4 * 5 * 7 * 64 + 3 * 80
     discriminator = 9 * 6 * 5 * 16 + 3 * 4 * 64
-    assert least_step_flops(shapes) == 2 * (4 * generator + 12 * discriminator)
+    assert least_step_flops(shapes, LossConfig()) == 2 * (4 * generator + 12 * discriminator)
+    rpgan = least_step_flops(shapes, LossConfig(name="rpgan"))
+    assert rpgan == 2 * (4 * generator + 15 * discriminator)
+
+
+@pytest.mark.parametrize(
+    ("loss", "passes"),
+    [
+        (LossConfig(), 12),
+        (LossConfig(name="lsgan"), 8),
+        (LossConfig(name="logistic"), 11),
+        (LossConfig(name="hinge", penalize="both"), 14),
+        (LossConfig(name="hinge", penalize="both", r1_gamma=0.0), 8),
+        (LossConfig(name="rpgan"), 15),
+        (LossConfig(name="rpgan", penalize="fakes"), 12),
+    ],
+)
+def test_passes_through_the_discriminator(loss, passes):
+    assert discriminator_passes(loss) == passes

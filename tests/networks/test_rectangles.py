@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig
+from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, LossConfig
 from pggan_jax.images import ImageSpec, image_shape
 from pggan_jax.networks.build import Networks, build_networks, initialize, parameter_shapes
 from pggan_jax.networks.cost import FIXED_COST, least_step_flops, relative_cost
@@ -141,7 +141,7 @@ def test_cost_follows_the_area():
     for base_shape in ("4x4", "3x4"):
         trees = parameter_shapes(make_networks(base_shape, 32))
         shapes = ({path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()} for tree in trees)
-        flops[base_shape] = least_step_flops(dict(zip(("generator", "discriminator"), shapes, strict=True)))
+        flops[base_shape] = least_step_flops(dict(zip(("generator", "discriminator"), shapes, strict=True)), LossConfig())
     assert flops["3x4"] / flops["4x4"] == pytest.approx(3 / 4, rel=0.01)
 
 

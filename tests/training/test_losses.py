@@ -23,7 +23,7 @@ from pggan_jax.training.losses import (
     update_lsgan_average,
 )
 
-LOSSES = ("wgan_gp", "lsgan", "logistic", "hinge")
+LOSSES = ("wgan_gp", "lsgan", "logistic", "hinge", "rpgan")
 BATCH, SHAPE, LABELS = 6, (4, 4, 3), 3
 
 
@@ -38,12 +38,12 @@ WEIGHTS, SCALE = normal(2, *SHAPE), normal(4, *SHAPE)
 NO_LABELS = np.zeros((BATCH, 0), np.float32)
 
 
-def linear(images):
+def linear(images, pass_number=0):
     """Scores with the same gradient, WEIGHTS, everywhere."""
     return jnp.tensordot(images, WEIGHTS, 3) + 0.7, jnp.zeros((images.shape[0], 0))
 
 
-def curved(images):
+def curved(images, pass_number=0):
     """Scores with gradient SCALE * image, so that it tells where it was taken."""
     return 0.5 * (SCALE * jnp.square(images)).sum(axis=(1, 2, 3)), jnp.zeros((images.shape[0], 0))
 
@@ -118,10 +118,10 @@ def loss_gradient(config: LossConfig, discriminator: Callable, parameter) -> jax
 def test_a_discriminator_without_gradient_gives_finite_gradients(name):
     """One that is constant, and one that is constant on some images only."""
 
-    def scaled(parameter, images):
+    def scaled(parameter, images, pass_number=0):
         return parameter * images.sum(axis=(1, 2, 3)), NO_LABELS
 
-    def sparse(parameter, images):
+    def sparse(parameter, images, pass_number=0):
         return parameter * (images * (jnp.arange(BATCH) % 2)[:, None, None, None]).sum(axis=(1, 2, 3)), NO_LABELS
 
     assert np.isfinite(loss_gradient(LossConfig(name=name), scaled, 0.0))
@@ -235,9 +235,117 @@ def test_logistic_and_hinge_with_r1(name, gamma):
     np.testing.assert_allclose(result.loss, expected + 0.5 * gamma * penalty, rtol=1e-5)
 
 
-def test_r1_does_not_ask_for_the_full_resolution():
-    first, second = (terms(LossConfig(name="logistic"), ratio=ratio) for ratio in (1.0, 8.0))
-    assert first.loss == second.loss
+@pytest.mark.parametrize("name", ["logistic", "rpgan"])
+def test_r1_and_r2_are_measured_at_the_current_resolution_or_at_the_full_one(name):
+    """There, an image has ratio^2 times as many pixels, and each gets 1 / ratio^2 of the gradient."""
+    penalties = {
+        scale: [terms(LossConfig(name=name, penalty_scale=scale), ratio=ratio).gradient_penalty for ratio in (1.0, 8.0)]
+        for scale in ("current", "full_resolution")
+    }
+    assert penalties["current"][0] == penalties["current"][1] == penalties["full_resolution"][0] > 0
+    np.testing.assert_allclose(penalties["full_resolution"][1], penalties["current"][1] / 64, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "penalize", "of"),
+    [
+        ("logistic", "auto", [REALS]),
+        ("hinge", "auto", [REALS]),
+        ("rpgan", "auto", [REALS, FAKES]),
+        ("logistic", "both", [REALS, FAKES]),
+        ("hinge", "fakes", [FAKES]),
+        ("rpgan", "reals", [REALS]),
+        ("rpgan", "fakes", [FAKES]),
+    ],
+)
+def test_r1_is_of_reals_and_r2_of_fakes(name, penalize, of):
+    """Each has the weight gamma / 2; without gamma there is none."""
+    squares = sum((norms_of(SCALE * images) ** 2).mean() for images in of)
+    result, without = (terms(LossConfig(name=name, penalize=penalize, r1_gamma=gamma)) for gamma in (3.0, 0.0))
+    np.testing.assert_allclose(result.gradient_penalty, squares, rtol=1e-5)
+    assert without.gradient_penalty == 0.0
+    np.testing.assert_allclose(result.loss - without.loss, 1.5 * squares, rtol=1e-5)
+
+
+# Relativistic pairing
+
+RPGAN = LossConfig(name="rpgan", r1_gamma=0.0)
+
+
+def rpgan_losses(reals, fakes) -> tuple[jax.Array, jax.Array]:
+    """The discriminator's loss without penalty, and the generator's."""
+    return discriminator_loss(RPGAN, reals, fakes, jnp.zeros(())), generator_loss(RPGAN, fakes, reals)
+
+
+def test_rpgan_compares_pairs():
+    reals, fakes = 3 * normal(7, BATCH), 3 * normal(8, BATCH)
+    expected = softplus(fakes - reals).mean(), softplus(reals - fakes).mean()
+    np.testing.assert_allclose(rpgan_losses(reals, fakes), expected, rtol=1e-5)
+    others = rpgan_losses(reals, np.roll(fakes, 1))
+    assert all(abs(other - own) > 0.01 for other, own in zip(others, expected, strict=True))
+
+
+def test_rpgan_of_equal_scores_is_log_2():
+    scores = normal(7, BATCH)
+    np.testing.assert_allclose(rpgan_losses(scores, scores), [np.log(2.0)] * 2, rtol=1e-6)
+
+
+def test_rpgan_of_swapped_scores_is_the_other_loss():
+    reals, fakes = normal(7, BATCH), normal(8, BATCH)
+    assert rpgan_losses(reals, fakes) == rpgan_losses(fakes, reals)[::-1]
+
+
+def test_rpgan_knows_differences_alone():
+    """Scores that a float holds exactly, so that their differences stay the same."""
+    reals, fakes = np.arange(BATCH, dtype=np.float32), np.arange(BATCH, dtype=np.float32)[::-1] ** 2 / 8
+    assert rpgan_losses(reals, fakes) == rpgan_losses(reals + 16, fakes + 16)
+    one = rpgan_losses(reals[:1], fakes[:1])
+    assert one == rpgan_losses(reals[:1], np.roll(fakes[:1], 1))
+
+
+def test_rpgan_gradients():
+    """Of each loss in each score; the generator's has none in the scores of reals."""
+    reals, fakes = normal(7, BATCH), normal(8, BATCH)
+    sigmoid = 1 / (1 + np.exp(reals - fakes))  # of fake - real
+    of_reals, of_fakes = jax.grad(lambda *scores: rpgan_losses(*scores)[0], argnums=(0, 1))(reals, fakes)
+    np.testing.assert_allclose(of_reals, -sigmoid / BATCH, rtol=1e-5)
+    np.testing.assert_allclose(of_fakes, sigmoid / BATCH, rtol=1e-5)
+    of_reals, of_fakes = jax.grad(lambda *scores: rpgan_losses(*scores)[1], argnums=(0, 1))(reals, fakes)
+    np.testing.assert_allclose(of_fakes, -(1 - sigmoid) / BATCH, rtol=1e-5)
+    assert not of_reals.any()
+
+
+def test_rpgan_of_a_linear_discriminator():
+    """Both penalties are the squared length of its weights."""
+    length = (WEIGHTS.astype(np.float64) ** 2).sum()
+    result = terms(LossConfig(name="rpgan", r1_gamma=2.0), linear)
+    np.testing.assert_allclose(result.gradient_penalty, 2 * length, rtol=1e-5)
+    expected = softplus(linear_scores(FAKES) - linear_scores(REALS)).mean() + 2 * length
+    np.testing.assert_allclose(result.loss, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 4.0])
+def test_the_one_point_problem_converges_only_with_penalties(gamma):
+    """Dirac GAN: one real at 0, one fake at y, D(x) = w x. The linearised game has eigenvalues -g/2 +- sqrt(g^2/4 - 1/4)."""
+
+    def forces(point):
+        weight, fake = point
+        critic = lambda weight: lambda x, pass_number=0: (weight * x.sum(axis=(1, 2, 3)), NO_LABELS)  # noqa: E731
+        real, image = jnp.zeros((1, 1, 1, 1)), fake * jnp.ones((1, 1, 1, 1))
+        config = LossConfig(name="rpgan", r1_gamma=gamma / 2)  # R1 and R2 of a linear D are equal
+
+        def of_discriminator(weight):
+            d = critic(weight)
+            penalty = gradient_penalty(config, d, real, image, MIXING[:1], resolution_ratio=1.0)
+            return discriminator_loss(config, d(real)[0], d(image)[0], penalty)
+
+        of_generator = lambda fake: generator_loss(config, weight * fake[None], jnp.zeros(1))  # noqa: E731
+        return jnp.stack([-jax.grad(of_discriminator)(weight), -jax.grad(of_generator)(fake)])
+
+    values = np.linalg.eigvals(np.asarray(jax.jacobian(forces)(jnp.zeros(2)), np.float64))
+    root = np.sqrt(complex(gamma**2 / 4 - 0.25))
+    np.testing.assert_allclose(np.sort_complex(values), np.sort_complex([-gamma / 2 - root, -gamma / 2 + root]), atol=1e-6)
+    assert (values.real < -1e-6).all() == (gamma > 0)
 
 
 def test_classification_loss():
@@ -250,7 +358,7 @@ def test_classification_loss():
 def test_the_discriminator_prefers_high_scores_for_reals(name):
     """One step against the gradient moves a bias on reals up, or in LSGAN towards its target 0 from above, down."""
 
-    def shifted(shift, images):
+    def shifted(shift, images, pass_number=0):
         is_real = jnp.abs(images - REALS).sum() == 0.0
         return jnp.where(is_real, shift, 0.0) + jnp.zeros(BATCH) + 0.0 * images.sum(), NO_LABELS
 

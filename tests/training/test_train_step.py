@@ -162,9 +162,10 @@ class TestLosses:
             {"loss__name": "wgan_gp", "data__labels": True},
             {"loss__name": "lsgan"},
             {"loss__name": "logistic"},
-            {"loss__name": "hinge", "data__mirror": True},
+            {"loss__name": "hinge", "data__mirror": True, "loss__penalize": "both"},
+            {"loss__name": "rpgan", "data__labels": True},
         ],
-        ids=["wgan_gp with labels", "lsgan", "logistic", "hinge"],
+        ids=["wgan_gp with labels", "lsgan", "logistic", "hinge with R1 and R2", "rpgan with labels"],
     )
     def test_two_finite_steps_at_8x8(self, changes):
         trainer = Trainer(config_of(**changes), resolution=8)

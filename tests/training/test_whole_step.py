@@ -35,7 +35,7 @@ from pggan_jax.training.multi_step import make_multi_step
 from pggan_jax.training.rng import sample_noise
 from pggan_jax.training.train_state import create_train_state
 from tests.helpers import plain_step
-from tests.helpers.plain_step import DATA_SCALE, Plain, Player, Settings
+from tests.helpers.plain_step import DATA_SCALE, R1_GAMMA, Plain, Player, Settings
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -64,6 +64,8 @@ def config_of(loss: str) -> Config:
         loss=LossConfig(name="wgan_gp" if loss == "gansynth" else loss),
         run=RunConfig(seed=SEED),
     )
+    if loss == "rpgan":
+        return replace(config, loss=replace(config.loss, r1_gamma=R1_GAMMA, penalty_scale="full_resolution"))
     if loss != "gansynth":
         return config
     return replace(
@@ -166,7 +168,7 @@ def close(ours, theirs, atol):
         np.testing.assert_allclose(leaf, theirs[path], rtol=0, atol=atol, err_msg=path)
 
 
-LOSSES = pytest.mark.parametrize("loss", ["wgan_gp", "lsgan", "gansynth"])
+LOSSES = pytest.mark.parametrize("loss", ["wgan_gp", "lsgan", "gansynth", "rpgan"])
 
 
 @LOSSES
