@@ -47,8 +47,8 @@ def discriminator_passes(loss: LossConfig) -> int:
     """Least arithmetic of one iteration in the discriminator, in its forward passes.
 
     Two for reals and fakes, four for their gradient, and two for the generator's gradient. WGAN-GP's penalty takes four:
-    forward and back for the image gradient, and as much for its derivative. R1 and R2 take three each, as their forward pass is that of
-    the scores. A loss that compares pairs scores the reals once more in the generator's step.
+    forward and back for the image gradient, and as much for its derivative. R1 and R2 take three each, as their forward pass
+    is that of the scores. A loss that compares pairs scores the reals once more in the generator's step.
     """
     match loss.name:
         case "wgan_gp":
