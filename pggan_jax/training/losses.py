@@ -45,6 +45,8 @@ def generator_loss(config: LossConfig, scores: jax.Array, real_scores: jax.Array
         case "wgan_gp" | "hinge":
             return -scores.mean()
         case "rpgan":
+            if real_scores is None:
+                raise ValueError("the loss 'rpgan' compares pairs: generator_loss needs real_scores")
             return jax.nn.softplus(lax.stop_gradient(real_scores) - scores).mean()
         case _:
             raise ValueError(f"generator_loss has no case for the loss {config.name!r}; add one")
