@@ -160,7 +160,7 @@ def generator_step(
     config: Config,
     networks: Networks,
 ) -> tuple[TrainState, Metrics, Metrics]:
-    """Update the generator once, with latents of its own, on what `generator_batch` returns (spec 3.2, 3.7).
+    """Update the generator once, on what `generator_batch` returns (spec 3.2, 3.7).
 
     Returns:
         As `discriminator_step`.
