@@ -216,7 +216,7 @@ def prepare_reals(images: jax.Array, *, flip: jax.Array | None, alpha: jax.Array
 
 
 def _reals(batch: Batch, noise: NoiseBatch, alpha: jax.Array, *, config: Config, networks: Networks) -> jax.Array:
-    """The batch's images as `prepare_reals` returns them, mirrored and faded as the settings say."""
+    """Prepare the images of a batch, mirrored and faded as the settings say."""
     return prepare_reals(
         batch.images,
         flip=noise.uniforms[:, 1] < 0.5 if config.data.mirror else None,
