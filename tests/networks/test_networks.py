@@ -17,8 +17,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig, LossConfig
 from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import Networks, build_networks, initialize
-from pggan_jax.networks.discriminator import DiscriminatorBlock
 from pggan_jax.networks.cost import FIXED_COST, discriminator_passes, least_step_flops, relative_cost
+from pggan_jax.networks.discriminator import DiscriminatorBlock
 from pggan_jax.networks.generator import GeneratorBlock
 from pggan_jax.networks.layers import Equalized, EqualizedConv, leaky_relu
 from pggan_jax.networks.resample import blur, convolve, downscale, upscale
