@@ -16,19 +16,9 @@ from PIL import Image
 from experiments.paper.study import command, cost, noise, results, tables
 from experiments.paper.study.figures import contact_sheet, figure, mean_curve
 from experiments.paper.study.folder import Folder, claim
-from experiments.paper.study.plan import (
-    Lengths,
-    Measures,
-    Plan,
-    Run,
-    Study,
-    Variant,
-    common_and_own,
-    kimg_of,
-    make_plan,
-    scale_for,
-)
+from experiments.paper.study.plan import Lengths, Measures, Plan, Run, Study, Variant, make_plan, unknown_setting
 from experiments.paper.study.runner import Runner
+from experiments.paper.study.settings import common_and_own, kimg_of, scale_for
 from pggan_jax.config import Config
 from pggan_jax.config.io import from_json, settings_of
 from pggan_jax.errors import UserError
@@ -85,6 +75,22 @@ def test_scale_multiplies_all_lengths_and_nothing_else():
 
 def test_longer_runs_keep_their_moving_average():
     assert plan_of(scale=3).configs["one"].optimizer == plan_of().configs["one"].optimizer
+
+
+def test_not_growing_has_as_many_images():
+    plan = plan_of(study_of(Variant("grows", "", SMOKE), Variant("not", "", SMOKE, grows=False)), scale=0.7)
+    growing, whole = plan.configs["grows"], plan.configs["not"]
+    assert whole.schedule.start_resolution == whole.data.resolution
+    assert kimg_of(whole) == pytest.approx(kimg_of(growing), abs=0.1)
+
+
+def test_a_variant_of_another_version_is_left_out_with_the_reason():
+    study = study_of(Variant("one", "", SMOKE), Variant("later", "", SMOKE, ("loss.name=perfect",)))
+    plan = plan_of(study)
+    assert list(plan.configs) == ["one"]
+    assert plan.left_out == {"later": "needs loss.name=perfect, which this version lacks"}
+    with pytest.raises(UserError, match=r"later needs loss\.name=perfect"):
+        plan_of(study, names=("later",))
 
 
 def test_set_changes_every_run():
@@ -447,12 +453,90 @@ def test_every_variant_of_a_script_can_be_run(path, monkeypatch):
     assert study.name == path.stem
     assert f"python experiments/paper/{path.name}" in script["__doc__"]
     for is_quick in (False, True):
-        names = [variant.name for variant in study.variants]
+        names = [variant.name for variant in study.variants if not unknown_setting(variant)]
         plan = make_plan(study, names=names, seeds=(0,), lengths=Lengths(is_quick=is_quick))
         if not is_quick:
             own = common_and_own(plan.configs)[1]
-            kinds = [(repr(own[variant.name]), variant.after, variant.minutes) for variant in study.variants]
+            kinds = [(repr(own[variant.name]), variant.after, variant.minutes) for variant in plan.variants]
             assert len(set(kinds)) == len(kinds), "two variants are the same"
         assert all(isinstance(config, Config) for config in plan.configs.values())
     assert study.measures.headline in study.measures.columns
     assert {*study.measures.larger, *study.measures.neutral} <= {*study.measures.columns}
+
+
+# Ratios of experiment 1, collapses of experiment 3, results in the documentation
+
+
+def script(name: str) -> dict:
+    command.FLAGS.unparse_flags()
+    return runpy.run_path(str(ROOT / "experiments" / "paper" / f"{name}.py"))
+
+
+def variant_with(name: str, curves: list[list[float]], *, seconds: float) -> dict:
+    runs = []
+    for seed, values in enumerate(curves):
+        kimg = [10.0 * (number + 1) for number in range(len(values))]
+        curve = {"kimg": kimg, "seconds": [seconds * one for one in kimg], "fd8": values}
+        runs.append(
+            {"seed": seed, "kimg": kimg[-1], "seconds": curve["seconds"][-1], "values": {"fd8": values[-1]}, "curve": curve}
+        )
+    return {"name": name, "runs": runs}
+
+
+def test_ratio_of_times_to_the_quality_that_the_worse_one_ends_with():
+    """Growing reaches 6 after 15 kimg, the other after 30 kimg that take twice as long each."""
+    first = variant_with("growing", [[8.0, 4.0, 2.0]], seconds=1.0)
+    other = variant_with("from-start", [[9.0, 8.0, 6.0]], seconds=2.0)
+    functions = script("growing_vs_not")
+    ratios = functions["ratios_of"]
+    assert ratios(first, other, "fd8", over="kimg", larger=False) == [2.0]
+    assert ratios(first, other, "fd8", over="seconds", larger=False) == [4.0]
+    lines = functions["speed"]({"variants": [first, other], "columns": {"fd8": "distance"}, "larger": []})
+    assert "`from-start` takes 4 times the minutes and 2 times the images of `growing`" in lines[0]
+
+
+def test_collapsed_runs_are_those_with_few_modes_and_those_that_diverged():
+    runs = [
+        {"values": {"modes.modes": 900.0}},
+        {"values": {"modes.modes": 499.0}},
+        {"problem": "train: exit status 2: error: 20 iterations in a row had no finite update"},
+        {"problem": "not complete"},
+    ]
+    lines = script("stacked_modes")["collapses"]({"variants": [{"name": "one", "runs": runs}]})
+    assert lines[0] == "`one`: 2 of 3 runs have collapsed."
+
+
+def test_results_are_put_between_the_markers_of_the_page(tmp_path):
+    from experiments.paper import collect
+
+    folder, page = Folder(tmp_path / "study"), tmp_path / "page.md"
+    claim(folder, plan_of())
+    results.write(folder.path / "results.json", filled(folder, plan_of()))
+    (folder.path / "table.md").write_text("| new table |\n")
+    page.write_text("before\n<!-- results study -->\nold\n<!-- end -->\nafter\n")
+    assert collect.collect(tmp_path, page=page, results_folder=tmp_path / "kept") == ["study"]
+    text = page.read_text()
+    assert "| new table |" in text
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("<!-- end -->\nafter\n")
+    assert (tmp_path / "kept" / "study.json").read_bytes() == (folder.path / "results.json").read_bytes()
+    collect.collect(tmp_path, page=page, results_folder=tmp_path / "kept")
+    assert page.read_text() == text, "again: nothing changes"
+
+
+def test_quick_results_are_no_results(tmp_path):
+    from experiments.paper import collect
+
+    plan, folder = plan_of(is_quick=True), Folder(tmp_path / "study")
+    claim(folder, plan)
+    results.write(folder.path / "results.json", filled(folder, plan))
+    with pytest.raises(UserError, match="--quick"):
+        collect.collect(tmp_path, page=ROOT / "docs" / "experiments.md", results_folder=tmp_path / "kept")
+
+
+def test_the_page_has_a_place_for_the_results_of_each_script():
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    missing = [path.stem for path in SCRIPTS if f"<!-- results {path.stem} -->" not in page]
+    assert not missing
+    assert page.count("<!-- results ") == page.count("<!-- end -->")

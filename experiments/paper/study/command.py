@@ -15,9 +15,10 @@ from absl import flags, logging
 from experiments.paper.study.cost import estimate_lines, estimated_minutes
 from experiments.paper.study.figures import write_pictures
 from experiments.paper.study.folder import Folder, claim, recorded_scale
-from experiments.paper.study.plan import Lengths, Plan, Study, make_plan, scale_for
+from experiments.paper.study.plan import Lengths, Plan, Study, make_plan
 from experiments.paper.study.results import collect, write
 from experiments.paper.study.runner import Runner
+from experiments.paper.study.settings import scale_for
 from experiments.paper.study.tables import table
 from pggan_jax.config.io import parse_value
 from pggan_jax.errors import UserError, one_line
@@ -116,6 +117,8 @@ def _prepare(build: Build, script: str, words: Sequence[str], values: flags.Flag
         parse_value(path, value)
     seeds = parse_seeds("0" if lengths.is_quick and not values["seeds"].present else values["seeds"].value)
     plan = make_plan(study, names=values["variants"].value, seeds=seeds, lengths=lengths)
+    for name, reason in plan.left_out.items():
+        print(f"{name} is left out: it {reason}", file=sys.stderr)
     if minutes := values["minutes"].value:
         if values["scale"].present:
             raise UserError("--minutes and --scale: give one of them, as --minutes chooses the scale")

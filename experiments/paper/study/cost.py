@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.paper.study.plan import Plan, Run, kimg_of
+from experiments.paper.study.plan import Plan, Run
 from experiments.paper.study.progress import arithmetic
 from experiments.paper.study.runner import ROOT
+from experiments.paper.study.settings import kimg_of
 from pggan_jax.config.io import to_json
 from pggan_jax.errors import UserError
 from pggan_jax.run_logs.eta import format_duration

@@ -75,7 +75,7 @@ class Difference:
 
     def __str__(self) -> str:
         if math.isinf(self.low):
-            return f"{self.value:+.3g} (one seed: no interval)"
+            return f"{self.value:+.3g} (no interval)"
         return f"{self.value:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
 
 

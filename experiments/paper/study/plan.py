@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pggan_jax.config import Config, ScheduleConfig
-from pggan_jax.config.io import load_config, parse_value, replace_setting, settings_of
-from pggan_jax.config.validation import validate
+from experiments.paper.study.settings import scaled
+from pggan_jax.config import Config
+from pggan_jax.config.io import load_config, parse_value, replace_setting
+from pggan_jax.config.validation import validate, walk
 from pggan_jax.errors import ConfigError, UserError
 from pggan_jax.schedule import Schedule
-
-LENGTHS = ("stable_kimg", "stable_kimg_at", "fade_kimg", "fade_kimg_at", "total_kimg", "rampup_kimg", "total_minutes")
-"""Settings of the schedule that --scale multiplies."""
-_OF_THE_STUDY = ("run.seed", "run.grid", "run.keep_last", "run.checkpoint_ticks", "schedule.tick_kimg", "schedule.tick_kimg_at")
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,9 @@ class Variant:
         about: one line for the table.
         base: an experiment file, or a function that returns a `Config`.
         settings: `name=value` each, on top of it.
+        against: the variant that it is compared with; empty for the first one of the study.
         after: another variant whose run with the same seed must be complete first; empty for none.
+        grows: otherwise it trains at full resolution from the start, with as many images.
         weights: start from the weights of that run.
         minutes: train as many minutes as that run did, measured without compilation and evaluation.
     """
@@ -36,7 +34,9 @@ class Variant:
     about: str
     base: str | Callable[[], Config]
     settings: tuple[str, ...] = ()
+    against: str = ""
     after: str = ""
+    grows: bool = True
     weights: bool = False
     minutes: bool = False
 
@@ -75,7 +75,7 @@ class Study:
     Attributes:
         name: of the script, without .py.
         question: one sentence.
-        variants: the first one is what the others are compared with.
+        variants: see `Variant`.
         measures: of each run.
         quick: settings of every run with --quick.
         quick_variants: how many variants --quick runs, unless --variants names them.
@@ -125,13 +125,23 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a study that a command asks for, and their settings."""
+    """The runs of a study that a command asks for.
+
+    Attributes:
+        study: what they belong to.
+        variants: those that are run.
+        seeds: of the runs.
+        lengths: of the runs.
+        configs: settings by variant.
+        left_out: variants that need settings which this version lacks, each with the reason.
+    """
 
     study: Study
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     lengths: Lengths
     configs: Mapping[str, Config] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self) -> Iterator[Run]:
         """Yield all runs, seed by seed, so that every variant has a result early."""
@@ -182,16 +192,32 @@ def make_plan(study: Study, *, names: Sequence[str], seeds: Sequence[int], lengt
     Raises:
         UserError: there is no such variant, one needs another that is not chosen, or its settings cannot be used.
     """
-    known = {variant.name: variant for variant in study.variants}
+    reasons = {variant.name: unknown_setting(variant) for variant in study.variants}
+    left_out = {name: reason for name, reason in reasons.items() if reason}
+    if needed := [name for name in names if name in left_out]:
+        raise UserError(f"--variants={','.join(names)}: {needed[0]} {left_out[needed[0]]}")
+    known = {variant.name: variant for variant in study.variants if variant.name not in left_out}
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"--variants={','.join(names)}: there is no {unknown[0]}; choose from {', '.join(known)}")
     wanted = set(names or list(known)[: study.quick_variants if lengths.is_quick else None])
-    chosen = tuple(variant for variant in study.variants if variant.name in wanted)
+    chosen = tuple(variant for name, variant in known.items() if name in wanted)
     for variant in chosen:
         if variant.after and variant.after not in wanted:
             raise UserError(f"--variants: {variant.name} continues from {variant.after}; name that one too")
     configs = {variant.name: config_of(variant, study, lengths) for variant in chosen}
-    return Plan(study, chosen, tuple(seeds), lengths, configs)
+    return Plan(study, chosen, tuple(seeds), lengths, configs, left_out)
+
+
+def unknown_setting(variant: Variant) -> str:
+    """Return which setting of a variant this version lacks, as the end of a sentence; empty if it has all."""
+    known = {path: metadata.get("choices") for path, _, _, metadata in walk(Config())}
+    needed = [*variant.settings, *["schedule.total_minutes=1"] * variant.minutes]
+    for text in needed:
+        path, _, value = text.partition("=")
+        choices = known.get(path, ())
+        if path not in known or (path.endswith(".name") and choices and value not in choices):
+            return f"needs {text}, which this version lacks"
+    return ""
 
 
 def config_of(variant: Variant, study: Study, lengths: Lengths) -> Config:
@@ -206,6 +232,9 @@ def config_of(variant: Variant, study: Study, lengths: Lengths) -> Config:
         path, _, value = text.partition("=")
         config = replace_setting(config, path, parse_value(path, value))
     config = scaled(config, lengths.scale)
+    if not variant.grows:
+        whole = {"start_resolution": config.data.resolution, "total_kimg": Schedule.of(config).planned_kimg}
+        config = replace(config, schedule=replace(config.schedule, **whole))
     kimg = Schedule.of(config).planned_kimg
     schedule = replace(config.schedule, tick_kimg=max(1.0, round(kimg / study.points, 3)), tick_kimg_at={})
     run = replace(config.run, grid="8x8", keep_last=100_000, checkpoint_ticks=1)
@@ -216,64 +245,3 @@ def config_of(variant: Variant, study: Study, lengths: Lengths) -> Config:
         scale = "" if lengths.scale == 1 else f" with --scale={lengths.scale:g}"
         raise UserError(f"variant {variant.name}{scale}: {error}") from None
     return config
-
-
-def scaled(config: Config, factor: float) -> Config:
-    """Multiply all lengths of the schedule.
-
-    The half-life of the moving average is multiplied too where that makes it shorter.
-    """
-    if factor == 1:
-        return config
-    changed: dict[str, Any] = {}
-    for name in LENGTHS:
-        value = getattr(config.schedule, name, 0.0)
-        if isinstance(value, Mapping):
-            changed[name] = {resolution: round(kimg * factor, 6) for resolution, kimg in value.items()}
-        elif value:
-            changed[name] = round(value * factor, 6)
-    half_life = round(config.optimizer.ema_half_life_kimg * min(1.0, factor), 6)
-    schedule: ScheduleConfig = replace(config.schedule, **changed)
-    return replace(config, schedule=schedule, optimizer=replace(config.optimizer, ema_half_life_kimg=half_life))
-
-
-def common_and_own(configs: Mapping[str, Config]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Split the settings of several variants that are not defaults.
-
-    Returns:
-        Those that all have in common, and those of each variant that differ between variants.
-    """
-    default = dict(settings_of(Config()))
-    all_settings = {name: dict(settings_of(config)) for name, config in configs.items()}
-    paths = [path for path in default if path not in _OF_THE_STUDY]
-    shared, own = {}, {name: dict[str, Any]() for name in configs}
-    for path in paths:
-        values = [settings[path] for settings in all_settings.values()]
-        if all(value == values[0] for value in values):
-            if values and values[0] != default[path]:
-                shared[path] = values[0]
-        else:
-            for name, settings in all_settings.items():
-                own[name][path] = settings[path]
-    return shared, own
-
-
-def kimg_of(config: Config) -> float:
-    """Return the length of a run in kimg."""
-    return Schedule.of(config).total_images / 1000
-
-
-def scale_for(minutes: float, estimated_minutes: float) -> float:
-    """Return the factor on all lengths for a budget, rounded down to two digits.
-
-    Raises:
-        UserError: the budget is too small for anything to be learned.
-    """
-    factor = minutes / max(estimated_minutes, 1e-9)
-    if factor < 0.01:
-        raise UserError(
-            f"--minutes={minutes:g}: the study takes about {estimated_minutes:.0f} minutes at full length, and this is less "
-            "than 1 % of it; give more, or fewer --variants and --seeds"
-        )
-    digits = 2 - math.ceil(math.log10(factor))
-    return math.floor(factor * 10**digits) / 10**digits

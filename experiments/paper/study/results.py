@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.paper.study.folder import Folder
-from experiments.paper.study.plan import Plan, Run, common_and_own, kimg_of
+from experiments.paper.study.plan import Plan, Run
 from experiments.paper.study.runner import FLOOR, ROOT
+from experiments.paper.study.settings import common_and_own, kimg_of
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.resource_limits import available_cpus, total_memory
 
@@ -83,11 +84,13 @@ def collect(plan: Plan, folder: Folder, *, problems: Mapping[str, str], command:
         "num_fakes": complete[0]["num_fakes"] if complete else 0,
         "num_reals": complete[0]["num_reals"] if complete else 0,
         "floor": floor.get("values", {}),
+        "left_out": dict(plan.left_out),
         "settings": shared_and_own[0],
         "variants": [
             {
                 "name": variant.name,
                 "about": variant.about,
+                "against": variant.against or plan.variants[0].name,
                 "kimg": round(kimg_of(plan.configs[variant.name]), 3),
                 "settings": shared_and_own[1][variant.name],
                 "runs": [
@@ -133,13 +136,15 @@ def curves_of(variant: Mapping[str, Any], name: str, *, over: str) -> list[list[
         name: of the value.
         over: "kimg" or "seconds".
     """
-    curves: list[list[tuple[float, float]]] = []
-    for run in variant["runs"]:
-        curve = run.get("curve", {})
-        if name in curve:
-            pairs: Sequence[tuple[float, Any]] = list(zip(curve[over], curve[name], strict=True))
-            curves.append([(at, value) for at, value in pairs if value is not None])
-    return curves
+    found = (curve_of_run(run, name, over=over) for run in variant["runs"])
+    return [curve for curve in found if curve]
+
+
+def curve_of_run(run: Mapping[str, Any], name: str, *, over: str) -> list[tuple[float, float]]:
+    """Return the curve of a run as pairs; empty if it has none."""
+    curve = run.get("curve", {})
+    pairs: Sequence[tuple[float, Any]] = list(zip(curve[over], curve[name], strict=True)) if name in curve else []
+    return [(at, value) for at, value in pairs if value is not None]
 
 
 def write(path: Path, results: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ def table(results: Mapping[str, Any], remarks: Sequence[str] = ()) -> str:
         cells = [f"{results['floor'][name]:.4g}" if name in results["floor"] else "" for name in columns]
         lines.append(_row(["*reals against other reals*", *cells, "", ""]))
     lines += ["", conditions(results), *verdicts(results)]
+    lines += [f"* `{name}` was left out: it {reason}." for name, reason in results["left_out"].items()]
     if remarks:
         lines += ["", *(f"* {remark}" for remark in remarks)]
     return "\n".join(lines) + "\n"
@@ -83,23 +84,26 @@ def conditions(results: Mapping[str, Any]) -> str:
 
 def verdicts(results: Mapping[str, Any]) -> list[str]:
     """Say whether each variant differs from the first one beyond the noise."""
-    first, *others = results["variants"]
+    variants = {variant["name"]: variant for variant in results["variants"]}
     name = results["headline"]
-    reference, larger = values_of(first, name), name in results["larger"]
+    larger = name in results["larger"]
     heading = results["columns"].get(name, name)
     lines = []
-    for variant in others:
-        values = values_of(variant, name)
-        if not values or not reference:
+    for variant in variants.values():
+        against = variant["against"]
+        values, reference = values_of(variant, name), values_of(variants.get(against, {"runs": []}), name)
+        if against == variant["name"] or not values or not reference:
             continue
         difference = Difference.of(values, reference)
-        if not difference.is_clear:
+        if min(len(values), len(reference)) < 2:
+            verdict = "one seed says nothing about the noise"
+        elif not difference.is_clear:
             verdict = "inside the noise"
         elif name in results["neutral"]:
             verdict = "different"
         else:
             verdict = "better" if (difference.value > 0) == larger else "worse"
-        lines.append(f"* `{variant['name']}` against `{first['name']}`, {heading}: {difference}: {verdict}.")
+        lines.append(f"* `{variant['name']}` against `{against}`, {heading}: {difference}: {verdict}.")
     if not lines:
         return []
     return ["", "Differences with 95 % intervals; of twenty without any effect, one looks clear by chance:", "", *lines]
