@@ -1,4 +1,4 @@
-"""A hundred images, 300, 1,000: does augmentation of what D sees help, and does transfer with frozen layers?
+"""Few images: does augmentation of what D sees help, and does transfer with frozen layers?
 
     python experiments/paper/few_images.py --out=runs/paper/few_images                    # digits at 32x32
     python experiments/paper/few_images.py --data=photos --out=runs/paper/few_photos      # photographs at 64x64
