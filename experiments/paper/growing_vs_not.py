@@ -108,7 +108,7 @@ UNITS = {"seconds": "minutes", "kimg": "images"}
 
 
 def ratios_of(first: Mapping[str, Any], other: Mapping[str, Any], name: str, *, over: str, larger: bool) -> list[float]:
-    """Return for each seed that both have: what the other takes to equal quality over what the first takes."""
+    """Return, by seed, what the other takes to equal quality over what the first takes."""
     curves = [{run["seed"]: curve_of_run(run, name, over=over) for run in variant["runs"]} for variant in (first, other)]
     found = []
     for seed, own in curves[0].items():

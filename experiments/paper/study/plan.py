@@ -209,7 +209,7 @@ def make_plan(study: Study, *, names: Sequence[str], seeds: Sequence[int], lengt
 
 
 def unknown_setting(variant: Variant) -> str:
-    """Return which setting of a variant this version lacks, as the end of a sentence; empty if it has all."""
+    """Return which setting of a variant this version lacks; empty if it has all."""
     known = {path: metadata.get("choices") for path, _, _, metadata in walk(Config())}
     needed = [*variant.settings, *["schedule.total_minutes=1"] * variant.minutes]
     for text in needed:
