@@ -23,6 +23,12 @@ class OptimizerConfig:
     )
     ema_decay: float = setting(0.999, "decay per step of the generator's moving average", **FRACTION)
     ema_half_life_kimg: float = setting(0.0, "half-life of the generator's moving average in kimg; 0 uses ema_decay", **KIMG)
+    freeze_discriminator: int = setting(
+        0,
+        "FreezeD: so many blocks of the discriminator, those nearest the image, keep the weights of run.init_from; for few images",
+        minimum=0,
+        maximum=16,
+    )
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,22 @@ def check_sound_data(data: DataConfig) -> None:
         raise ConfigError("data.resolution", data.resolution, rule)
 
 
+def _check_frozen(config: Config) -> None:
+    levels, path = config.optimizer.freeze_discriminator, "optimizer.freeze_discriminator"
+    if not levels:
+        return
+    if not config.run.init_from:
+        raise ConfigError(path, levels, "would keep random weights; set run.init_from to a trained run, or 0")
+    start, last = config.schedule.start_resolution, config.data.resolution
+    if start != last:
+        rule = f"needs a run that does not grow: the blocks nearest the image are new; set schedule.start_resolution={last}"
+        raise ConfigError(path, levels, rule)
+    most = int(math.log2(last)) - 2
+    if levels > most:
+        shape = config.data.shape_at(last)
+        raise ConfigError(path, levels, f"must be at most {most}: the discriminator of {shape} has so many blocks before the last")
+
+
 def _check_evaluation(config: Config) -> None:
     settings = config.eval
     if settings.best and settings.best not in settings.metrics:

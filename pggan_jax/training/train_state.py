@@ -17,6 +17,7 @@ import numpy as np
 from pggan_jax.config import OptimizerConfig
 from pggan_jax.networks.build import Networks, initialize, parameter_shapes
 from pggan_jax.networks.growth import GrowthReport, transfer
+from pggan_jax.training.freezing import keep_frozen
 from pggan_jax.training.optimizer import AdamMoments, leaf_paths, official_adam, update_if_finite
 
 
@@ -116,6 +117,8 @@ def apply_gradients_if_finite(
         loss=loss,
         learning_rate=learning_rate,
     )
+    if network == "discriminator" and config.freeze_discriminator:
+        params, moments = _keep_frozen(state, params, moments, config.freeze_discriminator)
     is_skipped = ~jnp.stack(list(finite.values())).all()
     changes = {
         network: params,
@@ -123,6 +126,14 @@ def apply_gradients_if_finite(
         f"skipped_{network}": getattr(state, f"skipped_{network}") + is_skipped,
     }
     return state.replace(**changes), finite
+
+
+def _keep_frozen(state: TrainState, params: Any, moments: AdamMoments, levels: int) -> tuple[Any, AdamMoments]:
+    """Leave the frozen modules of the discriminator and their moments as they were."""
+    old = state.discriminator_moments
+    first = keep_frozen(moments.first, old.first, levels) if moments.first else moments.first
+    kept = AdamMoments(moments.count, first, keep_frozen(moments.second, old.second, levels))
+    return keep_frozen(params, state.discriminator, levels), kept
 
 
 def grow_train_state(
