@@ -17,6 +17,7 @@ from pggan_jax.networks.build import build_networks
 from pggan_jax.networks.growth import GrowthReport, transfer
 from pggan_jax.schedule import Schedule
 from pggan_jax.system.paths import user_path
+from pggan_jax.training.freezing import frozen_modules
 from pggan_jax.training.train_state import TrainState, create_train_state
 
 _REASONS_SHOWN = 3
@@ -163,6 +164,12 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
             f"{rule} of {source.networks.shape}, larger than where this run starts; "
             f"set schedule.start_resolution={theirs.resolution} or choose an earlier checkpoint by @kimg"
         )
+    levels = config.optimizer.freeze_discriminator
+    if levels and theirs.resolution < ours.resolution:
+        raise UserError(
+            f"{rule} of {source.networks.shape}, and optimizer.freeze_discriminator={levels} would keep random weights of the "
+            f"blocks above; name a run that has grown to {config.data.shape_at(ours.resolution)}, or set 0"
+        )
     if (theirs.channels, theirs.label_size) != (ours.channels, ours.label_size):
         raise UserError(
             f"{rule} for {theirs.channels} channels and {theirs.label_size} classes; these data have {ours.channels} and "
@@ -176,7 +183,9 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
         raise UserError(f"{rule} of other widths ({error}); use its generator.* and discriminator.* settings") from None
     state = fresh.state.replace(generator=generator, generator_ema=average, discriminator=discriminator)
     line = _describe_start(source, of_generator, of_discriminator)
-    return StartingPoint(state, ours, [line, *fade_note, *class_order_note(theirs, loader)])
+    frozen = frozen_modules(discriminator, levels)
+    freeze_note = [f"frozen in the discriminator: {', '.join(frozen)}"] * bool(frozen)
+    return StartingPoint(state, ours, [line, *freeze_note, *fade_note, *class_order_note(theirs, loader)])
 
 
 def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:

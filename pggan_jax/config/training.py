@@ -25,7 +25,7 @@ class OptimizerConfig:
     ema_half_life_kimg: float = setting(0.0, "half-life of the generator's moving average in kimg; 0 uses ema_decay", **KIMG)
     freeze_discriminator: int = setting(
         0,
-        "FreezeD: so many blocks of the discriminator, those nearest the image, keep the weights of run.init_from; for few images",
+        "FreezeD: so many blocks of D, those nearest the image, keep the weights of run.init_from (for few images)",
         minimum=0,
         maximum=16,
     )

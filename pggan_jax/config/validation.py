@@ -125,6 +125,7 @@ def validate(config: Config) -> None:
     _check_data_and_grid(config)
     _check_sound(config)
     check_networks(config)
+    _check_frozen(config)
     _check_evaluation(config)
     check_schedule(config)
     for resolution in Schedule.of(config).resolutions:
@@ -243,7 +244,9 @@ def _check_frozen(config: Config) -> None:
     most = int(math.log2(last)) - 2
     if levels > most:
         shape = config.data.shape_at(last)
-        raise ConfigError(path, levels, f"must be at most {most}: the discriminator of {shape} has so many blocks before the last")
+        raise ConfigError(
+            path, levels, f"must be at most {most}: the discriminator of {shape} has so many blocks before the last"
+        )
 
 
 def _check_evaluation(config: Config) -> None:

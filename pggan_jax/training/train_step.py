@@ -15,6 +15,7 @@ from pggan_jax.distributed.batch_sharding import microbatch_indices
 from pggan_jax.networks.build import Networks
 from pggan_jax.networks.resample import downscale, upscale
 from pggan_jax.training import losses
+from pggan_jax.training.freezing import stop_gradients
 from pggan_jax.training.microbatches import accumulate_gradients
 from pggan_jax.training.rng import NoiseBatch, sample_labels, sample_noise
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
@@ -91,6 +92,8 @@ def discriminator_step(
     alpha = schedule_point.alpha
 
     def loss_fn(params, batch, noise):
+        params = stop_gradients(params, config.optimizer.freeze_discriminator)
+
         def discriminator(images, pass_number=losses.REALS):
             input_noise = losses.discriminator_noise(config.loss, state.lsgan_average, noise.keys, pass_number=pass_number)
             return networks.discriminator.apply({"params": params}, images, alpha, input_noise, batch.labels)

@@ -130,6 +130,7 @@ BAD = {
     "optimizer.on_new_phase": [("keep", "must be one of reset, carry")],
     "optimizer.ema_decay": [(1.0, "at least 0 and less than 1"), (-0.999, "at least 0")],
     "optimizer.ema_half_life_kimg": [(-10.0, KIMG)],
+    "optimizer.freeze_discriminator": [(-1, "at least 0"), (17, "at most 16")],
     "loss.name": [("wgan", "must be one of wgan_gp, lsgan, logistic, hinge, rpgan"), ("", "must be one of wgan_gp")],
     "loss.gp_weight": [(-10.0, "at least 0")],
     "loss.gp_target": [(0.0, "greater than 0")],
@@ -453,3 +454,16 @@ class TestConfigError:
         message = str(ConfigError("run.seed", value, "is refused"))
         assert len(message) < 120
         assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("start", "levels", "rule"),
+    [(4, 1, "needs a run that does not grow"), (32, 4, "must be at most 3: the discriminator of 32x32 has"), (32, 3, "")],
+)
+def test_frozen_blocks(start, levels, rule):
+    config = scheduled(start_resolution=start)
+    config = replace_setting(replace_setting(config, "run.init_from", "runs/a"), "optimizer.freeze_discriminator", levels)
+    if rule:
+        assert f"optimizer.freeze_discriminator={levels}: {rule}" in str(refusal(config)).replace(" = ", "=")
+    else:
+        validate(config)

@@ -256,7 +256,7 @@ def changed_everywhere() -> Config:
         "data.source": "folder:/pictures",
         "run.grid": "3x2",
         "data.resolution": 64,
-        "schedule.start_resolution": 8,
+        "schedule.start_resolution": 64,
         "sound.eps": 0.5,
     }
     for path, value in settings_of(config):
@@ -313,7 +313,10 @@ def test_json_that_is_no_object(text):
 
 
 # Defaults that do not fit to the other values of `changed_everywhere()`.
-UNFIT = {"schedule.start_resolution", "discriminator.minibatch_stddev", "schedule.total_kimg", "eval.metrics", "loss.name"}
+UNFIT = {
+    *("data.resolution", "run.init_from", "schedule.start_resolution", "discriminator.minibatch_stddev"),
+    *("schedule.total_kimg", "eval.metrics", "loss.name"),
+}
 
 
 @pytest.mark.parametrize("path", [path for path, _ in settings_of(Config()) if path not in UNFIT])

@@ -96,6 +96,10 @@ def test_whole_schedule_is_replaced(name):
         repeats=12,
         tick_kimg=13.0,
         tick_kimg_at={4: 14.0},
+        learning_rate_end=15.0,
+        r1_gamma_end=16.0,
+        ema_half_life_kimg_end=17.0,
+        anneal_kimg=18.0,
     )
     assert all(getattr(other, field.name) != getattr(ScheduleConfig(), field.name) for field in fields(other))
     changed = apply_preset(replace(Config(), schedule=other), name)

@@ -109,7 +109,7 @@ class TestNotFinite:
     """Only the update of the network with the bad gradient is skipped, and it is counted."""
 
     def test_in_the_discriminators_loss(self):
-        with mock.patch.object(losses, "discriminator_loss", lambda config, scores, *_: scores.mean() * jnp.nan):
+        with mock.patch.object(losses, "discriminator_loss", lambda config, scores, *_, **__: scores.mean() * jnp.nan):
             trainer = Trainer(config_of())
             before = trainer.start()
             after, totals = trainer(before)
@@ -122,7 +122,7 @@ class TestNotFinite:
         assert int(after.step) == 1
 
     def test_in_the_generators_loss(self):
-        with mock.patch.object(losses, "generator_loss", lambda config, scores, *_: scores.mean() / 0.0 * 0.0):
+        with mock.patch.object(losses, "generator_loss", lambda config, scores, *_, **__: scores.mean() / 0.0 * 0.0):
             trainer = Trainer(config_of())
             before = trainer.start()
             after, totals = trainer(before)
