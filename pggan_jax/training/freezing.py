@@ -1,4 +1,4 @@
-"""FreezeD: blocks of the discriminator that stay fixed when a trained run is carried to other images (Mo et al., 2020)."""
+"""FreezeD: blocks of the discriminator that keep the weights of another run."""
 
 from __future__ import annotations
 
