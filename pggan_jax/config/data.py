@@ -9,6 +9,7 @@ from pggan_jax.config.sound import SoundConfig
 from pggan_jax.images import ImageShape, image_shape, parse_base_shape
 from pggan_jax.source_kinds import SOURCE_KINDS
 
+AUGMENTATIONS = ("color", "translation", "cutout")
 RESAMPLES = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 
 
@@ -30,6 +31,12 @@ class DataConfig:
     )
     labels: bool = setting(False, "train with class labels: concatenated input in G, auxiliary classifier in D")
     mirror: bool = setting(False, "flip each real image left-right with probability 1/2")
+    augment: tuple[str, ...] = setting(
+        (),
+        "what changes each image, real or generated, before the discriminator sees it (DiffAugment, for few images): "
+        "color,translation,cutout or some of them; empty: nothing",
+        choices=AUGMENTATIONS,
+    )
     crop: str = setting(
         "center",
         "how images of other shapes are fitted: center takes the largest square in the middle; none refuses them; pad adds "

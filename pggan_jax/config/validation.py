@@ -212,9 +212,10 @@ def check_sound_data(data: DataConfig) -> None:
     """
     sound, default = data.sound, DataConfig()
     check_sound_settings(sound)
-    for name in ("mirror", "crop", "resample", "modes", "range"):
+    for name in ("mirror", "augment", "crop", "resample", "modes", "range"):
         if getattr(data, name) != getattr(default, name):
-            rule = f"has no meaning for sound; set {str(getattr(default, name)).lower()}"
+            allowed = str(getattr(default, name)).lower() if getattr(default, name) != () else "it to nothing (data.augment=)"
+            rule = f"has no meaning for sound; set {allowed}"
             raise ConfigError(f"data.{name}", getattr(data, name), rule)
     if data.channels not in (0, sound.channels):
         raise ConfigError(

@@ -111,6 +111,9 @@ def gradient_penalty(
     WGAN-GP's official code measures the norm on images upscaled to the full resolution, where the same gradient is spread over
     ratio^2 pixels and its norm is `ratio` times smaller. So does StyleGAN's for R1 and R2, which `penalty_scale` chooses here.
 
+    The gradient is that at the images before augmentation, with the numbers of the pass that scores them. WGAN-GP's point gets
+    those of its real image.
+
     Args:
         config: which loss, and its constants.
         discriminator: with its parameters bound.

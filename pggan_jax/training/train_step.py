@@ -15,6 +15,7 @@ from pggan_jax.distributed.batch_sharding import microbatch_indices
 from pggan_jax.networks.build import Networks
 from pggan_jax.networks.resample import downscale, upscale
 from pggan_jax.training import losses
+from pggan_jax.training.augmentation import augment
 from pggan_jax.training.freezing import stop_gradients
 from pggan_jax.training.microbatches import accumulate_gradients
 from pggan_jax.training.rng import NoiseBatch, sample_labels, sample_noise
@@ -95,6 +96,7 @@ def discriminator_step(
         params = stop_gradients(params, config.optimizer.freeze_discriminator)
 
         def discriminator(images, pass_number=losses.REALS):
+            images = augment(images, config.data.augment, noise.keys, pass_number=pass_number)
             input_noise = losses.discriminator_noise(config.loss, state.lsgan_average, noise.keys, pass_number=pass_number)
             return networks.discriminator.apply({"params": params}, images, alpha, input_noise, batch.labels)
 
@@ -172,6 +174,7 @@ def generator_step(
 
     def loss_fn(params, batch, noise):
         def discriminator(images, pass_number):
+            images = augment(images, config.data.augment, noise.keys, pass_number=pass_number)
             input_noise = losses.discriminator_noise(config.loss, state.lsgan_average, noise.keys, pass_number=pass_number)
             return networks.discriminator.apply({"params": state.discriminator}, images, alpha, input_noise, batch.labels)
 

@@ -272,6 +272,7 @@ def changed_everywhere() -> Config:
             new = new if isinstance(value, float) else int(new)
         else:
             choices = {"preset": "v2-4gpus", "minibatch_stddev": "none", "on_new_phase": "carry", "name": "hinge"}
+            choices |= {"augment": ("color", "cutout")}
             choices |= {"penalize": "fakes", "penalty_scale": "full_resolution"}
             choices |= {"gradient_norm": "current", "dtype": "bfloat16", "crop": "pad", "resample": "box", "range": "auto"}
             choices |= {"modes": "refuse", "base_shape": "3x4", "init_from": "runs/other", "inception_weights": "here.npz"}

@@ -6,7 +6,7 @@ JAX is slower without.
 
 The loss "gansynth" is WGAN-GP in GANSynth's form: tanh outputs, one group of minibatch stddev, averaging after activation, a
 label weight of 10, D's classes from reals only, and a penalty on images in units of the data. "rpgan" has R1 and R2 on large
-images, and its generator compares with the reals of the last discriminator step.
+images, its generator compares with the reals of the last discriminator step, and all that D sees is augmented.
 """
 
 from __future__ import annotations
@@ -106,12 +106,16 @@ def discriminator_step(settings: Settings, state: Plain, images: np.ndarray, cla
 @functools.partial(jax.jit, static_argnums=0)
 def discriminator_gradients(settings: Settings, params: Parameters, reals, fakes, labels, mixing, noise):
     def loss(params):
-        (real, real_logits) = score(settings, params, reals, noise_of(settings, 0, *noise))
-        (fake, fake_logits) = score(settings, params, fakes, noise_of(settings, 1, *noise))
+        change = lambda x, number: augmented(settings, x, noise[0], number)  # noqa: E731
+        (real, real_logits) = score(settings, params, change(reals, 0), noise_of(settings, 0, *noise))
+        (fake, fake_logits) = score(settings, params, change(fakes, 1), noise_of(settings, 1, *noise))
         penalty = jnp.zeros(())
         terms = {}
         if settings.loss == "rpgan":
-            slopes = [jax.grad(lambda x: score(settings, params, x)[0].sum())(images) for images in (reals, fakes)]
+            slopes = [
+                jax.grad(lambda x, number=number: score(settings, params, change(x, number))[0].sum())(images)
+                for number, images in enumerate((reals, fakes))
+            ]
             penalty = sum((one**2).sum(axis=(1, 2, 3)).mean() for one in slopes)
             value = -jax.nn.log_sigmoid(real - fake).mean() + R1_GAMMA / 2 * penalty
             terms = {"score_difference": real.mean() - fake.mean()}
@@ -152,10 +156,12 @@ def generator_gradients(settings: Settings, params: Parameters, discriminator: P
 
     def loss(params):
         fakes = generate(settings, params, latents, labels)
-        scores, logits = score(settings, discriminator, fakes, noise_of(settings, 0, *noise))
+        changed = augmented(settings, fakes, noise[0], 0)
+        scores, logits = score(settings, discriminator, changed, noise_of(settings, 0, *noise))
         value = (scores**2).mean() if settings.loss == "lsgan" else -scores.mean()
         if settings.loss == "rpgan":
-            value = -jax.nn.log_sigmoid(scores - score(settings, discriminator, reals)[0]).mean()
+            of_reals, _ = score(settings, discriminator, augmented(settings, reals, noise[0], 1))
+            value = -jax.nn.log_sigmoid(scores - of_reals).mean()
         return value + (10.0 if settings.loss == "gansynth" else 1.0) * cross_entropy(logits, labels)
 
     return jax.value_and_grad(loss)(params)
@@ -179,6 +185,32 @@ def real_images(settings: Settings, images: np.ndarray, coin: np.ndarray) -> np.
         reals = np.stack([image[:, ::-1] if is_mirrored else image for image, is_mirrored in zip(reals, coin, strict=True)])
     blurred = up(down(reals))
     return enlarge_to(settings.full, np.asarray(blurred + (reals - blurred) * settings.alpha))
+
+
+def augmented(settings: Settings, images: jax.Array, keys: jax.Array, number: int) -> jax.Array:
+    """Images at the current resolution after color, translation and cutout, with the numbers of a pass of the discriminator."""
+    if settings.loss != "rpgan":
+        return images
+    while images.shape[1] > settings.side:
+        images = down(images)
+    most, half, places = settings.side // 8, settings.side // 2, jnp.arange(settings.side)
+
+    def change(image, key):
+        u = jax.random.uniform(jax.random.fold_in(key, 2**16 + number), (7,))
+        image = image + u[0] - 0.5
+        grey = image.mean(axis=-1, keepdims=True)
+        image = grey + (image - grey) * 2 * u[1]
+        image = image.mean() + (image - image.mean()) * (0.5 + u[2])
+        for axis in (0, 1):
+            shift = jnp.floor(u[3 + axis] * (2 * most + 1)) - most
+            image = jnp.moveaxis(jnp.roll(image, shift.astype(int), axis), axis, 0)
+            comes_from = places - shift
+            image = jnp.moveaxis(image * ((comes_from >= 0) & (comes_from < settings.side))[:, None, None], 0, axis)
+        first = jnp.floor(u[5:] * (settings.side + 1)) - half // 2
+        is_cut = [(places >= start) & (places < start + half) for start in first]
+        return image * ~(is_cut[0][:, None] & is_cut[1][None, :])[..., None]
+
+    return jax.vmap(change)(images, keys)
 
 
 def noise_strength(state: Plain) -> float:

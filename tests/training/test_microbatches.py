@@ -196,6 +196,13 @@ class TestTheSameTraining:
         with mock.patch.object(devices, "backend", return_value="gpu"):
             assert_same(train(full_config(), microbatches=4), whole)
 
+    @pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
+    def test_pairs_and_augmentation_too(self, devices):
+        """Real and generated images of one index stay together, with their random numbers."""
+        changes = {"loss__name": "rpgan", "data__augment": ("color", "translation", "cutout")}
+        config = small_config(data__mirror=True, data__labels=True, **changes)
+        assert_same(train(config, microbatches=2, devices=devices), train(config, microbatches=1))
+
     @pytest.mark.slow
     def test_the_noise_of_lsgan_too(self):
         config = small_config(loss__name="lsgan")

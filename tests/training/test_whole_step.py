@@ -65,7 +65,9 @@ def config_of(loss: str) -> Config:
         run=RunConfig(seed=SEED),
     )
     if loss == "rpgan":
-        return replace(config, loss=replace(config.loss, r1_gamma=R1_GAMMA, penalty_scale="full_resolution"))
+        augmented = replace(config.data, augment=("color", "translation", "cutout"))
+        large = replace(config.loss, r1_gamma=R1_GAMMA, penalty_scale="full_resolution")
+        return replace(config, data=augmented, loss=large)
     if loss != "gansynth":
         return config
     return replace(
@@ -204,7 +206,7 @@ def test_parameters(loss, network):
         np.abs(a - b).max()
         for a, b in zip(*map(jax.tree.leaves, (getattr(state, network), getattr(before(loss)[1], network))), strict=True)
     ]
-    assert min(moved) > 1e-3, "nothing to compare"
+    assert min(moved) > 5e-4, "nothing to compare"
 
 
 @LOSSES

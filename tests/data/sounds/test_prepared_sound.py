@@ -73,6 +73,7 @@ def test_a_preset_for_sound_refuses_prepared_images(tmp_path):
     ("change", "words"),
     [
         ({"mirror": True}, "data.mirror = True: has no meaning for sound"),
+        ({"augment": ("cutout",)}, "has no meaning for sound; set it to nothing"),
         ({"range": "0,1"}, "data.range = '0,1': has no meaning for sound"),
         ({"resolution": 8}, "data.resolution = 8: with data.base_shape=2x8 makes images of 4x16"),
     ],
