@@ -1,4 +1,4 @@
-"""A run with relativistic pairing and augmentation: stopped and resumed, it is the undisturbed one; its scalars are on record."""
+"""A run with relativistic pairing and augmentation, stopped and resumed, is the undisturbed one; its scalars are on record."""
 
 from __future__ import annotations
 
