@@ -91,12 +91,11 @@ def cut_out(images: jax.Array, uniforms: jax.Array) -> jax.Array:
         images: `[batch, h, w, c]`.
         uniforms: in [0, 1], `[batch, 2]`.
     """
-    is_cut = True
-    for axis, side in enumerate(images.shape[1:3]):
+    is_cut = []
+    for side, uniform in zip(images.shape[1:3], (uniforms[:, :1], uniforms[:, 1:]), strict=True):
         size = int(side / 2 + 0.5)
         # An even window has its centre between pixels, which may be either border.
-        centre = jnp.floor(uniforms[:, axis, None] * (side + 1 - size % 2)).astype(jnp.int32)
-        distance = jnp.arange(side) - (centre - size // 2)
-        is_cut_here = _within(distance, size)
-        is_cut = is_cut & (is_cut_here[:, :, None] if axis == 0 else is_cut_here[:, None, :])
-    return jnp.where(is_cut[..., None], 0.0, images)
+        centre = jnp.floor(uniform * (side + 1 - size % 2)).astype(jnp.int32)
+        is_cut.append(_within(jnp.arange(side) - (centre - size // 2), size))
+    rows, columns = is_cut
+    return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], 0.0, images)
