@@ -1,6 +1,7 @@
-"""Differentiable augmentation of what the discriminator sees (DiffAugment), for training on few images.
+"""Differentiable augmentation of what the discriminator sees (DiffAugment).
 
-Pure functions of images and uniform numbers, one row of them per sample. They act on reals and fakes alike, after the fade.
+For training on few images. Functions of images and uniform numbers, one row of them per sample; they act on reals and fakes
+alike, after the fade.
 """
 
 from __future__ import annotations
