@@ -39,7 +39,7 @@ def augment(images: jax.Array, operations: Sequence[str], keys: jax.Array, *, pa
 
 
 def change_color(images: jax.Array, uniforms: jax.Array) -> jax.Array:
-    """Change brightness by U(-0.5, 0.5), saturation by the factor U(0, 2), contrast by U(0.5, 1.5).
+    """Add U(-0.5, 0.5) to all, multiply saturation by U(0, 2) and contrast by U(0.5, 1.5).
 
     Args:
         images: `[batch, h, w, c]`.
