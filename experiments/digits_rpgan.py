@@ -2,8 +2,9 @@
 
     python launch.py --config=experiments/digits_rpgan.py --workdir=runs/digits_rpgan
 
-Cost: about that of `digits.py`, with 15 passes through the discriminator per iteration instead of 12; not measured.
-Expect: not run to its end.
+Cost: 912 s of training on 2 cores on which several other programs computed; no measure of its speed.
+Expect: legible digits. `experiments/check_digits.py` reads 98.7 % of 2,000 samples as the requested digit, with a mean top
+probability of 0.958 (98.8 % and 0.966 for `digits.py`): no difference that one seed of each could show.
 """
 
 from dataclasses import replace
