@@ -79,6 +79,7 @@ def study(values: flags.FlagValues) -> Study:
             curve=("fd8",),
             final=("kid",),
             num_images=2048,
+            quick_images=64,
             neutral=("held_out_gap",),
             stats=("held_out_gap",),
             all_reals=True,

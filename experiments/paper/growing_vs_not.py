@@ -78,6 +78,7 @@ def study(values: flags.FlagValues) -> Study:
             curve=("swd", "fd8", *(["readers"] if readers else []), *(["kid"] if features else [])),
             final=() if features else ("kid",),
             num_images=2048,
+            quick_images=64,
             larger=("agreement",) if readers else (),
         ),
         quick=QUICK,

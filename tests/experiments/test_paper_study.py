@@ -119,7 +119,7 @@ def test_a_setting_that_cannot_be_used_names_its_variant():
 def test_settings_are_split_into_common_and_own():
     shared, own = common_and_own(plan_of().configs)
     assert shared["generator.fmap_max"] == 8
-    assert own["one"] == {"schedule.batch_size": 16, "schedule.learning_rate": 0.003}
+    assert own["one"] == {"schedule.batch_size": 16, "schedule.learning_rate": 0.003, "run.init_from": ""}
     assert own["two"]["schedule.learning_rate"] == 0.001
     assert "run.seed" not in shared
 

@@ -9,7 +9,6 @@ pixels, as the official networks do, so that all points of a curve compare.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -92,7 +91,8 @@ def measured(order: Order, *, report: Callable[[str], None] = print) -> dict[str
     seconds = training_seconds(records)
     evaluators: dict[tuple[str, ...], Evaluator | None] = {}
     with closing(checkpoints):
-        steps = checkpoints.all_images_seen()
+        # A run that was stopped has also saved between two ticks.
+        steps = [images_seen for images_seen in checkpoints.all_images_seen() if images_seen in seconds]
         for images_seen in steps:
             model = model_of(read_checkpoint(config, checkpoints, images_seen=images_seen), name=str(workdir))
             use_classes_of(model, reals.loader, named=config.data.source)
@@ -100,8 +100,7 @@ def measured(order: Order, *, report: Callable[[str], None] = print) -> dict[str
             if names not in evaluators:
                 evaluators[names] = reals.evaluator(names, num_images=order.num_images, with_floor=False)
             values = values_of(model, names, evaluator=evaluators[names], reals=reals, count=order.num_images)
-            trained = seconds.get(images_seen, math.nan)
-            points.append([round(images_seen / 1000, 3), round(trained, 2), rounded(values)])
+            points.append([round(images_seen / 1000, 3), round(seconds[images_seen], 2), rounded(values)])
             report(f"kimg {images_seen / 1000:g}: {', '.join(f'{name} {value:.4g}' for name, value in values.items())}")
     write_images(model, reals, Path(order.out).with_suffix(".png"))
     scalars = {name: value for name, value in (records or [{}])[-1].items() if isinstance(value, int | float)}

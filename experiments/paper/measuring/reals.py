@@ -96,11 +96,10 @@ class Reals:
         if not usable:
             return None
         pool = RealPool(self.loader, self.resolution, 0, mirror=self.data.mirror)
-        weights = self.config.eval.inception_weights or "random"
         context = MetricContext(
             pool,
             self.data,
-            load_extractor=partial(load_extractor, weights, "tf1"),
+            load_extractor=partial(load_extractor, "random", "tf1"),
             show_progress=False,
             with_uncertainty=False,
         )
@@ -108,8 +107,9 @@ class Reals:
 
 
 def flat(name: str, result: MetricResult | None) -> dict[str, float]:
-    """Return values by "metric.value", such as "swd.average"."""
-    return {f"{name}.{value}": float(number) for value, number in (result.values if result else {}).items()}
+    """Return values by "metric.value", such as "swd.average" or "kid_random.kid"."""
+    values = result.values if result else {}
+    return {f"{name}.{value.removesuffix('_random')}": float(number) for value, number in values.items()}
 
 
 def own_values(names: Sequence[str], fakes: ImageSet, *, reals: Reals) -> dict[str, float]:

@@ -51,6 +51,7 @@ class Measures:
         curve: names in `measure.KNOWN` that are measured at every checkpoint.
         final: those that are measured at the last one only.
         num_images: generated images; as many reals, or all there are.
+        quick_images: the same with --quick.
         larger: values of which larger is better; of others smaller is.
         neutral: values of which neither is better.
         stats: fields of stats.jsonl of which the last value counts as measured.
@@ -62,6 +63,7 @@ class Measures:
     curve: tuple[str, ...]
     final: tuple[str, ...] = ()
     num_images: int = 2048
+    quick_images: int = 256
     larger: tuple[str, ...] = ()
     neutral: tuple[str, ...] = ()
     stats: tuple[str, ...] = ()
@@ -232,6 +234,8 @@ def config_of(variant: Variant, study: Study, lengths: Lengths) -> Config:
         path, _, value = text.partition("=")
         config = replace_setting(config, path, parse_value(path, value))
     config = scaled(config, lengths.scale)
+    if variant.weights:  # the runner replaces this name by the folder of the run
+        config = replace_setting(config, "run.init_from", variant.after)
     if not variant.grows:
         whole = {"start_resolution": config.data.resolution, "total_kimg": Schedule.of(config).planned_kimg}
         config = replace(config, schedule=replace(config.schedule, **whole))

@@ -26,8 +26,6 @@ ROOT = Path(__file__).resolve().parents[3]
 _MEASURE = ROOT / "experiments" / "paper" / "measuring" / "measure.py"
 FLOOR = "floor"
 TRAIN, MEASURE = "train", "measure"
-QUICK_IMAGES = 256
-"""Samples that are measured with --quick."""
 _POLL_SECONDS = 0.2
 _SECONDS_TO_SAVE = 120.0
 # Linux then stops the process when the study is killed, and a run saves; 1 is PR_SET_PDEATHSIG.
@@ -134,7 +132,7 @@ class Runner:
 
     def _measure(self, run: Run, *, stage: str) -> subprocess.Popen[bytes]:
         measures, name = self.plan.study.measures, FLOOR if stage == FLOOR else run.name
-        count = QUICK_IMAGES if self.plan.lengths.is_quick else measures.num_images
+        count = measures.quick_images if self.plan.lengths.is_quick else measures.num_images
         order = Order(
             str(self.folder.workdir(run)),
             str(self.folder.measured(name)),
