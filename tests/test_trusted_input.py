@@ -10,7 +10,7 @@ from tests.helpers.source_code import FILES, PACKAGE, ROOT, TREES, attribute_nam
 
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
 ATTRIBUTE_PICKLERS = ("pandas.read_pickle", "torch.load", "numpy.lib.format.read_array")
-MAY_LOAD = {f"{PACKAGE}.config_io": {"run_path"}, f"{PACKAGE}.interop.state_dict": {"pickle"}}
+MAY_LOAD = {f"{PACKAGE}.config.io": {"run_path"}, f"{PACKAGE}.interop.state_dict": {"pickle"}}
 """Experiment files are programs; the other module reads pickles through an allow-list."""
 
 

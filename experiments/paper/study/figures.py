@@ -16,6 +16,7 @@ from experiments.paper.study.results import curves_of
 from pggan_jax.images import encode_png
 from pggan_jax.reporting.svg_charts import HEIGHT, WIDTH, Series, chart
 from pggan_jax.system.files import write_atomically
+from pggan_jax.system.image_files import open_encoded
 
 COLOURS = ("#1f6fb2", "#c2571a", "#2b8a57", "#8a4fb0", "#b23a48", "#5d6876", "#a07d00", "#00828c")
 _MOST_CURVES = len(COLOURS)
@@ -116,7 +117,7 @@ def contact_sheet(plan: Plan, folder: Folder) -> np.ndarray | None:
         paths = (folder.measured(Run(variant, seed).name).with_suffix(".png") for seed in plan.seeds)
         path = next((one for one in paths if one.exists()), None)
         if path:
-            rows.append((variant.name, Image.open(path).convert("RGB")))
+            rows.append((variant.name, open_encoded(path.read_bytes()).convert("RGB")))
     if not rows:
         return None
     factor = max(1, 32 // rows[0][1].height)
