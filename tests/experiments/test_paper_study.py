@@ -442,6 +442,16 @@ def test_a_stopped_study_prints_the_command_that_continues(monkeypatch, tmp_path
 # The scripts themselves
 
 
+@pytest.fixture
+def own_flags():
+    """Remove the flags that a script defines: another one has flags of the same names."""
+    before = set(command.FLAGS)
+    yield
+    for name in set(command.FLAGS) - before:
+        delattr(command.FLAGS, name)
+
+
+@pytest.mark.usefixtures("own_flags")
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_every_variant_of_a_script_can_be_run(path, monkeypatch):
     """Each is valid at full length and with --quick, and differs from the others."""
