@@ -23,6 +23,7 @@ from absl import flags, logging
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.distributed import backend
 from pggan_jax.errors import UserError, one_line
+from pggan_jax.flag_help import describe_flags
 from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.system.portability import in_main_thread, interrupt_main_thread
 from pggan_jax.system.resource_limits import require_limits
@@ -101,7 +102,7 @@ def _parse(argv: Sequence[str]) -> Parsed:
         raise UserError(f"{name!r} is not a command; {hint}")
     module = _module_of(name)
     if any(word in _HELP for word in words):
-        raise _Answer(f"{_documentation(module)}\n\nflags:{_describe(module.FLAGS)}")
+        raise _Answer(f"{_documentation(module)}\n\nflags:{describe_flags(module.FLAGS)}")
     _forget_values(module.FLAGS)
     try:
         arguments = module.FLAGS([argv[0], *words])[1:]
@@ -230,17 +231,6 @@ def _overview() -> str:
         "  python launch.py sample --workdir=runs/digits --seeds=0-35 --out=samples\n\n"
         "python launch.py COMMAND --help prints the flags of a command."
     )
-
-
-def _describe(values: flags.FlagValues) -> str:
-    lines = []
-    for name in values:
-        flag = values[name]
-        if name in ("help", "helpshort", "helpfull", "helpxml"):
-            continue
-        default = "" if flag.default in (None, [], False) else f" (default: {(flag.default_as_str or '').strip(chr(39))})"
-        lines.append(f"\n  --{name}{'' if flag.boolean else '=...'}\n      {flag.help}{default}")
-    return "".join(lines)
 
 
 def _warn(line: str) -> None:

@@ -22,6 +22,7 @@ from experiments.paper.study.settings import scale_for
 from experiments.paper.study.tables import table
 from pggan_jax.config.io import parse_value
 from pggan_jax.errors import UserError, one_line
+from pggan_jax.flag_help import describe_flags
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.paths import user_path
 from pggan_jax.system.portability import in_main_thread
@@ -67,7 +68,8 @@ def run_script(build: Build, document: str, argv: Sequence[str], *, values: flag
     logging.set_verbosity(logging.ERROR)
     words = [_with_underscores(word) for word in argv[1:]]
     if any(word in ("--help", "-h", "help") for word in words):
-        print(f"{document.strip()}\n\nflags:{_describe(values)}")
+        listed = describe_flags(values, obvious=("", 0.0))
+        print(f"{document.strip()}\n\nflags:{listed}")
         return 0
     try:
         study, plan, folder = _prepare(build, argv[0], words, values)
@@ -187,14 +189,3 @@ def main(build: Build, document: str) -> None:
     if in_main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run_script(build, document, sys.argv))
-
-
-def _describe(values: flags.FlagValues) -> str:
-    lines = []
-    for name in values:
-        flag = values[name]
-        if name in ("help", "helpshort", "helpfull", "helpxml"):
-            continue
-        default = "" if flag.default in (None, [], False, "", 0.0) else f" (default: {flag.default_as_str.strip(chr(39))})"
-        lines.append(f"\n  --{name}{'' if flag.boolean else '=...'}\n      {flag.help}{default}")
-    return "".join(lines)
