@@ -62,7 +62,7 @@ def without_warnings(script: str, *arguments: str) -> subprocess.CompletedProces
 def test_one_step_of_each_loss_warns_of_nothing(tmp_path):
     done = without_warnings(EACH_LOSS, str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("trained") == 4
+    assert done.stdout.count("trained ") == 5
     assert "Warning" not in done.stderr
 
 
