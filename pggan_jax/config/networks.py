@@ -28,6 +28,12 @@ class GeneratorConfig:
     use_leakyrelu: bool = setting(True, "leaky ReLU with slope 0.2; false means ReLU")
     fused_scale: bool = setting(True, "upscale and convolve in one transposed convolution; the same function, faster")
     blur: bool = setting(False, "smooth what is upscaled and convolved with the filter [1, 2, 1] x [1, 2, 1] / 16, as StyleGAN")
+    normalization: str = setting(
+        "none",
+        "batch: batch norm after every convolution, before its activation; its statistics are those of a microbatch over all "
+        "devices, and of fixed latents where images are generated",
+        choices=("none", "batch"),
+    )
     output_activation: str = setting("linear", "what follows the 1x1 convolution to colours", choices=("linear", "tanh"))
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
 
@@ -65,6 +71,11 @@ class DiscriminatorConfig:
     )
     blur: bool = setting(
         False, "smooth what is convolved and downscaled with the filter [1, 2, 1] x [1, 2, 1] / 16, as StyleGAN"
+    )
+    normalization: str = setting(
+        "none",
+        "layer: every convolution's output is normalised per image, before bias and activation, with one gain per layer",
+        choices=("none", "layer"),
     )
     minibatch_discrimination: int = setting(
         0,

@@ -21,6 +21,7 @@ from pggan_jax.networks.layers import (
     minibatch_stddev,
     perturb,
 )
+from pggan_jax.networks.normalization import LayerNorm
 from pggan_jax.networks.resample import blur, downscale
 
 
@@ -28,6 +29,11 @@ def discriminator_features(config: DiscriminatorConfig, resolution: int) -> int:
     """Channels of the block at `resolution`; 2 (stage 0) gives the width of the dense layer."""
     stage = int(math.log2(resolution)) - 1
     return feature_maps(stage, fmap_base=config.fmap_base, fmap_decay=config.fmap_decay, fmap_max=config.fmap_max)
+
+
+def layer_norm(config: DiscriminatorConfig, name: str) -> LayerNorm | None:
+    """Layer norm for the layer under construction, or None without it."""
+    return LayerNorm(name=name) if config.normalization == "layer" else None
 
 
 class DiscriminatorBlock(nn.Module):
@@ -40,14 +46,15 @@ class DiscriminatorBlock(nn.Module):
     def __call__(self, x: jax.Array, noise: InputNoise | None) -> jax.Array:
         config = self.config
         options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        norms = [layer_norm(config, name) for name in ("conv0_norm", "conv1_norm")]
         features = discriminator_features(config, self.resolution)
         x = perturb(x, noise, 2 * self.resolution)
-        x = leaky_relu(EqualizedConv(features, name="conv0", **options)(x))
+        x = leaky_relu(EqualizedConv(features, normalize=norms[0], name="conv0", **options)(x))
         features = discriminator_features(config, self.resolution // 2)
         x = perturb(blur(x) if config.blur else x, noise, 2 * self.resolution + 1)
         if config.fused_scale:
-            return leaky_relu(EqualizedConv(features, resampling="down", name="conv1", **options)(x))
-        return downscale(leaky_relu(EqualizedConv(features, name="conv1", **options)(x)))
+            return leaky_relu(EqualizedConv(features, resampling="down", normalize=norms[1], name="conv1", **options)(x))
+        return downscale(leaky_relu(EqualizedConv(features, normalize=norms[1], name="conv1", **options)(x)))
 
 
 class DiscriminatorHead(nn.Module):
@@ -64,11 +71,12 @@ class DiscriminatorHead(nn.Module):
         if config.minibatch_stddev != "none":
             x = minibatch_stddev(x, config.stddev_groups, axis_name=self.axis_name)
         x = perturb(x, noise, 8)
-        x = leaky_relu(EqualizedConv(discriminator_features(config, 4), name="conv", **options)(x))
+        norms = [layer_norm(config, name) for name in ("conv_norm", "dense0_norm")]
+        x = leaky_relu(EqualizedConv(discriminator_features(config, 4), normalize=norms[0], name="conv", **options)(x))
         # The paper's 4x4 convolution: noise belongs to its input channels, so it comes before the positions are flattened.
         x = perturb(x, noise, 9)
         x = x.reshape(x.shape[0], -1)
-        x = leaky_relu(EqualizedDense(discriminator_features(config, 2), name="dense0", **options)(x))
+        x = leaky_relu(EqualizedDense(discriminator_features(config, 2), normalize=norms[1], name="dense0", **options)(x))
         if config.minibatch_discrimination:
             kernels = config.minibatch_discrimination
             x = MinibatchDiscrimination(kernels, axis_name=self.axis_name, name="discrimination", **options)(x)
@@ -140,5 +148,7 @@ class Discriminator(ImageDiscriminator):
         """1x1 convolution with bias and leaky ReLU."""
         options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
         features = discriminator_features(self.config, resolution)
-        layer = EqualizedConv(features, kernel_size=1, name=f"from_rgb_{self.shape_at(resolution)}", **options)
+        name = f"from_rgb_{self.shape_at(resolution)}"
+        norm = layer_norm(self.config, f"{name}_norm")
+        layer = EqualizedConv(features, kernel_size=1, normalize=norm, name=name, **options)
         return leaky_relu(layer(images))

@@ -15,7 +15,10 @@ import jax.numpy as jnp
 from pggan_jax.config import GeneratorConfig
 from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape
 from pggan_jax.networks.layers import HE_GAIN, EqualizedConv, EqualizedDense, feature_maps, leaky_relu, pixel_norm
+from pggan_jax.networks.normalization import BatchNorm
 from pggan_jax.networks.resample import upscale
+
+BATCH_NORM_EPSILON = 1e-4
 
 
 def generator_features(config: GeneratorConfig, resolution: int) -> int:
@@ -29,8 +32,10 @@ def latent_size(config: GeneratorConfig) -> int:
     return config.latent_size or generator_features(config, 2)
 
 
-def activate(config: GeneratorConfig, x: jax.Array) -> jax.Array:
-    """What follows each biased convolution: the activation, then pixel norm."""
+def activate(config: GeneratorConfig, x: jax.Array, *, norm: str, axis_name: str | None) -> jax.Array:
+    """What follows each biased convolution: batch norm under the name `norm`, activation, pixel norm."""
+    if config.normalization == "batch":
+        x = BatchNorm(BATCH_NORM_EPSILON, gain_stddev=0.0, axis_name=axis_name, name=norm)(x)
     x = leaky_relu(x) if config.use_leakyrelu else nn.relu(x)
     return pixel_norm(x, config.pixelnorm_epsilon) if config.use_pixelnorm else x
 
@@ -40,6 +45,7 @@ class GeneratorBase(nn.Module):
 
     config: GeneratorConfig
     base_shape: tuple[int, int]
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -48,8 +54,10 @@ class GeneratorBase(nn.Module):
         options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
         # The paper's "4x4 convolution" on a 1x1 input, with a gain that makes its variance that of the later layers.
         gain = HE_GAIN / math.sqrt(math.prod(self.base_shape))
-        x = activate(config, EqualizedDense(features, positions=self.base_shape, gain=gain, name="dense", **options)(x))
-        return activate(config, EqualizedConv(features, name="conv", **options)(x))
+        x = EqualizedDense(features, positions=self.base_shape, gain=gain, name="dense", **options)(x)
+        x = activate(config, x, norm="dense_norm", axis_name=self.axis_name)
+        x = EqualizedConv(features, name="conv", **options)(x)
+        return activate(config, x, norm="conv_norm", axis_name=self.axis_name)
 
 
 class GeneratorBlock(nn.Module):
@@ -57,6 +65,7 @@ class GeneratorBlock(nn.Module):
 
     config: GeneratorConfig
     resolution: int
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -67,8 +76,9 @@ class GeneratorBlock(nn.Module):
             x = EqualizedConv(features, resampling="up", blur=config.blur, name="conv0", **options)(x)
         else:
             x = EqualizedConv(features, blur=config.blur, name="conv0", **options)(upscale(x))
-        x = activate(config, x)
-        return activate(config, EqualizedConv(features, name="conv1", **options)(x))
+        x = activate(config, x, norm="conv0_norm", axis_name=self.axis_name)
+        x = EqualizedConv(features, name="conv1", **options)(x)
+        return activate(config, x, norm="conv1_norm", axis_name=self.axis_name)
 
 
 class ImageGenerator(nn.Module):
@@ -110,6 +120,11 @@ class ImageGenerator(nn.Module):
 class Generator(ImageGenerator):
     """Latents to images at a fixed resolution; options of spec 1.8."""
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether images depend on the batch until `with_statistics` has fixed the statistics."""
+        return self.config.normalization == "batch"
+
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None = None, alpha: jax.Array | float = 1.0) -> jax.Array:
         """Generate images.
@@ -128,12 +143,13 @@ class Generator(ImageGenerator):
         x = x.astype(config.dtype)
         if config.normalize_latents:
             x = pixel_norm(x, config.pixelnorm_epsilon)
-        x = GeneratorBase(config, self.base_shape, name=f"block_{self.shape_at(4)}")(x)
+        x = GeneratorBase(config, self.base_shape, self.axis_name, name=f"block_{self.shape_at(4)}")(x)
         previous = x
         resolution = 4
         while resolution < self.resolution:
             resolution *= 2
-            previous, x = x, GeneratorBlock(config, resolution, name=f"block_{self.shape_at(resolution)}")(x)
+            block = GeneratorBlock(config, resolution, self.axis_name, name=f"block_{self.shape_at(resolution)}")
+            previous, x = x, block(x)
         images = self._to_rgb(x, resolution)
         if resolution > self.start_resolution:
             old = upscale(self._to_rgb(previous, resolution // 2))

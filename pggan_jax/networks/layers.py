@@ -57,12 +57,14 @@ class Equalized(nn.Module):
         gain: sqrt(2) before a leaky ReLU, 1 before nothing.
         use_wscale: scale the weights at run time.
         dtype: of the activations.
+        normalize: what the output passes through before the bias is added, if anything.
     """
 
     features: int
     gain: float = HE_GAIN
     use_wscale: bool = True
     dtype: str = "float32"
+    normalize: nn.Module | None = None
 
     def taps(self) -> int:
         """Positions of the input that each output sees."""
@@ -88,10 +90,12 @@ class Equalized(nn.Module):
         return (kernel * runtime_factor).astype(self.dtype)
 
     def _add_bias(self, x: jax.Array) -> jax.Array:
-        """Add one bias per channel, in float32.
+        """Add one bias per channel, in float32, after `normalize`.
 
         A bias's gradient is a sum over all pixels of the batch, of which bfloat16 would keep three digits.
         """
+        if self.normalize is not None:
+            x = self.normalize(x)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         return (x.astype(jnp.float32) + bias).astype(x.dtype)
 

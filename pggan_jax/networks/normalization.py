@@ -1,4 +1,4 @@
-"""Batch normalisation, and fixed statistics for images of a trained network."""
+"""Layer and batch normalisation, and fixed statistics for images of a trained network."""
 
 from __future__ import annotations
 
@@ -64,6 +64,32 @@ class BatchNorm(nn.Module):
             shift = self.param("shift", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
             values = values * gain + shift
         return values.astype(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Normalise each sample by mean and variance of all its features, then multiply by one gain.
+
+    The features are pixels and channels of `[batch, h, w, c]`, or units of `[batch, c]`. The variance is the biased one. A
+    shift is left to the bias of the layer. Everything is computed in float32.
+
+    Attributes:
+        epsilon: added to the variance.
+    """
+
+    epsilon: float = 1e-4
+
+    def initial_normals(self, features_in: int) -> dict[str, InitialNormal]:
+        """The gain starts at 1."""
+        return {"gain": InitialNormal(1.0, 0.0)}
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalise `x`."""
+        values = x.astype(jnp.float32)
+        axes = tuple(range(1, x.ndim))
+        values = values - values.mean(axes, keepdims=True)
+        values = values * lax.rsqrt(jnp.square(values).mean(axes, keepdims=True) + self.epsilon)
+        return (values * self.param("gain", nn.initializers.ones, (1,), jnp.float32)).astype(x.dtype)
 
 
 def batch_moments(values: jax.Array, *, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:

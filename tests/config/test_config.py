@@ -83,6 +83,7 @@ BAD = {
     "generator.use_leakyrelu": [(0.2, "must be true or false")],
     "generator.fused_scale": [("false", "must be true or false")],
     "generator.blur": [("StyleGAN", "must be true or false")],
+    "generator.normalization": [("layer", "must be one of none, batch")],
     "generator.output_activation": [("sigmoid", "must be one of linear, tanh")],
     "generator.dtype": [("float64", DTYPE_RULE), ("", DTYPE_RULE)],
     "discriminator.fmap_base": [(0, "at least 1")],
@@ -93,6 +94,7 @@ BAD = {
     "discriminator.mbstd_group_size": [(1, "at least 2"), (0, "at least 2")],
     "discriminator.fused_scale": [("true", "must be true or false")],
     "discriminator.blur": [(1, "must be true or false")],
+    "discriminator.normalization": [("batch", "must be one of none, layer")],
     "discriminator.minibatch_discrimination": [
         (-1, "at least 0 and at most 65536"),
         (100, "discriminator.minibatch_stddev=strided has groups; set that to none, or to whole_batch for both"),

@@ -258,6 +258,8 @@ def changed_everywhere() -> Config:
         "data.resolution": 64,
         "schedule.start_resolution": 64,
         "sound.eps": 0.5,
+        "generator.normalization": "batch",
+        "discriminator.normalization": "layer",
     }
     for path, value in settings_of(config):
         default = dict(settings_of(Config()))[path]

@@ -173,6 +173,16 @@ class TestAnyNumberOfDevices:
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=jax.tree_util.keystr(path))
         assert int(one.images_seen) == int(four.images_seen) == 80
 
+    @pytest.mark.slow
+    def test_batch_norm_layer_norm_and_minibatch_discrimination_train_the_same(self):
+        config = small_config(discriminator__minibatch_stddev="none", discriminator__minibatch_discrimination=6)
+        config = replace_setting(config, "generator.normalization", "batch")
+        config = replace_setting(config, "discriminator.normalization", "layer")
+        one, _ = train(config, devices=1, steps=3, alpha=FADE[:3])
+        four, _ = train(config, devices=4, steps=3, alpha=FADE[:3])
+        for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(one)[0], jax.tree.leaves(four), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3, err_msg=jax.tree_util.keystr(path))
+
     def test_the_comparison_can_fail(self):
         """Other groups are another network."""
         config = small_config(data__mirror=True, data__labels=True)

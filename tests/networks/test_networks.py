@@ -15,6 +15,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig, LossConfig
+from pggan_jax.generation.sampling import Sampler
 from pggan_jax.images import ImageSpec
 from pggan_jax.networks.build import Networks, build_networks, initialize
 from pggan_jax.networks.cost import FIXED_COST, discriminator_passes, least_step_flops, relative_cost
@@ -342,6 +343,7 @@ GENERATOR_CHANGES = {
     "use_leakyrelu": False,
     "fused_scale": False,
     "blur": True,
+    "normalization": "batch",
     "output_activation": "tanh",
     "dtype": "bfloat16",
 }
@@ -354,6 +356,7 @@ DISCRIMINATOR_CHANGES = {
     "mbstd_group_size": 2,
     "fused_scale": False,
     "blur": True,
+    "normalization": "layer",
     "minibatch_discrimination": 3,
     "dtype": "bfloat16",
 }
@@ -578,6 +581,78 @@ def test_the_kernel_of_minibatch_discrimination_is_drawn():
         networks = make_networks(4, minibatch_discrimination=100, use_wscale=use_wscale)
         kernel = initialize(networks, seed=0)[1]["block_4x4"]["discrimination"]["kernel"]
         np.testing.assert_allclose(kernel.std(), expected, rtol=0.05)
+
+
+# Batch norm and layer norm (Table 1, rows a to c)
+
+
+def test_normalization_adds_gains_and_shifts_and_nothing_else():
+    plain, norm = shapes(make_networks(8)), (shapes(make_networks(8, normalization=kind)) for kind in ("batch", "layer"))
+    (generator, _), (_, discriminator) = norm
+    added = {path: leaf.shape for path, leaf in generator.items() if path not in plain[0]}
+    blocks = [f"block_4x4/{name}" for name in ("dense", "conv")] + [f"block_8x8/{name}" for name in ("conv0", "conv1")]
+    assert added == {f"{layer}_norm/{leaf}": (8,) for layer in blocks for leaf in ("gain", "shift")}
+    added = {path: leaf.shape for path, leaf in discriminator.items() if path not in plain[1]}
+    layers = [f"block_4x4/{name}" for name in ("conv", "dense0")] + [f"block_8x8/{name}" for name in ("conv0", "conv1")]
+    assert added == {f"{layer}_norm/gain": (1,) for layer in (*layers, "from_rgb_8x8", "from_rgb_4x4")}
+    for tree, before in ((generator, plain[0]), (discriminator, plain[1])):
+        assert before.items() <= tree.items()
+
+
+def test_gains_start_at_one():
+    for kind, network in (("batch", 0), ("layer", 1)):
+        leaves = flatten_dict(initialize(make_networks(8, normalization=kind), seed=0)[network], sep="/")
+        gains = [leaf for path, leaf in leaves.items() if path.endswith("gain")]
+        assert gains
+        assert all((gain == 1.0).all() for gain in gains)
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_with_normalization_alpha_zero_is_the_previous_resolution(kind):
+    old, new = grown(4, normalization=kind), grown(8, normalization=kind)
+    np.testing.assert_array_equal(new[0], Linear.up(old[0]))
+    np.testing.assert_allclose(new[1], old[1], rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_comes_before_the_activation():
+    """Without pixel norm, each channel of the block has mean and variance of gain and shift before its leaky ReLU."""
+    config = GeneratorConfig(**SMALL, normalization="batch", use_pixelnorm=False)
+    block, x = GeneratorBlock(config, 8), normal(0, 8, 4, 4, 8)
+    params = random_tree(flatten_dict(jax.eval_shape(block.init, jax.random.key(0), x)["params"], sep="/"))
+    y = np.asarray(block.apply({"params": params}, x))
+    before = np.where(y >= 0, y, y / 0.2)
+    np.testing.assert_allclose(before.mean(axis=(0, 1, 2)), params["conv1_norm"]["shift"], atol=1e-3)
+    np.testing.assert_allclose(before.std(axis=(0, 1, 2)), np.abs(params["conv1_norm"]["gain"]), rtol=1e-2)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_layer_norm_comes_before_bias_and_activation(fused):
+    config = DiscriminatorConfig(**SMALL, normalization="layer", fused_scale=fused)
+    block, x = DiscriminatorBlock(config, 8), normal(0, 3, 8, 8, 8)
+    params = random_tree(flatten_dict(jax.eval_shape(block.init, jax.random.key(0), x, None)["params"], sep="/"))
+
+    def layer(name, x, between=lambda x: x):
+        kernel = params[name]["kernel"]
+        y = np.asarray(between(convolve(x, kernel / math.sqrt(9 * 8 / 2))), np.float64)
+        y = y - y.mean(axis=(1, 2, 3), keepdims=True)
+        y = y / np.sqrt((y**2).mean(axis=(1, 2, 3), keepdims=True) + 1e-4)
+        return Linear.leaky(y * params[f"{name}_norm"]["gain"] + params[name]["bias"]).astype(np.float32)
+
+    expected = layer("conv1", layer("conv0", x), downscale) if fused else downscale(layer("conv1", layer("conv0", x)))
+    np.testing.assert_allclose(block.apply({"params": params}, x, None), expected, atol=2e-5)
+
+
+def test_images_with_batch_norm_depend_on_the_batch_until_statistics_are_fixed():
+    generator = make_networks(8, normalization="batch").generator
+    assert generator.has_batch_norm
+    assert not make_networks(8).generator.has_batch_norm
+    params = random_tree(generator_shapes(make_networks(8, normalization="batch")))
+    sampler, latents, labels = Sampler(generator), normal(0, 8, 8), np.zeros((8, 0), np.float32)
+    several, one = (sampler.floats(params, latents[:count], labels[:count], 0.5) for count in (8, 1))
+    assert np.abs(several[0] - one[0]).max() > 1e-2
+    fixed = sampler.with_statistics(params, alpha=0.5)
+    several, one = (sampler.floats(fixed, latents[:count], labels[:count], 0.5) for count in (8, 1))
+    np.testing.assert_allclose(several[0], one[0], atol=1e-5)
 
 
 # bfloat16

@@ -1,4 +1,4 @@
-"""Batch norm: its formula, several devices, initial values, and fixed statistics when images are generated."""
+"""Layer norm; batch norm: its formula, several devices, initial values, and fixed statistics when images are generated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pggan_jax.config import GeneratorConfig
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.networks.build import _draw_parameters
 from pggan_jax.networks.generator import Generator, ImageGenerator
-from pggan_jax.networks.normalization import BatchNorm, measure_statistics, statistics_inputs, without_statistics
+from pggan_jax.networks.normalization import BatchNorm, LayerNorm, measure_statistics, statistics_inputs, without_statistics
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -56,6 +56,29 @@ def test_in_bfloat16_it_is_computed_in_float32():
     assert out.dtype == jnp.bfloat16
     wanted = np.asarray(x, np.float32)
     np.testing.assert_allclose(np.asarray(out, np.float32), (wanted - wanted.mean(0)) / wanted.std(0), atol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (5, 2, 6, 3)])
+def test_formula_of_layer_norm(shape):
+    """A sample's own mean and variance, one gain; neither length nor offset of the input is seen, nor another sample."""
+    x, params = 3 * normal(0, *shape) + 1, {"gain": np.array([0.7], np.float32)}
+    axes = tuple(range(1, len(shape)))
+    expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-4) * 0.7
+    result = LayerNorm().apply({"params": params}, x)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(LayerNorm().apply({"params": params}, 9 * x - 5), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(LayerNorm().apply({"params": params}, x[2:3]), expected[2:3], rtol=1e-4, atol=1e-5)
+    assert LayerNorm().apply({"params": params}, x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_layer_norm_of_constants_has_two_derivatives():
+    x, params = np.ones((2, 4, 4, 3), np.float32), {"gain": np.ones(1, np.float32)}
+
+    def norms(gain):
+        gradient = jax.grad(lambda x: jnp.square(LayerNorm().apply({"params": {"gain": gain}}, x) + 1.0).sum())(x)
+        return jnp.square(gradient + 1.0).sum()
+
+    assert np.isfinite(jax.grad(norms)(params["gain"])).all()
 
 
 def penalised(x, params, axis_name):
