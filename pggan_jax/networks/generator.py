@@ -32,8 +32,13 @@ def latent_size(config: GeneratorConfig) -> int:
     return config.latent_size or generator_features(config, 2)
 
 
+def layer_options(config: GeneratorConfig) -> dict[str, Any]:
+    """Options of all convolutions and dense layers that `activate` follows."""
+    return {"use_wscale": config.use_wscale, "dtype": config.dtype, "use_bias": config.normalization == "none"}
+
+
 def activate(config: GeneratorConfig, x: jax.Array, *, norm: str, axis_name: str | None) -> jax.Array:
-    """What follows each biased convolution: batch norm under the name `norm`, activation, pixel norm."""
+    """What follows each convolution: batch norm under the name `norm`, activation, pixel norm."""
     if config.normalization == "batch":
         x = BatchNorm(BATCH_NORM_EPSILON, gain_stddev=0.0, axis_name=axis_name, name=norm)(x)
     x = leaky_relu(x) if config.use_leakyrelu else nn.relu(x)
@@ -51,7 +56,7 @@ class GeneratorBase(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         config = self.config
         features = generator_features(config, 4)
-        options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        options = layer_options(config)
         # The paper's "4x4 convolution" on a 1x1 input, with a gain that makes its variance that of the later layers.
         gain = HE_GAIN / math.sqrt(math.prod(self.base_shape))
         x = EqualizedDense(features, positions=self.base_shape, gain=gain, name="dense", **options)(x)
@@ -71,7 +76,7 @@ class GeneratorBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         config = self.config
         features = generator_features(config, self.resolution)
-        options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        options = layer_options(config)
         if config.fused_scale:
             x = EqualizedConv(features, resampling="up", blur=config.blur, name="conv0", **options)(x)
         else:

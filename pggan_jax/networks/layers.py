@@ -58,6 +58,7 @@ class Equalized(nn.Module):
         use_wscale: scale the weights at run time.
         dtype: of the activations.
         normalize: what the output passes through before the bias is added, if anything.
+        use_bias: add a bias; without, batch norm follows and would remove it.
     """
 
     features: int
@@ -65,6 +66,7 @@ class Equalized(nn.Module):
     use_wscale: bool = True
     dtype: str = "float32"
     normalize: nn.Module | None = None
+    use_bias: bool = True
 
     def taps(self) -> int:
         """Positions of the input that each output sees."""
@@ -96,6 +98,8 @@ class Equalized(nn.Module):
         """
         if self.normalize is not None:
             x = self.normalize(x)
+        if not self.use_bias:
+            return x
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         return (x.astype(jnp.float32) + bias).astype(x.dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import jax
@@ -174,14 +175,18 @@ class TestAnyNumberOfDevices:
         assert int(one.images_seen) == int(four.images_seen) == 80
 
     @pytest.mark.slow
-    def test_batch_norm_layer_norm_and_minibatch_discrimination_train_the_same(self):
+    def test_batch_norm_layer_norm_and_minibatch_discrimination_have_the_same_gradients(self):
+        """Of one step, by Adam's squares: Adam itself turns a gradient of 1e-8 into a whole step of either sign."""
         config = small_config(discriminator__minibatch_stddev="none", discriminator__minibatch_discrimination=6)
         config = replace_setting(config, "generator.normalization", "batch")
         config = replace_setting(config, "discriminator.normalization", "layer")
-        one, _ = train(config, devices=1, steps=3, alpha=FADE[:3])
-        four, _ = train(config, devices=4, steps=3, alpha=FADE[:3])
-        for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(one)[0], jax.tree.leaves(four), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3, err_msg=jax.tree_util.keystr(path))
+        one, four = (train(config, devices=devices, steps=1, alpha=(0.5,))[0] for devices in (1, 4))
+        for network in ("generator_moments", "discriminator_moments"):
+            squares = getattr(one, network).second
+            largest = max(leaf.max() for leaf in jax.tree.leaves(squares))
+            assert largest > 1e-6
+            same = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5 * largest)
+            jax.tree.map(same, squares, getattr(four, network).second)
 
     def test_the_comparison_can_fail(self):
         """Other groups are another network."""
