@@ -1,4 +1,6 @@
-"""The rows of the paper's Table 1 as configurations (spec 6.2), each a few settings away from the row before it.
+"""The rows of the paper's Table 1 as configurations (spec 6.2).
+
+Each row is a few settings away from the row that it continues.
 
 a  improved WGAN-GP: no growing, five discriminator steps, batch norm in G, layer norm in D
 b  a + progressive growing
