@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from pggan_jax.config.data import DataConfig
 from pggan_jax.config.fields import setting
-from pggan_jax.config.networks import DiscriminatorConfig, GeneratorConfig
+from pggan_jax.config.networks import DiscriminatorConfig, GeneratorConfig, NetworksConfig
 from pggan_jax.config.run import EvalConfig, RunConfig
 from pggan_jax.config.schedule import ScheduleConfig
 from pggan_jax.config.training import LossConfig, OptimizerConfig
@@ -25,6 +25,7 @@ class Config:
 
     preset: str = setting("", "published setup to start from; other settings override it", choices=("", *PRESETS))
     data: DataConfig = field(default_factory=DataConfig)
+    networks: NetworksConfig = field(default_factory=NetworksConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

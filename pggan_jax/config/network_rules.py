@@ -1,9 +1,20 @@
-"""Rules between the settings of the networks."""
+"""Rules between the settings of the networks, and between them and others."""
 
 from __future__ import annotations
 
-from pggan_jax.config import Config
+from dataclasses import fields
+
+from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
 from pggan_jax.errors import ConfigError
+
+_SMALLEST = 16
+_OPTIONS_OF_DCGAN = {
+    "generator": {
+        *("fmap_base", "fmap_decay", "fmap_max", "latent_size", "latents", "normalize_latents", "pixelnorm_epsilon", "dtype"),
+    },
+    "discriminator": {"fmap_base", "fmap_decay", "fmap_max", "minibatch_stddev", "dtype"},
+}
+"""All others have no effect with DCGAN."""
 
 
 def check_networks(config: Config) -> None:
@@ -19,3 +30,37 @@ def check_networks(config: Config) -> None:
             "groups; set that to none, or to whole_batch for both"
         )
         raise ConfigError("discriminator.minibatch_discrimination", discriminator.minibatch_discrimination, rule)
+    if config.networks.name != "pggan":
+        _check_dcgan(config)
+
+
+def _check_dcgan(config: Config) -> None:
+    """Refuse settings that DCGAN cannot be trained with, or that have no effect on it.
+
+    Raises:
+        ConfigError: for the first of them.
+    """
+    name, resolution, start = config.networks.name, config.data.resolution, config.schedule.start_resolution
+    it = f"networks.name={name}"
+    if start != resolution:
+        raise ConfigError("schedule.start_resolution", start, f"{it} does not grow; set data.resolution, which is {resolution}")
+    if resolution < _SMALLEST:
+        rule = f"{it} needs at least {_SMALLEST}; set data.resolution and schedule.start_resolution to {_SMALLEST}"
+        raise ConfigError("data.resolution", resolution, rule)
+    if name == "dcgan_mnist" and not config.data.labels:
+        rule = f"{it} is given the class of each image; set data.labels=true, or networks.name=dcgan"
+        raise ConfigError("data.labels", False, rule)
+    if config.loss.name == "lsgan":
+        raise ConfigError("loss.name", "lsgan", f"needs noise on the discriminator's layers, which {it} lacks; set logistic")
+    if config.discriminator.minibatch_stddev != "none":
+        value = config.discriminator.minibatch_stddev
+        raise ConfigError("discriminator.minibatch_stddev", value, f"{it} has no such channel; set none")
+    for section, defaults in (("generator", GeneratorConfig()), ("discriminator", DiscriminatorConfig())):
+        for one in fields(defaults):
+            value, default = getattr(getattr(config, section), one.name), getattr(defaults, one.name)
+            if one.name not in _OPTIONS_OF_DCGAN[section] and value != default:
+                raise ConfigError(f"{section}.{one.name}", value, f"has no effect with {it}; leave it at {_written(default)}")
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

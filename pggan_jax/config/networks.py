@@ -7,8 +7,34 @@ from typing import Any
 
 from pggan_jax.config.fields import EPSILON, MAX_WIDTH, setting
 
+NETWORKS = ("pggan", "dcgan", "dcgan_mnist")
 DTYPES = ("float32", "bfloat16")
 _FMAP_BASE: dict[str, Any] = {"minimum": 1, "maximum": 2**24}
+
+
+@dataclass(frozen=True)
+class NetworksConfig:
+    """Which pair of networks is trained; `generator` and `discriminator` hold their options."""
+
+    name: str = setting(
+        "pggan",
+        "pggan; dcgan: strided convolutions and batch norm, no growing; dcgan_mnist: the same with labels before every layer "
+        "of both networks and a hidden dense layer of fmap_max units. Statistics of batch norm are those of a microbatch over "
+        "all devices",
+        choices=NETWORKS,
+    )
+    kernel_size: int = setting(
+        5,
+        "dcgan: side of the kernels: 5 (the authors' Theano release) or 4 (their Torch release, whose first batch norm is per "
+        "channel)",
+        minimum=4,
+        maximum=5,
+    )
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether both networks are given the labels before every layer."""
+        return self.name == "dcgan_mnist"
 
 
 @dataclass(frozen=True)
@@ -20,6 +46,9 @@ class GeneratorConfig:
     fmap_max: int = setting(512, "most feature maps in any layer", minimum=1, maximum=MAX_WIDTH)
     latent_size: int = setting(
         0, "length of the latent vector; 0 takes the feature maps of stage 0 (512 by default)", minimum=0, maximum=MAX_WIDTH
+    )
+    latents: str = setting(
+        "normal", "distribution of the latents that G takes: normal, or uniform in (-1, 1)", choices=("normal", "uniform")
     )
     normalize_latents: bool = setting(True, "scale latent and label vector together to unit mean square")
     use_wscale: bool = setting(True, "equalized learning rate")

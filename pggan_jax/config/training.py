@@ -18,6 +18,9 @@ class OptimizerConfig:
     beta1: float = setting(0.0, "decay of Adam's first moment; 0 stores none", **FRACTION)
     beta2: float = setting(0.99, "decay of Adam's second moment", **FRACTION)
     epsilon: float = setting(1e-8, "added to the root of Adam's second moment", **EPSILON)
+    weight_decay: float = setting(
+        0.0, "L2: times each parameter, added to its gradient before Adam's moments; 1e-5 in DCGAN on faces", **WEIGHT
+    )
     on_new_phase: str = setting(
         "reset", "Adam's moments when a fade starts or ends: reset (official) or carry", choices=("reset", "carry")
     )

@@ -24,6 +24,7 @@ from pggan_jax.generation.projection_loss import (
     LossInputs,
     ProjectionSettings,
     channel_scales,
+    feature_parameters,
     features_of,
     learning_rate,
     losses_of,
@@ -141,6 +142,7 @@ class _Projector:
         self.model, self.settings = model, settings
         self._adam = optax.scale_by_adam()
         self._scales: list[jax.Array] = []
+        self._discriminator = feature_parameters(model)
         self._features = jax.jit(partial(features_of, model))
         self._losses = jax.jit(partial(losses_of, model))
         self._advance = jax.jit(self._step if jax.default_backend() == "cpu" else self._several_steps, donate_argnums=0)
@@ -159,7 +161,7 @@ class _Projector:
                 part = np.arange(first, first + _SAMPLED_AT_ONCE).clip(max=len(seeds) - 1)
                 samples = model.sample(part, labels=numbers[part])
                 if not self._scales:
-                    self._scales = channel_scales(self._features(self.model.discriminator, to_float(samples)))
+                    self._scales = channel_scales(self._features(self._discriminator, to_float(samples)))
                 rows, kept = rows_of(samples), min(_SAMPLED_AT_ONCE, len(seeds) - first)
                 for index, target in enumerate(targets):
                     distances[index, first : first + kept] = distances_to(rows, target)[:kept]
@@ -179,10 +181,10 @@ class _Projector:
         floats = to_float(targets)
         inputs = LossInputs(
             model.device_parameters,
-            self.model.discriminator,
+            self._discriminator,
             jnp.asarray(one_hot(numbers, model.label_size)),
             floats,
-            self._features(self.model.discriminator, floats),
+            self._features(self._discriminator, floats),
             self._scales,
         )
         first = normalized(jnp.asarray(model.latents([one.seed for one in starts])))

@@ -18,6 +18,7 @@ from pggan_jax.generation.model import Model
 from pggan_jax.networks.block_features import block_features
 from pggan_jax.networks.laplacian_pyramid import laplacian_pyramid
 from pggan_jax.networks.layers import pixel_norm
+from pggan_jax.networks.normalization import measure_statistics, statistics_inputs, with_statistics
 
 WARM_UP, COOL_DOWN, NOISE_END = 0.05, 0.25, 0.75
 """Fractions of the steps: linear rise of the learning rate, its fall along a cosine, and the end of the noise."""
@@ -100,6 +101,22 @@ class LossInputs(NamedTuple):
 def features_of(model: Model, params: Any, images: jax.Array) -> list[jax.Array]:
     """Return the features of float images `[count, height, width, channels]`."""
     return block_features(model.networks.discriminator, params, images, alpha=jnp.float32(model.alpha))
+
+
+def feature_parameters(model: Model) -> Any:
+    """Return the discriminator's parameters for `features_of`.
+
+    With batch norm, they hold its statistics for generated images, as features must not depend on the batch.
+    """
+    discriminator = model.networks.discriminator
+    if not discriminator.has_batch_norm:
+        return model.discriminator
+    counts = [number in model.present_classes for number in range(model.label_size)]
+    height, width, _ = model.shape
+    latents, labels = statistics_inputs(model.latent_size, class_counts=counts, pixels=height * width)
+    images = model.floats(latents, labels)
+    measured = measure_statistics(discriminator, model.discriminator or {}, images, np.float32(model.alpha), None, None)
+    return with_statistics(model.discriminator or {}, measured)
 
 
 def channel_scales(features: list[jax.Array]) -> list[jax.Array]:

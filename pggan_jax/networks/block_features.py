@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pggan_jax.networks.discriminator import DiscriminatorBlock, DiscriminatorHead, ImageDiscriminator
+from pggan_jax.networks.discriminator import FeatureBlock, Head, ImageDiscriminator
 from pggan_jax.networks.layers import EqualizedConv
 
 
@@ -19,8 +19,8 @@ def block_features(
     """Return the outputs of the blocks above 4x4, from the finest to the coarsest.
 
     The last block is left out: minibatch stddev makes it depend on the other images of the batch. So the features of an image
-    are its own, and the batch may have any size. A discriminator for 4x4 images has no other block; its features are those of
-    the 1x1 convolution that reads the image.
+    are its own, and the batch may have any size; with batch norm, if the parameters are from `with_statistics`. A discriminator
+    for 4x4 images has no other block; its features are those of the 1x1 convolution that reads the image.
 
     Args:
         discriminator: the module.
@@ -36,10 +36,10 @@ def block_features(
 
     def keep(next_function, args, kwargs, context):
         module = context.module
-        if context.method_name == "__call__" and isinstance(module, DiscriminatorHead):
+        if context.method_name == "__call__" and isinstance(module, Head):
             return jnp.zeros((len(images), 1 + module.label_size), jnp.float32)
         outputs = next_function(*args, **kwargs)
-        if context.method_name == "__call__" and isinstance(module, DiscriminatorBlock):
+        if context.method_name == "__call__" and isinstance(module, FeatureBlock):
             blocks.append(outputs)
         elif context.method_name == "__call__" and isinstance(module, EqualizedConv) and not inputs:
             inputs.append(outputs)

@@ -15,8 +15,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from pggan_jax.config import Config
 from pggan_jax.errors import ConfigError
 from pggan_jax.images import ImageShape, ImageSpec, parse_base_shape
+from pggan_jax.networks.dcgan.discriminator import DcganDiscriminator
+from pggan_jax.networks.dcgan.generator import DcganGenerator
 from pggan_jax.networks.discriminator import Discriminator, ImageDiscriminator
-from pggan_jax.networks.generator import Generator, ImageGenerator, latent_size
+from pggan_jax.networks.generator import Generator, ImageGenerator
 from pggan_jax.networks.layers import InitialNormal
 
 
@@ -61,11 +63,16 @@ def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, ax
         raise ConfigError("loss.gp_channel_scale", scale, rule)
     start, label_size = config.schedule.start_resolution, image_spec.label_size
     base_shape = parse_base_shape(config.data.base_shape)
-    return Networks(
-        generator=Generator(config.generator, resolution, image_spec.channels, label_size, start, base_shape, axis_name),
-        discriminator=Discriminator(config.discriminator, resolution, label_size, start, axis_name, base_shape),
-        latent_size=latent_size(config.generator),
-    )
+    of_generator = config.generator, resolution, image_spec.channels, label_size, start, base_shape, axis_name
+    of_discriminator = config.discriminator, resolution, label_size, start, axis_name, base_shape
+    generator: ImageGenerator
+    discriminator: ImageDiscriminator
+    if config.networks.name == "pggan":
+        generator, discriminator = Generator(*of_generator), Discriminator(*of_discriminator)
+    else:
+        generator = DcganGenerator(*of_generator, networks=config.networks)
+        discriminator = DcganDiscriminator(*of_discriminator, networks=config.networks)
+    return Networks(generator, discriminator, latent_size=generator.latent_size)
 
 
 def initialize(networks: Networks, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -93,16 +100,16 @@ def parameter_shapes(networks: Networks) -> tuple[dict[str, Any], dict[str, Any]
     )
 
 
-def _abstract_inputs(networks: Networks) -> tuple[tuple[jax.ShapeDtypeStruct, ...], tuple[jax.ShapeDtypeStruct, ...]]:
+def _abstract_inputs(networks: Networks) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """One sample's inputs of generator and discriminator."""
     generator, shape = networks.generator, networks.shape
     latents = jax.ShapeDtypeStruct((1, networks.latent_size), jnp.float32)
     labels = jax.ShapeDtypeStruct((1, generator.label_size), jnp.float32)
     images = jax.ShapeDtypeStruct((1, shape.height, shape.width, generator.channels), jnp.float32)
-    return (latents, labels), (images,)
+    return (latents, labels), (images, jax.ShapeDtypeStruct((), jnp.float32), None, labels)
 
 
-def _draw_parameters(module: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], stream: str) -> dict[str, Any]:
+def _draw_parameters(module: nn.Module, inputs: tuple[Any, ...], stream: str) -> dict[str, Any]:
     """Sample what `module.init` would hold: normal numbers (`initial_normals`) and zeros."""
     normals: dict[str, InitialNormal] = {}
 

@@ -79,11 +79,11 @@ def least_step_flops(shapes: Mapping[str, Mapping[str, Sequence[int]]], loss: Lo
 
 
 def _multiplications(network: str, path: str, shape: Sequence[int]) -> float:
-    """Multiply-adds of one layer per image; a fused one is a 4x4 convolution of half the side."""
+    """Multiply-adds of one layer per image; a fused or strided one works at half the side."""
     if len(shape) != 4:
         return float(math.prod(shape)) if len(shape) == 2 else 0.0
     *folder, layer, _ = path.split("/")
     height, width = map(int, (folder or [layer])[0].rpartition("_")[2].split("x"))
     is_fused = layer == ("conv0" if network == "generator" else "conv1")
-    taps = 4.0 if is_fused else math.prod(shape[:2])
+    taps = 4.0 if is_fused else math.prod(shape[:2]) / (4 if layer in ("up", "down") else 1)
     return taps * math.prod(shape[2:]) * height * width

@@ -36,7 +36,17 @@ def layer_norm(config: DiscriminatorConfig, name: str) -> LayerNorm | None:
     return LayerNorm(name=name) if config.normalization == "layer" else None
 
 
-class DiscriminatorBlock(nn.Module):
+class FeatureBlock(nn.Module):
+    """Base of the blocks above the last: their outputs are features of an image."""
+
+
+class Head(nn.Module):
+    """Base of the last block, which returns scores and label logits `[batch, 1 + label_size]`."""
+
+    label_size: int
+
+
+class DiscriminatorBlock(FeatureBlock):
     """Features `[batch, h, w, c]` to `[batch, h/2, w/2, c_out]`."""
 
     config: DiscriminatorConfig
@@ -57,11 +67,10 @@ class DiscriminatorBlock(nn.Module):
         return downscale(leaky_relu(EqualizedConv(features, normalize=norms[1], name="conv1", **options)(x)))
 
 
-class DiscriminatorHead(nn.Module):
+class DiscriminatorHead(Head):
     """Features `[batch, *base_shape, c]` to score and label logits `[batch, 1 + label_size]`."""
 
     config: DiscriminatorConfig
-    label_size: int
     axis_name: str | None
 
     @nn.compact
@@ -103,6 +112,11 @@ class ImageDiscriminator(nn.Module):
     axis_name: str | None = None
     base_shape: tuple[int, int] = BASE_SHAPE
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether scores and features depend on the batch through batch norm."""
+        return False
+
     def shape_at(self, resolution: int) -> ImageShape:
         """Height and width of the features of a block."""
         return image_shape(resolution, self.base_shape)
@@ -140,7 +154,7 @@ class Discriminator(ImageDiscriminator):
                 old = self._from_rgb(downscale(images), resolution // 2)
                 x = (old * (1.0 - jnp.float32(alpha)) + x * jnp.float32(alpha)).astype(x.dtype)
             resolution //= 2
-        head = DiscriminatorHead(self.config, self.label_size, self.axis_name, name=f"block_{self.shape_at(4)}")
+        head = DiscriminatorHead(self.label_size, self.config, self.axis_name, name=f"block_{self.shape_at(4)}")
         outputs = head(x, noise)
         return outputs[:, 0], outputs[:, 1:]
 

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 
 from pggan_jax.config import GeneratorConfig
 from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape
@@ -45,7 +46,26 @@ def activate(config: GeneratorConfig, x: jax.Array, *, norm: str, axis_name: str
     return pixel_norm(x, config.pixelnorm_epsilon) if config.use_pixelnorm else x
 
 
-class GeneratorBase(nn.Module):
+def generator_input(config: GeneratorConfig, latents: jax.Array, labels: jax.Array | None) -> jax.Array:
+    """Return the rows that the first layer of a generator takes.
+
+    Args:
+        config: which distribution of latents it was made for, and whether rows are normalised.
+        latents: `[batch, latent_size]`, drawn from N(0, 1).
+        labels: one-hot `[batch, label_size]`, or None.
+    """
+    if config.latents == "uniform":
+        latents = 2.0 * norm.cdf(latents) - 1.0
+    x = latents if labels is None else jnp.concatenate([latents, labels], axis=-1)
+    x = x.astype(config.dtype)
+    return pixel_norm(x, config.pixelnorm_epsilon) if config.normalize_latents else x
+
+
+class FirstBlock(nn.Module):
+    """Base of the first block: rows `[batch, c]` to features `[batch, *base_shape, c]`."""
+
+
+class GeneratorBase(FirstBlock):
     """Latent vector `[batch, latent + labels]` to features `[batch, *base_shape, c]`."""
 
     config: GeneratorConfig
@@ -144,10 +164,7 @@ class Generator(ImageGenerator):
             output it is the activated images that fade.
         """
         config = self.config
-        x = latents if labels is None else jnp.concatenate([latents, labels], axis=-1)
-        x = x.astype(config.dtype)
-        if config.normalize_latents:
-            x = pixel_norm(x, config.pixelnorm_epsilon)
+        x = generator_input(config, latents, labels)
         x = GeneratorBase(config, self.base_shape, self.axis_name, name=f"block_{self.shape_at(4)}")(x)
         previous = x
         resolution = 4

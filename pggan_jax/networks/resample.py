@@ -73,6 +73,39 @@ def convolve_downscale(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return shrink(x, _box_sum(kernel * jnp.asarray(0.25, kernel.dtype)))
 
 
+def strided_convolve(high: jax.Array, kernel: jax.Array) -> jax.Array:
+    """5x5 convolution with stride 2 and padding 2.
+
+    Computed as a 3x3 convolution of the 2x2 pixels that each low pixel stands for: XLA:CPU runs strided convolutions and their
+    derivatives slowly.
+
+    Args:
+        high: `[batch, 2h, 2w, c_high]`.
+        kernel: `[5, 5, c_high, c_low]`.
+
+    Returns:
+        `[batch, h, w, c_low]`.
+    """
+    batch, height, width, channels = high.shape
+    blocks = high.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    return convolve(blocks.reshape(batch, height // 2, width // 2, 4 * channels), _by_blocks(kernel))
+
+
+def strided_convolve_transposed(low: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The adjoint of `strided_convolve`, with the same kernel; h and w are doubled."""
+    batch, height, width, _ = low.shape
+    blocks = convolve(low, _by_blocks(kernel)[::-1, ::-1].swapaxes(2, 3))
+    high = blocks.reshape(batch, height, width, 2, 2, kernel.shape[2]).transpose(0, 1, 3, 2, 4, 5)
+    return high.reshape(batch, 2 * height, 2 * width, kernel.shape[2])
+
+
+def _by_blocks(kernel: jax.Array) -> jax.Array:
+    """A 5x5 kernel as `[3, 3, 4 c_high, c_low]`, for maps of 2x2 blocks."""
+    c_high, c_low = kernel.shape[2:]
+    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))).reshape(3, 2, 3, 2, c_high, c_low)
+    return padded.transpose(0, 2, 1, 3, 4, 5).reshape(3, 3, 4 * c_high, c_low)
+
+
 def _box_sum(kernel: jax.Array) -> jax.Array:
     """A 3x3 kernel summed over its four positions in a 4x4 window."""
     padded = jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))

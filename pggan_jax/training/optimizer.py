@@ -29,8 +29,10 @@ def official_adam(config: OptimizerConfig) -> optax.GradientTransformation:
 
     `optax.adam` adds it after, which differs only for gradients near epsilon (spec 2.8). The result is not yet multiplied by
     the learning rate, so that one compiled program serves every learning rate.
+
+    With `weight_decay`, that multiple of each parameter is added to its gradient first.
     """
-    beta1, beta2 = config.beta1, config.beta2
+    beta1, beta2, decay = config.beta1, config.beta2, config.weight_decay
 
     def init(params: Any) -> AdamMoments:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -38,7 +40,8 @@ def official_adam(config: OptimizerConfig) -> optax.GradientTransformation:
         return AdamMoments(jnp.zeros((), jnp.int32), first, zeros)
 
     def update(gradients: Any, moments: AdamMoments, params: Any = None) -> tuple[Any, AdamMoments]:
-        del params
+        if decay:
+            gradients = jax.tree.map(lambda gradient, param: gradient + decay * param, gradients, params)
         count = moments.count + 1
         second = optax.tree.update_moment(jax.tree.map(jnp.square, gradients), moments.second, beta2, 1)
         first = optax.tree.update_moment(gradients, moments.first, beta1, 1) if beta1 else {}

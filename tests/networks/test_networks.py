@@ -336,6 +336,7 @@ GENERATOR_CHANGES = {
     "fmap_decay": 2.0,
     "fmap_max": 4,
     "latent_size": 5,
+    "latents": "uniform",
     "normalize_latents": False,
     "use_wscale": False,
     "use_pixelnorm": False,

@@ -179,3 +179,12 @@ def test_a_square_beyond_every_float_skips_the_update():
 def test_a_step_beyond_every_float_skips_the_update():
     moments = official_adam(OptimizerConfig()).init(PARAMS)
     assert skipping(PARAMS, moments, gradients_of(0), learning_rate=jnp.float32(3e38) * 2) == PATHS
+
+
+def test_weight_decay_is_part_of_the_gradient():
+    gradients = jax.tree.map(lambda param: jnp.cos(3 * param), PARAMS)
+    decayed = jax.tree.map(lambda gradient, param: gradient + 0.25 * param, gradients, PARAMS)
+    plain, decaying = (official_adam(OptimizerConfig(beta1=0.5, weight_decay=decay)) for decay in (0.0, 0.25))
+    expected = plain.update(decayed, plain.init(PARAMS), PARAMS)
+    found = decaying.update(gradients, decaying.init(PARAMS), PARAMS)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6), found, expected)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
-from pggan_jax.networks.generator import GeneratorBase
+from pggan_jax.networks.generator import FirstBlock
 
 STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 """Steps along a direction that are usually drawn."""
@@ -179,7 +179,7 @@ def base_activations(model: Model, seeds: range, *, classes: Callable[[Sequence[
     @jax.jit
     def first_block(params: Any, latents: jax.Array, labels: jax.Array) -> jax.Array:
         _, state = generator.apply(
-            {"params": params}, latents, labels, capture_intermediates=lambda module, _name: isinstance(module, GeneratorBase)
+            {"params": params}, latents, labels, capture_intermediates=lambda module, _name: isinstance(module, FirstBlock)
         )
         (block,) = state["intermediates"].values()
         return block["__call__"][0].reshape(len(latents), -1)

@@ -1,0 +1,1 @@
+"""DCGAN (Radford, Metz and Chintala, 2016), the baseline without growing."""
