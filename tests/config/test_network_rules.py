@@ -63,5 +63,5 @@ def test_images_of_8x8_are_too_small():
 
 
 def test_the_conditional_network_needs_labels():
-    with pytest.raises(ConfigError, match="data\\.labels=true"):
+    with pytest.raises(ConfigError, match=r"data\.labels=true"):
         validate(config_of(networks__name="dcgan_mnist"))
