@@ -2,8 +2,9 @@
 
     python launch.py --config=experiments/dcgan_digits.py --workdir=runs/dcgan_digits
 
-Cost: COST
-Expect: EXPECT
+Cost: 490 s on 2 cores, 36 s of them compilation, about as much as the default run; other programs ran.
+Expect: a sample grid of mostly legible digits, one row per class, with little variety in a row and less contrast than the
+real ones. In one run a classifier read the requested digit in 87 % of the samples, but hardly ever a 1.
 """
 
 from pggan_jax.config import (

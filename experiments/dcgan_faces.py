@@ -2,7 +2,7 @@
 
     python launch.py --config=experiments/dcgan_faces.py --set data.source=folder:~/photos --workdir=runs/dcgan
 
-Without data.source it trains on CelebA, cropped to the 108x108 pixels in the middle of each aligned image; see docs/data.md.
+Without data.source it trains on the largest square in the middle of each aligned CelebA image; see docs/data.md.
 The authors' own faces are not public; their other choices are here: weights from N(0, 0.02^2), uniform latents, Adam with
 2e-4 and 0.5, L2 1e-5. Updates alternate as in their Torch release: the discriminator, then the generator. They had no moving
 average: `sample --network=raw` takes the newest weights.
@@ -27,9 +27,7 @@ from pggan_jax.config import (
 def get_config() -> Config:
     """1024, 512, 256 and 128 feature maps: 18.9 million parameters in G, 17.2 million in D."""
     return Config(
-        data=DataConfig(
-            source="tfds:celeb_a:train+validation+test", resolution=64, channels=3, crop="35,55,108,108", shuffle_seed=123
-        ),
+        data=DataConfig(source="tfds:celeb_a:train+validation+test", resolution=64, channels=3, shuffle_seed=123),
         networks=NetworksConfig(name="dcgan"),
         generator=GeneratorConfig(fmap_base=2048, fmap_max=1024, latent_size=100, latents="uniform", normalize_latents=False),
         discriminator=DiscriminatorConfig(fmap_base=2048, fmap_max=1024, minibatch_stddev="none"),

@@ -12,7 +12,15 @@ import pytest
 from flax.traverse_util import flatten_dict
 from jax import lax
 
-from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, LossConfig, NetworksConfig, ScheduleConfig
+from pggan_jax.config import (
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    NetworksConfig,
+    ScheduleConfig,
+)
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.images import ImageSpec
 from pggan_jax.networks.block_features import block_features
