@@ -1,4 +1,4 @@
-"""MNIST at 28x28 with the conditional DCGAN: the label stands before every layer of both networks.
+"""MNIST at 28x28 with the conditional DCGAN: labels before every layer of both networks.
 
     python launch.py --config=experiments/dcgan_mnist.py --workdir=runs/dcgan_mnist
 
@@ -24,7 +24,7 @@ from pggan_jax.config import (
 
 
 def get_config() -> Config:
-    """128 and 64 feature maps and 1,024 hidden units: 6.8 million parameters in G, 6.7 million in D."""
+    """128 and 64 feature maps, 1,024 hidden units: 6.8 million parameters in G and 6.7 in D."""
     return Config(
         data=DataConfig(source="tfds:mnist:train", resolution=16, base_shape="7x7", channels=1, labels=True),
         networks=NetworksConfig(name="dcgan_mnist"),
