@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pggan_jax.checkpointing.open_model import load
 from pggan_jax.evaluation.evaluator import Evaluator
-from pggan_jax.evaluation.image_sets import RealPool, generated_images, open_reals, use_classes_of
+from pggan_jax.evaluation.image_sets import RealPool, generated_images, held_out_pool, open_reals, use_classes_of
 from pggan_jax.evaluation.inception.features import load_extractor
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metric_result import Evaluation
@@ -48,7 +48,8 @@ def evaluate(
         loader = open_reals(data, seed=model.config.run.seed, scale=model.representation, is_own=True)
         use_classes_of(model, loader, named=data.source)
         extractor = partial(load_extractor, inception_weights, "tf1", needed_by=f"metrics={','.join(metrics)}")
-        context = MetricContext(RealPool(loader, model.resolution, seed, mirror=data.mirror), data, load_extractor=extractor)
+        reals = RealPool(loader, model.resolution, seed, mirror=data.mirror)
+        context = MetricContext(reals, data, held_out=held_out_pool(reals, named=data.source), load_extractor=extractor)
         evaluator = Evaluator(list(metrics), context, num_images=num_images, with_floor=floor)
         fakes = generated_images(
             model.sampler,

@@ -25,6 +25,7 @@ from pggan_jax.cli.evaluate_sources import (
     check_held_out,
     common_shape,
     data_config_of,
+    describe_reals,
     fitting,
     name_flag_in_errors,
     open_held_out,
@@ -73,7 +74,8 @@ flags.DEFINE_string(
     "held_out",
     None,
     "reals that were not used for training, written as data.source, such as tfds:mnist:test or folder:DIR: neighbors and "
-    "neighbors_features then compare with their distance from the training images; recovery needs them",
+    "neighbors_features then compare with their distance from the training images; recovery needs them (default: the images "
+    "that the run has held out, with data.held_out)",
     flag_values=FLAGS,
 )
 flags.DEFINE_string("images", None, "measure images of this folder or .zip instead of a run; needs --data", flag_values=FLAGS)
@@ -210,7 +212,8 @@ class _CheckpointEvaluator:
             "network": flag_value(values, "network"),
             "data": self._data.source,
         }
-        print(f"kimg {where['kimg']:g}, {trained.shape}, alpha {model.alpha:.3g}; reals: {self._data.source}")
+        reals = describe_reals(self._data.source, self._loader)
+        print(f"kimg {where['kimg']:g}, {trained.shape}, alpha {model.alpha:.3g}; reals: {reals}")
         report_results(evaluator(fakes, model=model), self._out, where=where, name=kimg_name(metadata.images_seen))
 
 
@@ -266,16 +269,18 @@ def _evaluator(
     resolution: int,
 ) -> Evaluator:
     from pggan_jax.evaluation.evaluator import Evaluator
-    from pggan_jax.evaluation.image_sets import RealPool
+    from pggan_jax.evaluation.image_sets import RealPool, held_out_pool
     from pggan_jax.evaluation.inception.features import load_extractor
     from pggan_jax.evaluation.metric import MetricContext
 
     seed, path, resize = (flag_value(values, name) for name in ("seed", "inception_weights", "resize"))
     needing = [name for name in names if name in METRIC_KINDS and METRIC_KINDS[name].needs_inception]
+    reals = RealPool(loader, resolution, seed, mirror=data.mirror)
+    own = held_out_pool(reals, named=data.source)
     context = MetricContext(
-        RealPool(loader, resolution, seed, mirror=data.mirror),
+        reals,
         data,
-        held_out=held_out and RealPool(held_out[1], resolution, seed, name=held_out[0]),
+        held_out=RealPool(held_out[1], resolution, seed, name=held_out[0]) if held_out else own,
         load_extractor=partial(load_extractor, path, resize, needed_by=f"--metrics={','.join(needing[:1])}"),
     )
     return Evaluator(names, context, num_images=flag_value(values, "num_images"), with_floor=flag_value(values, "floor"))

@@ -99,7 +99,8 @@ def _describe_data(data: dict[str, Any] | None) -> str:
     """One line, printed below the first checkpoint with these data."""
     if data is None:
         return "  data: not recorded, the checkpoint is of an earlier version"
-    line = f"  data: {data['images']:,} images, fingerprint {data['fingerprint']}"
+    held_out = f" ({data['held_out']:,} of them held out)" if data.get("held_out") else ""
+    line = f"  data: {data['images']:,} images{held_out}, fingerprint {data['fingerprint']}"
     names = data["class_names"]
     if names:
         listed = ", ".join(f"{number} {name!r}: {count:,}" for number, (name, count) in _first_classes(data))

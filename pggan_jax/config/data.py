@@ -61,6 +61,13 @@ class DataConfig:
         minimum=-1,
         maximum=2**32 - 1,
     )
+    held_out: float = setting(
+        0.0,
+        "share of the images kept from training, chosen by run.seed; how much better the discriminator scores training images "
+        "is logged as held_out_gap, which grows when it memorises; 0 keeps none",
+        minimum=0,
+        maximum=0.5,
+    )
     sound: SoundConfig = field(default_factory=SoundConfig)
 
     def shape_at(self, resolution: int) -> ImageShape:

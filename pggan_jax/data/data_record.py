@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pggan_jax.data.pyramid import Pyramid
 READ_BYTES = 2**28
 """Size of the largest array that is read to compute a checksum of each image."""
 _ROWS_AT_ONCE_BYTES = 2**24
+_OPTIONAL = ("label_kind", "held_out", "held_out_rows")
 _NAMES_SHOWN = 2
 _NAME_LENGTH = 40
 
@@ -32,10 +33,12 @@ class DataRecord:
         images: number of images.
         channels: colour channels.
         class_names: one per class, in the order of the class numbers; empty where labels are not used.
-        class_counts: images of each class.
+        class_counts: images of each class that are trained on.
         levels: CRC-32 of the pixels by resolution, both as text for JSON.
         labels: CRC-32 of the class numbers; empty where labels are not used.
         label_kind: what the classes of sound are: pitch, family or folder; empty for images.
+        held_out: how many of the images are kept from training; they are in no class count.
+        held_out_rows: CRC-32 of their row numbers; empty without.
     """
 
     images: int
@@ -45,6 +48,8 @@ class DataRecord:
     levels: dict[str, str] = field(default_factory=dict)
     labels: str = ""
     label_kind: str = ""
+    held_out: int = 0
+    held_out_rows: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -57,8 +62,8 @@ class DataRecord:
         return [number for number, count in enumerate(self.class_counts) if count]
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; without the kind of labels for images, as they have none."""
-        return {name: value for name, value in asdict(self).items() if name != "label_kind" or value}
+        """Return a JSON object, without those optional fields that are empty."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DataRecord | None:
@@ -70,7 +75,7 @@ class DataRecord:
             record = cls(**document)
             names_fit = len(record.class_names) == len(record.class_counts)
             valid = record.images > 0 and names_fit and all(isinstance(one, str) for one in record.class_names)
-            valid = valid and isinstance(record.label_kind, str)
+            valid = valid and isinstance(record.label_kind, str) and isinstance(record.held_out, int)
             return record if valid and all(isinstance(one, int) for one in record.class_counts) and record.levels["4"] else None
         except (TypeError, KeyError):
             return None
@@ -91,18 +96,23 @@ class ImageChecksums:
     classes: np.ndarray
 
 
-def create_record(pyramid: Pyramid, *, use_labels: bool) -> DataRecord:
+def create_record(pyramid: Pyramid, *, use_labels: bool, held_out: np.ndarray | None = None) -> DataRecord:
     """Create the record of a data set.
 
     Args:
         pyramid: the data.
         use_labels: whether training uses the classes.
+        held_out: rows that are kept from training, int64 in rising order; None for none.
     """
     names = list(pyramid.class_names) if use_labels else []
-    counts = np.bincount(pyramid.classes, minlength=len(names)).tolist() if names else []
+    trained_on = pyramid.classes if held_out is None else np.delete(pyramid.classes, held_out)
+    counts = np.bincount(trained_on, minlength=len(names)).tolist() if names else []
     levels = {str(size): f"{_level_checksum(pyramid, size):08x}" for size in sorted(pyramid.levels)}
     labels = f"{zlib.crc32(np.ascontiguousarray(pyramid.classes, np.int32).data):08x}" if names else ""
-    return DataRecord(len(pyramid), pyramid.channels, names, counts, levels, labels, pyramid.label_kind if names else "")
+    record = DataRecord(len(pyramid), pyramid.channels, names, counts, levels, labels, pyramid.label_kind if names else "")
+    if held_out is None:
+        return record
+    return replace(record, held_out=len(held_out), held_out_rows=f"{zlib.crc32(held_out.astype('<i8').tobytes()):08x}")
 
 
 def image_checksums(pyramid: Pyramid, resolution: int = 0) -> ImageChecksums:
@@ -185,6 +195,9 @@ def differences(
     if old.images != new.images:
         found.append(f"{new.images:,} images, was {old.images:,}{_exchanged(before, now)}")
         return found
+    if (old.held_out, old.held_out_rows) != (new.held_out, new.held_out_rows):
+        is_other = old.held_out == new.held_out
+        found.append("other images are held out" if is_other else f"{new.held_out:,} images held out, was {old.held_out:,}")
     common = sorted((old.levels.keys() & new.levels.keys()), key=int)
     changed = [size for size in common if old.levels[size] != new.levels[size]]
     if changed:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +18,15 @@ from pggan_jax.data.buffer_pool import BufferPool
 from pggan_jax.data.data_record import DataRecord, ImageChecksums, create_record, image_checksums
 from pggan_jax.data.preparation.prepared_folder import level_name
 from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.sample_order import rows_for_samples, split_rows
 from pggan_jax.data.watched_files import WatchedFiles
 from pggan_jax.errors import UserError
 from pggan_jax.images import ImageShape, ImageSpec
 from pggan_jax.sound.representations import Representation
 from pggan_jax.system.resource_limits import available_cpus
 
+MIN_HELD_OUT = 16
+"""Fewest images on either side of a split."""
 # Waking a thread costs as much as copying about one megabyte.
 _BYTES_PER_THREAD = 2 * 2**20
 _MAX_THREADS = 8
@@ -42,53 +44,20 @@ class HostBatch(NamedTuple):
     labels: np.ndarray
 
 
-# The order of an epoch takes 8 bytes per image; a batch rarely spans more than two epochs.
-@lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    """Return a random order of 0..size-1 that depends on (seed, epoch) alone; read-only.
-
-    Raw Philox words are sorted: NumPy guarantees their values for all versions, those of `Generator.permutation` only for one.
-    """
-    words = np.random.Philox(key=[seed, epoch]).random_raw(size)
-    order = np.argsort(words, kind="stable").astype(np.int64)
-    order.flags.writeable = False
-    return order
-
-
-def rows_for_samples(sample_indices: np.ndarray, *, seed: int, size: int) -> np.ndarray:
-    """Return the rows of some samples: each row once per epoch, in another order in each epoch.
-
-    Args:
-        sample_indices: numbers of real images shown before, 0 or more, any shape.
-        seed: of the order, 0..2^64-1.
-        size: number of rows, 1 or more.
-
-    Returns:
-        int64 rows 0..size-1 in the shape of `sample_indices`; they depend only on the arguments.
-    """
-    epochs, offsets = np.divmod(np.asarray(sample_indices, np.int64), size)
-    if epochs.size and epochs.min() == epochs.max():  # most batches
-        return _permutation(seed, int(epochs.min()), size)[offsets]
-    rows = np.empty(offsets.shape, np.int64)
-    for epoch in np.unique(epochs):
-        in_epoch = epochs == epoch
-        rows[in_epoch] = _permutation(seed, int(epoch), size)[offsets[in_epoch]]
-    return rows
-
-
 class Loader:
-    """Images and labels of a pyramid by sample index and resolution."""
+    """Images and labels of a pyramid by sample index and resolution, without held-out images."""
 
-    def __init__(self, pyramid: Pyramid, *, seed: int, use_labels: bool) -> None:
+    def __init__(self, pyramid: Pyramid, *, seed: int, use_labels: bool, held_out: float = 0.0) -> None:
         """Wrap a pyramid.
 
         Args:
             pyramid: the data.
-            seed: of the order.
+            seed: of the order, and of the choice of held-out images.
             use_labels: return one-hot labels with the images.
+            held_out: share of the images that is kept apart; see `Loader.held_out`.
 
         Raises:
-            UserError: labels are wanted and the data have none.
+            UserError: labels are wanted and the data have none, or there are too few images for the split.
         """
         if use_labels and not pyramid.class_names:
             raise UserError(
@@ -98,6 +67,11 @@ class Loader:
         self._pyramid = pyramid
         self._seed = seed
         self._use_labels = use_labels
+        # Rows of the pyramid by own row, and those that are left out; None for all, and for none.
+        self._chosen: np.ndarray | None = None
+        self._left_out: np.ndarray | None = None
+        if held_out:
+            self._chosen, self._left_out = _split(pyramid, held_out, seed=seed)
         self._memory = BufferPool()
         self._recorded: tuple[Pyramid, DataRecord] | None = None
         # Threads start when they are first needed.
@@ -144,13 +118,22 @@ class Loader:
         Reads the arrays if no checksums are stored with them.
         """
         if self._recorded is None or self._recorded[0] is not self._pyramid:
-            self._recorded = self._pyramid, create_record(self._pyramid, use_labels=self._use_labels)
+            self._recorded = self._pyramid, create_record(self._pyramid, use_labels=self._use_labels, held_out=self._left_out)
         return self._recorded[1]
 
-    def image_checksums(self, resolution: int = 0) -> ImageChecksums | None:
-        """Compute a checksum of each image from one level, by default the largest that is read fast.
+    @property
+    def held_out(self) -> Loader | None:
+        """The images that are kept from training, as a loader; None where there are none."""
+        if self._left_out is None:
+            return None
+        loader = Loader(self._pyramid, seed=self._seed, use_labels=self._use_labels)
+        loader._chosen = self._left_out
+        return loader
 
-        None without it.
+    def image_checksums(self, resolution: int = 0) -> ImageChecksums | None:
+        """Compute a checksum of each image, held out or not, from one level.
+
+        By default the largest level that is read fast; None without it.
         """
         return image_checksums(self._pyramid, resolution) if not resolution or resolution in self._pyramid.levels else None
 
@@ -183,7 +166,7 @@ class Loader:
         if clips is None or form is None:
             return None
         images, left_out = self.images(max(self._pyramid.levels), rows), len(self._pyramid.skipped)
-        pairs = zip(map(int, rows), images, strict=True)
+        pairs = zip(map(int, self._in_pyramid(rows)), images, strict=True)
         found = [clips.find(row, image, representation=form, left_out=left_out) for row, image in pairs]
         waves = [wave for wave in found if wave is not None]
         return waves if len(waves) == len(found) else None
@@ -200,18 +183,23 @@ class Loader:
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._pyramid)
+        return len(self._pyramid if self._chosen is None else self._chosen)
+
+    def _in_pyramid(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self._chosen is None else self._chosen[rows]
 
     def class_table(self) -> np.ndarray:
         """Return the class of every row, int32 `[images]`, to sample from.
 
         A single 0 when labels are not used.
         """
-        return self._pyramid.classes if self._use_labels else np.zeros(1, np.int32)
+        if not self._use_labels:
+            return np.zeros(1, np.int32)
+        return self._pyramid.classes if self._chosen is None else self._pyramid.classes[self._chosen]
 
     def rows(self, sample_indices: np.ndarray) -> np.ndarray:
-        """Return the rows of the pyramid for some samples, int64 of the same shape."""
-        return rows_for_samples(sample_indices, seed=self._seed, size=len(self._pyramid))
+        """Return the rows, 0..len-1, of some samples, int64 of the same shape."""
+        return rows_for_samples(sample_indices, seed=self._seed, size=len(self))
 
     def gather(self, resolution: int, sample_indices: np.ndarray) -> HostBatch:
         """Return images and labels of some samples (any shape) from the level `resolution`."""
@@ -221,11 +209,20 @@ class Loader:
     def level(self, resolution: int) -> np.ndarray:
         """Return all images of one level, uint8 `[images, height, width, channels]`.
 
-        May be a memory map.
+        May be a memory map; it is a copy where images are held out.
 
         Raises:
             UserError: the mapped file has become shorter.
         """
+        level = self._whole_level(resolution)
+        return level if self._chosen is None else np.take(level, self._chosen, axis=0)
+
+    def level_bytes(self, resolution: int) -> int:
+        """Return the size of `level`."""
+        level = self._pyramid.levels[resolution]
+        return level.nbytes // len(level) * len(self)
+
+    def _whole_level(self, resolution: int) -> np.ndarray:
         if self._pyramid.files:
             self._pyramid.files.refuse_if_truncated(level_name(resolution))
         return self._pyramid.levels[resolution]
@@ -236,7 +233,7 @@ class Loader:
         Several threads copy large images; they also wait for a disk in parallel.
         """
         # asarray makes a plain array of a memory map, too.
-        level, wanted = np.asarray(self.level(resolution)), rows.ravel()
+        level, wanted = np.asarray(self._whole_level(resolution)), self._in_pyramid(rows.ravel())
         images = self._memory.empty((len(wanted), *level.shape[1:]))
         count = max(1, min(len(wanted), images.nbytes // _BYTES_PER_THREAD, _MAX_THREADS))
         bounds = [len(wanted) * index // count for index in range(count + 1)]
@@ -257,4 +254,15 @@ class Loader:
 
         Made on demand, as all would fill the memory.
         """
-        return np.asarray(self._pyramid.classes[rows][..., None] == np.arange(self.label_size), np.float32)
+        return np.asarray(self._pyramid.classes[self._in_pyramid(rows)][..., None] == np.arange(self.label_size), np.float32)
+
+
+def _split(pyramid: Pyramid, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `split_rows` of a pyramid; raise UserError if a side is too small."""
+    chosen, left_out = split_rows(len(pyramid), share=share, seed=seed)
+    if min(len(chosen), len(left_out)) < MIN_HELD_OUT:
+        raise UserError(
+            f"data.held_out = {share:g}: holds out {len(left_out):,} of {len(pyramid):,} images, and there must be at least "
+            f"{MIN_HELD_OUT} on either side; choose a larger share, or more images"
+        )
+    return chosen, left_out

@@ -57,13 +57,13 @@ def open_loader(
 
     Args:
         config: source, resolution, channels, labels and how images are cropped and resized.
-        seed: of the order of the images.
+        seed: of the order of the images, and of the choice of held-out ones.
         progress: show a bar while images are prepared.
         report: called with a line when images have to be prepared first, or when another process that does so is waited for.
         scale: take the ranges of this representation for sound, instead of measuring them.
 
     Raises:
-        UserError: the source cannot be used, or has no classes although `config.labels` is set.
+        UserError: the source cannot be used, has no classes although `config.labels` is set, or too few images to hold out.
     """
     source = scaled_like(open_configured(config), scale)
     for line in (*source.problems, *source_notes(source), *_unused_settings(source, config)):
@@ -75,7 +75,7 @@ def open_loader(
         clips=original_clips(source, PreparationSpec.from_config(config)),
         label_kind=getattr(source, "label_kind", ""),
     )
-    return Loader(pyramid, seed=seed, use_labels=config.labels)
+    return Loader(pyramid, seed=seed, use_labels=config.labels, held_out=config.held_out)
 
 
 def start_verification(loader: Loader | None, log: Callable[[str], None]) -> Verification:
@@ -108,7 +108,9 @@ def open_singles(config: DataConfig, *, seed: int, report: Callable[[str], None]
 
     inner = config.source.partition(":")[2]
     # The layers of a stack are grey images from the whole inner source, whatever the settings of the stacks.
-    config = replace(config, source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1)
+    config = replace(
+        config, source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1, held_out=0.0
+    )
     source = GreySource(open_source(inner, resolution=config.resolution, base_shape=parse_base_shape(config.base_shape)))
     check_source_fits(source, config)
     return Loader(_pyramid(source, config, progress=True, report=report), seed=seed, use_labels=True)

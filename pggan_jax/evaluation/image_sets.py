@@ -15,9 +15,10 @@ import jax
 import numpy as np
 
 from pggan_jax.config import DataConfig
-from pggan_jax.data.loader import Loader, rows_for_samples
+from pggan_jax.data.loader import Loader
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.data.prefetch import Prefetcher
+from pggan_jax.data.sample_order import rows_for_samples
 from pggan_jax.data.sounds.spectrogram_source import differences
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
@@ -105,6 +106,17 @@ class RealPool:
         table = self.loader.class_table()
         classes = table[rows] if len(table) == len(self.loader) else np.zeros(count, np.int32)
         return ImageSet(self.name, count, self.shape, classes, read)
+
+
+def held_out_pool(reals: RealPool, *, named: str) -> RealPool | None:
+    """Return the images that a run kept from training, with the same seed; None without.
+
+    Args:
+        reals: its training images.
+        named: the source, for records.
+    """
+    loader = reals.loader.held_out
+    return RealPool(loader, reals.resolution, reals.seed, name=f"held-out images of {named}") if loader else None
 
 
 def open_reals(data: DataConfig, *, seed: int, scale: Representation | None, is_own: bool) -> Loader:

@@ -17,7 +17,7 @@ from pggan_jax.distributed import devices, processes
 from pggan_jax.loop.background_compile import StepRunner
 from pggan_jax.loop.image_grids import SampleGrids
 from pggan_jax.loop.microbatch_choice import MicrobatchChoice
-from pggan_jax.loop.periodic_eval import PeriodicEvaluator
+from pggan_jax.loop.periodic_eval import HeldOutGap, PeriodicEvaluator, failure_message
 from pggan_jax.loop.tick_metrics import LoopState
 from pggan_jax.networks.cost import relative_cost
 from pggan_jax.run_logs.console import process_memory_bytes, status_line
@@ -143,6 +143,24 @@ class EvaluationHook(Hook):
         self._logs.write_rest()
 
 
+class HeldOutHook(Hook):
+    """Add the held-out gap to the record of the tick; a failure does not stop the run."""
+
+    def __init__(self, run: Run, gap: HeldOutGap):
+        self._run, self._gap = run, gap
+
+    def __call__(self, now: LoopState) -> None:
+        """Score training and held-out images, if some are held out."""
+        run = self._run
+        if not processes.is_main_process():
+            return
+        with run.timer.phase("evaluate"):
+            try:
+                now.record |= self._gap(run.step.program, devices.first_device(now.state.discriminator), alpha=now.alpha)
+            except Exception as error:  # of any kind: training goes on
+                run.log.warning(f"going on without held_out_gap at kimg {now.chunk.end / 1000:.1f}: {failure_message(error)}")
+
+
 class StatsHook(Hook):
     """Add times and speed to the record of the tick; write stats.jsonl and the status line.
 
@@ -263,6 +281,7 @@ class Hooks(NamedTuple):
     verification: VerificationHook
     grids: SampleGridHook
     evaluation: EvaluationHook
+    held_out: HeldOutHook
     stats: StatsHook
     tensorboard: TensorBoardHook
     checkpoint: CheckpointHook

@@ -113,11 +113,11 @@ class InputFeed:
 
     def describe_data(self, resolution: int) -> str:
         """Describe where the images of a resolution are, such as '5.52 MB on each device'."""
-        size = f"{self._loader.level(resolution).nbytes / 1e6:,.2f} MB"
+        size = f"{self._loader.level_bytes(resolution) / 1e6:,.2f} MB"
         return f"{size} on each device" if self._stays(resolution) else f"{size}, streamed"
 
     def _stays(self, resolution: int) -> bool:
-        return self._loader.level(resolution).nbytes <= self._resident_bytes
+        return self._loader.level_bytes(resolution) <= self._resident_bytes
 
     def _batch(self, chunk: StepChunk) -> Batch:
         """Return leaves `[local devices, steps, n_critic, samples, ...]`, in `shard_batch` order."""

@@ -1,4 +1,4 @@
-"""Metrics while a run trains, of the generator's moving average at the current resolution.
+"""Measurements while a run trains: metrics of the moving average, and the held-out gap.
 
 A measurement that fails is logged, and training goes on; what is missing from the start is refused before training.
 """
@@ -6,23 +6,31 @@ A measurement that fails is logged, and training goes on; what is missing from t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import jax
+import numpy as np
 
 from pggan_jax.config import Config
 from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import processes
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.evaluation.evaluator import Evaluator
-from pggan_jax.evaluation.image_sets import RealPool, generated_images
+from pggan_jax.evaluation.image_sets import RealPool, generated_images, held_out_pool
 from pggan_jax.evaluation.inception.features import FeatureExtractor
 from pggan_jax.evaluation.inception.weights import find_weights
 from pggan_jax.evaluation.metric import METRIC_NOTE, MetricContext, naming_metric
 from pggan_jax.evaluation.result_log import as_record
 from pggan_jax.loop.compiled_step import Program
 from pggan_jax.metric_kinds import METRIC_KINDS, public_name
+from pggan_jax.networks.build import Networks
 from pggan_jax.schedule import Schedule
+from pggan_jax.training.train_step import prepare_reals
+
+_MAX_SCORED = 1024
+_SCORED_PIXELS = 2**22
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class PeriodicEvaluator:
             try:
                 measured = self._measure(program, params, alpha=alpha, images_seen=images_seen)
             except Exception as error:  # of any kind: training goes on
-                measured, self._evaluator = Measurement(problem=_message(error)), None
+                measured, self._evaluator = Measurement(problem=failure_message(error)), None
         message = json.dumps(measured.scores) if processes.is_main_process() else ""
         return replace(measured, scores=json.loads(processes.first_message(message)))
 
@@ -106,8 +114,14 @@ class PeriodicEvaluator:
             weights = find_weights(config.eval.inception_weights or None, named_by="eval.inception_weights=")
             self._extractor = FeatureExtractor(weights)
         pool = RealPool(self._loader, resolution, config.run.seed, mirror=config.data.mirror)
+        held_out = held_out_pool(pool, named=config.data.source)
         context = MetricContext(
-            pool, config.data, load_extractor=self._loaded_extractor, show_progress=False, with_uncertainty=False
+            pool,
+            config.data,
+            held_out=held_out,
+            load_extractor=self._loaded_extractor,
+            show_progress=False,
+            with_uncertainty=False,
         )
         return Evaluator(names, context, num_images=config.eval.num_images, with_floor=False)
 
@@ -138,7 +152,72 @@ class PeriodicEvaluator:
         return Measurement(scores, records=records)
 
 
-def _message(error: Exception) -> str:
+class HeldOutGap:
+    """How much better the discriminator scores training images than held-out ones.
+
+    Near 0 is good; a gap that grows means that the discriminator learns the training images by heart.
+
+    The images are the same at every tick: the first of each set, equally many, as stored, without mirroring or augmentation. A
+    batch holds images of one set only, as the discriminator compares the images of a batch with each other.
+
+    Args:
+        config: of the run.
+        loader: its data.
+    """
+
+    def __init__(self, config: Config, loader: Loader):
+        self._config = config
+        self._sets = {"training_score": loader, "held_out_score": loader.held_out} if loader.held_out else {}
+        self._score: tuple[int, Callable[..., jax.Array]] | None = None
+
+    def __call__(self, program: Program, params: Any, *, alpha: float) -> dict[str, float]:
+        """Return mean scores of both sets and `held_out_gap`, their difference; empty without them.
+
+        Args:
+            program: of the current resolution.
+            params: of the discriminator, on one device.
+            alpha: weight of its newest layers.
+        """
+        if not self._sets:
+            return {}
+        networks, score = program.networks, self._scorer(program)
+        count = min(_MAX_SCORED, *map(len, self._sets.values()))
+        batch = self._batch_size(networks, count)
+        means = {}
+        for name, loader in self._sets.items():
+            scores = []
+            for start in range(0, count // batch * batch, batch):
+                images, labels = loader.gather(networks.resolution, np.arange(start, start + batch))
+                scores.append(np.asarray(score(params, images, labels, np.float32(alpha)), np.float64))
+            means[name] = float(np.mean(scores))
+        return {"held_out_gap": means["training_score"] - means["held_out_score"], **means}
+
+    def _batch_size(self, networks: Networks, count: int) -> int:
+        """Return images per batch: whole groups of minibatch stddev, as few as the memory needs."""
+        groups, batch = self._config.discriminator.stddev_groups, self._config.schedule.batch_size_for(networks.resolution)
+        if groups.form != "whole_batch":
+            batch = min(batch, max(1, _SCORED_PIXELS // networks.shape.pixels))
+            group = min(groups.size, count) if groups.form in ("strided", "contiguous") else 1
+            batch = max(group, batch // group * group)
+            return min(batch, count // group * group)
+        return min(batch, count)
+
+    def _scorer(self, program: Program) -> Callable[..., jax.Array]:
+        networks = program.networks
+        if self._score is None or self._score[0] != networks.resolution:
+            _, discriminator = networks.on_one_device()
+            fades = networks.resolution > self._config.schedule.start_resolution
+
+            def score(params: Any, images: jax.Array, labels: jax.Array, alpha: jax.Array) -> jax.Array:
+                reals = prepare_reals(images, flip=None, alpha=alpha if fades else None)
+                return discriminator.apply({"params": params}, reals, alpha, None, labels)[0]
+
+            self._score = networks.resolution, jax.jit(score)
+        return self._score[1]
+
+
+def failure_message(error: Exception) -> str:
+    """Describe why a measurement has failed, in one line."""
     if isinstance(error, UserError):
         return str(error)
     metrics = [note for note in getattr(error, "__notes__", ()) if note.startswith(METRIC_NOTE)]

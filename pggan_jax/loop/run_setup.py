@@ -26,6 +26,7 @@ from pggan_jax.loop.divergence import RollbackCount, Rollbacks
 from pggan_jax.loop.hooks import (
     CheckpointHook,
     EvaluationHook,
+    HeldOutHook,
     Hooks,
     Run,
     SampleGridHook,
@@ -36,7 +37,7 @@ from pggan_jax.loop.hooks import (
 from pggan_jax.loop.image_grids import SampleGrids
 from pggan_jax.loop.input_feed import effective_steps_per_call
 from pggan_jax.loop.microbatch_choice import MicrobatchChoice
-from pggan_jax.loop.periodic_eval import PeriodicEvaluator
+from pggan_jax.loop.periodic_eval import HeldOutGap, PeriodicEvaluator
 from pggan_jax.run_logs.compile_counter import CompileCounter
 from pggan_jax.run_logs.jsonl import MetricLogs, StatsLog
 from pggan_jax.run_logs.phase_timer import PhaseTimer
@@ -184,6 +185,7 @@ def _create_hooks(
         verification=VerificationHook(verification),
         grids=SampleGridHook(run, SampleGrids(config, run.loader, workdir=paths)),
         evaluation=EvaluationHook(run, evaluator, logs=metrics),
+        held_out=HeldOutHook(run, HeldOutGap(config, run.loader)),
         stats=StatsHook(run, stats),
         tensorboard=TensorBoardHook(run, writer),
         checkpoint=CheckpointHook(run, checkpoints, verification=verification, line_logs=(stats, metrics)),
@@ -204,9 +206,10 @@ def _record_start(opened: OpenRun, run: Run, *, start: StartingPoint) -> None:
         store_config(run.paths, config)
         log.event("config_change", "configuration changed: " + "; ".join(opened.changes), changes=opened.changes)
     labels = f", {loader.label_size} classes" if loader.label_size else ""
+    held_out = f" and {len(loader.held_out):,} held out" if loader.held_out else ""
     log.event(
         "resume" if metadata.images_seen else "start",
-        f"{len(loader):,} images, {loader.channels} channel(s){labels}; {devices.describe_devices()}; "
+        f"{len(loader):,} images{held_out}, {loader.channels} channel(s){labels}; {devices.describe_devices()}; "
         f"kimg {metadata.images_seen / 1000:.1f} of {run.schedule.total_images / 1000:.1f}; writing to {run.paths.path}",
         resolution=metadata.resolution,
         rollbacks=metadata.rollbacks,

@@ -24,6 +24,8 @@ from pggan_jax.system.image_files import open_encoded
 
 _CURVES = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),
+    ("Held-out gap", (("held_out_gap", "training - held-out"),)),
+    ("Scores of training and held-out images", (("training_score", "training"), ("held_out_score", "held-out"))),
     ("Discriminator scores", (("real_score", "reals"), ("fake_score", "fakes"))),
     ("Score difference", (("score_difference", "reals - fakes"),)),
     ("Gradient penalty", (("gradient_penalty", "penalty"),)),

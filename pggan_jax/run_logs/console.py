@@ -25,8 +25,9 @@ _METRICS = (
     ("real_score", "score real", "<7.3f"),
     ("fake_score", "fake", "<7.3f"),
     ("gradient_penalty", "gp", "<7.4f"),
+    ("held_out_gap", "held-out gap", "<7.3f"),
 )
-"""Metrics of the train step in the status line: name, label and format."""
+"""Metrics in the status line: name, label and format."""
 
 
 class Log:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pggan_jax.stats_fields import LOOP_FIELDS, MEASUREMENT_PREFIX
+from pggan_jax.stats_fields import HELD_OUT_FIELDS, LOOP_FIELDS, MEASUREMENT_PREFIX
 
 
 def check_loss_result(result: Any, loss_fn: Callable[..., Any]) -> None:
@@ -49,5 +49,5 @@ def check_metric_names(discriminator: Iterable[str], generator: Iterable[str]) -
     if both := sorted({*discriminator} & {*generator}):
         raise ValueError(f"discriminator_step and generator_step both return the metric {both[0]!r}; rename one")
     for name in (*discriminator, *generator):
-        if name in LOOP_FIELDS or name.startswith(MEASUREMENT_PREFIX):
+        if name in (*LOOP_FIELDS, *HELD_OUT_FIELDS) or name.startswith(MEASUREMENT_PREFIX):
             raise ValueError(f"the metric {name!r} has the name of a field that the loop writes to stats.jsonl; rename it")

@@ -56,8 +56,8 @@ def loader_of(pyramid, *, use_labels=True):
 def make_run(tmp_path):
     """Makes a workdir with data.npz, and a checkpoint's metadata that records some data."""
 
-    def make(pyramid, *, use_labels=True, is_recorded=True, has_side_file=True):
-        paths, loader = Workdir(tmp_path / "run"), loader_of(pyramid, use_labels=use_labels)
+    def make(pyramid, *, use_labels=True, is_recorded=True, has_side_file=True, held_out=0.0):
+        paths, loader = Workdir(tmp_path / "run"), Loader(pyramid, seed=0, use_labels=use_labels, held_out=held_out)
         metadata = CheckpointMetadata(160, 8, 1.0, loader.channels, loader.label_size)
         if is_recorded:
             metadata = replace(metadata, data=loader.record().to_json())
@@ -169,6 +169,29 @@ class TestOtherData:
         names = tuple(f"{letter}{'x' * 500}" for letter in "abc")
         run, other = make_run(make_pyramid(names=names)), make_pyramid(names=tuple(f"y{name}" for name in names))
         refusal(run, loader_of(other), source=f"folder:{'/long' * 100}")
+
+
+class TestHeldOut:
+    """Which images are held out is part of the data."""
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"held_out": 0.0}, "0 images held out, was 30"),
+            ({"held_out": 0.3}, "18 images held out, was 30"),
+            ({"held_out": 0.5, "seed": 1}, "other images are held out"),
+        ],
+    )
+    def test_another_split_is_refused(self, make_run, change, words):
+        run = make_run(make_pyramid(), held_out=0.5)
+        other = Loader(make_pyramid(), **{"seed": 0, "use_labels": True, **change})
+        assert words in refusal(run, other)
+        assert check(run, Loader(make_pyramid(), seed=0, use_labels=True, held_out=0.5)) == []
+        assert check(run, other, is_accepted=True)[0].startswith("data changed: ")
+
+    def test_a_run_that_held_nothing_out(self, make_run):
+        run = make_run(make_pyramid())
+        assert "30 images held out, was 0" in refusal(run, Loader(make_pyramid(), seed=0, use_labels=True, held_out=0.5))
 
 
 class TestEqualData:

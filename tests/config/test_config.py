@@ -38,6 +38,7 @@ BAD = {
         (33, "near it are 32 and 64"),
         (48, RESOLUTION_RULE),
     ],
+    "data.held_out": [(0.6, "must be at least 0 and at most 0.5"), (-0.1, "at least 0"), (100, "at most 0.5")],
     "sound.representation": [("mp3", "must be one of if, if_mel")],
     "sound.phase_reference": [("end", "must be one of centre, start")],
     "sound.eps": [(0, "must be greater than 0")],

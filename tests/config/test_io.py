@@ -263,6 +263,7 @@ def changed_everywhere() -> Config:
         "networks.name": "pggan",  # with DCGAN most other settings must keep their defaults
         "networks.kernel_size": 4,
         "optimizer.weight_decay": 0.5,
+        "data.held_out": 0.25,
     }
     for path, value in settings_of(config):
         default = dict(settings_of(Config()))[path]

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from pggan_jax.data import loader as loader_module
-from pggan_jax.data.loader import Loader, rows_for_samples
+from pggan_jax.data.data_record import DataRecord
+from pggan_jax.data.loader import Loader
 from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.data.pyramid import Pyramid
+from pggan_jax.data.sample_order import rows_for_samples, split_rows
 from pggan_jax.errors import UserError
 from pggan_jax.run_logs.phase_timer import PhaseTimer
 
@@ -60,6 +62,74 @@ class TestRows:
         """The one snapshot: resuming elsewhere must go on in the same order."""
         words = np.random.Philox(key=[1000, 2]).random_raw(6)
         np.testing.assert_array_equal(rows_for_samples(np.arange(12, 18), seed=1000, size=6), np.argsort(words))
+
+
+class TestSplit:
+    @pytest.mark.parametrize("size", [20, 1000])
+    @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+    def test_each_row_is_on_one_side(self, size, share):
+        chosen, held_out = split_rows(size, share=share, seed=3)
+        assert sorted([*chosen, *held_out]) == list(range(size))
+        assert len(held_out) == round(share * size)
+        assert (np.diff(chosen) > 0).all()
+        assert (np.diff(held_out) > 0).all()
+
+    def test_depends_on_seed_and_row_alone(self):
+        """A larger share holds out more rows; images that are added change the old rows' order among each other in nothing."""
+        few, many = (set(split_rows(1000, share=share, seed=3)[1]) for share in (0.1, 0.3))
+        assert few < many
+        longer = split_rows(1100, share=0.5, seed=3)[1]
+        assert set(longer[longer < 1000]) <= set(split_rows(1000, share=0.6, seed=3)[1])
+        assert few != set(split_rows(1000, share=0.1, seed=4)[1])
+
+    def test_is_the_same_on_every_machine(self):
+        """The one snapshot: a resumed run must hold out the same images."""
+        words = np.random.Philox(key=[1000, 0x68656C64]).random_raw(8)
+        np.testing.assert_array_equal(split_rows(8, share=0.25, seed=1000)[1], np.sort(np.argsort(words)[:2]))
+
+
+class TestHeldOut:
+    @pytest.mark.parametrize("use_labels", [False, True])
+    def test_the_rest_is_a_data_set_of_its_own(self, use_labels):
+        """Everything that a run asks for is what a loader of these images alone gives."""
+        pyramid = make_pyramid(count=80)
+        loader = Loader(pyramid, seed=7, use_labels=use_labels, held_out=0.25)
+        for own, rows in zip((loader, loader.held_out), split_rows(80, share=0.25, seed=7), strict=True):
+            part = Pyramid({size: level[rows] for size, level in pyramid.levels.items()}, pyramid.classes[rows], ("a", "b"))
+            plain = Loader(part, seed=7, use_labels=use_labels)
+            assert len(own) == len(plain)
+            samples = np.arange(3 * len(own)).reshape(3, -1)
+            for one, other in zip(own.gather(8, samples), plain.gather(8, samples), strict=True):
+                np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(own.class_table(), plain.class_table())
+            np.testing.assert_array_equal(own.level(4), plain.level(4))
+            assert own.level_bytes(4) == plain.level(4).nbytes
+            assert own.image_spec == plain.image_spec
+        assert loader.held_out.held_out is None
+
+    def test_off_nothing_is_held_out(self):
+        loader = Loader(make_pyramid(), seed=7, use_labels=True)
+        assert loader.held_out is None
+        assert len(loader) == 11
+        assert "held_out" not in loader.record().to_json()
+
+    def test_the_record_counts_both_sides(self):
+        loader = Loader(make_pyramid(count=80), seed=7, use_labels=True, held_out=0.25)
+        record = loader.record()
+        assert (record.images, record.held_out, sum(record.class_counts)) == (80, 20, 60)
+        assert DataRecord.from_json(record.to_json()) == record
+
+    def test_classes_keep_their_order_on_both_sides(self):
+        loader = Loader(make_pyramid(count=80), seed=7, use_labels=True, held_out=0.25)
+        before = loader.held_out.class_table()
+        assert loader.use_class_order(("b", "a"))
+        np.testing.assert_array_equal(loader.held_out.class_table(), 1 - before)
+
+    @pytest.mark.parametrize(("count", "share"), [(11, 0.5), (100, 0.1), (2000, 0.001)])
+    def test_too_few_are_refused(self, count, share):
+        words = rf"data\.held_out = {share}: holds out \d+ of {count:,} images, and there must be at least 16 on either side"
+        with pytest.raises(UserError, match=words):
+            Loader(make_pyramid(count=count), seed=0, use_labels=False, held_out=share)
 
 
 class TestLoader:

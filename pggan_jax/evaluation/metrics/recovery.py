@@ -69,7 +69,8 @@ def _pairs(images: np.ndarray, found: list[Projection]) -> np.ndarray:
 def _check(context: MetricContext) -> None:
     if context.held_out is None:
         raise UserError(
-            "recovery needs images that were not trained on; add --held_out=SOURCE, such as tfds:mnist:test or folder:DIR"
+            "recovery needs images that were not trained on; add --held_out=SOURCE, such as tfds:mnist:test or folder:DIR, or "
+            "train with data.held_out=0.1"
         )
 
 
