@@ -30,6 +30,18 @@ from pggan_jax.schedule import Schedule
 
 PARENTS = {"a": "", "b": "a", "c": "b", "d": "c", "e*": "d", "e": "d", "f": "e", "g": "f", "h": "g"}
 """The row that each row changes."""
+ABOUT = {
+    "a": "improved WGAN-GP, no growing",
+    "b": "a + growing",
+    "c": "b + small minibatch",
+    "d": "c + revised training parameters",
+    "e*": "d + minibatch discrimination",
+    "e": "d + minibatch stddev",
+    "f": "e + equalized learning rate, ten times the rate",
+    "g": "f + pixel norm",
+    "h": "g with up to four times the feature maps, longer",
+}
+"""One line for each row."""
 
 _COMMON: dict[str, Any] = {
     "loss.name": "wgan_gp",

@@ -18,7 +18,7 @@ from pggan_jax.reporting.svg_charts import HEIGHT, WIDTH, Series, chart
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.image_files import open_encoded
 
-COLOURS = ("#1f6fb2", "#c2571a", "#2b8a57", "#8a4fb0", "#b23a48", "#5d6876", "#a07d00", "#00828c")
+COLOURS = ("#1f6fb2", "#c2571a", "#2b8a57", "#8a4fb0", "#b23a48", "#5d6876", "#a07d00", "#00828c", "#e0679f")
 _MOST_CURVES = len(COLOURS)
 _TITLE, _KEY, _MARGIN = 22, 17, 8
 _MOST_ROWS = 4
