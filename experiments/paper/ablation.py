@@ -11,8 +11,8 @@ The rows are those of rows.py, each a few settings away from the row before it, 
 instead, (f) equalized learning rate, (g) pixel norm, (h) more feature maps and a longer run.
 
 On the built-in data, runs are about a hundredth as long as the paper's, the half-life of the moving average is 1.5 kimg, and
-learning rates are three times those of the paper; --rate_factor=1 takes the paper's. Batches of 64 with five discriminator steps
-then leave about 280 steps to the generator of rows (a) and (b): a disadvantage that they do not have with 10,000 kimg.
+learning rates are three times those of the paper; --rate_factor=1 takes the paper's. Batches of 64 with five discriminator
+steps then leave about 280 steps to the generator of rows (a) and (b): a disadvantage that they do not have with 10,000 kimg.
 celeba and lsun use experiments/celeba.py and lsun.py (bedrooms, all of them) at 128x128 with 10,000 kimg and 2,048 / 512
 feature maps.
 
