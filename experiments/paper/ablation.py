@@ -84,9 +84,7 @@ def base_config(data: str, size: int, *, longer: bool = False) -> Config:
         maps = {"fmap_base": 256, "fmap_max": 32}
     if longer:
         schedule = replace(schedule, stable_kimg=2 * schedule.stable_kimg, total_kimg=1.5 * schedule.total_kimg)
-    return Config(
-        data=images, generator=GeneratorConfig(**maps), discriminator=DiscriminatorConfig(**maps), schedule=schedule
-    )
+    return Config(data=images, generator=GeneratorConfig(**maps), discriminator=DiscriminatorConfig(**maps), schedule=schedule)
 
 
 def row_config(row: str, *, data: str, size: int, rate_factor: float) -> Config:
