@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 
-from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig
+from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig, NetworksConfig
 from pggan_jax.errors import ConfigError
 
 _SMALLEST = 16
+_MAPS = ("fmap_base", "fmap_decay", "fmap_max", "dtype")
 _OPTIONS_OF_DCGAN = {
-    "generator": {
-        *("fmap_base", "fmap_decay", "fmap_max", "latent_size", "latents", "normalize_latents", "pixelnorm_epsilon", "dtype"),
-    },
-    "discriminator": {"fmap_base", "fmap_decay", "fmap_max", "minibatch_stddev", "dtype"},
+    "generator": {*_MAPS, "latent_size", "latents", "normalize_latents", "pixelnorm_epsilon"},
+    "discriminator": {*_MAPS, "minibatch_stddev"},
 }
 """All others have no effect with DCGAN."""
+_NORMS = {"use_wscale", "normalization"}
+_OPTIONS_OF_TINY = {
+    "generator": _OPTIONS_OF_DCGAN["generator"] | _NORMS | {"use_pixelnorm", "output_activation"},
+    "discriminator": _OPTIONS_OF_DCGAN["discriminator"] | _NORMS | {"mbstd_group_size"},
+}
+"""All others have no effect with the tiny networks."""
 
 
 def check_networks(config: Config) -> None:
@@ -30,7 +36,15 @@ def check_networks(config: Config) -> None:
             "groups; set that to none, or to whole_batch for both"
         )
         raise ConfigError("discriminator.minibatch_discrimination", discriminator.minibatch_discrimination, rule)
-    if config.networks.name != "pggan":
+    name, norm = config.networks.name, discriminator.normalization
+    if norm != "none" and (norm == "batch") != (name == "tiny"):
+        allowed = "none or batch" if name == "tiny" else "none or layer" if name == "pggan" else "none"
+        raise ConfigError("discriminator.normalization", norm, f"is not for networks.name={name}; set {allowed}")
+    if name == "tiny":
+        if config.networks.kernel_size != NetworksConfig().kernel_size:
+            raise ConfigError("networks.kernel_size", config.networks.kernel_size, "is for networks.name=dcgan; leave it at 5")
+        _check_options(config, _OPTIONS_OF_TINY)
+    elif name != "pggan":
         _check_dcgan(config)
 
 
@@ -50,15 +64,29 @@ def _check_dcgan(config: Config) -> None:
     if name == "dcgan_mnist" and not config.data.labels:
         rule = f"{it} is given the class of each image; set data.labels=true, or networks.name=dcgan"
         raise ConfigError("data.labels", False, rule)
-    if config.loss.name == "lsgan":
-        raise ConfigError("loss.name", "lsgan", f"needs noise on the discriminator's layers, which {it} lacks; set logistic")
     if config.discriminator.minibatch_stddev != "none":
         value = config.discriminator.minibatch_stddev
         raise ConfigError("discriminator.minibatch_stddev", value, f"{it} has no such channel; set none")
+    _check_options(config, _OPTIONS_OF_DCGAN)
+
+
+def _check_options(config: Config, usable: Mapping[str, Collection[str]]) -> None:
+    """Refuse the loss that only the progressive networks can be trained with, and options that have no effect.
+
+    Args:
+        config: the whole configuration.
+        usable: options of generator and discriminator that have an effect.
+
+    Raises:
+        ConfigError: for the first setting that is wrong.
+    """
+    it = f"networks.name={config.networks.name}"
+    if config.loss.name == "lsgan":
+        raise ConfigError("loss.name", "lsgan", f"needs noise on the discriminator's layers, which {it} lacks; set logistic")
     for section, defaults in (("generator", GeneratorConfig()), ("discriminator", DiscriminatorConfig())):
         for one in fields(defaults):
             value, default = getattr(getattr(config, section), one.name), getattr(defaults, one.name)
-            if one.name not in _OPTIONS_OF_DCGAN[section] and value != default:
+            if one.name not in usable[section] and value != default:
                 raise ConfigError(f"{section}.{one.name}", value, f"has no effect with {it}; leave it at {_written(default)}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pggan_jax.config.fields import EPSILON, MAX_WIDTH, setting
 
-NETWORKS = ("pggan", "dcgan", "dcgan_mnist")
+NETWORKS = ("pggan", "dcgan", "dcgan_mnist", "tiny")
 DTYPES = ("float32", "bfloat16")
 _FMAP_BASE: dict[str, Any] = {"minimum": 1, "maximum": 2**24}
 
@@ -19,8 +19,8 @@ class NetworksConfig:
     name: str = setting(
         "pggan",
         "pggan; dcgan: strided convolutions and batch norm, no growing; dcgan_mnist: the same with labels before every layer "
-        "of both networks and a hidden dense layer of fmap_max units. Statistics of batch norm are those of a microbatch over "
-        "all devices",
+        "of both networks and a hidden dense layer of fmap_max units; tiny: one convolution per resolution, as in the paper's "
+        "test on 1,000 modes. Statistics of batch norm are those of a microbatch over all devices",
         choices=NETWORKS,
     )
     kernel_size: int = setting(
@@ -103,8 +103,9 @@ class DiscriminatorConfig:
     )
     normalization: str = setting(
         "none",
-        "layer: every convolution's output is normalised per image, before bias and activation, with one gain per layer",
-        choices=("none", "layer"),
+        "layer: every convolution's output is normalised per image, before bias and activation, with one gain per layer; "
+        "batch: batch norm before the activation, with networks.name=tiny only",
+        choices=("none", "layer", "batch"),
     )
     minibatch_discrimination: int = setting(
         0,

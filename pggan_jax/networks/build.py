@@ -20,6 +20,8 @@ from pggan_jax.networks.dcgan.generator import DcganGenerator
 from pggan_jax.networks.discriminator import Discriminator, ImageDiscriminator
 from pggan_jax.networks.generator import Generator, ImageGenerator
 from pggan_jax.networks.layers import InitialNormal
+from pggan_jax.networks.tiny.discriminator import TinyDiscriminator
+from pggan_jax.networks.tiny.generator import TinyGenerator
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ def build_networks(config: Config, resolution: int, *, image_spec: ImageSpec, ax
     discriminator: ImageDiscriminator
     if config.networks.name == "pggan":
         generator, discriminator = Generator(*of_generator), Discriminator(*of_discriminator)
+    elif config.networks.name == "tiny":
+        generator = TinyGenerator(*of_generator)
+        discriminator = TinyDiscriminator(*of_discriminator, full_resolution=config.data.resolution)
     else:
         generator = DcganGenerator(*of_generator, networks=config.networks)
         discriminator = DcganDiscriminator(*of_discriminator, networks=config.networks)

@@ -177,9 +177,9 @@ class MinibatchDiscrimination(Equalized):
         return jnp.concatenate([x, closeness.astype(x.dtype)], axis=-1)
 
 
-def leaky_relu(x: jax.Array) -> jax.Array:
-    """max(0.2 x, x)."""
-    return jnp.where(x >= 0, x, x * jnp.asarray(LEAK, x.dtype))
+def leaky_relu(x: jax.Array, slope: float = LEAK) -> jax.Array:
+    """max(slope x, x)."""
+    return jnp.where(x >= 0, x, x * jnp.asarray(slope, x.dtype))
 
 
 def pixel_norm(x: jax.Array, epsilon: float) -> jax.Array:

@@ -85,7 +85,7 @@ BAD = {
     "generator.fused_scale": [("false", "must be true or false")],
     "generator.blur": [("StyleGAN", "must be true or false")],
     "generator.normalization": [("layer", "must be one of none, batch")],
-    "networks.name": [("stylegan", "must be one of pggan, dcgan, dcgan_mnist")],
+    "networks.name": [("stylegan", "must be one of pggan, dcgan, dcgan_mnist, tiny")],
     "networks.kernel_size": [(3, "at least 4 and at most 5")],
     "generator.latents": [("cauchy", "must be one of normal, uniform")],
     "generator.output_activation": [("sigmoid", "must be one of linear, tanh")],
@@ -98,7 +98,7 @@ BAD = {
     "discriminator.mbstd_group_size": [(1, "at least 2"), (0, "at least 2")],
     "discriminator.fused_scale": [("true", "must be true or false")],
     "discriminator.blur": [(1, "must be true or false")],
-    "discriminator.normalization": [("batch", "must be one of none, layer")],
+    "discriminator.normalization": [("group", "must be one of none, layer, batch")],
     "discriminator.minibatch_discrimination": [
         (-1, "at least 0 and at most 65536"),
         (100, "discriminator.minibatch_stddev=strided has groups; set that to none, or to whole_batch for both"),

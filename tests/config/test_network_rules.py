@@ -1,4 +1,4 @@
-"""What DCGAN refuses, and what to set instead."""
+"""What DCGAN and the tiny networks refuse, and what to set instead."""
 
 from __future__ import annotations
 
@@ -65,3 +65,45 @@ def test_images_of_8x8_are_too_small():
 def test_the_conditional_network_needs_labels():
     with pytest.raises(ConfigError, match=r"data\.labels=true"):
         validate(config_of(networks__name="dcgan_mnist"))
+
+
+TINY = {"networks__name": "tiny", "schedule__start_resolution": 4}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"discriminator__minibatch_stddev": "whole_batch", "data__resolution": 64},
+        {"generator__normalization": "batch", "discriminator__normalization": "batch", "generator__use_wscale": False},
+        {"discriminator__minibatch_stddev": "strided", "discriminator__mbstd_group_size": 8, "schedule__batch_size": 8},
+        {"generator__output_activation": "tanh", "discriminator__use_wscale": False, "data__resolution": 4},
+    ],
+)
+def test_accepted_by_the_tiny_networks(changes):
+    validate(config_of(**TINY, **changes))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rule"),
+    [
+        ("loss.name", "lsgan", "which networks.name=tiny lacks"),
+        ("generator.use_leakyrelu", False, "has no effect with networks.name=tiny; leave it at true"),
+        ("generator.blur", True, "leave it at false"),
+        ("discriminator.fused_scale", False, "leave it at true"),
+        ("discriminator.normalization", "layer", "is not for networks.name=tiny; set none or batch"),
+        ("discriminator.minibatch_discrimination", 10, "leave it at 0"),
+        ("networks.kernel_size", 4, "is for networks.name=dcgan; leave it at 5"),
+    ],
+)
+def test_refused_by_the_tiny_networks(path, value, rule):
+    with pytest.raises(ConfigError) as caught:
+        validate(config_of(**TINY, **{path.replace(".", "__"): value}))
+    assert (caught.value.path, caught.value.value) == (path, value)
+    assert rule in caught.value.rule
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("pggan", "none or layer"), ("dcgan", "none")])
+def test_batch_norm_in_the_discriminator_belongs_to_the_tiny_networks(name, allowed):
+    with pytest.raises(ConfigError, match=f"is not for networks.name={name}; set {allowed}"):
+        validate(config_of(networks__name=name, discriminator__normalization="batch"))
