@@ -65,7 +65,9 @@ PUBLISHED = {
 
 
 def base_config(data: str, size: int, *, longer: bool = False) -> Config:
-    """Return data, feature maps and phases of all rows, at the paper's lengths or at about a hundredth of them.
+    """Return data, feature maps and phases of all rows.
+
+    Lengths are those of the paper, or about a hundredth of them.
 
     Args:
         data: one of the choices of --data.

@@ -71,7 +71,7 @@ def _check_dcgan(config: Config) -> None:
 
 
 def _check_options(config: Config, usable: Mapping[str, Collection[str]]) -> None:
-    """Refuse the loss that only the progressive networks can be trained with, and options that have no effect.
+    """Refuse options that have no effect, and the loss of the progressive networks alone.
 
     Args:
         config: the whole configuration.

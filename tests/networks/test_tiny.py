@@ -1,4 +1,4 @@
-"""The tiny networks of the test on 1,000 modes: published sizes, a plain reference, growing, what sees what."""
+"""The tiny networks of the test on 1,000 modes: sizes, a plain reference, growing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUR_NORM = {"normalization": "none", "use_wscale": True}
 
 
 def make_networks(resolution: int = 32, *, start: int = 32, share: int = 2, stddev: str = "none", norm=OUR_NORM) -> Networks:
-    """The networks of a run that ends at 32x32, with a discriminator of a half or a quarter of the feature maps."""
+    """The networks of a run that ends at 32x32; D has 1 / `share` of the feature maps."""
     use_pixelnorm = norm["normalization"] == "none"
     config = Config(
         data=DataConfig(resolution=32),

@@ -1,4 +1,4 @@
-"""The discriminator of the test on 1,000 modes: one convolution per resolution, then one dense layer."""
+"""The discriminator of the test on 1,000 modes: one convolution per resolution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def layer_options(config: DiscriminatorConfig) -> dict[str, Any]:
 
 
 class TinyDownBlock(FeatureBlock):
-    """`[batch, h, w, c_in]` to `[batch, h/2, w/2, features]`: 3x3 convolution, batch norm by option, leaky ReLU, averages."""
+    """`[batch, h, w, c_in]` to `[batch, h/2, w/2, features]`.
+
+    A 3x3 convolution, batch norm by option, leaky ReLU, means of 2x2 pixels.
+    """
 
     config: DiscriminatorConfig
     features: int
@@ -76,7 +79,9 @@ class TinyDiscriminator(ImageDiscriminator):
         noise: InputNoise | None = None,
         labels: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Score images; with batch norm, by the statistics of this batch: reals and fakes are two batches.
+        """Score images.
+
+        With batch norm, by the statistics of this batch: reals and fakes are two batches.
 
         Args:
             images: float `[batch, height, width, channels]`, nominally in [-1, 1].

@@ -25,7 +25,7 @@ LEAK = 0.3
 
 
 def activate(config: GeneratorConfig, x: jax.Array, *, axis_name: str | None) -> jax.Array:
-    """What follows each convolution but the last: batch norm, leaky ReLU, pixel norm, the norms by the options."""
+    """What follows each convolution but the last: batch norm, leaky ReLU, pixel norm."""
     if config.normalization == "batch":
         x = BatchNorm(BATCH_NORM_EPSILON, gain_stddev=0.0, axis_name=axis_name, name="norm")(x)
     x = leaky_relu(x, LEAK)
