@@ -126,7 +126,8 @@ def study(values: flags.FlagValues) -> Study:
 def tiny_config(source: str, share: int) -> Config:
     """Return the paper's test: WGAN-GP with batch norm.
 
-    The discriminator has 1 / `share` of the feature maps. The phases are those of its growing networks. All lengths are a tenth of the paper's.
+    The discriminator has 1 / `share` of the feature maps. The phases are those of the growing networks. All lengths are a tenth
+    of the paper's.
     """
     plain: dict[str, Any] = {"normalization": "batch", "use_wscale": False}
     return Config(
