@@ -14,8 +14,9 @@ from absl import flags
 from pggan_jax.cli.shared_flags import define_config_flags, define_float, flag_value, read_config
 from pggan_jax.config import Config
 from pggan_jax.config.fields import MAX_KIMG
+from pggan_jax.cosines import cosine_end, cosines
 from pggan_jax.errors import UserError
-from pggan_jax.schedule import Schedule, anneal
+from pggan_jax.schedule import Schedule, SchedulePoint
 
 FLAGS = flags.FlagValues()
 define_config_flags(FLAGS)
@@ -44,7 +45,7 @@ def _explain(config: Config, kimg: float | None) -> None:
     print(f"  alpha          {point.alpha:.6f}   (official lod {schedule.official_lod(point):.6f})")
     print(f"  batch size     {stage.batch_size}, {stage.critic_steps} critic update(s) per generator update")
     print(f"  learning rate  {point.learning_rate:g}")
-    for line in _cosines(config, point.annealed):
+    for line in _cosines(config, point):
         print(line)
     print(f"  iteration      {step:,} of {sum(each.steps for each in schedule.stages):,}")
     tick = schedule.tick_at(images_seen)
@@ -57,16 +58,11 @@ def _explain(config: Config, kimg: float | None) -> None:
         print(f"  next           the end, at kimg {total / 1000:g}")
 
 
-def _cosines(config: Config, annealed: float) -> list[str]:
-    """Values of the cosine schedules beside the learning rate, for those that are used."""
-    loss, optimizer, schedule = config.loss, config.optimizer, config.schedule
-    lines = []
-    if schedule.r1_gamma_end:
-        lines.append(f"  R1 gamma       {anneal(loss.r1_gamma, schedule.r1_gamma_end, annealed):g}")
-    if schedule.ema_half_life_kimg_end:
-        half_life = anneal(optimizer.ema_half_life_kimg, schedule.ema_half_life_kimg_end, annealed)
-        lines.append(f"  EMA half-life  {half_life:g} kimg")
-    return lines
+def _cosines(config: Config, point: SchedulePoint) -> list[str]:
+    """Values of the cosine schedules beside the learning rate, and how far they have come."""
+    lines = [f"  {one.name:13}  {one.describe(one.at(point))}" for one in cosines(config) if one.name != "learning rate"]
+    way = [f"  cosines        {point.annealed:.1%} of the way; they end at kimg {cosine_end(config):g}"] * bool(cosines(config))
+    return [*lines, *way]
 
 
 def _span(start: int, end: int) -> str:

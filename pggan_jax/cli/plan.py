@@ -18,6 +18,7 @@ from absl import flags
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
 from pggan_jax.cli.shared_flags import define_config_flags, define_float, flag_value, read_config
 from pggan_jax.config import Config, DataConfig
+from pggan_jax.cosines import cosine_lines
 from pggan_jax.images import ImageSpec
 from pggan_jax.schedule import Schedule, Stage
 
@@ -46,6 +47,8 @@ def run(values: flags.FlagValues) -> None:
     """Print one row per resolution and the total."""
     with read_config(values) as config:
         _plan(values, config)
+        for line in cosine_lines(config):
+            print(line)
 
 
 def _plan(values: flags.FlagValues, config: Config) -> None:

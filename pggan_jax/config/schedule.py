@@ -30,7 +30,12 @@ class ScheduleConfig:
     learning_rate: float = setting(0.001, "Adam's step size for both networks", **RATE)
     learning_rate_at: Mapping[int, float] = setting({}, "learning_rate of single resolutions, as 1024:0.0015", **RATE)
     rampup_kimg: float = setting(0.0, "warm the learning rate up over the first kimg of the run; 0 means no ramp", **KIMG)
-    anneal_kimg: float = setting(0.0, "length of the cosine schedules *_end, then their end; 0 means the whole run", **KIMG)
+    anneal_kimg: float = setting(
+        0.0,
+        "length of the cosine schedules *_end, after which their ends hold; 0 means the whole run: then a larger total_kimg on "
+        "resume stretches them, and their values jump",
+        **KIMG,
+    )
     learning_rate_end: float = setting(
         0.0,
         "end of the learning rate's cosine, from learning_rate or learning_rate_at; 0: no cosine",

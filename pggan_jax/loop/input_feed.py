@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from pggan_jax.config import Config
+from pggan_jax.cosines import ema_half_life_at, r1_gamma_at
 from pggan_jax.data.loader import Loader
 from pggan_jax.distributed import devices
 from pggan_jax.networks.build import Networks
-from pggan_jax.schedule import Schedule, Stage, Tick, anneal
+from pggan_jax.schedule import Schedule, Stage, Tick
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 
 ACCELERATOR_STEPS_PER_CALL = 16
@@ -160,13 +161,12 @@ class InputFeed:
         starts = chunk.start + np.minimum(np.arange(self.steps_per_call), chunk.steps - 1) * chunk.stage.images_per_step
         points = [self._schedule.at(int(start)) for start in starts]
         decay = [self._ema_decay(chunk.stage.batch_size, point.annealed) for point in points]
-        gamma, gamma_end = self._config.loss.r1_gamma, self._config.schedule.r1_gamma_end
-        weights = np.array([anneal(gamma, gamma_end, point.annealed) for point in points], np.float32)
+        weights = np.array([r1_gamma_at(self._config, point.annealed) for point in points], np.float32)
         return TracedSchedulePoint(
             alpha=np.array([point.alpha for point in points], np.float32),
             learning_rate=np.array([point.learning_rate for point in points], np.float32),
             ema_decay=np.array(decay, np.float32),
-            penalty_weight=weights if gamma_end else None,
+            penalty_weight=weights if self._config.schedule.r1_gamma_end else None,
         )
 
     def _ema_decay(self, batch_size: int, annealed: float) -> float:
@@ -174,7 +174,7 @@ class InputFeed:
         optimizer, end = self._config.optimizer, self._config.schedule.ema_half_life_kimg_end
         if not (optimizer.ema_half_life_kimg or end):
             return optimizer.ema_decay
-        half_life = anneal(optimizer.ema_half_life_kimg, end, annealed)
+        half_life = ema_half_life_at(self._config, annealed)
         return 0.5 ** (batch_size / (1000 * half_life)) if half_life else 0.0
 
 

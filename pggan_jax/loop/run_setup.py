@@ -14,6 +14,7 @@ from pggan_jax.checkpointing.provenance import accepts_data_change, check_data, 
 from pggan_jax.checkpointing.restore import StartingPoint, restore_or_create
 from pggan_jax.config import SOUND_PRESETS, Config
 from pggan_jax.config.sound import mel_warning
+from pggan_jax.cosines import cosine_lines
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.open_loader import start_verification
 from pggan_jax.data.watched_files import Verification
@@ -205,6 +206,9 @@ def _record_start(opened: OpenRun, run: Run, *, start: StartingPoint) -> None:
     if opened.changes:
         store_config(run.paths, config)
         log.event("config_change", "configuration changed: " + "; ".join(opened.changes), changes=opened.changes)
+        if metadata.images_seen and any(change.startswith("schedule.") for change in opened.changes):
+            for line in cosine_lines(config):
+                log(line)
     labels = f", {loader.label_size} classes" if loader.label_size else ""
     held_out = f" and {len(loader.held_out):,} held out" if loader.held_out else ""
     log.event(

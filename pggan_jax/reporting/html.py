@@ -13,6 +13,7 @@ from PIL import Image
 
 from pggan_jax.config import Config
 from pggan_jax.config.io import settings_of
+from pggan_jax.cosines import cosine_curve, cosines
 from pggan_jax.reporting.run_record import MetricGroup, RunRecord
 from pggan_jax.reporting.sound_samples import sound_section
 from pggan_jax.reporting.svg_charts import Band, Series, chart, legend
@@ -185,6 +186,10 @@ def _of_ticks(run: RunRecord, field: str, name: str) -> Series:
 
 def _training(run: RunRecord, bands: Sequence[Band]) -> str:
     cards = [_chart(title, [_of_ticks(run, field, name) for field, name in fields], bands, run) for title, fields in _CURVES]
+    schedule, end = Schedule.of(run.config), run.kimg_drawn
+    for one in cosines(run.config) if run.ticks else ():
+        title = f"{one.name}, as scheduled" + (f", {one.unit}" if one.unit else "")
+        cards.append(_chart(title, [Series(one.name, cosine_curve(one, schedule, end=end))], bands, run))
     return _charts("Training", "Bands are resolutions; the yellow ones are fades. Point at a curve for its values.", cards)
 
 

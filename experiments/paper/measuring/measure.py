@@ -100,11 +100,18 @@ def measured(order: Order, *, report: Callable[[str], None] = print) -> dict[str
             if names not in evaluators:
                 evaluators[names] = reals.evaluator(names, num_images=order.num_images, with_floor=False)
             values = values_of(model, names, evaluator=evaluators[names], reals=reals, count=order.num_images)
+            values |= of_tick(records, images_seen, order.stats)
             points.append([round(images_seen / 1000, 3), round(seconds[images_seen], 2), rounded(values)])
             report(f"kimg {images_seen / 1000:g}: {', '.join(f'{name} {value:.4g}' for name, value in values.items())}")
     write_images(model, reals, Path(order.out).with_suffix(".png"))
     scalars = {name: value for name, value in (records or [{}])[-1].items() if isinstance(value, int | float)}
     return {**result, "points": points, "stats": rounded(scalars), "num_fakes": order.num_images}
+
+
+def of_tick(records: Sequence[Mapping[str, Any]], images_seen: int, names: Sequence[str]) -> dict[str, float]:
+    """Return fields of stats.jsonl of the tick that has ended there, as far as it has them."""
+    tick = next((record for record in records if record["images_seen"] == images_seen), {})
+    return {name: tick[name] for name in names if name in tick}
 
 
 def values_of(model: Model, names: Sequence[str], *, evaluator: Evaluator | None, reals: Reals, count: int) -> dict[str, float]:

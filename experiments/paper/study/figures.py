@@ -93,7 +93,9 @@ def _panel(results: Mapping[str, Any], variants: Sequence[Mapping[str, Any]], na
     if name in results["floor"]:
         level = results["floor"][name]
         series.append(Series("reals against other reals", [(0.0, level), (end, level)], is_dashed=True))
-    return chart(name, series, bands=(), end=end, unit=unit, is_logarithmic=name not in results["larger"])
+    return chart(
+        name, series, bands=(), end=end, unit=unit, is_logarithmic=name not in (*results["larger"], *results["neutral"])
+    )
 
 
 def _style() -> str:

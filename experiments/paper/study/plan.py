@@ -54,7 +54,7 @@ class Measures:
         quick_images: the same with --quick.
         larger: values of which larger is better; of others smaller is.
         neutral: values of which neither is better.
-        stats: fields of stats.jsonl of which the last value counts as measured.
+        stats: fields of stats.jsonl that count as measured at every checkpoint.
         all_reals: compare with all images of the source, also where a run trained on fewer.
     """
 
@@ -167,7 +167,7 @@ class Order:
     Attributes:
         workdir: of a complete run.
         out: JSON file for the result; images go beside it.
-        curve, final: names of `Measures`.
+        curve, final, stats: names of `Measures`.
         num_images: generated images.
         all_reals: see `Measures`.
         is_floor: measure reals against other reals instead of the run.
@@ -180,6 +180,7 @@ class Order:
     num_images: int
     all_reals: bool = False
     is_floor: bool = False
+    stats: Sequence[str] = ()
 
 
 def make_plan(study: Study, *, names: Sequence[str], seeds: Sequence[int], lengths: Lengths) -> Plan:

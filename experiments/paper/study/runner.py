@@ -141,6 +141,7 @@ class Runner:
             num_images=count,
             all_reals=measures.all_reals,
             is_floor=stage == FLOOR,
+            stats=measures.stats,
         )
         write_atomically(self.folder.order(name), (json.dumps(asdict(order)) + "\n").encode())
         return self._process([str(_MEASURE), str(self.folder.order(name))], name)
