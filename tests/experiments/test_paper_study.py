@@ -8,11 +8,14 @@ import runpy
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.paper.measuring.measure import of_tick
+from experiments.paper.measuring.measurements import as_requested
 from experiments.paper.study import command, cost, noise, results, tables
 from experiments.paper.study.figures import contact_sheet, figure, mean_curve
 from experiments.paper.study.folder import Folder, claim
@@ -550,3 +553,25 @@ def test_the_page_has_a_place_for_the_results_of_each_script():
     missing = [path.stem for path in SCRIPTS if f"<!-- results {path.stem} -->" not in page]
     assert not missing
     assert page.count("<!-- results ") == page.count("<!-- end -->")
+
+
+def test_digits_that_are_read_as_requested():
+    """The reader sees the class in the first pixel; class 1 is right in one of two images."""
+    reader = SimpleNamespace(probabilities=lambda rows: np.eye(3)[rows[:, 0].astype(int)])
+    found = as_requested(reader, np.array([[0.0], [1], [2], [2]]), np.array([0, 1, 1, 2]))
+    assert found == {"requested.0": 1.0, "requested.1": 0.5, "requested.2": 1.0, "requested.mean": 0.75, "requested.worst": 0.5}
+
+
+def test_fields_of_the_tick_are_measured_at_its_checkpoint():
+    records = [{"images_seen": 16, "held_out_gap": 0.5}, {"images_seen": 32, "held_out_gap": 1.5, "loss_d": 2.0}]
+    assert of_tick(records, 32, ("held_out_gap",)) == {"held_out_gap": 1.5}
+    assert of_tick(records, 16, ("held_out_gap", "loss_d")) == {"held_out_gap": 0.5}
+    assert of_tick(records, 8, ("held_out_gap",)) == {}
+
+
+@pytest.mark.usefixtures("own_flags")
+@pytest.mark.parametrize(("size", "total", "held_out"), [(100, 200, 100), (300, 600, 300), (1000, 1500, 500)])
+def test_few_images_trains_on_as_many_as_it_says(size, total, held_out):
+    settings = dict(one.split("=") for one in script("few_images")["taken"](size))
+    assert settings["data.max_images"] == str(total)
+    assert round(float(settings["data.held_out"]) * total) == held_out

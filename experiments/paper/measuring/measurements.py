@@ -76,3 +76,20 @@ def agreement(classifier: Classifier, rows: np.ndarray, *, reals: np.ndarray, re
     _, numbers = nearest(rows, reals, count=1)
     is_same = probabilities.argmax(axis=1) == real_classes[numbers[:, 0]]
     return {"agreement": float(is_same.mean()), "certainty": float(probabilities.max(axis=1).mean())}
+
+
+def as_requested(classifier: Classifier, rows: np.ndarray, requested: np.ndarray) -> Mapping[str, float]:
+    """Read images of a generator with labels.
+
+    Args:
+        classifier: trained on reals.
+        rows: of the images, as `pixels.pixel_rows` gives them.
+        requested: their classes.
+
+    Returns:
+        Share of images that are read as the requested class: `requested.mean`, and `requested.CLASS` of each class, of which
+        `requested.worst` is the smallest.
+    """
+    is_right = classifier.probabilities(rows).argmax(axis=1) == requested
+    shares = {f"requested.{label}": float(is_right[requested == label].mean()) for label in np.unique(requested)}
+    return {**shares, "requested.mean": float(is_right.mean()), "requested.worst": min(shares.values())}

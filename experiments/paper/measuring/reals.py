@@ -132,6 +132,8 @@ def own_values(names: Sequence[str], fakes: ImageSet, *, reals: Reals) -> dict[s
         values |= class_values(measurements.class_distances(few, found, **real))
     if "readers" in wanted:
         values |= measurements.agreement(reals.classifier, many, reals=reals.rows, real_classes=reals.classes)
+        if reals.loader.label_size:
+            values |= measurements.as_requested(reals.classifier, many, fakes.classes)
     return values
 
 
@@ -168,6 +170,7 @@ def floors(names: Sequence[str], reals: Reals, *, num_images: int) -> dict[str, 
     if "readers" in names:
         reader = train_classifier(reals.rows[first], reals.classes[first], seed=0)
         values |= measurements.agreement(reader, reals.rows[second], reals=reals.rows[first], **real)
+        values |= measurements.as_requested(reader, reals.rows[second], reals.classes[second])
     return values
 
 
