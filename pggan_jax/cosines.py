@@ -13,7 +13,7 @@ _CURVE_POINTS = 200
 
 
 def r1_gamma_at(config: Config, annealed: float) -> float:
-    """Weight of R1 and R2 where the cosine schedules have come `annealed` of their way, 0 to 1."""
+    """Weight of R1 and R2 where the cosines have come `annealed` of their way, 0 to 1."""
     return anneal(config.loss.r1_gamma, config.schedule.r1_gamma_end, annealed)
 
 
@@ -64,7 +64,7 @@ def cosine_end(config: Config) -> float:
 
 
 def cosine_lines(config: Config) -> list[str]:
-    """Describe each cosine schedule of a run in a line, and where they end; nothing without them."""
+    """Describe each cosine schedule of a run in a line, and where they end."""
     end = f"{cosine_end(config):g}"
     lines = [
         f"cosine: {one.name} from {one.describe(one.start)} to {one.describe(one.end)} at kimg {end}" for one in cosines(config)
