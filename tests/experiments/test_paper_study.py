@@ -519,6 +519,17 @@ def test_collapsed_runs_are_those_with_few_modes_and_those_that_diverged():
     assert lines[0] == "`one`: 2 of 3 runs have collapsed."
 
 
+@pytest.mark.usefixtures("own_flags")
+def test_differences_from_row_a_are_added_up():
+    variants = [{"name": name, "runs": [{"values": {"swd.average": value}}]} for name, value in (("a", 10.0), ("b", 4.0))]
+    cumulated = script("ablation")["cumulated"]
+    lines = cumulated({"variants": variants})
+    assert lines[0] == "SWD on average against row `a`, here: b -60 %."
+    assert lines[1].startswith("SWD on average against row `a`, the paper, CelebA: b -54 %, c +398 %,")
+    assert "e-star +6 %" in lines[1]
+    assert cumulated({"variants": variants[1:]}) == []
+
+
 def test_results_are_put_between_the_markers_of_the_page(tmp_path):
     from experiments.paper import collect
 
