@@ -39,6 +39,8 @@ FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("rate-0.001", "learning rate 0.001 instead of 0.003", ("schedule.learning_rate=0.001",)),
     ("rate-0.002", "learning rate 0.002", ("schedule.learning_rate=0.002",)),
     ("rate-0.005", "learning rate 0.005", ("schedule.learning_rate=0.005",)),
+    ("rate-0.008", "learning rate 0.008", ("schedule.learning_rate=0.008",)),
+    ("rate-0.012", "learning rate 0.012", ("schedule.learning_rate=0.012",)),
     ("critic-2", "two discriminator steps per generator step, same reals", ("schedule.critic_steps=2",)),
     ("critic-5", "five discriminator steps per generator step, same reals", ("schedule.critic_steps=5",)),
     ("batch-half", "half the batch", ("schedule.batch_size_at=4:16,8:16,16:8,32:8",)),
@@ -71,6 +73,7 @@ RECIPE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("stddev-none", "no minibatch stddev", ("discriminator.minibatch_stddev=none",)),
     ("rate-falling", "learning rate 0.002 at 16x16, 0.001 at 32x32", ("schedule.learning_rate_at=16:0.002,32:0.001",)),
     ("rate-rising", "learning rate 0.001 at 4x4 and 8x8", ("schedule.learning_rate_at=4:0.001,8:0.001",)),
+    ("cosine", "learning rate by a cosine from 0.003 to 0.0003", ("schedule.learning_rate_end=0.0003",)),
     (
         "late",
         "more images at 32x32: stable 5, 35, 30, 45 kimg",
