@@ -37,7 +37,13 @@ flags.DEFINE_enum("features", "final", ["final", "curve"], "when KID is measured
 
 EXPERIMENTS = {"digits": "experiments/digits.py", "photos": "experiments/photos_64.py"}
 DCGAN = (
-    *("networks.name=dcgan", "discriminator.minibatch_stddev=none", "loss.name=logistic", "loss.r1_gamma=0"),
+    *(
+        "networks.name=dcgan",
+        "networks.outer_biases=true",
+        "discriminator.minibatch_stddev=none",
+        "loss.name=logistic",
+        "loss.r1_gamma=0",
+    ),
     *("schedule.learning_rate=0.0002", "optimizer.beta1=0.5", "optimizer.beta2=0.999", "schedule.batch_size=64"),
     *("schedule.batch_size_at=", "generator.latents=uniform", "generator.latent_size=100", "generator.normalize_latents=false"),
 )

@@ -154,6 +154,9 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
     source, fade_note = _load_source(config)
     theirs, ours = source.metadata, fresh.metadata
     rule = f"run.init_from = {config.run.init_from!r}: holds networks"
+    their_name, name = source.config.networks.name, config.networks.name
+    if their_name != name:
+        raise UserError(f"{rule} of another kind; set networks.name={their_name} as there, not {name}")
     if source.config.data.base_shape != config.data.base_shape:
         raise UserError(
             f"{rule} with data.base_shape = {source.config.data.base_shape}, and this run has {config.data.base_shape}; "

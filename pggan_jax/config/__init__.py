@@ -6,11 +6,11 @@ Reading and writing settings (experiment files, `--set`, JSON, differences) is i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pggan_jax.config.data import DataConfig
 from pggan_jax.config.fields import setting
-from pggan_jax.config.networks import DiscriminatorConfig, GeneratorConfig, NetworksConfig
+from pggan_jax.config.networks import DiscriminatorConfig, GeneratorConfig, NetworksConfig, StddevGroups
 from pggan_jax.config.run import EvalConfig, RunConfig
 from pggan_jax.config.schedule import ScheduleConfig
 from pggan_jax.config.training import LossConfig, OptimizerConfig
@@ -33,3 +33,13 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     run: RunConfig = field(default_factory=RunConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    @property
+    def microbatch_groups(self) -> StddevGroups:
+        """Samples that cannot be in different microbatches: with batch norm all of them."""
+        groups = self.discriminator.stddev_groups
+        has_batch_norm = self.networks.has_batch_norm or "batch" in (
+            self.generator.normalization,
+            self.discriminator.normalization,
+        )
+        return replace(groups, form="whole_batch") if has_batch_norm else groups

@@ -40,9 +40,13 @@ def check_networks(config: Config) -> None:
     if norm != "none" and (norm == "batch") != (name == "tiny"):
         allowed = "none or batch" if name == "tiny" else "none or layer" if name == "pggan" else "none"
         raise ConfigError("discriminator.normalization", norm, f"is not for networks.name={name}; set {allowed}")
+    if name in ("pggan", "tiny"):
+        for one in fields(NetworksConfig):
+            value, default = getattr(config.networks, one.name), one.default
+            if one.name != "name" and value != default:
+                rule = f"is for networks.name=dcgan; leave it at {_written(default)}"
+                raise ConfigError(f"networks.{one.name}", value, rule)
     if name == "tiny":
-        if config.networks.kernel_size != NetworksConfig().kernel_size:
-            raise ConfigError("networks.kernel_size", config.networks.kernel_size, "is for networks.name=dcgan; leave it at 5")
         _check_options(config, _OPTIONS_OF_TINY)
     elif name != "pggan":
         _check_dcgan(config)

@@ -20,7 +20,7 @@ class NetworksConfig:
         "pggan",
         "pggan; dcgan: strided convolutions and batch norm, no growing; dcgan_mnist: the same with labels before every layer "
         "of both networks and a hidden dense layer of fmap_max units; tiny: one convolution per resolution, as in the paper's "
-        "test on 1,000 modes. Statistics of batch norm are those of a microbatch over all devices",
+        "test on 1,000 modes. Statistics of batch norm are those of the batch over all devices",
         choices=NETWORKS,
     )
     kernel_size: int = setting(
@@ -30,11 +30,26 @@ class NetworksConfig:
         minimum=4,
         maximum=5,
     )
+    outer_biases: bool = setting(
+        False,
+        "dcgan: biases where no batch norm follows, as in the authors' Torch release; without, the discriminator is blind to "
+        "the contrast of a batch",
+    )
 
     @property
     def is_conditional(self) -> bool:
         """Whether both networks are given the labels before every layer."""
         return self.name == "dcgan_mnist"
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether both networks have batch norm, whatever their other settings."""
+        return self.name in ("dcgan", "dcgan_mnist")
+
+    @property
+    def use_affine(self) -> bool:
+        """Whether batch norm has gain and shift."""
+        return not self.is_conditional
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ class GeneratorConfig:
     blur: bool = setting(False, "smooth what is upscaled and convolved with the filter [1, 2, 1] x [1, 2, 1] / 16, as StyleGAN")
     normalization: str = setting(
         "none",
-        "batch: batch norm after every convolution, before its activation; its statistics are those of a microbatch over all "
+        "batch: batch norm after every convolution, before its activation; its statistics are those of the batch over all "
         "devices, and of fixed latents where images are generated",
         choices=("none", "batch"),
     )

@@ -78,12 +78,12 @@ def microbatch_indices(samples: int, largest: int, groups: StddevGroups) -> np.n
     count = next((count for count in counts if not largest or samples // count <= largest), None)
     if count is None:
         sizes = ", ".join(str(samples // count) for count in counts)
-        settings = f"minibatch_stddev={groups.form}"
+        reason = f"stddev groups (discriminator.minibatch_stddev={groups.form}) stay whole"
         if groups.form == "whole_batch":
-            settings += " or minibatch_discrimination"
+            reason = "batch norm, minibatch_discrimination and minibatch_stddev=whole_batch take the whole batch"
         raise ValueError(
-            f"a device can work on so many of its {samples} images at once: {sizes}, as stddev groups "
-            f"(discriminator.{settings}) stay whole; allow at least {samples // counts[-1]}, or 0"
+            f"a device can work on so many of its {samples} images at once: {sizes}, as {reason}; allow at least "
+            f"{samples // counts[-1]}, or 0"
         )
     return shard_batch(samples, groups, devices=count)
 
@@ -97,7 +97,7 @@ def microbatches_as_set(config: Config, resolution: int, *, devices: int) -> int
     largest = config.run.microbatch_for(resolution)
     samples = config.schedule.batch_size_for(resolution) // devices
     try:
-        return len(microbatch_indices(samples, largest, config.discriminator.stddev_groups)) if largest else 0
+        return len(microbatch_indices(samples, largest, config.microbatch_groups)) if largest else 0
     except ValueError as error:
         path = "run.microbatch_at" if resolution in config.run.microbatch_at else "run.microbatch"
         raise ConfigError(path, largest, f"at {config.data.shape_at(resolution)} {error}") from None

@@ -100,7 +100,7 @@ def choose_microbatches(config: Config, networks: Networks) -> int:
     samples = config.schedule.batch_size_for(networks.resolution) // devices.device_count()
     if not limit or samples * step_bytes_per_image(config, networks.resolution) < _CLEARLY_FITS * limit:
         return 1
-    *fewer, most = microbatch_counts(samples, config.discriminator.stddev_groups)
+    *fewer, most = microbatch_counts(samples, config.microbatch_groups)
     for count in fewer:
         _, compiled = compile_step(config, networks, microbatches=count)
         if peak_bytes(compiled) <= limit:

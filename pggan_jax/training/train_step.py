@@ -233,4 +233,4 @@ def _reals(batch: Batch, noise: NoiseBatch, alpha: jax.Array, *, config: Config,
 def _microbatches(config: Config, networks: Networks, noise: NoiseBatch) -> np.ndarray:
     """Sample indices of the microbatches that this device works on one after another."""
     most = config.run.microbatch_for(networks.resolution)
-    return microbatch_indices(len(noise.latents), most, config.discriminator.stddev_groups)
+    return microbatch_indices(len(noise.latents), most, config.microbatch_groups)

@@ -87,6 +87,7 @@ BAD = {
     "generator.normalization": [("layer", "must be one of none, batch")],
     "networks.name": [("stylegan", "must be one of pggan, dcgan, dcgan_mnist, tiny")],
     "networks.kernel_size": [(3, "at least 4 and at most 5")],
+    "networks.outer_biases": [(1, "must be true or false")],
     "generator.latents": [("cauchy", "must be one of normal, uniform")],
     "generator.output_activation": [("sigmoid", "must be one of linear, tanh")],
     "generator.dtype": [("float64", DTYPE_RULE), ("", DTYPE_RULE)],

@@ -250,7 +250,7 @@ def config_with(preset: str) -> Config:
 
 
 def changed_everywhere() -> Config:
-    """A possible config in which no setting has its default, but the kind of networks."""
+    """A possible config in which no setting has its default, but those of another kind of networks."""
     config = apply_preset(Config(), "v2-4gpus")
     others = {
         "data.source": "folder:/pictures",
@@ -261,7 +261,8 @@ def changed_everywhere() -> Config:
         "generator.normalization": "batch",
         "discriminator.normalization": "layer",
         "networks.name": "pggan",  # with DCGAN most other settings must keep their defaults
-        "networks.kernel_size": 4,
+        "networks.kernel_size": 5,
+        "networks.outer_biases": False,
         "optimizer.weight_decay": 0.5,
         "data.held_out": 0.25,
     }
@@ -290,7 +291,7 @@ def changed_everywhere() -> Config:
             new = others.get(path) or choices[path.rpartition(".")[2]]
         config = replace_setting(config, path, others.get(path, new))
     config = replace_setting(config, "optimizer.beta1", 0.5)
-    assert len(difference(Config(), config)) == len(settings_of(config)) - 1
+    assert len(difference(Config(), config)) == len(settings_of(config)) - 3
     return config
 
 

@@ -107,3 +107,9 @@ def test_refused_by_the_tiny_networks(path, value, rule):
 def test_batch_norm_in_the_discriminator_belongs_to_the_tiny_networks(name, allowed):
     with pytest.raises(ConfigError, match=f"is not for networks.name={name}; set {allowed}"):
         validate(config_of(networks__name=name, discriminator__normalization="batch"))
+
+
+@pytest.mark.parametrize(("path", "value"), [("networks.kernel_size", 4), ("networks.outer_biases", True)])
+def test_options_of_dcgan_are_refused_for_progressive_networks(path, value):
+    with pytest.raises(ConfigError, match=r"is for networks\.name=dcgan"):
+        validate(replace_setting(Config(), path, value))

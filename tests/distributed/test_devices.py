@@ -19,7 +19,7 @@ from pggan_jax.networks.build import build_networks
 from pggan_jax.training.multi_step import make_multi_step
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from pggan_jax.training.train_state import create_train_state
-from tests.helpers.runs import small_config, small_loader
+from tests.helpers.runs import dcgan_config, small_config, small_loader
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -139,9 +139,9 @@ def test_one_process_has_all_samples():
 
 
 def train(config, *, devices, steps, alpha):
-    """The state as NumPy and the metrics of some steps at 8x8, from the same start on some of the devices."""
-    loader = small_loader(config.data, config.run.seed)
-    networks = build_networks(config, 8, image_spec=loader.image_spec, axis_name=placement.AXIS)
+    """The state as NumPy and the metrics of some steps at the last resolution, from the same start on some of the devices."""
+    loader, resolution = small_loader(config.data, config.run.seed), config.data.resolution
+    networks = build_networks(config, resolution, image_spec=loader.image_spec, axis_name=placement.AXIS)
     chosen = jax.local_devices()[:devices]
     mapped = placement.map_over_devices(make_multi_step(config, networks), devices=chosen)
     state = jax.device_get(create_train_state(config.optimizer, networks, 5))
@@ -150,12 +150,26 @@ def train(config, *, devices, steps, alpha):
     shared = SharedInputs(np.uint32(3), loader.class_table())
     metrics = []
     for step in range(steps):
-        images, labels = loader.gather(8, 16 * step + sample_index)
+        images, labels = loader.gather(resolution, 16 * step + sample_index)
         point = TracedSchedulePoint(alpha[step] * one, 1e-3 * one, 0.9 * one)
         batch = Batch(images, labels, sample_index.astype(np.uint32))
         state, totals = mapped(state, batch, point, shared, np.int32(1))
         metrics.append(jax.device_get(totals.sums))
     return jax.device_get(state), metrics
+
+
+def assert_same_gradients(config, *, devices):
+    """Of one step on one device and on several, by Adam's squares.
+
+    Adam itself turns a gradient of 1e-8 into a whole step of either sign.
+    """
+    one, several = (train(config, devices=count, steps=1, alpha=(0.5,))[0] for count in (1, devices))
+    for network in ("generator_moments", "discriminator_moments"):
+        squares = getattr(one, network).second
+        largest = max(leaf.max() for leaf in jax.tree.leaves(squares))
+        assert largest > 1e-10
+        same = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5 * largest)
+        jax.tree.map(same, squares, getattr(several, network).second)
 
 
 FADE = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -176,17 +190,13 @@ class TestAnyNumberOfDevices:
 
     @pytest.mark.slow
     def test_batch_norm_layer_norm_and_minibatch_discrimination_have_the_same_gradients(self):
-        """Of one step, by Adam's squares: Adam itself turns a gradient of 1e-8 into a whole step of either sign."""
         config = small_config(discriminator__minibatch_stddev="none", discriminator__minibatch_discrimination=6)
         config = replace_setting(config, "generator.normalization", "batch")
-        config = replace_setting(config, "discriminator.normalization", "layer")
-        one, four = (train(config, devices=devices, steps=1, alpha=(0.5,))[0] for devices in (1, 4))
-        for network in ("generator_moments", "discriminator_moments"):
-            squares = getattr(one, network).second
-            largest = max(leaf.max() for leaf in jax.tree.leaves(squares))
-            assert largest > 1e-6
-            same = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5 * largest)
-            jax.tree.map(same, squares, getattr(four, network).second)
+        assert_same_gradients(replace_setting(config, "discriminator.normalization", "layer"), devices=4)
+
+    @pytest.mark.parametrize("name", ["dcgan", pytest.param("dcgan_mnist", marks=pytest.mark.slow)])
+    def test_dcgan_has_the_same_gradients(self, name):
+        assert_same_gradients(dcgan_config(networks__name=name), devices=2)
 
     def test_the_comparison_can_fail(self):
         """Other groups are another network."""

@@ -158,6 +158,24 @@ def learned_run(folder):
     return workdir
 
 
+def dcgan_config(**changes):
+    """DCGAN at 16x16 with labels. Twenty steps, one tick."""
+    options = {
+        "data__resolution": 16,
+        "data__labels": True,
+        "networks__name": "dcgan",
+        "generator__latent_size": 8,
+        "generator__normalize_latents": False,
+        "discriminator__minibatch_stddev": "none",
+        "schedule__start_resolution": 16,
+        "schedule__stable_kimg": 0.32,
+        "optimizer__beta1": 0.5,
+        "loss__name": "logistic",
+        "loss__r1_gamma": 0.0,
+    }
+    return small_config(**options | changes)
+
+
 def labelled_config():
     return small_config(data__resolution=4, data__labels=True, schedule__stable_kimg=0.16)
 

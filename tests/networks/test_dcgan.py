@@ -178,6 +178,27 @@ def test_the_score_of_an_image_depends_on_its_own_batch_alone():
     assert np.abs(together - before).max() > 1e-3
 
 
+def test_without_outer_biases_contrast_is_invisible():
+    """No layer before the first batch norm has a bias, and leaky ReLU is homogeneous."""
+    networks, images = tiny(), 0.5 * normal(0, 8, 16, 16, 3)
+    params = initialize(networks, seed=0)[1]
+    score = quick_jit(lambda params, images: networks.discriminator.apply({"params": params}, images)[0])
+    np.testing.assert_allclose(score(params, 0.3 * images), score(params, images), atol=1e-3)
+    assert np.abs(score(params, images + 0.3) - score(params, images)).max() > 1e-2, "brightness is not"
+
+
+def test_outer_biases_show_contrast():
+    networks, images = tiny(outer_biases=True), 0.5 * normal(0, 8, 16, 16, 3)
+    of_generator, params = initialize(networks, seed=0)
+    leaves = [*flatten_dict(of_generator, sep="/").items(), *flatten_dict(params, sep="/").items()]
+    biases = {path: leaf for path, leaf in leaves if path.endswith("bias")}
+    assert list(biases) == ["block_16x16/up/bias", "block_16x16/down/bias", "block_4x4/dense/bias"]
+    assert not any(leaf.any() for leaf in biases.values())
+    params["block_16x16"]["down"]["bias"] += 0.3 * normal(1, 8)
+    score = quick_jit(lambda params, images: networks.discriminator.apply({"params": params}, images)[0])
+    assert np.abs(score(params, 0.3 * images) - score(params, images)).max() > 1e-2
+
+
 def test_conditional_network_is_the_published_one_on_data_from_0_to_1():
     """Sigmoid output: G's image in [0, 1] is sigmoid of the last layer; D sees that image."""
     networks = mnist()

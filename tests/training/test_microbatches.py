@@ -94,7 +94,7 @@ class TestAsSet:
             ({"run__microbatch_at": {4: 2}}, r"run.microbatch_at = 2: "),
             (
                 {"run__microbatch": 8, "discriminator__minibatch_stddev": "whole_batch"},
-                r"at once: 16, .*=whole_batch .*stay whole; allow at least 16",
+                r"at once: 16, .*=whole_batch take the whole batch; allow at least 16",
             ),
             ({"run__microbatch": 8, "discriminator__mbstd_group_size": 16}, "at once: 16, .* allow at least 16"),
         ],

@@ -16,26 +16,26 @@ from pggan_jax.networks.normalization import BatchNorm
 class DownBlock(FeatureBlock):
     """Halve h and w of maps `[batch, h, w, c]`; the first has no batch norm."""
 
+    networks: NetworksConfig
     features: int
-    kernel_size: int
     is_first: bool
-    use_affine: bool
     dtype: str
     axis_name: str | None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = StridedConv(self.features, self.dtype, self.kernel_size, name="down")(x)
+        networks, use_bias = self.networks, self.is_first and self.networks.outer_biases
+        x = StridedConv(self.features, self.dtype, use_bias, networks.kernel_size, name="down")(x)
         if not self.is_first:
-            x = BatchNorm(use_affine=self.use_affine, axis_name=self.axis_name, name="norm")(x)
+            x = BatchNorm(use_affine=networks.use_affine, axis_name=self.axis_name, name="norm")(x)
         return leaky_relu(x)
 
 
 class DenseHead(Head):
     """Maps to score and label logits `[batch, 1 + label_size]`, after `hidden` units, if any."""
 
-    label_size: int
     hidden: int
+    use_bias: bool
     dtype: str
     axis_name: str | None
 
@@ -45,7 +45,7 @@ class DenseHead(Head):
         if self.hidden:
             x = PlainDense(self.hidden, self.dtype, name="hidden")(append_labels(x, labels))
             x = leaky_relu(BatchNorm(use_affine=False, axis_name=self.axis_name, name="hidden_norm")(x))
-        x = PlainDense(1 + self.label_size, self.dtype, name="dense")(append_labels(x, labels))
+        x = PlainDense(1 + self.label_size, self.dtype, self.use_bias, name="dense")(append_labels(x, labels))
         return x.astype(jnp.float32)
 
 
@@ -92,7 +92,7 @@ class DcganDiscriminator(ImageDiscriminator):
         del alpha
         if noise is not None:
             raise ValueError("DCGAN has no input noise")
-        config, is_conditional, kernel_size = self.config, self.networks.is_conditional, self.networks.kernel_size
+        config, networks, is_conditional = self.config, self.networks, self.networks.is_conditional
         x, repeated = images.astype(config.dtype), None
         if is_conditional:
             # Its data are in [0, 1]: where the padding is black.
@@ -102,10 +102,10 @@ class DcganDiscriminator(ImageDiscriminator):
         while resolution > 4:
             name = f"block_{self.shape_at(resolution)}"
             features = discriminator_features(config, resolution // 2)
-            is_first = resolution == self.resolution
-            more = not is_conditional, config.dtype, self.axis_name
-            x = DownBlock(features, kernel_size, is_first, *more, name=name)(append_labels(x, repeated))
+            block = DownBlock(networks, features, resolution == self.resolution, config.dtype, self.axis_name, name=name)
+            x = block(append_labels(x, repeated))
             resolution //= 2
         guessed, hidden = (0, config.fmap_max) if is_conditional else (self.label_size, 0)
-        outputs = DenseHead(guessed, hidden, config.dtype, self.axis_name, name=f"block_{self.shape_at(4)}")(x, repeated)
+        more = networks.outer_biases, config.dtype, self.axis_name
+        outputs = DenseHead(guessed, hidden, *more, name=f"block_{self.shape_at(4)}")(x, repeated)
         return outputs[:, 0], outputs[:, 1:]

@@ -19,10 +19,9 @@ class DenseBlock(FirstBlock):
     channel.
     """
 
+    networks: NetworksConfig
     features: int
     base_shape: tuple[int, int]
-    per_channel: bool
-    use_affine: bool
     dtype: str
     axis_name: str | None
 
@@ -30,26 +29,26 @@ class DenseBlock(FirstBlock):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = PlainDense(flat_size(self.base_shape, self.features), self.dtype, name="dense")(x)
         maps = (len(x), *self.base_shape, self.features)
-        norm = BatchNorm(use_affine=self.use_affine, axis_name=self.axis_name, name="norm")
-        return nn.relu(norm(x.reshape(maps)) if self.per_channel else norm(x).reshape(maps))
+        norm = BatchNorm(use_affine=self.networks.use_affine, axis_name=self.axis_name, name="norm")
+        return nn.relu(norm(x.reshape(maps)) if self.networks.kernel_size == 4 else norm(x).reshape(maps))
 
 
 class UpBlock(nn.Module):
     """Double h and w of maps `[batch, h, w, c]`; the last has neither batch norm nor ReLU."""
 
+    networks: NetworksConfig
     features: int
-    kernel_size: int
     is_last: bool
-    use_affine: bool
     dtype: str
     axis_name: str | None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = StridedConv(self.features, self.dtype, self.kernel_size, upward=True, name="up")(x)
+        networks, use_bias = self.networks, self.is_last and self.networks.outer_biases
+        x = StridedConv(self.features, self.dtype, use_bias, networks.kernel_size, upward=True, name="up")(x)
         if self.is_last:
             return x
-        return nn.relu(BatchNorm(use_affine=self.use_affine, axis_name=self.axis_name, name="norm")(x))
+        return nn.relu(BatchNorm(use_affine=networks.use_affine, axis_name=self.axis_name, name="norm")(x))
 
 
 class DcganGenerator(ImageGenerator):
@@ -82,21 +81,21 @@ class DcganGenerator(ImageGenerator):
             float32 images `[batch, height, width, channels]` in (-1, 1).
         """
         del alpha
-        config, affine = self.config, not self.networks.is_conditional
-        repeated = labels if self.networks.is_conditional else None
+        config, networks = self.config, self.networks
+        repeated = labels if networks.is_conditional else None
         x = generator_input(config, latents, labels)
-        if self.networks.is_conditional:
+        if networks.is_conditional:
             x = PlainDense(config.fmap_max, config.dtype, name="hidden")(x)
-            x = nn.relu(BatchNorm(use_affine=affine, axis_name=self.axis_name, name="hidden_norm")(x))
+            x = nn.relu(BatchNorm(use_affine=False, axis_name=self.axis_name, name="hidden_norm")(x))
             x = append_labels(x, repeated)
-        kernel_size, features, more = self.networks.kernel_size, generator_features(config, 4), (affine, config.dtype)
-        per_channel, name = kernel_size == 4, f"block_{self.shape_at(4)}"
-        x, resolution = DenseBlock(features, self.base_shape, per_channel, *more, self.axis_name, name=name)(x), 4
+        more, name = (config.dtype, self.axis_name), f"block_{self.shape_at(4)}"
+        x = DenseBlock(networks, generator_features(config, 4), self.base_shape, *more, name=name)(x)
+        resolution = 4
         while resolution < self.resolution:
             resolution *= 2
             is_last, name = resolution == self.resolution, f"block_{self.shape_at(resolution)}"
             features = self.channels if is_last else generator_features(config, resolution)
-            x = UpBlock(features, kernel_size, is_last, *more, self.axis_name, name=name)(append_labels(x, repeated))
+            x = UpBlock(networks, features, is_last, *more, name=name)(append_labels(x, repeated))
         images = x.astype(jnp.float32)
         # The conditional network has a sigmoid, on data in [0, 1]: 2 sigmoid(x) - 1 is tanh(x / 2).
-        return jnp.tanh(images / 2 if self.networks.is_conditional else images)
+        return jnp.tanh(images / 2 if networks.is_conditional else images)

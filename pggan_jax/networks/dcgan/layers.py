@@ -1,4 +1,4 @@
-"""Layers of DCGAN: weights from N(0, 0.02^2), no biases, labels as further channels."""
+"""Layers of DCGAN: weights from N(0, 0.02^2), labels as further channels."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ class Weights(nn.Module):
     Attributes:
         features: output channels.
         dtype: of the activations.
+        use_bias: add one bias per output channel, which starts at 0.
     """
 
     features: int
     dtype: str = "float32"
+    use_bias: bool = False
 
     def initial_normals(self, features_in: int) -> dict[str, InitialNormal]:
         """What the weights are drawn from."""
@@ -32,14 +34,20 @@ class Weights(nn.Module):
     def _kernel(self, *shape: int) -> jax.Array:
         return self.param("kernel", nn.initializers.normal(WEIGHT_STDDEV), shape, jnp.float32).astype(self.dtype)
 
+    def _add_bias(self, x: jax.Array) -> jax.Array:
+        if not self.use_bias:
+            return x
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        return (x.astype(jnp.float32) + bias).astype(x.dtype)
+
 
 class PlainDense(Weights):
     """`[batch, c_in]` to `[batch, features]`."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Multiply `x` by the kernel."""
-        return x @ self._kernel(x.shape[-1], self.features)
+        """Multiply `x` by the kernel, and add the bias."""
+        return self._add_bias(x @ self._kernel(x.shape[-1], self.features))
 
 
 class StridedConv(Weights):
@@ -57,13 +65,13 @@ class StridedConv(Weights):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve `[batch, h, w, c_in]`."""
+        """Convolve `[batch, h, w, c_in]`, and add the bias."""
         kernel = self._kernel(self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         if self.upward:
             # What an adjoint takes is the kernel of the convolution from high to low.
             kernel = kernel.swapaxes(2, 3)
-            return enlarge(x, kernel) if self.kernel_size == 4 else strided_convolve_transposed(x, kernel)
-        return shrink(x, kernel) if self.kernel_size == 4 else strided_convolve(x, kernel)
+            return self._add_bias(enlarge(x, kernel) if self.kernel_size == 4 else strided_convolve_transposed(x, kernel))
+        return self._add_bias(shrink(x, kernel) if self.kernel_size == 4 else strided_convolve(x, kernel))
 
 
 def append_labels(x: jax.Array, labels: jax.Array | None) -> jax.Array:
