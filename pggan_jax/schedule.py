@@ -99,6 +99,8 @@ class Schedule:
     Attributes:
         resolutions: all nominal resolutions from the first to the finished one.
         planned_kimg: length that was asked for; the run ends on the first look at or after it.
+        total_seconds: seconds of training after which the run ends before that; infinity for no limit. Phases, learning rates
+            and everything else are functions of the images alone.
     """
 
     def __init__(self, config: ScheduleConfig, resolution: int, *, base_shape: tuple[int, int] = BASE_SHAPE):
@@ -112,6 +114,7 @@ class Schedule:
         self._phase_starts = starts
         self._planned_images = _snap(1000 * config.total_kimg or starts[-1] + self._stable_images(resolution))
         self.planned_kimg = self._planned_images / 1000
+        self.total_seconds = 60 * config.total_minutes or math.inf
 
     @classmethod
     def of(cls, config: Config) -> Schedule:

@@ -5,7 +5,8 @@ from __future__ import annotations
 PHASES = ("wait", "compile", "grow", "snapshot", "evaluate", "save")
 """Phases of the training loop; each is recorded as `PHASE_seconds`."""
 VOLATILE_FIELDS = frozenset(
-    {"images_per_second", "seconds_per_tick", "wait_share", "compiles", "memory_bytes", "eta_seconds", "growth_gap_seconds"}
+    {"images_per_second", "seconds_per_tick", "training_seconds", "growth_gap_seconds", "wait_share"}
+    | {"compiles", "memory_bytes", "eta_seconds"}
     | {f"{phase}_seconds" for phase in PHASES}
 )
 """Fields that depend on the machine and its clock; all others are equal in every run of one configuration."""

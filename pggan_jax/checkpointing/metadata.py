@@ -36,6 +36,7 @@ class CheckpointMetadata:
         skipped_in_a_row: iterations up to this one in which an update was skipped.
         scores: headline values of the metrics that were measured here, by name.
         rollbacks: how often the run went back to an earlier checkpoint after it had diverged.
+        training_seconds: seconds of training so far, by `PhaseTimer.training_seconds`; 0 in checkpoints of early versions.
         microbatches: by resolution: images of a device's share of a batch and of a microbatch, where that was not set.
         unwritten: lines that stats.jsonl and metric-NAME.jsonl still lack, as there was no space for them.
         representation: how the images were made of sound, `Representation.to_json`; empty for images.
@@ -57,6 +58,7 @@ class CheckpointMetadata:
     skipped_in_a_row: int = 0
     scores: dict[str, float] = field(default_factory=dict)
     rollbacks: int = 0
+    training_seconds: float = 0.0
     microbatches: dict[str, list[int]] = field(default_factory=dict)
     unwritten: str = ""
     representation: dict[str, Any] = field(default_factory=dict)

@@ -56,6 +56,8 @@ def _explain(config: Config, kimg: float | None) -> None:
         print(f"  next           {following.name} at kimg {following.start / 1000:g}; {resets} there")
     else:
         print(f"  next           the end, at kimg {total / 1000:g}")
+    if config.schedule.total_minutes:
+        print(f"  or             the end, after {config.schedule.total_minutes:g} minutes of training (schedule.total_minutes)")
 
 
 def _cosines(config: Config, point: SchedulePoint) -> list[str]:

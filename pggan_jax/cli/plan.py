@@ -69,14 +69,16 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
     seconds: float = (flag_value(values, "seconds") or 0.0) if flag_value(values, "measure") else 0.0
     print(f"{devices.describe_devices()}; {config.data.source}, {image_spec.channels} channel(s)")
     rows: list[tuple[str, ...]] = []
-    total_seconds = 0.0
+    speeds: dict[int, float] = {}
+    compile_seconds = 0.0
     with tqdm(by_resolution.items(), desc="compiling and measuring", disable=None, leave=False) as bar:
         for _, stages in bar:
             bar.set_postfix_str(str(stages[0].shape))
             cost = measure_step(config, stages[0], image_spec=image_spec, seconds=seconds)
             images = sum(stage.end - stage.start for stage in stages)
             duration = images / cost.images_per_second if cost.images_per_second else math.nan
-            total_seconds += duration + cost.compile_seconds
+            speeds[stages[0].resolution] = cost.images_per_second or math.nan
+            compile_seconds += cost.compile_seconds
             rows.append(
                 (
                     str(stages[0].shape),
@@ -93,9 +95,32 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
                 )
             )
     _print_table(rows)
+    reached, training_seconds = _end(schedule, speeds)
     steps = sum(stage.steps for stage in schedule.stages)
+    total_seconds = training_seconds + compile_seconds
     time = f"about {format_duration(total_seconds)} with compilation" if seconds else "time not measured (--nomeasure)"
     print(f"total: {schedule.total_images / 1000:.1f} kimg, {steps:,} steps, {time}; sample grids and checkpoints not included")
+    if reached < schedule.total_images:
+        stage = schedule.stage_at(reached).name
+        limit = f"schedule.total_minutes = {config.schedule.total_minutes:g}"
+        print(f"{limit} ends the run earlier: at about kimg {reached / 1000:.3g} of these, in {stage}")
+
+
+def _end(schedule: Schedule, speeds: dict[int, float]) -> tuple[int, float]:
+    """Return the images and seconds of training after which the run ends.
+
+    Args:
+        schedule: of the run.
+        speeds: images per second by resolution; NaN where they were not measured.
+    """
+    seconds = 0.0
+    for stage in schedule.stages:
+        speed = speeds[stage.resolution]
+        whole = seconds + (stage.end - stage.start) / speed
+        if whole > schedule.total_seconds:
+            return stage.start + int((schedule.total_seconds - seconds) * speed), schedule.total_seconds
+        seconds = whole
+    return schedule.total_images, seconds
 
 
 def _format_share(images: int, parts: int) -> str:

@@ -9,12 +9,14 @@ from typing import Any, get_args, get_origin
 
 MAX_RESOLUTION = 8192
 MAX_KIMG = 2_147_483  # 2^31 images
+MAX_MINUTES = 10**7  # 19 years
 MAX_IMAGES = 2**31 - 1
 MAX_TICKS = 2**31 - 1
 MAX_WEIGHT = 10**9
 MAX_FLOAT = 1e38  # float32 has no larger power of ten
 MAX_WIDTH = 2**16  # feature maps, latents
 KIMG: dict[str, Any] = {"minimum": 0, "maximum": MAX_KIMG}
+MINUTES: dict[str, Any] = {"minimum": 0, "maximum": MAX_MINUTES}
 WEIGHT: dict[str, Any] = {"minimum": 0, "maximum": MAX_WEIGHT}
 FRACTION: dict[str, Any] = {"minimum": 0, "maximum": 1, "exclusive": "maximum"}
 RATE: dict[str, Any] = {"minimum": 0, "maximum": MAX_FLOAT, "exclusive": "minimum"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pggan_jax.config.fields import KIMG, MAX_FLOAT, MAX_KIMG, MAX_RESOLUTION, RATE, WEIGHT, setting
+from pggan_jax.config.fields import KIMG, MAX_FLOAT, MAX_KIMG, MAX_RESOLUTION, MINUTES, RATE, WEIGHT, setting
 
 _TICK: dict[str, Any] = {"minimum": 1, "maximum": MAX_KIMG}
 LEARNING_RATE_END: dict[str, Any] = {"minimum": 0, "maximum": MAX_FLOAT}
@@ -25,6 +25,12 @@ class ScheduleConfig:
     fade_kimg: float = setting(600.0, "length of each fade-in", **KIMG)
     fade_kimg_at: Mapping[int, float] = setting({}, "fade_kimg of single resolutions, as 8:10,16:25", **KIMG)
     total_kimg: float = setting(0.0, "length of the run; 0 ends it after the stable phase of the last resolution", **KIMG)
+    total_minutes: float = setting(
+        0.0,
+        "end the run after so many minutes of training, without compilation, metrics, grids and saving, if its images do not "
+        "end it before; 0: no limit",
+        **MINUTES,
+    )
     batch_size: int = setting(16, "images per step over all devices", minimum=1, maximum=2**16)
     batch_size_at: Mapping[int, int] = setting({}, "batch_size of single resolutions, as 4:128,8:64", minimum=1, maximum=2**16)
     learning_rate: float = setting(0.001, "Adam's step size for both networks", **RATE)

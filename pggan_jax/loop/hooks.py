@@ -5,6 +5,7 @@ To add a job, write a `Hook`, add it to `Hooks`, and create it in `run_setup.sta
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -190,6 +191,7 @@ class StatsHook(Hook):
         now.record |= {
             "images_per_second": sum(images.values()) / time.training,
             **time.record(),
+            "training_seconds": now.training_seconds,
             "growth_gap_seconds": run.step.gap.end_tick(),
             "compiles": run.step.compiles,
             "memory_bytes": devices.device_memory_bytes() or process_memory_bytes(),
@@ -202,8 +204,16 @@ class StatsHook(Hook):
         run.log(status_line(now.record, size=now.chunk.stage.shape.label))
 
     def eta_seconds(self, images_seen: int) -> float:
-        """Return the estimated seconds to the end of the run; NaN before the first tick has ended."""
-        return self._eta.seconds(self._run.schedule.images_between(images_seen, self._run.schedule.total_images))
+        """Return the estimated seconds to the end of the run.
+
+        NaN before the first tick has ended, unless schedule.total_minutes bounds them.
+        """
+        schedule = self._run.schedule
+        seconds = self._eta.seconds(schedule.images_between(images_seen, schedule.total_images))
+        if math.isinf(schedule.total_seconds):
+            return seconds
+        left = max(0.0, schedule.total_seconds - self._run.timer.training_seconds)
+        return left if math.isnan(seconds) else min(seconds, left)
 
     def finish(self) -> None:
         """Write lines that a full disk did not take."""
@@ -262,6 +272,7 @@ class CheckpointHook(Hook):
                 networks=run.step.program.networks,
                 alpha=now.alpha,
                 rollbacks=now.rollbacks,
+                training_seconds=now.training_seconds,
                 scores=now.scores,
                 microbatches=run.microbatches.record(),
                 unwritten="".join(log.unwritten for log in self._line_logs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from pggan_jax.loop.input_feed import effective_steps_per_call
 from pggan_jax.loop.microbatch_choice import MicrobatchChoice
 from pggan_jax.loop.periodic_eval import HeldOutGap, PeriodicEvaluator
 from pggan_jax.run_logs.compile_counter import CompileCounter
+from pggan_jax.run_logs.eta import format_duration
 from pggan_jax.run_logs.jsonl import MetricLogs, StatsLog
 from pggan_jax.run_logs.phase_timer import PhaseTimer
 from pggan_jax.run_logs.run_log import RunLog
@@ -211,10 +213,13 @@ def _record_start(opened: OpenRun, run: Run, *, start: StartingPoint) -> None:
                 log(line)
     labels = f", {loader.label_size} classes" if loader.label_size else ""
     held_out = f" and {len(loader.held_out):,} held out" if loader.held_out else ""
+    time, limit = "", run.schedule.total_seconds
+    if math.isfinite(limit):
+        time = f", {format_duration(metadata.training_seconds)} of at most {format_duration(limit)} of training"
     log.event(
         "resume" if metadata.images_seen else "start",
         f"{len(loader):,} images{held_out}, {loader.channels} channel(s){labels}; {devices.describe_devices()}; "
-        f"kimg {metadata.images_seen / 1000:.1f} of {run.schedule.total_images / 1000:.1f}; writing to {run.paths.path}",
+        f"kimg {metadata.images_seen / 1000:.1f} of {run.schedule.total_images / 1000:.1f}{time}; writing to {run.paths.path}",
         resolution=metadata.resolution,
         rollbacks=metadata.rollbacks,
     )

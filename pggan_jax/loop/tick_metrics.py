@@ -131,6 +131,7 @@ class LoopState:
         alpha: weight of the newest layers in the last step.
         ticks: metrics since the tick began.
         rollbacks: how often the run went back after a divergence.
+        training_seconds: since the run began.
         is_last: whether the run is complete.
         is_stopping: whether the run was asked to stop here.
         scores: headline values by metric, set by `EvaluationHook`.
@@ -142,7 +143,8 @@ class LoopState:
     alpha: float
     ticks: TickMetrics
     rollbacks: int
-    is_last: bool
-    is_stopping: bool
+    training_seconds: float
+    is_last: bool = False
+    is_stopping: bool = False
     scores: dict[str, float] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)

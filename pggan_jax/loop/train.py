@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -16,6 +17,7 @@ from pggan_jax.loop.input_feed import InputFeed, StepChunk, plan_chunks
 from pggan_jax.loop.run_setup import OpenRun, start_run
 from pggan_jax.loop.tick_metrics import DivergedError, LoopState, TickMetrics
 from pggan_jax.run_logs.console import ProgressBar
+from pggan_jax.schedule import Schedule
 from pggan_jax.training.train_state import TrainState, grow_train_state, reset_moments
 
 STOP_DELAY = 2
@@ -65,10 +67,13 @@ def train_from(start: StartingPoint, *, run: Run, hooks: Hooks, should_stop: Cal
     state = devices.replicate(start.take_state())
     for hook in hooks:
         hook.start(state, metadata)
-    run.timer.end_tick()  # what was done so far is no part of the first tick
+    run.timer.begin_at(metadata.training_seconds)
     ticks = TickMetrics(metadata, patience=run.config.run.patience)
     feed = InputFeed(run.config, run.loader, noise_seed=seed_after(run.config.run.seed, metadata.rollbacks))
     chunks = plan_chunks(schedule, start=metadata.images_seen, steps_per_call=feed.steps_per_call)
+    if metadata.training_seconds >= schedule.total_seconds:
+        chunks = iter(())
+    time_vote = processes.StopVote(delay=STOP_DELAY)
     is_stopping = False
     try:
         with Prefetcher(feed, chunks) as prefetched, closing(progress_bar(run, metadata.images_seen)) as bar:
@@ -79,19 +84,23 @@ def train_from(start: StartingPoint, *, run: Run, hooks: Hooks, should_stop: Cal
                 if schedule.grows_at(chunk.end):
                     ticks.settle()  # a divergence belongs to the networks in which it happened
                     run.step.gap.start()
+                elif chunk.ends_tick:
+                    ticks.settle()  # its time counts
                 run.log.images_seen = chunk.end
-                bar.update(chunk.images, stage=chunk.stage.name, eta_seconds=hooks.stats.eta_seconds(chunk.end))
-                is_last = chunk.end == schedule.total_images
+                seconds = run.timer.training_seconds
+                eta_seconds = hooks.stats.eta_seconds(chunk.end)
+                bar.update(chunk.images, stage=chunk.stage.name, eta_seconds=eta_seconds, training_seconds=seconds)
+                is_last = chunk.end == schedule.total_images or is_time_over(seconds, schedule, vote=time_vote)
                 is_stopping = should_stop() and not is_last
-                alpha = schedule.at(chunk.last_step).alpha
-                now = LoopState(chunk, state, alpha, ticks, metadata.rollbacks, is_last=is_last, is_stopping=is_stopping)
-                if chunk.ends_tick:
+                now = LoopState(chunk, state, schedule.at(chunk.last_step).alpha, ticks, metadata.rollbacks, seconds)
+                now.is_last, now.is_stopping = is_last, is_stopping
+                if chunk.ends_tick or is_last:
                     now.record = tick_record(now)
                     for hook in hooks:
                         hook(now)
                 elif is_stopping:
                     hooks.checkpoint.save(now)
-                if is_stopping:
+                if is_stopping or is_last:
                     break
     except DivergedError as diverged:
         diverged.cause = find_cause(state, feed, chunk=diverged.chunk, program=run.step.program)
@@ -120,6 +129,16 @@ def grow_if_needed(state: TrainState, chunk: StepChunk, *, run: Run) -> TrainSta
     return state
 
 
+def is_time_over(training_seconds: float, schedule: Schedule, *, vote: processes.StopVote) -> bool:
+    """Whether schedule.total_minutes ends the run here; every process must call it.
+
+    The clock of the first process decides: the others wait for it while it writes sample grids.
+    """
+    if math.isinf(schedule.total_seconds):
+        return False
+    return vote(processes.is_main_process() and training_seconds >= schedule.total_seconds)
+
+
 def tick_record(now: LoopState) -> dict[str, Any]:
     """Return the record of a tick, to which hooks add scores and times."""
     chunk = now.chunk
@@ -136,15 +155,21 @@ def tick_record(now: LoopState) -> dict[str, Any]:
 
 def progress_bar(run: Run, images_seen: int) -> ProgressBar:
     """Return the bar of a run, visible on the first process."""
-    total = run.schedule.total_images
-    return ProgressBar(total_images=total, images_seen=images_seen, visible=processes.is_main_process())
+    schedule, visible = run.schedule, processes.is_main_process()
+    return ProgressBar(
+        total_images=schedule.total_images, images_seen=images_seen, total_seconds=schedule.total_seconds, visible=visible
+    )
 
 
 def log_end(run: Run, *, is_stopping: bool) -> None:
     """Log why the loop has ended, and how the run can continue."""
+    kimg = run.log.images_seen / 1000
     if is_stopping:
-        kimg = run.log.images_seen / 1000
         run.log.event("stop", f"stopped and saved at kimg {kimg:.1f}; the same command continues")
-    else:
-        more = "to train on, give --set schedule.total_kimg=N with a larger N, and --allow_config_change"
-        run.log.event("complete", f"the run is complete at kimg {run.schedule.total_images / 1000:.1f}; {more}")
+        return
+    setting, why = "schedule.total_kimg", ""
+    if run.log.images_seen < run.schedule.total_images:
+        setting, minutes = "schedule.total_minutes", run.config.schedule.total_minutes
+        why = f", as {setting} = {minutes:g} minutes of training are over"
+    more = f"to train on, give --set {setting}=N with a larger N, and --allow_config_change"
+    run.log.event("complete", f"the run is complete at kimg {kimg:.1f}{why}; {more}")

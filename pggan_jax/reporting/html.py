@@ -89,7 +89,8 @@ def render(run: RunRecord) -> str:
 def _header(run: RunRecord, schedule: Schedule) -> str:
     config, total = run.config, schedule.total_images / 1000
     size = config.data.shape_at(config.data.resolution)
-    is_complete = run.kimg_reached >= total
+    trained = run.ticks[-1].get("training_seconds", 0.0) if run.ticks else 0.0
+    is_complete = run.kimg_reached >= total or trained >= schedule.total_seconds
     facts = [
         (f"{run.kimg_reached:,.1f}", f"kimg of {total:,.1f}"),
         ("complete" if is_complete else "not complete", "state"),

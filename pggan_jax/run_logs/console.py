@@ -5,6 +5,7 @@ Hosts other than the first print and write nothing.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -61,15 +62,18 @@ class Log:
 
 
 class ProgressBar:
-    """A bar over the images of the whole run, with the remaining time.
+    """A bar over the images of the whole run, or over the time that ends it, with the remaining time.
 
     Args:
         total_images: of the whole run.
         images_seen: so far.
+        total_seconds: seconds of training after which the run ends before that; infinity for no limit.
         visible: whether this host shows a bar; it is shown on a terminal only.
     """
 
-    def __init__(self, *, total_images: int, images_seen: int, visible: bool):
+    def __init__(self, *, total_images: int, images_seen: int, total_seconds: float = math.inf, visible: bool):
+        self._images_seen, self._total_images, self._total_seconds = images_seen, total_images, total_seconds
+        counted = "{n_fmt}/{total_fmt} images" if math.isinf(total_seconds) else "{desc}"
         self._bar = tqdm(
             total=total_images,
             initial=images_seen,
@@ -77,15 +81,23 @@ class ProgressBar:
             unit_scale=True,
             dynamic_ncols=True,
             disable=None if visible and sys.stderr else True,
-            bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} images{postfix}",
+            bar_format=f"{{percentage:3.0f}}% |{{bar}}| {counted}{{postfix}}",
         )
 
-    def update(self, images: int, *, stage: str, eta_seconds: float) -> None:
-        """Advance the bar by a number of images."""
+    def update(self, images: int, *, stage: str, eta_seconds: float, training_seconds: float = 0.0) -> None:
+        """Advance the bar by a number of images, or to a time where that ends the run earlier."""
+        self._images_seen += images
         # A closed terminal must not end the run.
         with suppress(OSError):
             self._bar.set_postfix_str(f"{stage}, {format_duration(eta_seconds)} left", refresh=False)
-            self._bar.update(images)
+            if math.isinf(self._total_seconds):
+                self._bar.update(images)
+                return
+            share = max(training_seconds / self._total_seconds, self._images_seen / self._total_images)
+            total = format_duration(self._total_seconds)
+            words = f"{self._images_seen / 1000:.1f} kimg, {format_duration(training_seconds)} of {total}"
+            self._bar.set_description_str(words, refresh=False)
+            self._bar.update(min(1.0, share) * self._total_images - self._bar.n)
 
     def close(self) -> None:
         """Leave the bar as it is."""

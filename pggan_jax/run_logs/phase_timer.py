@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -44,20 +44,37 @@ class TickTime:
 
 
 class PhaseTimer:
-    """Add up seconds by phase until the tick ends."""
+    """Add up seconds by phase until the tick ends, and seconds of training over the whole run.
 
-    def __init__(self) -> None:
+    Args:
+        clock: gives seconds since any point.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._phases: dict[str, float] = {}
-        self._tick_start = time.perf_counter()
+        self._tick_start, self._trained_before = clock(), 0.0
+
+    def begin_at(self, training_seconds: float) -> None:
+        """Start the first tick of a run that has trained so many seconds; what was done before counts nowhere."""
+        self._tick_start, self._phases, self._trained_before = self._clock(), {}, training_seconds
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of training since the run began; inside a phase, the time in it counts too."""
+        return self._trained_before + self._tick_so_far().training
+
+    def _tick_so_far(self) -> TickTime:
+        return TickTime(self._clock() - self._tick_start, self._phases)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the time spent in the `with` block to a phase."""
-        start = time.perf_counter()
+        start = self._clock()
         try:
             yield
         finally:
-            self._phases[name] = self._phases.get(name, 0.0) + time.perf_counter() - start
+            self._phases[name] = self._phases.get(name, 0.0) + self._clock() - start
 
     def iterate(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items, adding the time spent waiting for each to a phase."""
@@ -72,7 +89,7 @@ class PhaseTimer:
 
     def end_tick(self) -> TickTime:
         """Return the time since the last call, and start again from zero."""
-        now = time.perf_counter()
-        tick = TickTime(now - self._tick_start, self._phases)
-        self._tick_start, self._phases = now, {}
+        tick = self._tick_so_far()
+        self._tick_start, self._phases = self._tick_start + tick.total, {}
+        self._trained_before += tick.training
         return tick

@@ -20,11 +20,13 @@ import pytest
 from PIL import Image
 
 from pggan_jax import cli
+from pggan_jax.cli.plan import _end
 from pggan_jax.cli.shared_flags import parse_seeds
 from pggan_jax.cli.train import StopRequest, _default_workdir
 from pggan_jax.config.io import settings_of
 from pggan_jax.distributed import processes
 from pggan_jax.errors import UserError
+from pggan_jax.schedule import Schedule
 from tests.helpers.command_line import ROOT, SMOKE, environment, one_line_error, small_flags
 from tests.helpers.runs import (
     copy_of,
@@ -168,6 +170,10 @@ class TestSettings:
 
 
 class TestExplain:
+    def test_names_the_time_that_ends_the_run(self, launch):
+        _, out, _ = launch("explain", *small_flags(schedule__total_minutes=90.0), "--kimg=1")
+        assert "after 90 minutes of training (schedule.total_minutes)" in out
+
     @pytest.mark.parametrize(
         ("kimg", "parts"),
         [
@@ -196,6 +202,14 @@ class TestPlan:
         assert all(row[3] == "4" for row in rows)
         assert all(float(row[6]) > 0 for row in rows)
         assert lines[4].startswith("total: 1.9 kimg, 120 steps, time not measured")
+
+    @pytest.mark.parametrize(
+        ("minutes", "images", "seconds"), [(0.0, 1920, 33.44), (2.0, 1920, 33.44), (0.5, 1748, 30.0), (0.05, 300, 3.0)]
+    )
+    def test_the_end_of_a_run_that_time_ends(self, minutes, images, seconds):
+        """496 images at 100 a second, and 1,424 at 50 a second."""
+        schedule = Schedule.of(small_config(schedule__total_minutes=minutes))
+        assert _end(schedule, {4: 100.0, 8: 50.0}) == (images, pytest.approx(seconds))
 
 
 class TestSample:

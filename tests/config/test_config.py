@@ -123,6 +123,7 @@ BAD = {
     ],
     "schedule.learning_rate": [(0.0, "greater than 0"), (-0.001, "greater than 0")],
     "schedule.learning_rate_at": [({8: 0.0}, "greater than 0"), ({10: 0.001}, MAPPING_RULE)],
+    "schedule.total_minutes": [(-1.0, "at least 0 and at most 10000000"), (1e8, "at least 0 and at most 10000000")],
     "schedule.rampup_kimg": [(-40.0, KIMG)],
     "schedule.anneal_kimg": [(-1.0, KIMG), (5.0, "has nothing to move; set schedule.learning_rate_end")],
     "schedule.learning_rate_end": [(-0.001, "at least 0")],

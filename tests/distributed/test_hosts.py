@@ -106,6 +106,17 @@ class TestTwoProcesses:
         assert log.read_text().count("growing to 8x8") == 1
         assert {path.name for path in workdir.iterdir()} == {path.name for path in alone.iterdir()}
 
+    def test_time_ends_the_run_at_the_same_step(self, tmp_path):
+        """With a budget that is over in the first steps; the vote of the first process arrives two chunks later."""
+        workdir = tmp_path / "run"
+        limit = ("--set", "schedule.total_minutes=0.00001")
+        for _ in range(2):
+            statuses, said = finish(workdir, start(workdir, *limit))
+            assert statuses == [0, 0], said
+            assert load_trained_model(workdir).metadata.images_seen == 48
+        assert "the run is complete at kimg 0.0, as schedule.total_minutes = 1e-05 minutes" in said[0]
+        assert len(stats(workdir)) == 1
+
     def test_data_on_the_devices_train_as_streamed(self, tmp_path):
         """To the bit, through a growth."""
         brief = ("--set", "schedule.stable_kimg=0.08", "--set", "schedule.fade_kimg=0.08")

@@ -76,6 +76,7 @@ _programs = {}
 def shared_program(config, resolution, *, loader):
     """Build a program; runs that differ only in length, saving and logging share what is compiled."""
     lengths = {"stable_kimg": 1.0, "fade_kimg": 1.0, "total_kimg": 0.0, "tick_kimg": 1.0, "learning_rate": 0.001}
+    lengths |= {"total_minutes": 0.0}
     key = to_json(replace(config, run=RunConfig(), schedule=replace(config.schedule, **lengths))), resolution
     if key not in _programs:
         _programs[key] = _build_program(config, resolution, loader=loader)

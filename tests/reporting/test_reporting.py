@@ -422,6 +422,12 @@ class TestFacts:
         assert facts["skipped updates"] == "31", "the last line counts from the start of the run"
         assert "lacks" not in render(gather(tmp_path, self.CONFIG))
 
+    @pytest.mark.parametrize(("seconds", "state"), [(599.0, "not complete"), (600.0, "complete")])
+    def test_of_a_run_that_time_ends(self, tmp_path, seconds, state):
+        config = small_config(schedule__total_kimg=8.0, schedule__total_minutes=10.0)
+        write_lines(tmp_path / "stats.jsonl", *ticks_of(config, training_seconds=seconds)[:3])
+        assert facts_of(tmp_path, config)["state"] == state
+
     def test_one_tick_before_the_end_it_is_not_complete(self, tmp_path):
         write_lines(tmp_path / "stats.jsonl", *ticks_of(self.CONFIG)[:-1])
         assert facts_of(tmp_path, self.CONFIG)["state"] == "not complete"

@@ -40,6 +40,22 @@ def test_the_bar_is_silent_where_there_is_no_terminal(monkeypatch, visible):
     assert stream.getvalue() == ""
 
 
+@pytest.mark.parametrize(("images", "seconds", "percent"), [(10, 30.0, 50), (80, 30.0, 80), (10, 90.0, 100)])
+def test_a_bar_of_a_run_that_time_ends_shows_what_is_further(monkeypatch, images, seconds, percent):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    bar = ProgressBar(total_images=100, images_seen=0, total_seconds=60.0, visible=True)
+    bar.update(images, stage="8x8 fade", eta_seconds=30.0, training_seconds=seconds)
+    bar.close()
+    shown = sys.stderr.getvalue().split("\r")[-1]
+    assert shown.startswith(f"{percent:3}%")
+    assert f"{images / 1000:.1f} kimg" in shown
+    assert "of 1m 00s, 8x8 fade, 30.0 s left" in shown
+
+
 def record_of_a_tick(**changes):
     names = ("kimg", "alpha", "loss_d", "real_score", "fake_score", "gradient_penalty", "images_per_second", "seconds_per_tick")
     record = dict.fromkeys(names, 1.5)

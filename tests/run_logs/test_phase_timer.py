@@ -22,6 +22,23 @@ class TestPhaseTimer:
         }
         assert timer.end_tick().record()["wait_seconds"] == 0.0
 
+    def test_training_seconds_are_those_of_all_ticks_without_the_phases(self):
+        now = [5.0]
+        timer = PhaseTimer(lambda: now[0])
+        now[0] += 100
+        timer.begin_at(60.0)
+        for expected in (64.0, 68.0):
+            with timer.phase("compile"):
+                now[0] += 7
+            with timer.phase("wait"):
+                now[0] += 1
+            now[0] += 3
+            assert timer.training_seconds == expected
+            assert timer.end_tick().total == 11
+            assert timer.training_seconds == pytest.approx(expected)
+        timer.begin_at(10.0)
+        assert timer.training_seconds == pytest.approx(10.0)
+
     def test_training_is_what_is_left(self):
         assert TickTime(10.0, {"wait": 1.0, "compile": 2.0, "snapshot": 3.0, "save": 1.0}).training == pytest.approx(4.0)
         assert TickTime(1.0, {"compile": 2.0}).training > 0
