@@ -101,9 +101,10 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
     time = f"about {format_duration(total_seconds)} with compilation" if seconds else "time not measured (--nomeasure)"
     print(f"total: {schedule.total_images / 1000:.1f} kimg, {steps:,} steps, {time}; sample grids and checkpoints not included")
     if reached < schedule.total_images:
-        stage = schedule.stage_at(reached).name
         limit = f"schedule.total_minutes = {config.schedule.total_minutes:g}"
-        print(f"{limit} ends the run earlier: at about kimg {reached / 1000:.3g} of these, in {stage}")
+        print(
+            f"{limit} ends the run earlier: at about kimg {reached / 1000:.3g} of these, in {schedule.stage_at(reached).name}"
+        )
 
 
 def _end(schedule: Schedule, speeds: dict[int, float]) -> tuple[int, float]:
