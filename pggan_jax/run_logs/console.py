@@ -62,7 +62,7 @@ class Log:
 
 
 class ProgressBar:
-    """A bar over the images of the whole run, or over the time that ends it, with the remaining time.
+    """A bar over the images of the whole run or the time that ends it, with what remains.
 
     Args:
         total_images: of the whole run.
