@@ -56,7 +56,7 @@ class PhaseTimer:
         self._tick_start, self._trained_before = clock(), 0.0
 
     def begin_at(self, training_seconds: float) -> None:
-        """Start the first tick of a run that has trained so many seconds; what was done before counts nowhere."""
+        """Start the first tick of a run that has trained so many seconds; earlier time is dropped."""
         self._tick_start, self._phases, self._trained_before = self._clock(), {}, training_seconds
 
     @property
