@@ -100,6 +100,7 @@ def test_whole_schedule_is_replaced(name):
         r1_gamma_end=16.0,
         ema_half_life_kimg_end=17.0,
         anneal_kimg=18.0,
+        total_minutes=19.0,
     )
     assert all(getattr(other, field.name) != getattr(ScheduleConfig(), field.name) for field in fields(other))
     changed = apply_preset(replace(Config(), schedule=other), name)
