@@ -7,7 +7,8 @@
     python experiments/paper/growing_vs_not.py --dry_run
 
 The same networks with the same number of images, growing from 4x4 and at full resolution from the start; and DCGAN for as many
-minutes of training as growing took. Learning rates and batches at full resolution are those of the experiment file.
+minutes of training as growing took (schedule.total_minutes). Learning rates and batches of the first two at full resolution are
+those of the experiment file.
 
 The table states how much longer each variant takes than growing to reach equal quality: the value that the worse of the two
 ends with. Each curve is interpolated linearly between its checkpoints, and the first crossing counts.
@@ -61,6 +62,7 @@ def study(values: flags.FlagValues) -> Study:
     labels = ("data.labels=false",)
     features = values["features"].value == "curve"
     readers = data == "digits"
+    of_digits = {"agreement": "two readers agree", "certainty": "certainty of a classifier", "class_kl": "KL of classes read"}
     columns = {"swd.average": "SWD x1e3", "fd8": "distance of 8x8 pixels", "kid_random.kid": "KID, random features"}
     return Study(
         "growing_vs_not",
@@ -80,15 +82,15 @@ def study(values: flags.FlagValues) -> Study:
         ),
         Measures(
             headline="swd.average",
-            columns={**columns, **({"agreement": "two readers agree"} if readers else {})},
+            columns={**columns, **(of_digits if readers else {})},
             curve=("swd", "fd8", *(["readers"] if readers else []), *(["kid"] if features else [])),
             final=() if features else ("kid",),
             num_images=2048,
             quick_images=64,
-            larger=("agreement",) if readers else (),
+            larger=("agreement", "certainty") if readers else (),
         ),
         quick=QUICK,
-        quick_variants=2,
+        quick_variants=3,
         remarks=speed,
         points=12,
     )

@@ -70,12 +70,25 @@ def agreement(classifier: Classifier, rows: np.ndarray, *, reals: np.ndarray, re
 
     Returns:
         `agreement`: share of images that both read alike, which is low for images that are no clear member of a class;
-        `certainty`: mean of the machine's largest probability.
+        `certainty`: mean of the machine's largest probability;
+        `class_kl`: Kullback-Leibler divergence of the classes that the machine reads from those of the reals.
     """
     probabilities = classifier.probabilities(rows)
     _, numbers = nearest(rows, reals, count=1)
     is_same = probabilities.argmax(axis=1) == real_classes[numbers[:, 0]]
-    return {"agreement": float(is_same.mean()), "certainty": float(probabilities.max(axis=1).mean())}
+    count = probabilities.shape[1]
+    read, real = (np.bincount(one, minlength=count) for one in (probabilities.argmax(axis=1), real_classes))
+    return {
+        "agreement": float(is_same.mean()),
+        "certainty": float(probabilities.max(axis=1).mean()),
+        "class_kl": divergence(read / read.sum(), real / real.sum()),
+    }
+
+
+def divergence(shares: np.ndarray, reference: np.ndarray) -> float:
+    """Compute the Kullback-Leibler divergence of shares from a reference."""
+    present = shares > 0
+    return float(np.sum(shares[present] * np.log(shares[present] / reference[present])))
 
 
 def as_requested(classifier: Classifier, rows: np.ndarray, requested: np.ndarray) -> Mapping[str, float]:

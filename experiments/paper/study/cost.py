@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.paper.study.plan import Plan, Run
@@ -51,7 +52,8 @@ def estimate_lines(plan: Plan, *, jobs: int) -> Iterator[str]:
     total, total_kimg, width = 0.0, 0.0, max(len(variant.name) for variant in plan.variants)
     for variant in plan.variants:
         run = Run(variant, plan.seeds[0])
-        kimg, seconds = kimg_of(plan.configs[variant.name]), planned_seconds(plan, run)
+        same = Run(replace(variant, name=variant.after), run.seed) if variant.minutes else run
+        kimg, seconds = kimg_of(plan.configs[same.variant.name]), planned_seconds(plan, same)
         total, total_kimg = total + seeds * seconds, total_kimg + seeds * kimg
         work = arithmetic(plan, run) / 1e12
         length = f"as long as {variant.after}" if variant.minutes else f"{kimg:.1f} kimg"
@@ -63,5 +65,6 @@ def estimate_lines(plan: Plan, *, jobs: int) -> Iterator[str]:
 
 def estimated_minutes(plan: Plan) -> float:
     """Return the estimate for all runs of a plan, one after another."""
-    runs = (Run(variant, plan.seeds[0]) for variant in plan.variants)
+    names = [variant.after if variant.minutes else variant.name for variant in plan.variants]
+    runs = (Run(variant, plan.seeds[0]) for name in names for variant in plan.variants if variant.name == name)
     return len(plan.seeds) * sum(planned_seconds(plan, run) for run in runs) / 60

@@ -11,7 +11,11 @@ from pggan_jax.config import Config
 from pggan_jax.config.io import load_config, parse_value, replace_setting
 from pggan_jax.config.validation import validate, walk
 from pggan_jax.errors import ConfigError, UserError
+from pggan_jax.networks.cost import relative_cost
 from pggan_jax.schedule import Schedule
+
+_ROOM = 20
+"""Times the images that equal arithmetic allows: the longest run that time ends."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,13 @@ def unknown_setting(variant: Variant) -> str:
     return ""
 
 
+def work_of(config: Config, images_seen: int | None = None) -> float:
+    """Estimate the multiply-adds of a run, or of its first images, by `networks.cost`."""
+    schedule = Schedule.of(config)
+    end = schedule.total_images if images_seen is None else min(images_seen, schedule.total_images)
+    return sum(images * relative_cost(config, resolution) for resolution, images in schedule.images_between(0, end).items())
+
+
 def config_of(variant: Variant, study: Study, lengths: Lengths) -> Config:
     """Build the settings of a variant, with one checkpoint per point of its curve.
 
@@ -241,6 +252,10 @@ def config_of(variant: Variant, study: Study, lengths: Lengths) -> Config:
         whole = {"start_resolution": config.data.resolution, "total_kimg": Schedule.of(config).planned_kimg}
         config = replace(config, schedule=replace(config.schedule, **whole))
     kimg = Schedule.of(config).planned_kimg
+    if variant.minutes:  # the runner sets the time, which ends the run
+        other = next(one for one in study.variants if one.name == variant.after)
+        kimg = work_of(config_of(other, study, lengths)) / relative_cost(config, config.data.resolution) / 1000
+        config = replace(config, schedule=replace(config.schedule, total_kimg=round(_ROOM * kimg, 3)))
     schedule = replace(config.schedule, tick_kimg=max(1.0, round(kimg / study.points, 3)), tick_kimg_at={})
     run = replace(config.run, grid="8x8", keep_last=100_000, checkpoint_ticks=1)
     config = replace(config, schedule=schedule, run=run)

@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.paper.study.folder import Folder
-from experiments.paper.study.plan import Plan, Run
-from pggan_jax.networks.cost import relative_cost
+from experiments.paper.study.plan import Plan, Run, work_of
 from pggan_jax.run_logs.eta import format_duration
-from pggan_jax.schedule import Schedule
 
 _SECONDS_BETWEEN_READS = 2.0
 
 
 def arithmetic(plan: Plan, run: Run, images_seen: int | None = None) -> float:
-    """Estimate the multiply-adds of a run, or of its first images, by `networks.cost`."""
-    config = plan.configs[run.variant.name]
-    schedule = Schedule.of(config)
-    end = schedule.total_images if images_seen is None else min(images_seen, schedule.total_images)
-    return sum(images * relative_cost(config, resolution) for resolution, images in schedule.images_between(0, end).items())
+    """Estimate the multiply-adds of a run, or of its first images.
+
+    A run with the time of another one counts as that one.
+    """
+    whole = work_of(plan.configs[run.variant.after if run.variant.minutes else run.variant.name])
+    return whole if images_seen is None else min(whole, work_of(plan.configs[run.variant.name], images_seen))
 
 
 class Progress:
