@@ -97,7 +97,7 @@ KNOWN = {
             "8.56 ± 0.06 over ten runs (unconfirmed). The authors say that their later code, whose update this program uses, "
             "does not reach it.",
             "The inception score needs the network's weights (docs/metrics.md): `launch.py evaluate --workdir=OUT/runs/RUN "
-            "--metrics=inception_score`.",
+            "--metrics=inception_score --inception_weights=FILE`.",
         ),
     ),
     "celeba": Known(
