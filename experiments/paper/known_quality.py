@@ -1,4 +1,4 @@
-"""Known quality: the paper's CIFAR-10 and its photographs of 128x128, or the largest run that a budget allows.
+"""Known quality: the paper's CIFAR-10 and 128x128 photographs, as large as a budget allows.
 
     python experiments/paper/known_quality.py --data=cifar10 --seeds=0                        # the paper's run, on a GPU
     python experiments/paper/known_quality.py --data=cifar10 --budget_minutes=60              # what three runs in an hour allow
@@ -61,7 +61,7 @@ class Known:
 
 
 def row_g(data: DataConfig) -> Config:
-    """Return row (g) of Table 1: 2,048 / 512 feature maps, 800 kimg per phase, 10,000 in all, batches of 16."""
+    """Return row (g) of Table 1: 512 feature maps, 800 kimg per phase, 10,000 in all."""
     maps = {"fmap_base": 2048, "fmap_max": 512, "fused_scale": False}
     return Config(
         data=replace(data, resolution=128),

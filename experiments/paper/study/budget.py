@@ -62,7 +62,7 @@ def choose(budget_minutes: float, *, work: Callable[[float], float], measure: Ca
 
 
 def width_settings(config: Config, width: float) -> tuple[str, ...]:
-    """Return the settings that multiply the feature maps of both networks; nothing for a factor of 1."""
+    """Return settings that multiply the feature maps of both networks; none for a factor of 1."""
     if width == 1:
         return ()
     maps = {"fmap_base": config.generator.fmap_base, "fmap_max": config.generator.fmap_max}
