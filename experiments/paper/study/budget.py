@@ -71,7 +71,7 @@ def width_settings(config: Config, width: float) -> tuple[str, ...]:
 
 
 def lengths_for(study: Study, lengths: Lengths, *, folder: Folder, seeds: Sequence[int], budget_minutes: float) -> Lengths:
-    """Return the lengths and settings that fit a budget, or those that the runs of the folder have.
+    """Return the lengths and settings that fit a budget, or those that the folder records.
 
     Args:
         study: with a single variant.
