@@ -17,7 +17,7 @@ WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """Factors on the published feature maps."""
 LEAST_SCALE = 0.1
 """Least share of the published images; before that, the feature maps are halved."""
-_LEAST_MAPS = 4
+_LEAST_MAPS, _HOPELESS = 4, 0.01
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ def choose(budget_minutes: float, *, work: Callable[[float], float], measure: Ca
         minutes = measure(width)
         if chosen and minutes * LEAST_SCALE > budget_minutes:
             break
+        if minutes * _HOPELESS > budget_minutes:
+            raise UserError(
+                f"--budget_minutes={budget_minutes:g}: with {width:g} of the feature maps, the published images take about "
+                f"{minutes:,.0f} minutes for all seeds, and this is less than 1 % of it; give more, or fewer --seeds"
+            )
         scale = 1.0 if minutes <= budget_minutes else scale_for(budget_minutes, minutes)
         chosen, minutes_per_work = Choice(width, scale, scale * minutes), minutes / work(width)
     assert chosen is not None
