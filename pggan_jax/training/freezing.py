@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,8 @@ def frozen_modules(discriminator: Mapping[str, Any], levels: int) -> list[str]:
 
     Args:
         discriminator: parameters of the discriminator, or anything else with the names of its modules as keys.
-        levels: number of blocks nearest the image. Their 1x1 convolution from the image is fixed with them. The block that ends
-            in the score never is.
+        levels: number of blocks nearest the image. Their 1x1 convolution from the image is fixed with them, and its layer norm.
+            The block that ends in the score never is.
 
     Returns:
         Such as ["from_rgb_32x32", "block_32x32", "block_16x16"]; empty if `levels` is 0.
@@ -22,12 +23,13 @@ def frozen_modules(discriminator: Mapping[str, Any], levels: int) -> list[str]:
     if not levels:
         return []
     blocks = sorted((name for name in discriminator if name.startswith("block_")), key=_pixels, reverse=True)
-    inputs = sorted((name for name in discriminator if name.startswith("from_rgb_")), key=_pixels, reverse=True)
-    return [*inputs[:1], *blocks[:-1][:levels]]
+    inputs = sorted(name for name in discriminator if name.startswith("from_rgb_"))
+    largest = max(map(_pixels, inputs), default=0)
+    return [*(name for name in inputs if _pixels(name) == largest), *blocks[:-1][:levels]]
 
 
 def _pixels(name: str) -> int:
-    height, width = name.rpartition("_")[2].split("x")
+    height, width = re.findall(r"\d+", name)
     return int(height) * int(width)
 
 

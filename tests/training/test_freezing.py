@@ -8,6 +8,8 @@ import pytest
 
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.errors import UserError
+from pggan_jax.images import ImageSpec
+from pggan_jax.networks.build import build_networks, parameter_shapes
 from pggan_jax.training.freezing import frozen_modules, keep_frozen
 from tests.helpers.runs import run_small, small_config
 from tests.helpers.train_steps import Trainer, config_of
@@ -43,6 +45,12 @@ def test_blocks_are_ordered_by_their_size_and_not_their_names():
     assert (
         frozen_modules(dict.fromkeys(("block_6x8", "block_12x16", "block_96x128", "from_rgb_96x128")), 1)[1] == "block_96x128"
     )
+
+
+def test_layer_norm_of_the_convolution_that_reads_the_image_is_frozen_with_it():
+    config = at_eight(optimizer__freeze_discriminator=1, discriminator__normalization="layer")
+    _, discriminator = parameter_shapes(build_networks(config, 8, image_spec=ImageSpec(8, 8, 1, 0)))
+    assert frozen_modules(discriminator, 1) == ["from_rgb_8x8", "from_rgb_8x8_norm", "block_8x8"]
 
 
 def test_keep_frozen_takes_over_whole_modules():

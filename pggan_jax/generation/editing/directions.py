@@ -90,8 +90,9 @@ def sefa(kernel: np.ndarray, latent_size: int, *, count: int) -> Found:
 
 def first_kernel(model: Model) -> np.ndarray:
     """Return the weight of the generator's first dense layer, `[latent_size + classes, units]`."""
-    base = next(block for block in model.generator.values() if "dense" in block)
-    return np.asarray(base["dense"]["kernel"])
+    # The conditional DCGAN has a hidden layer before the first block.
+    first = model.generator.get("hidden") or next(block["dense"] for block in model.generator.values() if "dense" in block)
+    return np.asarray(first["kernel"])
 
 
 def principal_directions(batches: Iterable[Activations], *, count: int) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -52,6 +53,11 @@ class TestSefa:
     def test_rows_of_labels_are_left_out(self):
         kernel = np.random.RandomState(0).randn(7, 16)
         assert np.array_equal(sefa(kernel, 4, count=2).directions, sefa(kernel[:4], 4, count=2).directions)
+
+    def test_the_first_weight_of_the_conditional_dcgan_is_that_of_its_hidden_layer(self):
+        kernels = [np.zeros((14, 6)), np.zeros((16, 96))]
+        layers = {"block_4x4": {"dense": {"kernel": kernels[1]}, "norm": {}}, "hidden": {"kernel": kernels[0]}}
+        assert first_kernel(mock.Mock(generator=layers)) is kernels[0]
 
     def test_the_weight_of_a_run_with_labels(self, labelled):
         model = pg.load(labelled)
