@@ -78,7 +78,7 @@ class GeneratorConfig:
         "devices, and of fixed latents where images are generated",
         choices=("none", "batch"),
     )
-    output_activation: str = setting("linear", "what follows the 1x1 convolution to colours", choices=("linear", "tanh"))
+    output_activation: str = setting("linear", "what follows the convolution to colours", choices=("linear", "tanh"))
     dtype: str = setting("float32", "what activations are computed in; parameters stay float32", choices=DTYPES)
 
 
@@ -118,8 +118,8 @@ class DiscriminatorConfig:
     )
     normalization: str = setting(
         "none",
-        "layer: every convolution's output is normalised per image, before bias and activation, with one gain per layer; "
-        "batch: batch norm before the activation, with networks.name=tiny only",
+        "layer: the output of every layer but the last is normalised per image, before bias and activation, with one gain "
+        "each; batch: batch norm before the activation, with networks.name=tiny only",
         choices=("none", "layer", "batch"),
     )
     minibatch_discrimination: int = setting(

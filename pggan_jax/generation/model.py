@@ -216,7 +216,8 @@ class Model:
     def discriminate(self, images: np.ndarray) -> np.ndarray:
         """Score images: higher means more like the training images.
 
-        Minibatch stddev compares the images of a group, so a score depends a little on the other images.
+        Minibatch stddev compares the images of a group, and batch norm takes their statistics, so a score depends on the other
+        images. The conditional DCGAN scores without a class.
 
         Args:
             images: uint8, or float in [-1, 1], `[count, height, width, channels]`.

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 
 UNIFORMS = 2
-"""Uniform numbers per sample and update: mixing and mirroring in a discriminator step, the label in a generator step."""
+"""Uniform numbers per sample and update: mixing and mirroring in a discriminator step, the label or mirroring in a
+generator step.
+"""
 
 
 class NoiseBatch(NamedTuple):
