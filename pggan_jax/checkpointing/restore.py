@@ -183,7 +183,9 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
         average, _ = transfer(source.state.generator_ema, fresh.state.generator_ema)
         discriminator, of_discriminator = transfer(source.state.discriminator, fresh.state.discriminator)
     except ValueError as error:
-        raise UserError(f"{rule} of other widths ({error}); use its generator.* and discriminator.* settings") from None
+        raise UserError(
+            f"{rule} of other widths ({error}); use its networks.*, generator.* and discriminator.* settings"
+        ) from None
     state = fresh.state.replace(generator=generator, generator_ema=average, discriminator=discriminator)
     line = _describe_start(source, of_generator, of_discriminator)
     frozen = frozen_modules(discriminator, levels)

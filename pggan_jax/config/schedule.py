@@ -9,7 +9,7 @@ from typing import Any
 from pggan_jax.config.fields import KIMG, MAX_FLOAT, MAX_KIMG, MAX_RESOLUTION, MINUTES, RATE, WEIGHT, setting
 
 _TICK: dict[str, Any] = {"minimum": 1, "maximum": MAX_KIMG}
-LEARNING_RATE_END: dict[str, Any] = {"minimum": 0, "maximum": MAX_FLOAT}
+_LEARNING_RATE_END: dict[str, Any] = {"minimum": 0, "maximum": MAX_FLOAT}
 OFFICIAL_TICKS = {4: 160.0, 8: 140.0, 16: 120.0, 32: 100.0, 64: 80.0, 128: 60.0, 256: 40.0, 512: 20.0, 1024: 10.0}
 
 
@@ -45,7 +45,7 @@ class ScheduleConfig:
     learning_rate_end: float = setting(
         0.0,
         "end of the learning rate's cosine, from learning_rate or learning_rate_at; 0: no cosine",
-        **LEARNING_RATE_END,
+        **_LEARNING_RATE_END,
     )
     r1_gamma_end: float = setting(0.0, "end of the cosine from loss.r1_gamma; 0 keeps it constant", **WEIGHT)
     ema_half_life_kimg_end: float = setting(

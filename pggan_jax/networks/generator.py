@@ -16,10 +16,8 @@ from jax.scipy.stats import norm
 from pggan_jax.config import GeneratorConfig
 from pggan_jax.images import BASE_SHAPE, ImageShape, image_shape
 from pggan_jax.networks.layers import HE_GAIN, EqualizedConv, EqualizedDense, feature_maps, leaky_relu, pixel_norm
-from pggan_jax.networks.normalization import BatchNorm
+from pggan_jax.networks.normalization import baseline_batch_norm
 from pggan_jax.networks.resample import upscale
-
-BATCH_NORM_EPSILON = 1e-4
 
 
 def generator_features(config: GeneratorConfig, resolution: int) -> int:
@@ -41,7 +39,7 @@ def layer_options(config: GeneratorConfig) -> dict[str, Any]:
 def activate(config: GeneratorConfig, x: jax.Array, *, norm: str, axis_name: str | None) -> jax.Array:
     """What follows each convolution: batch norm under the name `norm`, activation, pixel norm."""
     if config.normalization == "batch":
-        x = BatchNorm(BATCH_NORM_EPSILON, gain_stddev=0.0, axis_name=axis_name, name=norm)(x)
+        x = baseline_batch_norm(name=norm, axis_name=axis_name)(x)
     x = leaky_relu(x) if config.use_leakyrelu else nn.relu(x)
     return pixel_norm(x, config.pixelnorm_epsilon) if config.use_pixelnorm else x
 

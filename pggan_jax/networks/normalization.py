@@ -66,6 +66,11 @@ class BatchNorm(nn.Module):
         return values.astype(x.dtype)
 
 
+def baseline_batch_norm(*, name: str, axis_name: str | None) -> BatchNorm:
+    """Batch norm as in the baselines of the paper: epsilon 1e-4, gains that start at 1."""
+    return BatchNorm(1e-4, gain_stddev=0.0, axis_name=axis_name, name=name)
+
+
 class LayerNorm(nn.Module):
     """Normalise each sample by mean and variance of all its features, then multiply by one gain.
 

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 
 from pggan_jax.config import DiscriminatorConfig
 from pggan_jax.networks.discriminator import FeatureBlock, Head, ImageDiscriminator, discriminator_features
-from pggan_jax.networks.generator import BATCH_NORM_EPSILON
 from pggan_jax.networks.layers import EqualizedConv, EqualizedDense, InputNoise, leaky_relu, minibatch_stddev
-from pggan_jax.networks.normalization import BatchNorm
+from pggan_jax.networks.normalization import baseline_batch_norm
 from pggan_jax.networks.resample import downscale
 
 
@@ -36,7 +35,7 @@ class TinyDownBlock(FeatureBlock):
         has_norm = self.config.normalization == "batch"
         x = EqualizedConv(self.features, use_bias=not has_norm, name="conv", **layer_options(self.config))(x)
         if has_norm:
-            x = BatchNorm(BATCH_NORM_EPSILON, gain_stddev=0.0, axis_name=self.axis_name, name="norm")(x)
+            x = baseline_batch_norm(name="norm", axis_name=self.axis_name)(x)
         return downscale(leaky_relu(x))
 
 

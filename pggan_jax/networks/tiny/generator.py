@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from pggan_jax.config import GeneratorConfig
 from pggan_jax.networks.generator import (
-    BATCH_NORM_EPSILON,
     FirstBlock,
     ImageGenerator,
     generator_features,
@@ -18,7 +17,7 @@ from pggan_jax.networks.generator import (
     layer_options,
 )
 from pggan_jax.networks.layers import HE_GAIN, EqualizedConv, EqualizedDense, leaky_relu, pixel_norm
-from pggan_jax.networks.normalization import BatchNorm
+from pggan_jax.networks.normalization import baseline_batch_norm
 from pggan_jax.networks.resample import upscale
 
 LEAK = 0.3
@@ -27,7 +26,7 @@ LEAK = 0.3
 def activate(config: GeneratorConfig, x: jax.Array, *, axis_name: str | None) -> jax.Array:
     """What follows each convolution but the last: batch norm, leaky ReLU, pixel norm."""
     if config.normalization == "batch":
-        x = BatchNorm(BATCH_NORM_EPSILON, gain_stddev=0.0, axis_name=axis_name, name="norm")(x)
+        x = baseline_batch_norm(name="norm", axis_name=axis_name)(x)
     x = leaky_relu(x, LEAK)
     return pixel_norm(x, config.pixelnorm_epsilon) if config.use_pixelnorm else x
 
