@@ -167,12 +167,6 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
             f"{rule} of {source.networks.shape}, larger than where this run starts; "
             f"set schedule.start_resolution={theirs.resolution} or choose an earlier checkpoint by @kimg"
         )
-    levels = config.optimizer.freeze_discriminator
-    if levels and theirs.resolution < ours.resolution:
-        raise UserError(
-            f"{rule} of {source.networks.shape}, and optimizer.freeze_discriminator={levels} would keep random weights of the "
-            f"blocks above; name a run that has grown to {config.data.shape_at(ours.resolution)}, or set 0"
-        )
     if (theirs.channels, theirs.label_size) != (ours.channels, ours.label_size):
         raise UserError(
             f"{rule} for {theirs.channels} channels and {theirs.label_size} classes; these data have {ours.channels} and "
@@ -188,7 +182,13 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
         ) from None
     state = fresh.state.replace(generator=generator, generator_ema=average, discriminator=discriminator)
     line = _describe_start(source, of_generator, of_discriminator)
+    levels = config.optimizer.freeze_discriminator
     frozen = frozen_modules(discriminator, levels)
+    if untrained := [path for path in of_discriminator.new if path.partition("/")[0] in frozen]:
+        raise UserError(
+            f"{rule} of {source.networks.shape} without {untrained[0]}, which optimizer.freeze_discriminator={levels} would "
+            f"keep untrained; name a run that has it and has grown to {config.data.shape_at(ours.resolution)}, or set 0"
+        )
     freeze_note = [f"frozen in the discriminator: {', '.join(frozen)}"] * bool(frozen)
     return StartingPoint(state, ours, [line, *freeze_note, *fade_note, *class_order_note(theirs, loader)])
 

@@ -100,5 +100,16 @@ def test_a_source_that_has_not_grown_so_far_is_refused(tmp_path):
     config = small_config(
         schedule__start_resolution=8, run__init_from=str(tmp_path / "source"), optimizer__freeze_discriminator=1
     )
-    with pytest.raises(UserError, match=r"freeze_discriminator=1 would keep random weights .* grown to 8x8, or set 0"):
+    with pytest.raises(UserError, match=r"freeze_discriminator=1 would keep untrained; .* grown to 8x8, or set 0"):
+        run_small(tmp_path / "run", config)
+
+
+def test_a_source_without_a_frozen_layer_is_refused(finished, tmp_path):
+    config = small_config(
+        schedule__start_resolution=8,
+        run__init_from=str(finished),
+        optimizer__freeze_discriminator=1,
+        discriminator__normalization="layer",
+    )
+    with pytest.raises(UserError, match=r"8x8 without block_8x8/conv0_norm/gain, which optimizer.freeze_discriminator=1"):
         run_small(tmp_path / "run", config)
