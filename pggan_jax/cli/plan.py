@@ -100,8 +100,10 @@ def _plan(values: flags.FlagValues, config: Config) -> None:
     total_seconds = training_seconds + compile_seconds
     time = f"about {format_duration(total_seconds)} with compilation" if seconds else "time not measured (--nomeasure)"
     print(f"total: {schedule.total_images / 1000:.1f} kimg, {steps:,} steps, {time}; sample grids and checkpoints not included")
-    if reached < schedule.total_images:
-        limit = f"schedule.total_minutes = {config.schedule.total_minutes:g}"
+    limit = f"schedule.total_minutes = {config.schedule.total_minutes:g}"
+    if math.isfinite(schedule.total_seconds) and math.isnan(training_seconds):
+        print(f"{limit} may end the run earlier: the measured speed (without --nomeasure) says where")
+    elif reached < schedule.total_images:
         print(
             f"{limit} ends the run earlier: at about kimg {reached / 1000:.3g} of these, in {schedule.stage_at(reached).name}"
         )

@@ -179,6 +179,7 @@ def generator_step(
             return networks.discriminator.apply({"params": state.discriminator}, images, alpha, input_noise, batch.labels)
 
         fakes = networks.generator.apply({"params": params}, noise.latents, batch.labels, alpha)
+        # The keys are those of this update: its first pass is that of the fakes.
         scores, logits = discriminator(fakes, pass_number=0)
         real_scores = None
         if config.loss.name in PAIRED_LOSSES:

@@ -191,7 +191,7 @@ class TestExplain:
 
 class TestPlan:
     def test_one_row_per_resolution(self, launch):
-        status, out, _ = launch("plan", *small_flags(), "--nomeasure")
+        status, out, _ = launch("plan", *small_flags(schedule__total_minutes=1.0), "--nomeasure")
         lines = out.splitlines()
         assert status == 0
         assert lines[0] == "4 x cpu; digits, 1 channel(s)"
@@ -202,6 +202,7 @@ class TestPlan:
         assert all(row[3] == "4" for row in rows)
         assert all(float(row[6]) > 0 for row in rows)
         assert lines[4].startswith("total: 1.9 kimg, 120 steps, time not measured")
+        assert lines[5].startswith("schedule.total_minutes = 1 may end the run earlier")
 
     @pytest.mark.parametrize(
         ("minutes", "images", "seconds"), [(0.0, 1920, 33.44), (2.0, 1920, 33.44), (0.5, 1748, 30.0), (0.05, 300, 3.0)]
