@@ -1,7 +1,8 @@
-"""The list of flags in `--help`."""
+"""The list of flags in `--help`, and what is wrong with a flag."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,3 +27,8 @@ def describe_flags(values: flags.FlagValues, *, obvious: Sequence[Any] = ()) -> 
         default = "" if is_obvious else f" (default: {(flag.default_as_str or '').strip(chr(39))})"
         lines.append(f"\n  --{name}{'' if flag.boolean else '=...'}\n      {flag.help}{default}")
     return "".join(lines)
+
+
+def flag_problem(error: flags.Error) -> str:
+    """Say what absl refuses; it prints a wrong value of a switch as a tuple."""
+    return re.sub(r"\('Non-boolean argument to boolean flag', .*\)$", "must be true or false", str(error))

@@ -23,7 +23,7 @@ from absl import flags, logging
 from pggan_jax.cli.terminal import Terminal, streams
 from pggan_jax.distributed import backend
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.flag_help import describe_flags
+from pggan_jax.flag_help import describe_flags, flag_problem
 from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.system.portability import in_main_thread, interrupt_main_thread
 from pggan_jax.system.resource_limits import require_limits
@@ -107,7 +107,7 @@ def _parse(argv: Sequence[str]) -> Parsed:
     try:
         arguments = module.FLAGS([argv[0], *words])[1:]
     except flags.Error as error:
-        raise UserError(f"{error}; see python launch.py {name} --help") from None
+        raise UserError(f"{flag_problem(error)}; see python launch.py {name} --help") from None
     given = [word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")]
     if {"from", "workdir"} <= set(given):
         raise UserError("--from and --workdir are two names of one flag; give one of them")

@@ -77,6 +77,8 @@ def check_single(path: str, value: Any, hint: Any, limits: Mapping[str, Any]) ->
     if "choices" in limits and any(one not in limits["choices"] for one in (value if isinstance(value, tuple) else [value])):
         allowed = ", ".join(choice or '"" (none)' for choice in limits["choices"])
         raise ConfigError(path, value, f"must be one of {allowed}")
+    if "choices" in limits and isinstance(value, tuple) and len(set(value)) < len(value):
+        raise ConfigError(path, value, "must name each only once")
     for single in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value]:
         if isinstance(single, int | float) and not _is_finite(single):
             raise ConfigError(path, value, f"must be a finite number, {allowed_range(limits)}".rstrip(", "))

@@ -63,7 +63,11 @@ BAD = {
     "data.channels": [(-1, "at least 0 and at most 16"), (17, "at least 0 and at most 16")],
     "data.labels": [("yes", "must be true or false")],
     "data.mirror": [(1, "must be true or false")],
-    "data.augment": [(("flip",), "must be one of color, translation, cutout"), (("color", ""), "must be one of color")],
+    "data.augment": [
+        (("flip",), "must be one of color, translation, cutout"),
+        (("color", ""), "must be one of color"),
+        (("color", "color"), "must name each only once"),
+    ],
     "data.crop": [
         (bad, "must be center, none, pad, fit, or a window LEFT,TOP,WIDTH,HEIGHT")
         for bad in ("", "middle", "1,2,3", "1,2,3,x", "0,0,0,5", "-1,0,5,5")

@@ -22,7 +22,7 @@ from experiments.paper.study.settings import scale_for
 from experiments.paper.study.tables import table
 from pggan_jax.config.io import parse_value
 from pggan_jax.errors import UserError, one_line
-from pggan_jax.flag_help import describe_flags
+from pggan_jax.flag_help import describe_flags, flag_problem
 from pggan_jax.system.files import write_atomically
 from pggan_jax.system.paths import user_path
 from pggan_jax.system.portability import in_main_thread
@@ -106,7 +106,7 @@ def _prepare(build: Build, script: str, words: Sequence[str], values: flags.Flag
     try:
         rest = values([script, *words])[1:]
     except flags.Error as error:
-        raise UserError(f"{error}; see python {script} --help") from None
+        raise UserError(f"{flag_problem(error)}; see python {script} --help") from None
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags start with --; see python {script} --help")
     study = build(values)

@@ -48,7 +48,10 @@ def planned_seconds(plan: Plan, run: Run) -> float:
 def estimate_lines(plan: Plan, *, jobs: int) -> Iterator[str]:
     """Yield one line per variant with its estimated time, then the total."""
     seeds = len(plan.seeds)
-    yield f"{len(plan.variants)} variants x {seeds} seeds; times are estimates by launch.py plan, without measurements"
+    yield (
+        f"{len(plan.variants)} variants x {seeds} seeds; times are those of training, without the measurements at the end. "
+        "launch.py plan estimates them: it compiles and times the steps of one variant after another"
+    )
     total, total_kimg, width = 0.0, 0.0, max(len(variant.name) for variant in plan.variants)
     for variant in plan.variants:
         run = Run(variant, plan.seeds[0])
@@ -66,5 +69,10 @@ def estimate_lines(plan: Plan, *, jobs: int) -> Iterator[str]:
 def estimated_minutes(plan: Plan) -> float:
     """Return the estimate for all runs of a plan, one after another."""
     names = [variant.after if variant.minutes else variant.name for variant in plan.variants]
-    runs = (Run(variant, plan.seeds[0]) for name in names for variant in plan.variants if variant.name == name)
-    return len(plan.seeds) * sum(planned_seconds(plan, run) for run in runs) / 60
+    runs = [Run(variant, plan.seeds[0]) for name in names for variant in plan.variants if variant.name == name]
+    total = 0.0
+    for number, run in enumerate(runs, 1):
+        seconds = planned_seconds(plan, run)
+        total += len(plan.seeds) * seconds / 60
+        print(f"  {number} of {len(runs)}: {run.variant.name} takes {format_duration(seconds)}", file=sys.stderr, flush=True)
+    return total
