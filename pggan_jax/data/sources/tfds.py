@@ -237,5 +237,5 @@ def _how_to_prepare(name: str) -> str:
     return (
         'python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder({name!r}, file_format='array_record').download_and_prepare()\" "
-        "(only this may need pip install tensorflow; TFDS_DATA_DIR chooses the folder, for this program too)"
+        "(it needs pip install tensorflow; TFDS_DATA_DIR chooses the folder)"
     )

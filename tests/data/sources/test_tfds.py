@@ -15,7 +15,7 @@ from PIL import Image
 
 from pggan_jax.data.images.decode import UnusableImageError
 from pggan_jax.data.sources.tfds import TfdsSource
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, one_line
 from pggan_jax.images import encode_png
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -323,3 +323,8 @@ class TestMocked:
                 assert size in (None, image.size)
             assert 0 <= source.label(5) < max(classes, 1)
             assert source.fingerprint()
+
+
+def test_the_printed_command_is_whole(monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "/nonexistent/tensorflow_datasets")
+    assert prepares("mnist") in one_line(refusal("mnist:train"))
