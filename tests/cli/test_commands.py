@@ -578,6 +578,7 @@ class Interrupted:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits that it is ignored
 sys.unraisablehook = cli._report_unraisable
 try:
     Interrupted()
