@@ -422,7 +422,7 @@ def test_dry_run_prints_costs_and_writes_nothing(monkeypatch, capsys, tmp_path):
     assert "3 variants x 4 seeds" in printed
     assert "12 runs" in printed
     assert "about 18m 00s" in printed
-    assert "estimates by launch.py plan" in printed
+    assert "launch.py plan estimates them" in printed
     assert not (tmp_path / "out").exists()
 
 
