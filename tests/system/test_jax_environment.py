@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -22,7 +21,7 @@ from pggan_jax.training.rng import sample_noise
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from tests.helpers.command_line import environment
 from tests.helpers.compiling import jax_settings
-from tests.helpers.runs import small_config
+from tests.helpers.runs import digest, small_config
 from tests.helpers.train_steps import SAMPLES, Trainer, config_of
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -161,7 +160,7 @@ class TestTypes:
 
 
 def train_under(workdir, variables):
-    """A few steps at 4x4 by command, in a process of its own; its stderr, and the digest of its checkpoint."""
+    """A few steps at 4x4 by command, in a process of its own; its stderr, and the digest of its state."""
     config = small_config(data__resolution=4, schedule__stable_kimg=0.064)
     experiment = workdir.with_suffix(".py")
     experiment.write_text(
@@ -172,8 +171,7 @@ def train_under(workdir, variables):
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    newest = max((workdir / "checkpoints").iterdir(), key=lambda folder: (folder.name.isdigit(), folder.name))
-    return done.stderr, json.loads((newest / "position" / "metadata").read_bytes())["digest"]
+    return done.stderr, digest(workdir)
 
 
 @pytest.fixture(scope="module")
@@ -183,14 +181,14 @@ def plain(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_run_under_all_variables_is_the_same(tmp_path, plain):
-    stderr, digest = train_under(tmp_path / "run", ALL)
-    assert digest == plain[1]
+    stderr, found = train_under(tmp_path / "run", ALL)
+    assert found == plain[1]
     assert stderr.count("WARNING: JAX_ENABLE_X64=1, ") == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_a_run_under_one_variable_is_the_same(tmp_path, plain, name):
-    stderr, digest = train_under(tmp_path / "run", {name: ALL[name]})
-    assert digest == plain[1]
+    stderr, found = train_under(tmp_path / "run", {name: ALL[name]})
+    assert found == plain[1]
     assert f"WARNING: {name}={ALL[name]}: ignored" in stderr
