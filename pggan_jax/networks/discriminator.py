@@ -31,6 +31,11 @@ def discriminator_features(config: DiscriminatorConfig, resolution: int) -> int:
     return feature_maps(stage, fmap_base=config.fmap_base, fmap_decay=config.fmap_decay, fmap_max=config.fmap_max)
 
 
+def layer_options(config: DiscriminatorConfig) -> dict[str, Any]:
+    """Options of every convolution and dense layer."""
+    return {"use_wscale": config.use_wscale, "dtype": config.dtype}
+
+
 def layer_norm(config: DiscriminatorConfig, name: str) -> LayerNorm | None:
     """Layer norm for the layer under construction, or None without it."""
     return LayerNorm(name=name) if config.normalization == "layer" else None
@@ -55,7 +60,7 @@ class DiscriminatorBlock(FeatureBlock):
     @nn.compact
     def __call__(self, x: jax.Array, noise: InputNoise | None) -> jax.Array:
         config = self.config
-        options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        options = layer_options(config)
         norms = [layer_norm(config, name) for name in ("conv0_norm", "conv1_norm")]
         features = discriminator_features(config, self.resolution)
         x = perturb(x, noise, 2 * self.resolution)
@@ -76,7 +81,7 @@ class DiscriminatorHead(Head):
     @nn.compact
     def __call__(self, x: jax.Array, noise: InputNoise | None) -> jax.Array:
         config = self.config
-        options: dict[str, Any] = {"use_wscale": config.use_wscale, "dtype": config.dtype}
+        options = layer_options(config)
         if config.minibatch_stddev != "none":
             x = minibatch_stddev(x, config.stddev_groups, axis_name=self.axis_name)
         x = perturb(x, noise, 8)
@@ -115,7 +120,7 @@ class ImageDiscriminator(nn.Module):
     @property
     def has_batch_norm(self) -> bool:
         """Whether scores and features depend on the batch through batch norm."""
-        return False
+        return self.config.normalization == "batch"
 
     def shape_at(self, resolution: int) -> ImageShape:
         """Height and width of the features of a block."""
@@ -160,7 +165,7 @@ class Discriminator(ImageDiscriminator):
 
     def _from_rgb(self, images: jax.Array, resolution: int) -> jax.Array:
         """1x1 convolution with bias and leaky ReLU."""
-        options: dict[str, Any] = {"use_wscale": self.config.use_wscale, "dtype": self.config.dtype}
+        options = layer_options(self.config)
         features = discriminator_features(self.config, resolution)
         name = f"from_rgb_{self.shape_at(resolution)}"
         norm = layer_norm(self.config, f"{name}_norm")

@@ -133,7 +133,7 @@ class ImageGenerator(nn.Module):
     @property
     def has_batch_norm(self) -> bool:
         """Whether images depend on the batch until `with_statistics` has fixed the statistics."""
-        return False
+        return self.config.normalization == "batch"
 
     def shape_at(self, resolution: int) -> ImageShape:
         """Height and width of the features of a block."""
@@ -142,11 +142,6 @@ class ImageGenerator(nn.Module):
 
 class Generator(ImageGenerator):
     """Latents to images at a fixed resolution; options of spec 1.8."""
-
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether images depend on the batch until `with_statistics` has fixed the statistics."""
-        return self.config.normalization == "batch"
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None = None, alpha: jax.Array | float = 1.0) -> jax.Array:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.paper.study.plan import Plan, Run
+from experiments.paper.study.plan import Plan, Run, Variant
 from experiments.paper.study.progress import arithmetic
 from experiments.paper.study.runner import ROOT
 from experiments.paper.study.settings import kimg_of
@@ -45,6 +45,16 @@ def planned_seconds(plan: Plan, run: Run) -> float:
     return seconds_of(about[1]) if about else math.nan
 
 
+def planned_times(plan: Plan) -> Iterator[tuple[Variant, float]]:
+    """Yield each variant with the estimated seconds of a run; equally long ones are timed once."""
+    timed: dict[str, float] = {}
+    for variant in plan.variants:
+        name = variant.timed_by
+        if name not in timed:
+            timed[name] = planned_seconds(plan, Run(replace(variant, name=name), plan.seeds[0]))
+        yield variant, timed[name]
+
+
 def estimate_lines(plan: Plan, *, jobs: int) -> Iterator[str]:
     """Yield one line per variant with its estimated time, then the total."""
     seeds = len(plan.seeds)
@@ -53,12 +63,10 @@ def estimate_lines(plan: Plan, *, jobs: int) -> Iterator[str]:
         "launch.py plan estimates them: it compiles and times the steps of one variant after another"
     )
     total, total_kimg, width = 0.0, 0.0, max(len(variant.name) for variant in plan.variants)
-    for variant in plan.variants:
-        run = Run(variant, plan.seeds[0])
-        same = Run(replace(variant, name=variant.after), run.seed) if variant.minutes else run
-        kimg, seconds = kimg_of(plan.configs[same.variant.name]), planned_seconds(plan, same)
+    for variant, seconds in planned_times(plan):
+        kimg = kimg_of(plan.configs[variant.timed_by])
         total, total_kimg = total + seeds * seconds, total_kimg + seeds * kimg
-        work = arithmetic(plan, run) / 1e12
+        work = arithmetic(plan, Run(variant, plan.seeds[0])) / 1e12
         length = f"as long as {variant.after}" if variant.minutes else f"{kimg:.1f} kimg"
         time = f"{format_duration(seconds)} each"
         yield f"  {variant.name:{width}}  {length:>14}  {work:8.2f} T multiply-adds  {time:>14}  {variant.about}"
@@ -68,11 +76,9 @@ def estimate_lines(plan: Plan, *, jobs: int) -> Iterator[str]:
 
 def estimated_minutes(plan: Plan) -> float:
     """Return the estimate for all runs of a plan, one after another."""
-    names = [variant.after if variant.minutes else variant.name for variant in plan.variants]
-    runs = [Run(variant, plan.seeds[0]) for name in names for variant in plan.variants if variant.name == name]
     total = 0.0
-    for number, run in enumerate(runs, 1):
-        seconds = planned_seconds(plan, run)
+    for number, (variant, seconds) in enumerate(planned_times(plan), 1):
         total += len(plan.seeds) * seconds / 60
-        print(f"  {number} of {len(runs)}: {run.variant.name} takes {format_duration(seconds)}", file=sys.stderr, flush=True)
+        line = f"  {number} of {len(plan.variants)}: {variant.timed_by} takes {format_duration(seconds)}"
+        print(line, file=sys.stderr, flush=True)
     return total

@@ -44,6 +44,11 @@ class Variant:
     weights: bool = False
     minutes: bool = False
 
+    @property
+    def timed_by(self) -> str:
+        """Name of the variant whose runs are as long in minutes: itself, or that of `minutes`."""
+        return self.after if self.minutes else self.name
+
 
 @dataclass(frozen=True)
 class Measures:

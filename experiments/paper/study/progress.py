@@ -19,7 +19,7 @@ def arithmetic(plan: Plan, run: Run, images_seen: int | None = None) -> float:
 
     A run with the time of another one counts as that one.
     """
-    whole = work_of(plan.configs[run.variant.after if run.variant.minutes else run.variant.name])
+    whole = work_of(plan.configs[run.variant.timed_by])
     return whole if images_seen is None else min(whole, work_of(plan.configs[run.variant.name], images_seen))
 
 

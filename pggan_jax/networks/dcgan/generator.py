@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from pggan_jax.config.networks import NetworksConfig
-from pggan_jax.networks.dcgan.layers import PlainDense, StridedConv, append_labels, flat_size
+from pggan_jax.networks.dcgan.layers import PlainDense, StridedConv, append_labels
 from pggan_jax.networks.generator import FirstBlock, ImageGenerator, generator_features, generator_input
 from pggan_jax.networks.normalization import BatchNorm
 
@@ -27,7 +29,7 @@ class DenseBlock(FirstBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = PlainDense(flat_size(self.base_shape, self.features), self.dtype, name="dense")(x)
+        x = PlainDense(math.prod(self.base_shape) * self.features, self.dtype, name="dense")(x)
         maps = (len(x), *self.base_shape, self.features)
         norm = BatchNorm(use_affine=self.networks.use_affine, axis_name=self.axis_name, name="norm")
         return nn.relu(norm(x.reshape(maps)) if self.networks.kernel_size == 4 else norm(x).reshape(maps))

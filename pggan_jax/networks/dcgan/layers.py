@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -80,8 +78,3 @@ def append_labels(x: jax.Array, labels: jax.Array | None) -> jax.Array:
         return x
     maps = labels.reshape(len(labels), *[1] * (x.ndim - 2), -1)
     return jnp.concatenate([x, jnp.broadcast_to(maps, (*x.shape[:-1], labels.shape[-1])).astype(x.dtype)], axis=-1)
-
-
-def flat_size(shape: tuple[int, int], features: int) -> int:
-    """Units of maps of that height and width."""
-    return math.prod(shape) * features

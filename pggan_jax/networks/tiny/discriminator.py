@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from pggan_jax.config import DiscriminatorConfig
-from pggan_jax.networks.discriminator import FeatureBlock, Head, ImageDiscriminator, discriminator_features
+from pggan_jax.networks.discriminator import FeatureBlock, Head, ImageDiscriminator, discriminator_features, layer_options
 from pggan_jax.networks.layers import EqualizedConv, EqualizedDense, InputNoise, leaky_relu, minibatch_stddev
 from pggan_jax.networks.normalization import baseline_batch_norm
 from pggan_jax.networks.resample import downscale
-
-
-def layer_options(config: DiscriminatorConfig) -> dict[str, Any]:
-    """Options of every convolution and of the dense layer."""
-    return {"use_wscale": config.use_wscale, "dtype": config.dtype}
 
 
 class TinyDownBlock(FeatureBlock):
@@ -64,11 +57,6 @@ class TinyDiscriminator(ImageDiscriminator):
     """
 
     full_resolution: int = 32
-
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether scores and features depend on the batch through batch norm."""
-        return self.config.normalization == "batch"
 
     @nn.compact
     def __call__(

@@ -61,11 +61,6 @@ class TinyBlock(nn.Module):
 class TinyGenerator(ImageGenerator):
     """Latents to images at a fixed resolution."""
 
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether images depend on the batch until `with_statistics` has fixed the statistics."""
-        return self.config.normalization == "batch"
-
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None = None, alpha: jax.Array | float = 1.0) -> jax.Array:
         """Generate images.
