@@ -30,6 +30,8 @@ SECONDS_TO_LIVE = 60.0
 """An owner file from another host that has not been touched for so long is taken over."""
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 _SAME_START_SECONDS = 2.0
+_TRIES = 100
+_RETRY_SECONDS = 0.01
 
 
 class HeldError(Exception):
@@ -78,7 +80,7 @@ class FileLock:
                 raise HeldError(_describe(found))
 
     def _take_owner_file(self) -> None:
-        for _ in range(3):
+        for _ in range(_TRIES):
             with suppress(FileExistsError):
                 _create(self._owner, _describe_this_process(self._token))
                 threading.Thread(target=self._beat, name="lock", daemon=True).start()
@@ -86,7 +88,8 @@ class FileLock:
             found = _read(self._owner)
             if found is not None and _is_alive(found, self._owner):
                 raise HeldError(_describe(found))
-            _remove_stale(self._owner, found)
+            if not _remove_lost(self._owner):
+                time.sleep(_RETRY_SECONDS)
         raise HeldError("another process that has just started")
 
     def _beat(self) -> None:
@@ -178,16 +181,26 @@ def _age_seconds(path: Path) -> float:
             now.unlink(missing_ok=True)
 
 
-def _remove_stale(path: Path, owner: dict[str, Any] | None) -> None:
-    """Remove the file of a lost owner, but not that of a process that created one in between."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    with suppress(FileNotFoundError):
-        path.rename(aside)
-        moved = _read(aside)
-        if moved != owner:
-            with suppress(OSError):
-                os.link(aside, path)
-        aside.unlink(missing_ok=True)
+def _remove_lost(path: Path) -> bool:
+    """Remove the file of a lost owner; False if another process is about to.
+
+    Only the process that holds `path.takeover` may remove, and it looks again first: the owner that it saw lost may have been
+    removed since and followed by a living one, whose file must not be missing for a moment.
+    """
+    takeover = path.with_name(f"{path.name}.takeover")
+    try:
+        takeover.touch(exist_ok=False)
+    except FileExistsError:
+        if _age_seconds(takeover) >= SECONDS_TO_LIVE:  # its process was killed within these few lines
+            takeover.unlink(missing_ok=True)
+        return False
+    try:
+        found = _read(path)
+        if found is not None and not _is_alive(found, path):
+            path.unlink(missing_ok=True)
+        return True
+    finally:
+        takeover.unlink(missing_ok=True)
 
 
 def _describe(owner: dict[str, Any] | None) -> str:

@@ -54,6 +54,25 @@ def process_holding(tmp_path, program):
         process.kill()
 
 
+def take_at_once(path):
+    """Eight threads take one lock; returns the locks taken and the refusals' texts."""
+    barrier, taken, refusals = threading.Barrier(8), [], []
+
+    def take():
+        barrier.wait()
+        try:
+            taken.append(FileLock(path))
+        except HeldError as held:
+            refusals.append(str(held))
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return taken, refusals
+
+
 @pytest.fixture
 def lose_locks(monkeypatch):
     """Call it with the name of an error: from then on that is what a lock ends with."""
@@ -205,25 +224,42 @@ class TestWithoutLocks:
     @pytest.mark.parametrize("is_dead_one_there", [True, False])
     def test_of_many_at_once_one_gets_it(self, tmp_path, lose_locks, is_dead_one_there):
         lose_locks()
-        if is_dead_one_there:
-            owner_file(tmp_path, pid=2**22 + 1)
-        barrier, taken, refusals = threading.Barrier(8), [], []
+        for _ in range(20):
+            if is_dead_one_there:
+                owner_file(tmp_path, pid=2**22 + 1)
+            taken, refusals = take_at_once(tmp_path / "lock")
+            assert (len(taken), len(refusals)) == (1, 7)
+            taken[0].release()
+            assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
-        def take():
-            barrier.wait()
-            try:
-                taken.append(FileLock(tmp_path / "lock"))
-            except HeldError as held:
-                refusals.append(str(held))
+    def test_a_living_one_is_not_removed_by_one_that_saw_the_lost_one_before_it(self, tmp_path, lose_locks, monkeypatch):
+        lose_locks()
+        owner_file(tmp_path, pid=2**22 + 1)
+        takers, is_alive = [], file_lock._is_alive
 
-        threads = [threading.Thread(target=take) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert (len(taken), len(refusals)) == (1, 7)
-        taken[0].release()
-        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+        def look_late(owner, path):
+            """Find the lost owner, but go on with that only when another process has taken the lock."""
+            monkeypatch.setattr(file_lock, "_is_alive", is_alive)
+            found = is_alive(owner, path)
+            takers.append(FileLock(tmp_path / "lock"))
+            monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("the living owner's file was moved"))
+            return found
+
+        monkeypatch.setattr(file_lock, "_is_alive", look_late)
+        assert refused(tmp_path).startswith(f"process {os.getpid()} on")
+        assert (tmp_path / OWNER).exists()
+        takers[0].release()
+
+    def test_a_takeover_that_was_killed_does_not_last(self, tmp_path, lose_locks, monkeypatch):
+        monkeypatch.setattr(file_lock, "_RETRY_SECONDS", 0)
+        lose_locks()
+        owner_file(tmp_path, pid=2**22 + 1)
+        takeover = tmp_path / f"{OWNER}.takeover"
+        takeover.touch()
+        assert refused(tmp_path) == "another process that has just started"
+        os.utime(takeover, (0, 0))
+        with FileLock(tmp_path / "lock"):
+            pass
 
     def test_without_hard_links(self, tmp_path, lose_locks, monkeypatch):
         def link(*_):
