@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.paper.study.command import FLAGS, main
 from experiments.paper.study.plan import Measures, Study, Variant
 
-flags.DEFINE_enum("part", "all", ["all", "first", "recipe"], "which variants there are besides the default", flag_values=FLAGS)
+flags.DEFINE_enum("part", "all", ["all", "first", "recipe", "short"], "which variants there are besides the default", flag_values=FLAGS)
 flags.DEFINE_boolean("labels", True, "train with labels, as the default run does", flag_values=FLAGS)
 
 DIGITS = "experiments/digits.py"
@@ -86,10 +86,27 @@ RECIPE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
 )
 
+TWO_THIRDS = (
+    "schedule.stable_kimg_at=4:7,8:40,16:20,32:10",
+    "schedule.fade_kimg_at=8:10,16:13,32:10",
+)
+HALF = (
+    "schedule.stable_kimg_at=4:5,8:30,16:15,32:7.5",
+    "schedule.fade_kimg_at=8:7.5,16:10,32:7.5",
+)
+SHORT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("two-thirds-0.008", "two thirds of the images, learning rate 0.008", (*TWO_THIRDS, "schedule.learning_rate=0.008")),
+    ("two-thirds-0.012", "two thirds of the images, learning rate 0.012", (*TWO_THIRDS, "schedule.learning_rate=0.012")),
+    ("half-0.008", "half of the images, learning rate 0.008", (*HALF, "schedule.learning_rate=0.008")),
+    ("half-0.012", "half of the images, learning rate 0.012", (*HALF, "schedule.learning_rate=0.012")),
+)
+
 
 def study(values: flags.FlagValues) -> Study:
     """Return the study."""
-    chosen = {"all": (*FIRST, *RECIPE), "first": FIRST, "recipe": RECIPE}[values["part"].value]
+    parts = {"first": FIRST, "recipe": RECIPE, "short": SHORT}
+    part = values["part"].value
+    chosen = parts[part] if part in parts else (*FIRST, *RECIPE, *SHORT)
     labels = () if values["labels"].value else ("data.labels=false",)
     own = tuple(Variant(name, about, DIGITS, (*labels, *settings)) for name, about, settings in chosen)
     return Study(
