@@ -26,7 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.paper.study.command import FLAGS, main
 from experiments.paper.study.plan import Measures, Study, Variant
 
-flags.DEFINE_enum("part", "all", ["all", "first", "recipe", "short"], "which variants there are besides the default", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "part", "all", ["all", "first", "recipe", "short"], "which variants there are besides the default", flag_values=FLAGS
+)
 flags.DEFINE_boolean("labels", True, "train with labels, as the default run does", flag_values=FLAGS)
 
 DIGITS = "experiments/digits.py"
@@ -105,8 +107,7 @@ SHORT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def study(values: flags.FlagValues) -> Study:
     """Return the study."""
     parts = {"first": FIRST, "recipe": RECIPE, "short": SHORT}
-    part = values["part"].value
-    chosen = parts[part] if part in parts else (*FIRST, *RECIPE, *SHORT)
+    chosen = parts.get(values["part"].value, (*FIRST, *RECIPE, *SHORT))
     labels = () if values["labels"].value else ("data.labels=false",)
     own = tuple(Variant(name, about, DIGITS, (*labels, *settings)) for name, about, settings in chosen)
     return Study(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from pggan_jax.errors import UserError
 from pggan_jax.evaluation.classifier import train_classifier
 from pggan_jax.evaluation.evaluator import MIN_IMAGES, Evaluator
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool
-from pggan_jax.evaluation.inception.features import load_extractor
+from pggan_jax.evaluation.inception.features import FeatureExtractor
+from pggan_jax.evaluation.inception.weights import RANDOM, find_weights
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metric_result import MetricResult
 from pggan_jax.evaluation.pixels import pixel_rows
@@ -26,6 +27,8 @@ from pggan_jax.metric_kinds import METRIC_KINDS
 
 OWN = ("fd8", "fd8_class", "readers")
 """Measurements that are defined here; all others are metrics of the library."""
+FEATURES_SIDE = 107
+"""Side of the random network's input; takes a tenth of the time of 299."""
 _BATCH = 256
 
 
@@ -99,7 +102,7 @@ class Reals:
         context = MetricContext(
             pool,
             self.data,
-            load_extractor=partial(load_extractor, "random", "tf1"),
+            load_extractor=lambda: FeatureExtractor(find_weights(RANDOM, needed_by="kid"), side=FEATURES_SIDE),
             show_progress=False,
             with_uncertainty=False,
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.inception.feature_stats import JACKKNIFE_GROUPS, MAX_KEPT, FeatureStatsCollector, FeatureSummary
-from pggan_jax.evaluation.inception.network import Inception
+from pggan_jax.evaluation.inception.network import SIDE, Inception
 from pggan_jax.evaluation.inception.resize import MODES, resize_for_inception
 from pggan_jax.evaluation.inception.weights import RANDOM, InceptionWeights, find_weights
 from pggan_jax.evaluation.pixels import as_rgb, check_shape
@@ -57,21 +57,24 @@ class FeatureExtractor:
         weights: its weights.
         mode: way of resizing, one of `resize.MODES`.
         batch_size: images at once.
+        side: of the network's input, at least 75; the published values are those of 299.
 
     Attributes:
-        fingerprint: of the weights and the way of resizing; features of different fingerprints do not compare.
+        fingerprint: of the weights, the way of resizing and the side; features of different fingerprints do not compare.
 
     Raises:
         UserError: the mode is unknown.
     """
 
-    def __init__(self, weights: InceptionWeights, mode: str = "tf1", *, batch_size: int = 32):
+    def __init__(self, weights: InceptionWeights, mode: str = "tf1", *, batch_size: int = 32, side: int = SIDE):
         if mode not in MODES:
             raise UserError(f"--resize={mode}: is not a way of resizing; choose from {', '.join(MODES)}")
-        self.weights, self.mode, self.batch_size = weights, mode, batch_size
-        self.fingerprint = f"{weights.source} {mode}"
+        self.weights, self.batch_size = weights, batch_size
+        self.mode, self._side = mode, side
+        self._resizing = mode if side == SIDE else f"{mode} {side}"
+        self.fingerprint = f"{weights.source} {self._resizing}"
         self._variables = jax.device_put(weights.variables)
-        self._resize = jax.jit(resize_for_inception, static_argnums=1)
+        self._resize = jax.jit(resize_for_inception, static_argnums=(1, 2))
         self._network = jax.jit(Inception().apply)
 
     @property
@@ -82,7 +85,7 @@ class FeatureExtractor:
     @property
     def details(self) -> dict[str, str]:
         """What values of metrics depend on, for records."""
-        return {"features": "Inception 2015-12-05, pool3", "weights": self.weights.source, "resize": self.mode}
+        return {"features": "Inception 2015-12-05, pool3", "weights": self.weights.source, "resize": self._resizing}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -97,7 +100,7 @@ class FeatureExtractor:
         The outputs are padded to a whole batch, and may not be ready.
         """
         padded = np.concatenate([images, np.repeat(images[-1:], self.batch_size - len(images), axis=0)])
-        features, unbiased, _ = self._network(self._variables, self._resize(padded, self.mode))
+        features, unbiased, _ = self._network(self._variables, self._resize(padded, self.mode, self._side))
         return features, unbiased
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,21 +15,22 @@ MODES = ("tf1", "pytorchfid", "clean")
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def resize_for_inception(images: jax.Array, mode: str) -> jax.Array:
+def resize_for_inception(images: jax.Array, mode: str, side: int = SIDE) -> jax.Array:
     """Resize images and scale them to about -1..1.
 
     Args:
         images: uint8 `[batch, height, width, 3]`.
         mode: "tf1", as the original graph did: bilinear without a half-pixel shift; "pytorchfid": bilinear about pixel
             centres; "clean": bicubic with antialiasing, as Pillow does on floats.
+        side: of the result.
 
     Returns:
-        float32 `[batch, 299, 299, 3]`.
+        float32 `[batch, side, side, 3]`.
     """
     images = images.astype(jnp.float32)
-    shape = (images.shape[0], SIDE, SIDE, images.shape[3])
+    shape = (images.shape[0], side, side, images.shape[3])
     if mode == "tf1":
-        rows, columns = _tf1_weights(images.shape[1]), _tf1_weights(images.shape[2])
+        rows, columns = _tf1_weights(images.shape[1], side), _tf1_weights(images.shape[2], side)
         resized = jnp.einsum("yh,bhwc->bywc", rows, images, precision=_HIGHEST)
         return (jnp.einsum("xw,bywc->byxc", columns, resized, precision=_HIGHEST) - 128.0) / 128.0
     if mode == "pytorchfid":
@@ -38,13 +39,13 @@ def resize_for_inception(images: jax.Array, mode: str) -> jax.Array:
     return (jnp.clip(resized, 0.0, 255.0) - 128.0) / 128.0
 
 
-def _tf1_weights(size: int) -> np.ndarray:
-    """Return the weight of each input pixel in each output pixel, float32 `[299, size]`."""
-    source = np.arange(SIDE, dtype=np.float32) * np.float32(size / SIDE)
+def _tf1_weights(size: int, side: int) -> np.ndarray:
+    """Return the weight of each input pixel in each output pixel, float32 `[side, size]`."""
+    source = np.arange(side, dtype=np.float32) * np.float32(size / side)
     low = np.floor(source).astype(int)
     high = np.minimum(low + 1, size - 1)
     share = source - low
-    weights = np.zeros((SIDE, size), np.float32)
-    np.add.at(weights, (np.arange(SIDE), low), 1 - share)
-    np.add.at(weights, (np.arange(SIDE), high), share)
+    weights = np.zeros((side, size), np.float32)
+    np.add.at(weights, (np.arange(side), low), 1 - share)
+    np.add.at(weights, (np.arange(side), high), share)
     return weights

@@ -60,10 +60,11 @@ def test_equals_pytorch_if_installed():
 
 
 class TestResize:
-    def test_resizing_to_the_same_size_is_the_identity(self):
-        image = golden_images(299)
+    @pytest.mark.parametrize("side", [107, 299])
+    def test_resizing_to_the_same_size_is_the_identity(self, side):
+        image = golden_images(side)
         for mode in ("tf1", "clean"):
-            np.testing.assert_allclose(resize_for_inception(image, mode) * 128 + 128, image, atol=1e-3)
+            np.testing.assert_allclose(resize_for_inception(image, mode, side) * 128 + 128, image, atol=1e-3)
 
     @pytest.mark.parametrize("side", [64, 512])
     def test_clean_equals_pillow(self, side):
@@ -105,6 +106,14 @@ class TestExtractor:
         np.testing.assert_allclose(together[0][0], all_outputs()["tf1", 64][0], rtol=1e-3, atol=1e-3)
         grey = extractor(images[:1, :, :, :1])[0]
         np.testing.assert_allclose(grey, extractor(np.repeat(images[:1, :, :, :1], 3, axis=-1))[0], atol=1e-5)
+
+    @pytest.mark.slow
+    def test_another_side_has_features_of_its_own(self, images, weights):
+        small, usual = FeatureExtractor(weights, batch_size=1, side=75), FeatureExtractor(weights, batch_size=1)
+        assert (small.fingerprint, usual.fingerprint) == ("random tf1 75", "random tf1")
+        assert (small.details["resize"], usual.details["resize"]) == ("tf1 75", "tf1")
+        expected, _, _ = Inception().apply(weights.variables, resize_for_inception(images[:1], "tf1", 75))
+        np.testing.assert_allclose(small(images[:1])[0], expected, rtol=1e-3, atol=1e-4)
 
     def test_refusals(self, images, weights):
         with pytest.raises(UserError, match="must be uint8"):
