@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 LONGEST_MESSAGE = 300
 """Most characters of an error message."""
+DEFAULT_ORIGIN = "the default"
 _LONGEST_VALUE = 60
 _SHORTEST_WORD = 48
 _GAP = "..."
@@ -40,6 +43,21 @@ class ConfigError(UserError):
     def __str__(self) -> str:
         origin = f" (from {self.origin})" if self.origin else ""
         return f"{self.path} = {_format_value(self.value)}{origin}: {self.rule}"
+
+
+@contextmanager
+def name_origins(default: str, by_path: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Add to each `ConfigError` raised in the `with` block where its setting was set.
+
+    Args:
+        default: the place of settings that `by_path` does not list.
+        by_path: dotted name of a setting -> an experiment file, a `--set` flag ...
+    """
+    try:
+        yield
+    except ConfigError as error:
+        error.origin = error.origin or (by_path or {}).get(error.path, default)
+        raise
 
 
 def _format_value(value: Any) -> str:

@@ -65,8 +65,8 @@ FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 RECIPE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("carry", "Adam's moments are carried over phases", ("optimizer.on_new_phase=carry",)),
-    ("current", "gradient norm at the current resolution", ("loss.gradient_norm=current",)),
-    ("carry-current", "both", ("optimizer.on_new_phase=carry", "loss.gradient_norm=current")),
+    ("current", "gradient norm at the current resolution", ("loss.penalty_scale=current",)),
+    ("carry-current", "both", ("optimizer.on_new_phase=carry", "loss.penalty_scale=current")),
     ("ema-0.5", "half-life of the moving average 0.5 kimg instead of 1.5", ("optimizer.ema_half_life_kimg=0.5",)),
     ("ema-4", "half-life 4 kimg", ("optimizer.ema_half_life_kimg=4",)),
     ("ema-10", "half-life 10 kimg", ("optimizer.ema_half_life_kimg=10",)),
@@ -96,11 +96,16 @@ HALF = (
     "schedule.stable_kimg_at=4:5,8:30,16:15,32:7.5",
     "schedule.fade_kimg_at=8:7.5,16:10,32:7.5",
 )
+EARLY = (
+    "schedule.stable_kimg_at=4:7,8:60,16:15,32:8",
+    "schedule.fade_kimg_at=8:10,16:12,32:10",
+)
 SHORT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("two-thirds-0.008", "two thirds of the images, learning rate 0.008", (*TWO_THIRDS, "schedule.learning_rate=0.008")),
     ("two-thirds-0.012", "two thirds of the images, learning rate 0.012", (*TWO_THIRDS, "schedule.learning_rate=0.012")),
     ("half-0.008", "half of the images, learning rate 0.008", (*HALF, "schedule.learning_rate=0.008")),
     ("half-0.012", "half of the images, learning rate 0.012", (*HALF, "schedule.learning_rate=0.012")),
+    ("early-0.008", "122 kimg, most of them at 8x8, learning rate 0.008", (*EARLY, "schedule.learning_rate=0.008")),
 )
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from pggan_jax.checkpointing.open_model import load
 from pggan_jax.checkpointing.orbax_fixes import silence_log
 from pggan_jax.config import Config
-from pggan_jax.config.io import DEFAULT_ORIGIN, load_config, name_origins
+from pggan_jax.config.io import load_config
 from pggan_jax.config.validation import validate
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.distributed.backend import require_backend
+from pggan_jax.errors import DEFAULT_ORIGIN, name_origins
 from pggan_jax.generation.model import Model
 from pggan_jax.loop.run_setup import open_run
 from pggan_jax.loop.train import train as train_run

@@ -15,9 +15,9 @@ from absl import flags
 
 from pggan_jax.config import Config, DataConfig
 from pggan_jax.config.fields import MAX_RESOLUTION
-from pggan_jax.config.io import DEFAULT_ORIGIN, load_config, name_origins
+from pggan_jax.config.io import load_config
 from pggan_jax.config.validation import is_resolution
-from pggan_jax.errors import UserError
+from pggan_jax.errors import DEFAULT_ORIGIN, UserError, name_origins
 from pggan_jax.images import parse_base_shape, parse_crop, parse_range
 from pggan_jax.system.paths import user_path
 

@@ -8,10 +8,10 @@ from absl import flags
 
 from pggan_jax.cli.shared_flags import flag_value
 from pggan_jax.config import Config
-from pggan_jax.config.io import DEFAULT_ORIGIN, load_config, name_origins, parse_value, replace_setting
+from pggan_jax.config.io import load_config, parse_value, replace_setting
 from pggan_jax.config.sound import SoundConfig
 from pggan_jax.config.validation import check_sound_settings, validate
-from pggan_jax.errors import ConfigError, UserError
+from pggan_jax.errors import DEFAULT_ORIGIN, ConfigError, UserError, name_origins
 from pggan_jax.images import fitting_base, parse_base_shape
 from pggan_jax.source_kinds import SOURCE_KINDS, parse_source
 

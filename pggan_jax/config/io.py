@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pggan_jax.config import Config
+from pggan_jax.config import Config, LossConfig
 from pggan_jax.config.fields import DuplicateKeyError, parse_text
 from pggan_jax.config.presets import PRESETS, apply_preset
 from pggan_jax.config.validation import type_name, validate, walk
-from pggan_jax.errors import ConfigError, UserError, one_line
+from pggan_jax.errors import DEFAULT_ORIGIN, ConfigError, UserError, name_origins, one_line
 from pggan_jax.system.json_files import parse_json
 from pggan_jax.system.paths import user_path
 
@@ -24,7 +24,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_REASON = 160
 _LONGEST_ORIGIN = 90
 _MOST_NAMES = 12
-DEFAULT_ORIGIN = "the default"
+FORMER_NAMES = {"loss.gradient_norm": "loss.penalty_scale"}
+"""Settings that have another name than in an earlier version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,21 +34,6 @@ class LoadedConfig:
 
     config: Config
     origins: dict[str, str]
-
-
-@contextmanager
-def name_origins(default: str, by_path: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Add to each `ConfigError` raised in the `with` block where its setting was set.
-
-    Args:
-        default: the place of settings that `by_path` does not list.
-        by_path: dotted name of a setting -> an experiment file, a `--set` flag ...
-    """
-    try:
-        yield
-    except ConfigError as error:
-        error.origin = error.origin or (by_path or {}).get(error.path, default)
-        raise
 
 
 def load_config(experiment: str, overrides: Sequence[str] = ()) -> LoadedConfig:
@@ -195,6 +181,8 @@ def parse_value(path: str, text: str) -> Any:
 
 
 def _nearest(path: str, known: list[str]) -> str:
+    if path in FORMER_NAMES:
+        return f"its name is {FORMER_NAMES[path]} now"
     section = [name for name in known if name.startswith(f"{path}.")]
     if section:
         return f"it is a section; did you mean one of {', '.join(section)}?"
@@ -258,7 +246,7 @@ def _read_settings(text: str, where: str) -> dict[str, Any]:
         )
     known = {path for path, _ in settings_of(Config())}
     sections = {path.rpartition(".")[0] for path in known} - {""}
-    stored = dict(_flatten(tree, sections))
+    stored = _with_present_names(dict(_flatten(tree, sections)))
     for path in stored:
         if path in known:
             continue
@@ -268,6 +256,17 @@ def _read_settings(text: str, where: str) -> dict[str, Any]:
             f"{where}: has the unknown setting {path}; use the version of pggan_jax that wrote it, or remove the setting"
         )
     return stored
+
+
+def _with_present_names(stored: dict[str, Any]) -> dict[str, Any]:
+    """Translate earlier settings; `loss.gradient_norm` concerned WGAN-GP alone."""
+    norm = stored.pop("loss.gradient_norm", None)
+    if norm is None:
+        return stored
+    loss = LossConfig(name=stored.get("loss.name", "wgan_gp"))
+    scale = norm if loss.name == "wgan_gp" else stored.get("loss.penalty_scale", "current")
+    automatic = "full_resolution" if loss.penalizes_at_full_resolution else "current"
+    return {**stored, "loss.penalty_scale": "auto" if scale == automatic else scale}
 
 
 def _flatten(tree: dict[str, Any], sections: Set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:

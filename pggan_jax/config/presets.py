@@ -150,7 +150,7 @@ def _deepsound(data: DataConfig, representation: str) -> dict[str, Any]:
             tick_kimg_at={},
         ),
         "optimizer": OptimizerConfig(on_new_phase="carry"),
-        "loss": LossConfig(gradient_norm="current"),
+        "loss": LossConfig(penalty_scale="current"),
     }
 
 

@@ -51,11 +51,6 @@ class LossConfig:
         exclusive="minimum",
         **WEIGHT,
     )
-    gradient_norm: str = setting(
-        "full_resolution",
-        "where wgan_gp measures the gradient norm: full_resolution (official, on upscaled images) or current",
-        choices=("full_resolution", "current"),
-    )
     drift: float = setting(0.001, "wgan_gp: weight of the squared real scores", **WEIGHT)
     r1_gamma: float = setting(
         10.0, "logistic, hinge and rpgan: weight gamma of R1 and R2, the mean squared image gradients; 0: none", **WEIGHT
@@ -67,13 +62,19 @@ class LossConfig:
         choices=("auto", "reals", "fakes", "both"),
     )
     penalty_scale: str = setting(
-        "current",
-        "where R1 and R2 are measured: on images of the current resolution, or of the full one (full_resolution, as StyleGAN), "
-        "where they are (full / current)^2 times smaller",
-        choices=("current", "full_resolution"),
+        "auto",
+        "where gradient norms of penalties are measured: on images of the current resolution, or upscaled to the full one "
+        "(full_resolution), where they are full / current times smaller; auto: full_resolution for wgan_gp (official), current "
+        "for R1 and R2",
+        choices=("auto", "current", "full_resolution"),
     )
     label_weight: float = setting(1.0, "weight of the auxiliary classifier when data.labels is on", **WEIGHT)
     label_fakes: bool = setting(True, "train D's auxiliary classifier on generated images too, not on reals alone")
+
+    @property
+    def penalizes_at_full_resolution(self) -> bool:
+        """Whether gradient norms are those of images upscaled to full resolution."""
+        return self.penalty_scale == "full_resolution" or (self.penalty_scale == "auto" and self.name == "wgan_gp")
 
     @property
     def penalizes_reals(self) -> bool:

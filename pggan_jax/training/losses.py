@@ -108,8 +108,8 @@ def gradient_penalty(
 
     With `gp_channel_scale`, WGAN-GP's norm is that with respect to data x of which the images are scale * x + constant.
 
-    WGAN-GP's official code measures the norm on images upscaled to the full resolution, where the same gradient is spread over
-    ratio^2 pixels and its norm is `ratio` times smaller. So does StyleGAN's for R1 and R2, which `penalty_scale` chooses here.
+    On images upscaled to the full resolution the same gradient is spread over ratio^2 pixels, and its norm is `ratio` times
+    smaller. The official code of WGAN-GP measures it there, and StyleGAN's that of R1 and R2; `penalty_scale` chooses.
 
     The gradient is that at the images before augmentation, with the numbers of the pass that scores them. WGAN-GP's point gets
     those of its real image.
@@ -122,11 +122,10 @@ def gradient_penalty(
         mixing: in [0, 1] `[batch]`; how far the penalised image of WGAN-GP lies from the real to the fake.
         resolution_ratio: full resolution over current resolution.
     """
+    ratio = resolution_ratio if config.penalizes_at_full_resolution else 1.0
     if config.name == "wgan_gp":
         mixed = reals + (fakes - reals) * mixing[:, None, None, None]
-        norms = gradient_norms(discriminator, mixed, channel_scale=config.gp_channel_scale)
-        if config.gradient_norm == "full_resolution":
-            norms = norms / resolution_ratio
+        norms = gradient_norms(discriminator, mixed, channel_scale=config.gp_channel_scale) / ratio
         return jnp.square(norms - config.gp_target).mean()
     if config.name == "lsgan" or not config.r1_gamma:
         return jnp.zeros((), jnp.float32)
@@ -135,7 +134,7 @@ def gradient_penalty(
         penalty += squared_gradient_norms(discriminator, reals).mean()
     if config.penalizes_fakes:
         penalty += squared_gradient_norms(partial(discriminator, pass_number=FAKES), fakes).mean()
-    return penalty / resolution_ratio**2 if config.penalty_scale == "full_resolution" else penalty
+    return penalty / ratio**2
 
 
 def gradient_norms(discriminator: BoundDiscriminator, images: jax.Array, *, channel_scale: tuple[float, ...] = ()) -> jax.Array:

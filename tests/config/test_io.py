@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pggan_jax.config import PRESETS, SOUND_PRESETS, Config, DataConfig, RunConfig, ScheduleConfig
+from pggan_jax.config import PRESETS, SOUND_PRESETS, Config, DataConfig, LossConfig, RunConfig, ScheduleConfig
 from pggan_jax.config.io import (
     absent_settings,
     difference,
@@ -117,6 +117,7 @@ def test_wrong_override_names_setting_value_and_origin(experiment, override, rul
         ("=4", "launch.py settings lists them all"),
         ("data=4", "it is a section; did you mean one of data.source, data.resolution"),
         ("optimizer={}", "it is a section"),
+        ("loss.gradient_norm=current", "there is no such setting; its name is loss.penalty_scale now"),
         ("data.resolution.side=4", "there is no such setting; did you mean data.resolution"),
     ],
 )
@@ -281,7 +282,7 @@ def changed_everywhere() -> Config:
             choices = {"preset": "v2-4gpus", "minibatch_stddev": "none", "on_new_phase": "carry", "name": "hinge"}
             choices |= {"augment": ("color", "cutout")}
             choices |= {"penalize": "fakes", "penalty_scale": "full_resolution"}
-            choices |= {"gradient_norm": "current", "dtype": "bfloat16", "crop": "pad", "resample": "box", "range": "auto"}
+            choices |= {"dtype": "bfloat16", "crop": "pad", "resample": "box", "range": "auto"}
             choices |= {"modes": "refuse", "base_shape": "3x4", "init_from": "runs/other", "inception_weights": "here.npz"}
             choices |= {"metrics": ("swd", "ms_ssim"), "best": "ms_ssim"}
             choices |= {"representation": "phase", "phase_reference": "start", "magnitude_range": "-7,4", "take": "loudest"}
@@ -340,6 +341,26 @@ def test_a_setting_that_json_lacks_has_its_default(path):
     text = json.dumps(tree)
     assert absent_settings(text, "run/config.json") == [path]
     assert from_json(text, "run/config.json") == replace_setting(config, path, dict(settings_of(Config()))[path])
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "expected"),
+    [
+        ("wgan_gp", "full_resolution", "auto"),
+        ("wgan_gp", "current", "current"),
+        ("logistic", "full_resolution", "auto"),  # of no effect then, and R1 was measured at the current resolution
+        ("hinge", "current", "auto"),
+    ],
+)
+def test_the_gradient_norm_of_earlier_versions_is_the_penalty_scale_now(name, norm, expected):
+    tree = json.loads(to_json(Config(loss=LossConfig(name=name))))
+    del tree["loss"]["penalty_scale"]
+    tree["loss"]["gradient_norm"] = norm
+    assert from_json(json.dumps(tree), "run/config.json").loss == LossConfig(name=name, penalty_scale=expected)
+    assert absent_settings(json.dumps(tree), "run/config.json") == []
+    tree["loss"]["gradient_norm"] = "none"
+    if name == "wgan_gp":
+        assert "loss.penalty_scale = 'none'" in str(refusal(ConfigError, from_json, json.dumps(tree), "run/config.json"))
 
 
 def test_a_section_that_json_lacks_has_its_defaults():

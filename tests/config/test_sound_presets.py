@@ -188,7 +188,7 @@ def test_deepsound_networks_and_loss(name):
     assert networks.latent_size == 512
     channels = [generator_features(config.generator, 2**level) for level in range(1, 10)]
     assert channels == [512, 512, 512, 512, 256, 128, 64, 32, 16]
-    assert config.loss == LossConfig(gp_weight=10.0, gp_target=1.0, drift=0.001, gradient_norm="current")
+    assert config.loss == LossConfig(gp_weight=10.0, gp_target=1.0, drift=0.001, penalty_scale="current")
     assert not config.data.labels
     assert (config.optimizer.beta1, config.optimizer.beta2) == (0.0, 0.99)
 

@@ -180,8 +180,9 @@ def test_mixing_runs_from_real_to_fake():
 
 
 def test_the_norm_is_measured_at_full_resolution_or_at_the_current_one():
-    full = terms(LossConfig(gradient_norm="full_resolution"), ratio=4.0)
-    current = terms(LossConfig(gradient_norm="current"), ratio=4.0)
+    full = terms(LossConfig(penalty_scale="full_resolution"), ratio=4.0)
+    current = terms(LossConfig(penalty_scale="current"), ratio=4.0)
+    assert terms(LossConfig(), ratio=4.0) == full
     np.testing.assert_allclose(full.gradient_penalty, ((mixed_norms() / 4 - 1) ** 2).mean(), rtol=1e-5)
     np.testing.assert_allclose(current.gradient_penalty, ((mixed_norms() - 1) ** 2).mean(), rtol=1e-5)
 
@@ -242,6 +243,7 @@ def test_r1_and_r2_are_measured_at_the_current_resolution_or_at_the_full_one(nam
         scale: [terms(LossConfig(name=name, penalty_scale=scale), ratio=ratio).gradient_penalty for ratio in (1.0, 8.0)]
         for scale in ("current", "full_resolution")
     }
+    assert terms(LossConfig(name=name), ratio=8.0).gradient_penalty == penalties["current"][1]
     assert penalties["current"][0] == penalties["current"][1] == penalties["full_resolution"][0] > 0
     np.testing.assert_allclose(penalties["full_resolution"][1], penalties["current"][1] / 64, rtol=1e-6)
 
