@@ -317,9 +317,14 @@ def run_with(folder, monkeypatch):
     return run
 
 
-def test_each_run_trains_is_measured_and_is_not_repeated(run_with, folder):
+def test_each_run_trains_is_measured_and_is_not_repeated(run_with, folder, capsys):
     plan = plan_of(names=("one", "two"))
     _, is_complete, started = run_with(plan)
+    first, *lines = capsys.readouterr().out.splitlines()
+    total = len(list(plan.runs()))
+    assert first.endswith(f"runs and their logs are in {folder.path} (0 of {total} runs)")
+    assert len(lines) == total
+    assert f"({total} of {total} runs" in lines[-1]
     assert is_complete
     assert sorted(started) == sorted(
         [f"{run.name} {what}" for run in plan.runs() for what in ("train", "measure")] + ["floor measure"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,8 @@ def arithmetic(plan: Plan, run: Run, images_seen: int | None = None) -> float:
 class Progress:
     """A bar of the arithmetic that is done, with an estimate of the remaining time.
 
+    Without a terminal, the lines above the bar say so instead.
+
     Args:
         plan: the runs.
         folder: where they are.
@@ -37,6 +40,7 @@ class Progress:
         self._done: dict[str, float] = {}
         self._at_start, self._started, self._last_read = 0.0, time.monotonic(), -math.inf
         self._bar: Any = None
+        self._left = math.nan
 
     def __enter__(self) -> Progress:
         from tqdm import tqdm
@@ -46,6 +50,8 @@ class Progress:
         self._at_start = sum(self._done.values())
         layout = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
         self._bar = tqdm(total=100, desc=self._plan.study.name, bar_format=layout, disable=None, dynamic_ncols=True)
+        if self._bar.disable:
+            self.message(f"{self._plan.study.name}: runs and their logs are in {self._folder.path}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,13 +73,18 @@ class Progress:
             self._read(run)
         done, total = sum(self._done.values()), sum(self._total.values())
         gained = done - self._at_start
-        left = (total - done) * (now - self._started) / gained if gained > 0 else math.nan
+        self._left = (total - done) * (now - self._started) / gained if gained > 0 else math.nan
         complete = len(self._total) - waiting - len(active)
         self._bar.n = 100 * done / total
         names = ", ".join(run.name for run in active[:3]) + ", ..." * (len(active) > 3)
-        self._bar.set_postfix_str(f"{complete} of {len(self._total)} runs, {names}, {format_duration(left)} left")
+        self._bar.set_postfix_str(f"{complete} of {len(self._total)} runs, {names}, {format_duration(self._left)} left")
 
     def message(self, line: str) -> None:
         """Print a line above the bar."""
+        if self._bar.disable:
+            complete = sum(self._folder.result(name) is not None for name in self._total)
+            left = f", {format_duration(self._left)} left" if math.isfinite(self._left) else ""
+            line = f"{line} ({complete} of {len(self._total)} runs{left})"
         self._bar.write(line)
+        sys.stdout.flush()
         self._last_read = -math.inf
