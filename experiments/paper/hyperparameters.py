@@ -3,12 +3,14 @@
     python experiments/paper/hyperparameters.py --out=runs/paper/hyperparameters --seeds=0-3
     python experiments/paper/hyperparameters.py --part=first                # learning rate, n_critic, batch, fade length
     python experiments/paper/hyperparameters.py --part=recipe --seeds=0-3   # what the default run's own recipe is made of
+    python experiments/paper/hyperparameters.py --part=lengths              # more and fewer images
+    python experiments/paper/hyperparameters.py --part=penalty              # where R1 and R2 are measured
     python experiments/paper/hyperparameters.py --labels=false --out=runs/paper/hyperparameters-no-labels
     python experiments/paper/hyperparameters.py --variants=default,carry,current --jobs=12
 
-All runs are experiments/digits.py with the same number of images. The distance is that of box-filtered 8x8 pixels in 0..16
-(Frechet distance); its floor is that of two halves of the reals. Two readers, a support vector machine and the nearest real
-digit, agree on samples that are clear digits.
+All runs are experiments/digits.py with the same number of images, but for --part=lengths. The distance is that of box-filtered
+8x8 pixels in 0..16 (Frechet distance); its floor is that of two halves of the reals. Two readers, a support vector machine and
+the nearest real digit, agree on samples that are clear digits.
 
 Ctrl-C lets the runs save; the same command continues. Writes results.json, table.md, figure.svg and contact_sheet.png to --out
 after each run.
@@ -27,7 +29,11 @@ from experiments.paper.study.command import FLAGS, main
 from experiments.paper.study.plan import Measures, Study, Variant
 
 flags.DEFINE_enum(
-    "part", "all", ["all", "first", "recipe", "short"], "which variants there are besides the default", flag_values=FLAGS
+    "part",
+    "all",
+    ["all", "first", "recipe", "lengths", "penalty"],
+    "which variants there are besides the default",
+    flag_values=FLAGS,
 )
 flags.DEFINE_boolean("labels", True, "train with labels, as the default run does", flag_values=FLAGS)
 
@@ -37,11 +43,10 @@ QUICK = (
     *("schedule.stable_kimg=0.3", "schedule.stable_kimg_at=", "schedule.fade_kimg=0.2", "schedule.fade_kimg_at="),
     *("schedule.batch_size=8", "schedule.batch_size_at=", "schedule.repeats=1", "optimizer.ema_half_life_kimg=0.1"),
 )
-FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("rate-0.001", "learning rate 0.001 instead of 0.003", ("schedule.learning_rate=0.001",)),
-    ("rate-0.002", "learning rate 0.002", ("schedule.learning_rate=0.002",)),
+Row = tuple[str, str, tuple[str, ...]]
+FIRST: tuple[Row, ...] = (
+    ("rate-0.003", "learning rate 0.003 instead of 0.008", ("schedule.learning_rate=0.003",)),
     ("rate-0.005", "learning rate 0.005", ("schedule.learning_rate=0.005",)),
-    ("rate-0.008", "learning rate 0.008", ("schedule.learning_rate=0.008",)),
     ("rate-0.012", "learning rate 0.012", ("schedule.learning_rate=0.012",)),
     ("critic-2", "two discriminator steps per generator step, same reals", ("schedule.critic_steps=2",)),
     ("critic-5", "five discriminator steps per generator step, same reals", ("schedule.critic_steps=5",)),
@@ -50,20 +55,20 @@ FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "fade-none",
         "no fade; its images go to the stable phases",
-        ("schedule.fade_kimg=0", "schedule.fade_kimg_at=", "schedule.stable_kimg_at=4:10,8:75,16:50,32:30"),
+        ("schedule.fade_kimg=0", "schedule.fade_kimg_at=", "schedule.stable_kimg_at=4:7,8:70,16:27,32:18"),
     ),
     (
         "fade-half",
         "half the fade",
-        ("schedule.fade_kimg_at=8:7.5,16:10,32:7.5", "schedule.stable_kimg_at=4:10,8:67.5,16:40,32:22.5"),
+        ("schedule.fade_kimg_at=8:5,16:6,32:5", "schedule.stable_kimg_at=4:7,8:65,16:21,32:13"),
     ),
     (
         "fade-longer",
         "1.5 times the fade",
-        ("schedule.fade_kimg_at=8:22.5,16:30,32:22.5", "schedule.stable_kimg_at=4:10,8:52.5,16:20,32:7.5"),
+        ("schedule.fade_kimg_at=8:15,16:18,32:15", "schedule.stable_kimg_at=4:7,8:55,16:9,32:3"),
     ),
 )
-RECIPE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+RECIPE: tuple[Row, ...] = (
     ("carry", "Adam's moments are carried over phases", ("optimizer.on_new_phase=carry",)),
     ("current", "gradient norm at the current resolution", ("loss.penalty_scale=current",)),
     ("carry-current", "both", ("optimizer.on_new_phase=carry", "loss.penalty_scale=current")),
@@ -73,46 +78,35 @@ RECIPE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("stddev-batch", "minibatch stddev of the whole batch", ("discriminator.minibatch_stddev=whole_batch",)),
     ("stddev-contiguous", "stddev of neighbours, unbiased", ("discriminator.minibatch_stddev=contiguous",)),
     ("stddev-none", "no minibatch stddev", ("discriminator.minibatch_stddev=none",)),
-    ("rate-falling", "learning rate 0.002 at 16x16, 0.001 at 32x32", ("schedule.learning_rate_at=16:0.002,32:0.001",)),
-    ("rate-rising", "learning rate 0.001 at 4x4 and 8x8", ("schedule.learning_rate_at=4:0.001,8:0.001",)),
-    ("cosine", "learning rate by a cosine from 0.003 to 0.0003", ("schedule.learning_rate_end=0.0003",)),
-    (
-        "late",
-        "more images at 32x32: stable 5, 35, 30, 45 kimg",
-        ("schedule.stable_kimg_at=4:5,8:35,16:30,32:45",),
-    ),
-    (
-        "early",
-        "more images at 8x8: stable 10, 80, 20, 5 kimg",
-        ("schedule.stable_kimg_at=4:10,8:80,16:20,32:5",),
-    ),
+    ("rate-falling", "learning rate 0.005 at 16x16, 0.003 at 32x32", ("schedule.learning_rate_at=16:0.005,32:0.003",)),
+    ("rate-rising", "learning rate 0.003 at 4x4 and 8x8", ("schedule.learning_rate_at=4:0.003,8:0.003",)),
+    ("cosine", "learning rate by a cosine from 0.008 to 0.001", ("schedule.learning_rate_end=0.001",)),
 )
-
-TWO_THIRDS = (
-    "schedule.stable_kimg_at=4:7,8:40,16:20,32:10",
-    "schedule.fade_kimg_at=8:10,16:13,32:10",
+LONG = ("schedule.stable_kimg_at=4:10,8:60,16:30,32:15", "schedule.fade_kimg_at=8:15,16:20,32:15")
+TWO_THIRDS = ("schedule.stable_kimg_at=4:7,8:40,16:20,32:10", "schedule.fade_kimg_at=8:10,16:13,32:10")
+HALF = ("schedule.stable_kimg_at=4:5,8:30,16:15,32:7.5", "schedule.fade_kimg_at=8:7.5,16:10,32:7.5")
+LENGTHS: tuple[Row, ...] = (
+    ("long", "165 kimg instead of 122", LONG),
+    ("long-0.003", "165 kimg, learning rate 0.003", (*LONG, "schedule.learning_rate=0.003")),
+    ("two-thirds", "110 kimg, fewer of them at 8x8", TWO_THIRDS),
+    ("half", "83 kimg", HALF),
+    ("half-0.012", "83 kimg, learning rate 0.012", (*HALF, "schedule.learning_rate=0.012")),
 )
-HALF = (
-    "schedule.stable_kimg_at=4:5,8:30,16:15,32:7.5",
-    "schedule.fade_kimg_at=8:7.5,16:10,32:7.5",
+PENALTY: tuple[Row, ...] = tuple(
+    (f"{loss}-{scale}", f"{loss}, gamma 1, {where}", (f"loss.name={loss}", "loss.r1_gamma=1", f"loss.penalty_scale={value}"))
+    for loss in ("logistic", "rpgan")
+    for scale, value, where in (
+        ("current", "current", "measured at the current resolution"),
+        ("full", "full_resolution", "measured at full resolution"),
+    )
 )
-EARLY = (
-    "schedule.stable_kimg_at=4:7,8:60,16:15,32:8",
-    "schedule.fade_kimg_at=8:10,16:12,32:10",
-)
-SHORT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("two-thirds-0.008", "two thirds of the images, learning rate 0.008", (*TWO_THIRDS, "schedule.learning_rate=0.008")),
-    ("two-thirds-0.012", "two thirds of the images, learning rate 0.012", (*TWO_THIRDS, "schedule.learning_rate=0.012")),
-    ("half-0.008", "half of the images, learning rate 0.008", (*HALF, "schedule.learning_rate=0.008")),
-    ("half-0.012", "half of the images, learning rate 0.012", (*HALF, "schedule.learning_rate=0.012")),
-    ("early-0.008", "122 kimg, most of them at 8x8, learning rate 0.008", (*EARLY, "schedule.learning_rate=0.008")),
-)
+PARTS = {"first": FIRST, "recipe": RECIPE, "lengths": LENGTHS, "penalty": PENALTY}
 
 
 def study(values: flags.FlagValues) -> Study:
     """Return the study."""
-    parts = {"first": FIRST, "recipe": RECIPE, "short": SHORT}
-    chosen = parts.get(values["part"].value, (*FIRST, *RECIPE, *SHORT))
+    part = values["part"].value
+    chosen = [row for name, rows in PARTS.items() if part in ("all", name) for row in rows]
     labels = () if values["labels"].value else ("data.labels=false",)
     own = tuple(Variant(name, about, DIGITS, (*labels, *settings)) for name, about, settings in chosen)
     return Study(
