@@ -79,6 +79,7 @@ RECIPE: tuple[Row, ...] = (
     ("stddev-contiguous", "stddev of neighbours, unbiased", ("discriminator.minibatch_stddev=contiguous",)),
     ("stddev-none", "no minibatch stddev", ("discriminator.minibatch_stddev=none",)),
     ("rate-falling", "learning rate 0.005 at 16x16, 0.003 at 32x32", ("schedule.learning_rate_at=16:0.005,32:0.003",)),
+    ("rate-halved", "learning rate 0.004 at 32x32", ("schedule.learning_rate_at=32:0.004",)),
     ("rate-rising", "learning rate 0.003 at 4x4 and 8x8", ("schedule.learning_rate_at=4:0.003,8:0.003",)),
     ("cosine", "learning rate by a cosine from 0.008 to 0.001", ("schedule.learning_rate_end=0.001",)),
 )
@@ -89,6 +90,7 @@ LENGTHS: tuple[Row, ...] = (
     ("long", "165 kimg instead of 122", LONG),
     ("long-0.003", "165 kimg, learning rate 0.003", (*LONG, "schedule.learning_rate=0.003")),
     ("two-thirds", "110 kimg, fewer of them at 8x8", TWO_THIRDS),
+    ("two-thirds-0.005", "110 kimg, learning rate 0.005", (*TWO_THIRDS, "schedule.learning_rate=0.005")),
     ("half", "83 kimg", HALF),
     ("half-0.012", "83 kimg, learning rate 0.012", (*HALF, "schedule.learning_rate=0.012")),
 )
