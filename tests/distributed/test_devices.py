@@ -19,7 +19,7 @@ from pggan_jax.networks.build import build_networks
 from pggan_jax.training.multi_step import make_multi_step
 from pggan_jax.training.step_inputs import Batch, SharedInputs, TracedSchedulePoint
 from pggan_jax.training.train_state import create_train_state
-from tests.helpers.runs import dcgan_config, small_config, small_loader
+from tests.helpers.runs import dcgan_config, small_config, small_loader, tiny_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -197,6 +197,9 @@ class TestAnyNumberOfDevices:
     @pytest.mark.parametrize("name", ["dcgan", pytest.param("dcgan_mnist", marks=pytest.mark.slow)])
     def test_dcgan_has_the_same_gradients(self, name):
         assert_same_gradients(dcgan_config(networks__name=name), devices=2)
+
+    def test_the_tiny_networks_have_the_same_gradients(self):
+        assert_same_gradients(tiny_config(), devices=2)
 
     def test_the_comparison_can_fail(self):
         """Other groups are another network."""

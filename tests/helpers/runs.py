@@ -177,6 +177,19 @@ def dcgan_config(**changes):
     return small_config(**options | changes)
 
 
+def tiny_config(**changes):
+    """The small networks of the test on 1,000 modes, with batch norm, growing to 8x8."""
+    options = {
+        "networks__name": "tiny",
+        **{f"{network}__normalization": "batch" for network in ("generator", "discriminator")},
+        **{f"{network}__use_wscale": False for network in ("generator", "discriminator")},
+        "generator__use_pixelnorm": False,
+        "generator__output_activation": "tanh",
+        "discriminator__minibatch_stddev": "none",
+    }
+    return small_config(**options | changes)
+
+
 def labelled_config():
     return small_config(data__resolution=4, data__labels=True, schedule__stable_kimg=0.16)
 
