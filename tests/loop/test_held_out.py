@@ -21,6 +21,7 @@ from pggan_jax.stats_fields import HELD_OUT_FIELDS
 from tests.helpers.runs import (
     MID_FADE,
     copy_of,
+    dcgan_config,
     digest,
     lasting,
     on_devices,
@@ -152,6 +153,15 @@ def test_on_several_devices(whole, tmp_path):
         assert run_small(tmp_path / "two", config, shared=False)
     one, two = (stats(tmp_path / name)[-1] for name in ("one", "two"))
     assert [two[name] for name in HELD_OUT_FIELDS] == pytest.approx([one[name] for name in HELD_OUT_FIELDS], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_with_dcgan(tmp_path):
+    """Each set is normalised by its own statistics, as in training."""
+    assert run_small(tmp_path, dcgan_config(data__held_out=0.2, data__max_images=200))
+    (tick,) = stats(tmp_path)
+    assert tick["held_out_gap"] == pytest.approx(tick["training_score"] - tick["held_out_score"], abs=1e-5)
+    assert abs(tick["held_out_gap"]) > 1e-4
 
 
 @pytest.mark.slow
