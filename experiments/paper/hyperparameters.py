@@ -44,10 +44,17 @@ QUICK = (
     *("schedule.batch_size=8", "schedule.batch_size_at=", "schedule.repeats=1", "optimizer.ema_half_life_kimg=0.1"),
 )
 Row = tuple[str, str, tuple[str, ...]]
+
+
+def rate(value: float) -> tuple[str, ...]:
+    """Return the settings of a learning rate that is halved at 32x32."""
+    return f"schedule.learning_rate={value:g}", f"schedule.learning_rate_at=32:{value / 2:g}"
+
+
 FIRST: tuple[Row, ...] = (
-    ("rate-0.003", "learning rate 0.003 instead of 0.008", ("schedule.learning_rate=0.003",)),
-    ("rate-0.005", "learning rate 0.005", ("schedule.learning_rate=0.005",)),
-    ("rate-0.012", "learning rate 0.012", ("schedule.learning_rate=0.012",)),
+    ("rate-0.003", "learning rate 0.003 instead of 0.008, half of it at 32x32", rate(0.003)),
+    ("rate-0.005", "learning rate 0.005, half of it at 32x32", rate(0.005)),
+    ("rate-0.012", "learning rate 0.012, half of it at 32x32", rate(0.012)),
     ("critic-2", "two discriminator steps per generator step, same reals", ("schedule.critic_steps=2",)),
     ("critic-5", "five discriminator steps per generator step, same reals", ("schedule.critic_steps=5",)),
     ("batch-half", "half the batch", ("schedule.batch_size_at=4:16,8:16,16:8,32:8",)),
@@ -79,20 +86,26 @@ RECIPE: tuple[Row, ...] = (
     ("stddev-contiguous", "stddev of neighbours, unbiased", ("discriminator.minibatch_stddev=contiguous",)),
     ("stddev-none", "no minibatch stddev", ("discriminator.minibatch_stddev=none",)),
     ("rate-falling", "learning rate 0.005 at 16x16, 0.003 at 32x32", ("schedule.learning_rate_at=16:0.005,32:0.003",)),
-    ("rate-halved", "learning rate 0.004 at 32x32", ("schedule.learning_rate_at=32:0.004",)),
-    ("rate-rising", "learning rate 0.003 at 4x4 and 8x8", ("schedule.learning_rate_at=4:0.003,8:0.003",)),
-    ("cosine", "learning rate by a cosine from 0.008 to 0.001", ("schedule.learning_rate_end=0.001",)),
+    ("rate-constant", "learning rate 0.008 at 32x32 too", ("schedule.learning_rate_at=",)),
+    ("rate-rising", "learning rate 0.003 at 4x4 and 8x8", ("schedule.learning_rate_at=4:0.003,8:0.003,32:0.004",)),
+    (
+        "cosine",
+        "learning rate by a cosine from 0.008 to 0.001",
+        ("schedule.learning_rate_at=", "schedule.learning_rate_end=0.001"),
+    ),
 )
 LONG = ("schedule.stable_kimg_at=4:10,8:60,16:30,32:15", "schedule.fade_kimg_at=8:15,16:20,32:15")
 TWO_THIRDS = ("schedule.stable_kimg_at=4:7,8:40,16:20,32:10", "schedule.fade_kimg_at=8:10,16:13,32:10")
 HALF = ("schedule.stable_kimg_at=4:5,8:30,16:15,32:7.5", "schedule.fade_kimg_at=8:7.5,16:10,32:7.5")
 LENGTHS: tuple[Row, ...] = (
     ("long", "165 kimg instead of 122", LONG),
-    ("long-0.003", "165 kimg, learning rate 0.003", (*LONG, "schedule.learning_rate=0.003")),
+    (
+        "long-0.003",
+        "165 kimg, learning rate 0.003 at all resolutions",
+        (*LONG, "schedule.learning_rate=0.003", "schedule.learning_rate_at="),
+    ),
     ("two-thirds", "110 kimg, fewer of them at 8x8", TWO_THIRDS),
-    ("two-thirds-0.005", "110 kimg, learning rate 0.005", (*TWO_THIRDS, "schedule.learning_rate=0.005")),
     ("half", "83 kimg", HALF),
-    ("half-0.012", "83 kimg, learning rate 0.012", (*HALF, "schedule.learning_rate=0.012")),
 )
 PENALTY: tuple[Row, ...] = tuple(
     (f"{loss}-{scale}", f"{loss}, gamma 1, {where}", (f"loss.name={loss}", "loss.r1_gamma=1", f"loss.penalty_scale={value}"))
