@@ -186,7 +186,13 @@ def test_crossing_is_interpolated():
 
 def test_curves_over_time_are_compared_where_all_have_values():
     points, errors = mean_curve([[(1.0, 10.0), (2.0, 8.0), (4.0, 6.0)], [(1.0, 12.0), (3.0, 8.0)]])
-    assert points == [(1.0, 11.0), (2.0, 9.0)]
+    assert points == [(1.0, 11.0), (2.0, 9.0), (3.0, 7.5)]
+    assert errors == pytest.approx([1.0, 1.0, 0.5])
+
+
+def test_curves_with_the_same_checkpoints_are_averaged_by_checkpoint_to_the_last():
+    points, errors = mean_curve([[(1.0, 10.0), (2.0, 8.0)], [(2.0, 12.0), (3.0, 6.0)]])
+    assert points == [(1.5, 11.0), (2.5, 7.0)]
     assert errors == pytest.approx([1.0, 1.0])
 
 

@@ -26,16 +26,21 @@ _LABEL_WIDTH = 150
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[list[tuple[float, float]], list[float]]:
-    """Return the mean of several curves over their common range, and its standard errors.
+    """Return the mean of several curves, and its standard errors.
 
-    Curves over time have their points at different times: they are interpolated at those of the first one.
+    Point by point, in both directions, as runs of one variant are measured at the same checkpoints. Runs that time has ended have
+    different ones: they are interpolated over their common range, at the points of the first one and at the end.
     """
     curves = [curve for curve in curves if curve]
     if not curves:
         return [], []
-    end = min(curve[-1][0] for curve in curves)
-    places = [at for at, _ in curves[0] if at <= end * (1 + 1e-9)]
-    values = [np.interp(places, *zip(*curve, strict=True)) for curve in curves]
+    if len({len(curve) for curve in curves}) == 1:
+        places = np.mean([[at for at, _ in curve] for curve in curves], axis=0).tolist()
+        values = [np.array([value for _, value in curve]) for curve in curves]
+    else:
+        end = min(curve[-1][0] for curve in curves)
+        places = [*(at for at, _ in curves[0] if at < end), end]
+        values = [np.interp(places, *zip(*curve, strict=True)) for curve in curves]
     means = [Mean.of([float(one[number]) for one in values]) for number in range(len(places))]
     errors = [mean.error for mean in means] if len(curves) > 1 else []
     return [(at, mean.value) for at, mean in zip(places, means, strict=True)], errors
