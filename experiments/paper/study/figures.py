@@ -28,8 +28,8 @@ _LABEL_WIDTH = 150
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[list[tuple[float, float]], list[float]]:
     """Return the mean of several curves, and its standard errors.
 
-    Point by point, in both directions, as runs of one variant are measured at the same checkpoints. Runs that time has ended have
-    different ones: they are interpolated over their common range, at the points of the first one and at the end.
+    Point by point, in both directions, as runs of one variant are measured at the same checkpoints. Runs that time has ended
+    have different ones: they are interpolated over their common range, at the points of the first one and at the end.
     """
     curves = [curve for curve in curves if curve]
     if not curves:
