@@ -15,6 +15,10 @@ ends with. Each curve is interpolated linearly between its checkpoints, and the 
 
 Ctrl-C lets the runs save; the same command continues. Writes results.json, table.md, figure.svg and contact_sheet.png to --out
 after each run.
+
+Cost: 40 minutes for the digits on 2 cores of an AMD EPYC, of which 17 are training.
+Expect: growing reaches equal quality in a third to a half of the minutes, by SWD in as many; trained three times as long,
+the same networks from the start end better.
 """
 
 from __future__ import annotations
