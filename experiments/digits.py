@@ -2,8 +2,8 @@
 
     python launch.py
 
-Cost: 76 s in total on 2 cores of an AMD EPYC with compiled programs, two minutes without; 2 s of training at 4x4, 16 s at 8x8,
-22 s at 16x16 and 35 s at 32x32.
+Cost: 76 s in total on 2 cores of an AMD EPYC with compiled programs, 94 s without; 1 s of training at 4x4, 16 s at 8x8,
+21 s at 16x16 and 34 s at 32x32.
 Expect: a sample grid of legible digits, one row per class; `python experiments/check_digits.py` classifies samples.
 """
 
