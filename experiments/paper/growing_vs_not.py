@@ -49,7 +49,13 @@ DCGAN = (
         "loss.name=logistic",
         "loss.r1_gamma=0",
     ),
-    *("schedule.learning_rate=0.0002", "optimizer.beta1=0.5", "optimizer.beta2=0.999", "schedule.batch_size=64"),
+    *(
+        "schedule.learning_rate=0.0002",
+        "schedule.learning_rate_at=",
+        "optimizer.beta1=0.5",
+        "optimizer.beta2=0.999",
+        "schedule.batch_size=64",
+    ),
     *("schedule.batch_size_at=", "generator.latents=uniform", "generator.latent_size=100", "generator.normalize_latents=false"),
 )
 QUICK = (

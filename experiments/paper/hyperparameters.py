@@ -95,17 +95,17 @@ RECIPE: tuple[Row, ...] = (
     ),
 )
 LONG = ("schedule.stable_kimg_at=4:10,8:60,16:30,32:15", "schedule.fade_kimg_at=8:15,16:20,32:15")
-TWO_THIRDS = ("schedule.stable_kimg_at=4:7,8:40,16:20,32:10", "schedule.fade_kimg_at=8:10,16:13,32:10")
-HALF = ("schedule.stable_kimg_at=4:5,8:30,16:15,32:7.5", "schedule.fade_kimg_at=8:7.5,16:10,32:7.5")
+MEDIUM = ("schedule.stable_kimg_at=4:7,8:40,16:20,32:10", "schedule.fade_kimg_at=8:10,16:13,32:10")
+SHORT = ("schedule.stable_kimg_at=4:5,8:30,16:15,32:7.5", "schedule.fade_kimg_at=8:7.5,16:10,32:7.5")
 LENGTHS: tuple[Row, ...] = (
-    ("long", "165 kimg instead of 122", LONG),
+    ("kimg-165", "165 kimg instead of 122", LONG),
     (
-        "long-0.003",
+        "kimg-165-0.003",
         "165 kimg, learning rate 0.003 at all resolutions",
         (*LONG, "schedule.learning_rate=0.003", "schedule.learning_rate_at="),
     ),
-    ("two-thirds", "110 kimg, fewer of them at 8x8", TWO_THIRDS),
-    ("half", "83 kimg", HALF),
+    ("kimg-110", "110 kimg, fewer of them at 8x8", MEDIUM),
+    ("kimg-83", "83 kimg", SHORT),
 )
 PENALTY: tuple[Row, ...] = tuple(
     (f"{loss}-{scale}", f"{loss}, gamma 1, {where}", (f"loss.name={loss}", "loss.r1_gamma=1", f"loss.penalty_scale={value}"))
@@ -126,7 +126,7 @@ def study(values: flags.FlagValues) -> Study:
     own = tuple(Variant(name, about, DIGITS, (*labels, *settings)) for name, about, settings in chosen)
     return Study(
         "hyperparameters",
-        "Which settings of the default run matter beyond the noise, at an equal number of images?",
+        "Which settings of the default run matter beyond the noise?",
         (Variant("default", "experiments/digits.py", DIGITS, labels), *own),
         Measures(
             headline="fd8",

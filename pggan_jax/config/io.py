@@ -24,8 +24,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_REASON = 160
 _LONGEST_ORIGIN = 90
 _MOST_NAMES = 12
-FORMER_NAMES = {"loss.gradient_norm": "loss.penalty_scale"}
-"""Settings that have another name than in an earlier version."""
+_FORMER_NAMES = {"loss.gradient_norm": "loss.penalty_scale"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,8 +180,8 @@ def parse_value(path: str, text: str) -> Any:
 
 
 def _nearest(path: str, known: list[str]) -> str:
-    if path in FORMER_NAMES:
-        return f"its name is {FORMER_NAMES[path]} now"
+    if path in _FORMER_NAMES:
+        return f"its name is {_FORMER_NAMES[path]} now"
     section = [name for name in known if name.startswith(f"{path}.")]
     if section:
         return f"it is a section; did you mean one of {', '.join(section)}?"
@@ -260,9 +259,9 @@ def _read_settings(text: str, where: str) -> dict[str, Any]:
 
 def _with_present_names(stored: dict[str, Any]) -> dict[str, Any]:
     """Translate earlier settings; `loss.gradient_norm` concerned WGAN-GP alone."""
-    norm = stored.pop("loss.gradient_norm", None)
-    if norm is None:
+    if "loss.gradient_norm" not in stored:
         return stored
+    norm = stored.pop("loss.gradient_norm")
     loss = LossConfig(name=stored.get("loss.name", "wgan_gp"))
     scale = norm if loss.name == "wgan_gp" else stored.get("loss.penalty_scale", "current")
     automatic = "full_resolution" if loss.penalizes_at_full_resolution else "current"

@@ -90,7 +90,7 @@ class FileLock:
                 raise HeldError(_describe(found))
             if not _remove_lost(self._owner):
                 time.sleep(_RETRY_SECONDS)
-        raise HeldError("another process that has just started")
+        raise HeldError("another process that has just started, or was killed as it did; try again in a minute")
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
@@ -191,7 +191,7 @@ def _remove_lost(path: Path) -> bool:
     try:
         takeover.touch(exist_ok=False)
     except FileExistsError:
-        if _age_seconds(takeover) >= SECONDS_TO_LIVE:  # its process was killed within these few lines
+        if _age_seconds(takeover) >= SECONDS_TO_LIVE:  # its process was killed or suspended within these few lines
             takeover.unlink(missing_ok=True)
         return False
     try:

@@ -109,7 +109,7 @@ def gradient_penalty(
     With `gp_channel_scale`, WGAN-GP's norm is that with respect to data x of which the images are scale * x + constant.
 
     On images upscaled to the full resolution the same gradient is spread over ratio^2 pixels, and its norm is `ratio` times
-    smaller. The official code of WGAN-GP measures it there, and StyleGAN's that of R1 and R2; `penalty_scale` chooses.
+    smaller. The official code of WGAN-GP measures it there, and StyleGAN's does so for R1 and R2; `penalty_scale` chooses.
 
     The gradient is that at the images before augmentation, with the numbers of the pass that scores them. WGAN-GP's point gets
     those of its real image.

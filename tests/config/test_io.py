@@ -344,23 +344,28 @@ def test_a_setting_that_json_lacks_has_its_default(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "norm", "expected"),
+    ("name", "norm", "scale", "expected"),
     [
-        ("wgan_gp", "full_resolution", "auto"),
-        ("wgan_gp", "current", "current"),
-        ("logistic", "full_resolution", "auto"),  # of no effect then, and R1 was measured at the current resolution
-        ("hinge", "current", "auto"),
+        ("wgan_gp", "full_resolution", "", "auto"),
+        ("wgan_gp", "current", "", "current"),
+        ("wgan_gp", "full_resolution", "current", "auto"),
+        ("logistic", "full_resolution", "", "auto"),  # of no effect then, and R1 was measured at the current resolution
+        ("hinge", "full_resolution", "full_resolution", "full_resolution"),
     ],
 )
-def test_the_gradient_norm_of_earlier_versions_is_the_penalty_scale_now(name, norm, expected):
+def test_the_gradient_norm_of_earlier_versions_is_the_penalty_scale_now(name, norm, scale, expected):
     tree = json.loads(to_json(Config(loss=LossConfig(name=name))))
     del tree["loss"]["penalty_scale"]
-    tree["loss"]["gradient_norm"] = norm
+    tree["loss"] |= {"gradient_norm": norm, **({"penalty_scale": scale} if scale else {})}
     assert from_json(json.dumps(tree), "run/config.json").loss == LossConfig(name=name, penalty_scale=expected)
     assert absent_settings(json.dumps(tree), "run/config.json") == []
-    tree["loss"]["gradient_norm"] = "none"
-    if name == "wgan_gp":
-        assert "loss.penalty_scale = 'none'" in str(refusal(ConfigError, from_json, json.dumps(tree), "run/config.json"))
+
+
+@pytest.mark.parametrize("value", ["none", None, 3])
+def test_a_wrong_gradient_norm_of_earlier_versions_is_refused(value):
+    tree = json.loads(to_json(Config()))
+    tree["loss"]["gradient_norm"] = value
+    assert f"loss.penalty_scale = {value!r}" in str(refusal(ConfigError, from_json, json.dumps(tree), "run/config.json"))
 
 
 def test_a_section_that_json_lacks_has_its_defaults():

@@ -330,7 +330,7 @@ def test_each_run_trains_is_measured_and_is_not_repeated(run_with, folder, capsy
     total = len(list(plan.runs()))
     assert first.endswith(f"runs and their logs are in {folder.path} (0 of {total} runs)")
     assert len(lines) == total
-    assert f"({total} of {total} runs" in lines[-1]
+    assert lines[-1].endswith(f"({total} of {total} runs)")
     assert is_complete
     assert sorted(started) == sorted(
         [f"{run.name} {what}" for run in plan.runs() for what in ("train", "measure")] + ["floor measure"]

@@ -157,7 +157,6 @@ def test_on_several_devices(whole, tmp_path):
 
 @pytest.mark.slow
 def test_with_dcgan(tmp_path):
-    """Each set is normalised by its own statistics, as in training."""
     assert run_small(tmp_path, dcgan_config(data__held_out=0.2, data__max_images=200))
     (tick,) = stats(tmp_path)
     assert tick["held_out_gap"] == pytest.approx(tick["training_score"] - tick["held_out_score"], abs=1e-5)

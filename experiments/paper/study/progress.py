@@ -27,7 +27,7 @@ def arithmetic(plan: Plan, run: Run, images_seen: int | None = None) -> float:
 class Progress:
     """A bar of the arithmetic that is done, with an estimate of the remaining time.
 
-    Without a terminal, the lines above the bar say so instead.
+    Without a terminal there is no bar; each line ends with the number of complete runs and the remaining time.
 
     Args:
         plan: the runs.
@@ -83,7 +83,8 @@ class Progress:
         """Print a line above the bar."""
         if self._bar.disable:
             complete = sum(self._folder.result(name) is not None for name in self._total)
-            left = f", {format_duration(self._left)} left" if math.isfinite(self._left) else ""
+            is_known = complete < len(self._total) and math.isfinite(self._left)
+            left = f", {format_duration(self._left)} left" if is_known else ""
             line = f"{line} ({complete} of {len(self._total)} runs{left})"
         self._bar.write(line)
         sys.stdout.flush()

@@ -57,7 +57,7 @@ class FeatureExtractor:
         weights: its weights.
         mode: way of resizing, one of `resize.MODES`.
         batch_size: images at once.
-        side: of the network's input, at least 75; the published values are those of 299.
+        side: of the network's input, which needs at least 75; the published values are those of 299.
 
     Attributes:
         fingerprint: of the weights, the way of resizing and the side; features of different fingerprints do not compare.
