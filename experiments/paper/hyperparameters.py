@@ -28,13 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.paper.study.command import FLAGS, main
 from experiments.paper.study.plan import Measures, Study, Variant
 
-flags.DEFINE_enum(
-    "part",
-    "all",
-    ["all", "first", "recipe", "lengths", "penalty"],
-    "which variants there are besides the default",
-    flag_values=FLAGS,
-)
 flags.DEFINE_boolean("labels", True, "train with labels, as the default run does", flag_values=FLAGS)
 
 DIGITS = "experiments/digits.py"
@@ -116,6 +109,8 @@ PENALTY: tuple[Row, ...] = tuple(
     )
 )
 PARTS = {"first": FIRST, "recipe": RECIPE, "lengths": LENGTHS, "penalty": PENALTY}
+
+flags.DEFINE_enum("part", "all", ["all", *PARTS], "which variants there are besides the default", flag_values=FLAGS)
 
 
 def study(values: flags.FlagValues) -> Study:
