@@ -27,11 +27,6 @@ from experiments.paper.study.command import main
 from experiments.paper.study.plan import Measures, Study, Variant
 
 DIGITS = "experiments/digits.py"
-QUICK = (
-    *("data.resolution=16", "generator.fmap_max=4", "discriminator.fmap_max=4"),
-    *("schedule.stable_kimg=0.3", "schedule.stable_kimg_at=", "schedule.fade_kimg=0.2", "schedule.fade_kimg_at="),
-    *("schedule.batch_size=8", "schedule.batch_size_at=", "schedule.repeats=1", "optimizer.ema_half_life_kimg=0.1"),
-)
 
 
 def study(values: flags.FlagValues) -> Study:
@@ -65,7 +60,6 @@ def study(values: flags.FlagValues) -> Study:
             larger=("train_test.gan_train", "train_test.gan_test", "agreement", "requested.mean", "requested.worst"),
             neutral=("ms_ssim.ms_ssim",),
         ),
-        quick=QUICK,
     )
 
 

@@ -36,11 +36,6 @@ OTHERS = {"digits": ("data.source=photos", "data.channels=1"), "photos": ("data.
 AUGMENT = "data.augment=color,translation,cutout"
 AVAILABLE = {"digits": 1797, "photos": 4096}
 MOST_HELD_OUT = 500
-QUICK = (
-    *("data.resolution=16", "generator.fmap_max=4", "discriminator.fmap_max=4"),
-    *("schedule.stable_kimg=0.3", "schedule.stable_kimg_at=", "schedule.fade_kimg=0.2", "schedule.fade_kimg_at="),
-    *("schedule.batch_size=8", "schedule.batch_size_at=", "schedule.repeats=1", "optimizer.ema_half_life_kimg=0.1"),
-)
 
 
 def taken(size: int) -> tuple[str, str]:
@@ -101,7 +96,6 @@ def study(values: flags.FlagValues) -> Study:
             stats=("held_out_gap",),
             all_reals=True,
         ),
-        quick=QUICK,
         points=8,
     )
 

@@ -58,11 +58,6 @@ DCGAN = (
     ),
     *("schedule.batch_size_at=", "generator.latents=uniform", "generator.latent_size=100", "generator.normalize_latents=false"),
 )
-QUICK = (
-    *("data.resolution=16", "generator.fmap_max=4", "discriminator.fmap_max=4"),
-    *("schedule.stable_kimg=0.3", "schedule.stable_kimg_at=", "schedule.fade_kimg=0.2", "schedule.fade_kimg_at="),
-    *("schedule.batch_size=8", "schedule.batch_size_at=", "schedule.repeats=1", "optimizer.ema_half_life_kimg=0.1"),
-)
 
 
 def study(values: flags.FlagValues) -> Study:
@@ -99,7 +94,6 @@ def study(values: flags.FlagValues) -> Study:
             quick_images=64,
             larger=("agreement", "certainty") if readers else (),
         ),
-        quick=QUICK,
         quick_variants=3,
         remarks=speed,
         points=12,

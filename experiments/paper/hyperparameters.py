@@ -31,11 +31,6 @@ from experiments.paper.study.plan import Measures, Study, Variant
 flags.DEFINE_boolean("labels", True, "train with labels, as the default run does", flag_values=FLAGS)
 
 DIGITS = "experiments/digits.py"
-QUICK = (
-    *("data.resolution=16", "generator.fmap_max=4", "discriminator.fmap_max=4"),
-    *("schedule.stable_kimg=0.3", "schedule.stable_kimg_at=", "schedule.fade_kimg=0.2", "schedule.fade_kimg_at="),
-    *("schedule.batch_size=8", "schedule.batch_size_at=", "schedule.repeats=1", "optimizer.ema_half_life_kimg=0.1"),
-)
 Row = tuple[str, str, tuple[str, ...]]
 
 
@@ -138,7 +133,6 @@ def study(values: flags.FlagValues) -> Study:
             num_images=2000,
             larger=("agreement", "certainty", "train_test.gan_train", "train_test.gan_test"),
         ),
-        quick=QUICK,
     )
 
 
