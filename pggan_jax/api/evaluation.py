@@ -49,7 +49,7 @@ def evaluate(
         use_classes_of(model, loader, named=data.source)
         extractor = partial(load_extractor, inception_weights, "tf1", needed_by=f"metrics={','.join(metrics)}")
         reals = RealPool(loader, model.resolution, seed, mirror=data.mirror)
-        context = MetricContext(reals, data, held_out=held_out_pool(reals, named=data.source), load_extractor=extractor)
+        context = MetricContext(reals, data, held_out=held_out_pool(reals, data), load_extractor=extractor)
         evaluator = Evaluator(list(metrics), context, num_images=num_images, with_floor=floor)
         fakes = generated_images(
             model.sampler,

@@ -276,7 +276,7 @@ def _evaluator(
     seed, path, resize = (flag_value(values, name) for name in ("seed", "inception_weights", "resize"))
     needing = [name for name in names if name in METRIC_KINDS and METRIC_KINDS[name].needs_inception]
     reals = RealPool(loader, resolution, seed, mirror=data.mirror)
-    own = held_out_pool(reals, named=data.source)
+    own = held_out_pool(reals, data)
     context = MetricContext(
         reals,
         data,

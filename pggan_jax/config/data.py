@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pggan_jax.config.fields import MAX_IMAGES, MAX_RESOLUTION, setting
 from pggan_jax.config.sound import SoundConfig
@@ -68,7 +68,16 @@ class DataConfig:
         minimum=0,
         maximum=0.5,
     )
+    held_out_source: str = setting(
+        "",
+        "other images to compare the discriminator's scores with, instead of a share; written as data.source, such as "
+        "tfds:mnist:test or folder:DIR; empty for none",
+    )
     sound: SoundConfig = field(default_factory=SoundConfig)
+
+    def whole(self) -> DataConfig:
+        """Return the same settings without held-out images."""
+        return replace(self, held_out=0.0, held_out_source="")
 
     def shape_at(self, resolution: int) -> ImageShape:
         """Height and width of the images of a level."""

@@ -167,6 +167,7 @@ def _check_data_and_grid(config: Config) -> None:
         kind, _ = parse_source(config.data.source)
     except ValueError as error:
         raise ConfigError("data.source", config.data.source, str(error)) from None
+    _check_held_out(config.data)
     try:
         parse_crop(config.data.crop)
     except ValueError as error:
@@ -186,6 +187,21 @@ def _check_data_and_grid(config: Config) -> None:
     if side > MAX_GRID_SIDE:
         rule = f"a sample grid may be at most {MAX_GRID_SIDE} pixels wide and high; this one would have {side}"
         raise ConfigError("run.grid", config.run.grid, rule)
+
+
+def _check_held_out(data: DataConfig) -> None:
+    source = data.held_out_source
+    if not source:
+        return
+    try:
+        parse_source(source)
+    except ValueError as error:
+        raise ConfigError("data.held_out_source", source, str(error)) from None
+    if data.held_out:
+        raise ConfigError("data.held_out", data.held_out, f"held-out images come from data.held_out_source={source}; set 0")
+    if source == data.source:
+        rule = "is the source of the training images; name other images, or keep a share of these by data.held_out=0.1"
+        raise ConfigError("data.held_out_source", source, rule)
 
 
 def _check_sound(config: Config) -> None:

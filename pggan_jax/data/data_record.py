@@ -20,7 +20,7 @@ from pggan_jax.data.pyramid import Pyramid
 READ_BYTES = 2**28
 """Size of the largest array that is read to compute a checksum of each image."""
 _ROWS_AT_ONCE_BYTES = 2**24
-_OPTIONAL = ("label_kind", "held_out", "held_out_rows")
+_OPTIONAL = ("label_kind", "held_out", "held_out_rows", "held_out_images")
 _NAMES_SHOWN = 2
 _NAME_LENGTH = 40
 
@@ -39,6 +39,7 @@ class DataRecord:
         label_kind: what the classes of sound are: pitch, family or folder; empty for images.
         held_out: how many of the images are kept from training; they are in no class count.
         held_out_rows: CRC-32 of their row numbers; empty without.
+        held_out_images: CRC-32 of the 4x4 level of held-out images of another source; empty without.
     """
 
     images: int
@@ -50,6 +51,7 @@ class DataRecord:
     label_kind: str = ""
     held_out: int = 0
     held_out_rows: str = ""
+    held_out_images: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -198,6 +200,8 @@ def differences(
     if (old.held_out, old.held_out_rows) != (new.held_out, new.held_out_rows):
         is_other = old.held_out == new.held_out
         found.append("other images are held out" if is_other else f"{new.held_out:,} images held out, was {old.held_out:,}")
+    if old.held_out_images != new.held_out_images:
+        found.append("other images are held out")
     common = sorted((old.levels.keys() & new.levels.keys()), key=int)
     changed = [size for size in common if old.levels[size] != new.levels[size]]
     if changed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,9 @@ class HostBatch(NamedTuple):
 class Loader:
     """Images and labels of a pyramid by sample index and resolution, without held-out images."""
 
-    def __init__(self, pyramid: Pyramid, *, seed: int, use_labels: bool, held_out: float = 0.0) -> None:
+    def __init__(
+        self, pyramid: Pyramid, *, seed: int, use_labels: bool, held_out: float = 0.0, apart: Loader | None = None
+    ) -> None:
         """Wrap a pyramid.
 
         Args:
@@ -55,6 +58,7 @@ class Loader:
             seed: of the order, and of the choice of held-out images.
             use_labels: return one-hot labels with the images.
             held_out: share of the images that is kept apart; see `Loader.held_out`.
+            apart: held-out images of another source, with the same classes; None without.
 
         Raises:
             UserError: labels are wanted and the data have none, or there are too few images for the split.
@@ -72,6 +76,7 @@ class Loader:
         self._left_out: np.ndarray | None = None
         if held_out:
             self._chosen, self._left_out = _split(pyramid, held_out, seed=seed)
+        self._apart = apart
         self._memory = BufferPool()
         self._recorded: tuple[Pyramid, DataRecord] | None = None
         # Threads start when they are first needed.
@@ -110,6 +115,8 @@ class Loader:
         if tuple(class_names) == own or len(set(own)) < len(own) or sorted(class_names) != sorted(own):
             return False
         self._pyramid = self._pyramid.in_class_order(class_names)
+        if self._apart is not None:
+            self._apart.use_class_order(class_names)
         return True
 
     def record(self) -> DataRecord:
@@ -118,17 +125,25 @@ class Loader:
         Reads the arrays if no checksums are stored with them.
         """
         if self._recorded is None or self._recorded[0] is not self._pyramid:
-            self._recorded = self._pyramid, create_record(self._pyramid, use_labels=self._use_labels, held_out=self._left_out)
+            record = create_record(self._pyramid, use_labels=self._use_labels, held_out=self._left_out)
+            if self._apart is not None:
+                record = replace(record, held_out_images=self._apart.record().levels["4"])
+            self._recorded = self._pyramid, record
         return self._recorded[1]
 
     @property
     def held_out(self) -> Loader | None:
         """The images that are kept from training, as a loader; None where there are none."""
         if self._left_out is None:
-            return None
+            return self._apart
         loader = Loader(self._pyramid, seed=self._seed, use_labels=self._use_labels)
         loader._chosen = self._left_out
         return loader
+
+    @property
+    def left_out(self) -> int:
+        """How many images of this source are kept from training."""
+        return 0 if self._left_out is None else len(self._left_out)
 
     def image_checksums(self, resolution: int = 0) -> ImageChecksums | None:
         """Compute a checksum of each image, held out or not, from one level.

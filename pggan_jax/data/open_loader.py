@@ -15,7 +15,8 @@ from pggan_jax.config import DataConfig
 from pggan_jax.config.sound import CLIP_SETTINGS, SoundConfig
 from pggan_jax.config.validation import check_sound_data
 from pggan_jax.data.cache import Cache
-from pggan_jax.data.loader import Loader
+from pggan_jax.data.data_record import class_difference
+from pggan_jax.data.loader import MIN_HELD_OUT, Loader
 from pggan_jax.data.original_clips import original_clips
 from pggan_jax.data.preparation.decode_block import estimate
 from pggan_jax.data.preparation.prepare import ignore, preparation_key, prepare_cached
@@ -75,7 +76,24 @@ def open_loader(
         clips=original_clips(source, PreparationSpec.from_config(config)),
         label_kind=getattr(source, "label_kind", ""),
     )
-    return Loader(pyramid, seed=seed, use_labels=config.labels, held_out=config.held_out)
+    apart = _open_apart(config, pyramid, seed=seed, progress=progress, report=report) if config.held_out_source else None
+    return Loader(pyramid, seed=seed, use_labels=config.labels, held_out=config.held_out, apart=apart)
+
+
+def _open_apart(config: DataConfig, trained_on: Pyramid, *, seed: int, progress: bool, report: Callable[[str], None]) -> Loader:
+    """Open the held-out images of another source, prepared as the training images."""
+    named = f"data.held_out_source = {config.held_out_source}"
+    wanted = replace(config.whole(), source=config.held_out_source, channels=trained_on.channels, max_images=0, shuffle_seed=-1)
+    try:
+        loader = open_loader(wanted, seed=seed, progress=progress, report=report, scale=trained_on.representation)
+    except UserError as error:
+        raise UserError(f"data.held_out_source: {error}") from None
+    names = trained_on.class_names if config.labels else ()
+    if loader.class_names != names and not loader.use_class_order(names):
+        raise UserError(f"{named}: {class_difference(names, loader.class_names)}; name images of the same classes")
+    if len(loader) < MIN_HELD_OUT:
+        raise UserError(f"{named}: has {len(loader):,} images, and there must be at least {MIN_HELD_OUT}")
+    return loader
 
 
 def start_verification(loader: Loader | None, log: Callable[[str], None]) -> Verification:
@@ -108,9 +126,7 @@ def open_singles(config: DataConfig, *, seed: int, report: Callable[[str], None]
 
     inner = config.source.partition(":")[2]
     # The layers of a stack are grey images from the whole inner source, whatever the settings of the stacks.
-    config = replace(
-        config, source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1, held_out=0.0
-    )
+    config = replace(config.whole(), source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1)
     source = GreySource(open_source(inner, resolution=config.resolution, base_shape=parse_base_shape(config.base_shape)))
     check_source_fits(source, config)
     return Loader(_pyramid(source, config, progress=True, report=report), seed=seed, use_labels=True)

@@ -158,7 +158,7 @@ class Evaluator:
                 **metric.details,
                 "seed": context.seed,
                 "mirror": self._pool.mirror,
-                **({"reals": f"{len(held_out):,} images held out"} if (held_out := self._pool.loader.held_out) else {}),
+                **({"reals": f"{left_out:,} images held out"} if (left_out := self._pool.loader.left_out) else {}),
                 **self._held_out_details(name),
             },
         )

@@ -108,15 +108,16 @@ class RealPool:
         return ImageSet(self.name, count, self.shape, classes, read)
 
 
-def held_out_pool(reals: RealPool, *, named: str) -> RealPool | None:
+def held_out_pool(reals: RealPool, data: DataConfig) -> RealPool | None:
     """Return the images that a run kept from training, with the same seed; None without.
 
     Args:
         reals: its training images.
-        named: the source, for records.
+        data: their settings.
     """
     loader = reals.loader.held_out
-    return RealPool(loader, reals.resolution, reals.seed, name=f"held-out images of {named}") if loader else None
+    name = data.held_out_source or f"held-out images of {data.source}"
+    return RealPool(loader, reals.resolution, reals.seed, name=name) if loader else None
 
 
 def open_reals(data: DataConfig, *, seed: int, scale: Representation | None, is_own: bool) -> Loader:

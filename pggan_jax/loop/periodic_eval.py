@@ -114,7 +114,7 @@ class PeriodicEvaluator:
             weights = find_weights(config.eval.inception_weights or None, named_by="eval.inception_weights=")
             self._extractor = FeatureExtractor(weights)
         pool = RealPool(self._loader, resolution, config.run.seed, mirror=config.data.mirror)
-        held_out = held_out_pool(pool, named=config.data.source)
+        held_out = held_out_pool(pool, config.data)
         context = MetricContext(
             pool,
             config.data,

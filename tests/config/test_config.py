@@ -39,6 +39,10 @@ BAD = {
         (48, RESOLUTION_RULE),
     ],
     "data.held_out": [(0.6, "must be at least 0 and at most 0.5"), (-0.1, "at least 0"), (100, "at most 0.5")],
+    "data.held_out_source": [
+        ("nosuch:thing", "must be one of digits, photos"),
+        ("digits", "is the source of the training images; name other images"),
+    ],
     "sound.representation": [("mp3", "must be one of if, if_mel")],
     "sound.phase_reference": [("end", "must be one of centre, start")],
     "sound.eps": [(0, "must be greater than 0")],

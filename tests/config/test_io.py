@@ -266,6 +266,7 @@ def changed_everywhere() -> Config:
         "networks.outer_biases": False,
         "optimizer.weight_decay": 0.5,
         "data.held_out": 0.25,
+        "data.held_out_source": "",  # only without a share
     }
     for path, value in settings_of(config):
         default = dict(settings_of(Config()))[path]
@@ -289,10 +290,10 @@ def changed_everywhere() -> Config:
             choices |= {"channel": "left", "level": "peak", "label_by": "folder", "pitches": "60-72"}
             choices |= {"instrument_sources": "acoustic"}
             choices |= {"output_activation": "tanh", "latents": "uniform", "gp_channel_scale": (0.5, 2.0)}
-            new = others.get(path) or choices[path.rpartition(".")[2]]
+            new = others[path] if path in others else choices[path.rpartition(".")[2]]
         config = replace_setting(config, path, others.get(path, new))
     config = replace_setting(config, "optimizer.beta1", 0.5)
-    assert len(difference(Config(), config)) == len(settings_of(config)) - 3
+    assert len(difference(Config(), config)) == len(settings_of(config)) - 4
     return config
 
 

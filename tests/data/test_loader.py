@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pggan_jax.data import loader as loader_module
-from pggan_jax.data.data_record import DataRecord
+from pggan_jax.data.data_record import DataRecord, differences
 from pggan_jax.data.loader import Loader
 from pggan_jax.data.prefetch import Prefetcher
 from pggan_jax.data.pyramid import Pyramid
@@ -122,6 +122,21 @@ class TestHeldOut:
     def test_classes_keep_their_order_on_both_sides(self):
         loader = Loader(make_pyramid(count=80), seed=7, use_labels=True, held_out=0.25)
         before = loader.held_out.class_table()
+        assert loader.use_class_order(("b", "a"))
+        np.testing.assert_array_equal(loader.held_out.class_table(), 1 - before)
+
+    def test_of_another_source(self):
+        """They take no image from training, follow the order of the classes, and are recorded."""
+        pyramid, others = make_pyramid(count=40), make_pyramid(count=20)
+        plain = Loader(pyramid, seed=7, use_labels=True)
+        apart = Loader(others, seed=7, use_labels=True)
+        loader = Loader(pyramid, seed=7, use_labels=True, apart=apart)
+        assert loader.held_out is apart
+        assert (len(loader), loader.left_out) == (40, 0)
+        assert loader.record().held_out_images == apart.record().levels["4"]
+        assert differences(plain.record(), loader.record()) == ["other images are held out"]
+        assert DataRecord.from_json(loader.record().to_json()) == loader.record()
+        before = apart.class_table()
         assert loader.use_class_order(("b", "a"))
         np.testing.assert_array_equal(loader.held_out.class_table(), 1 - before)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.data.open_loader import open_loader
+from pggan_jax.data.sources.builtin import DigitsSource
 from pggan_jax.distributed import devices
 from pggan_jax.errors import UserError
 from pggan_jax.images import ImageSpec
@@ -34,6 +37,19 @@ from tests.helpers.runs import (
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 HELD_OUT = {"data__held_out": 0.2, "data__max_images": 200, "data__labels": True}
+
+
+def digits_folder(path, *, per_class, classes=10):
+    """Write some digits as a folder of images, one subfolder per class."""
+    source = DigitsSource(height=8, width=8)
+    counts: Counter[int] = Counter()
+    for index in range(len(source)):
+        label = source.label(index)
+        if label < classes and counts[label] < per_class:
+            counts[label] += 1
+            (path / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(source.read(index)[..., 0]).save(path / str(label) / f"{counts[label]}.png")
+    return path
 
 
 def plain_mean(trained, loader, *, count, start_resolution):
@@ -141,6 +157,42 @@ def test_sets_of_any_size_are_scored_in_whole_groups(stddev):
     _, params = initialize(networks, 0)
     found = HeldOutGap(config, loader)(SimpleNamespace(networks=networks), params, alpha=1.0)
     assert all(np.isfinite(value) for value in found.values())
+
+
+def test_images_of_another_source(tmp_path, launch):
+    """Training is that of all images; the run says which are held out, and metrics compare with them."""
+    folder = digits_folder(tmp_path / "others", per_class=3)
+    plain = {"data__labels": True, "schedule__total_kimg": 0.16}
+    assert run_small(tmp_path / "plain", small_config(**plain))
+    config = small_config(**plain, data__held_out_source=f"folder:{folder}")
+    assert run_small(tmp_path / "run", config, shared=False)
+    (tick,) = stats(tmp_path / "run")
+    assert tick["held_out_gap"] == pytest.approx(tick["training_score"] - tick["held_out_score"], abs=1e-5)
+    assert abs(tick["held_out_gap"]) > 1e-4
+    trained, other = (load_trained_model(tmp_path / name) for name in ("run", "plain"))
+    assert digest(tmp_path / "run") == digest(tmp_path / "plain")
+    assert trained.metadata.data_record.held_out_images
+    assert not other.metadata.data_record.held_out_images
+    assert "1,797 images and 30 held out, 1 channel(s), 10 classes" in (tmp_path / "run" / "log.txt").read_text()
+    status, _, error = launch("evaluate", f"--workdir={tmp_path / 'run'}", "--metrics=neighbors", "--num_images=16")
+    assert status == 0, error
+    record = json.loads((tmp_path / "run" / "metric-neighbors.jsonl").read_text())
+    assert (record["ratio_to"], record["held_out"], record["num_reals"]) == ("held_out", f"folder:{folder}", 1797)
+    assert "reals" not in record
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: digits_folder(path, per_class=1), "has 10 images, and there must be at least 16"),
+        (lambda path: digits_folder(path, per_class=4, classes=5), "5 classes fewer"),
+        (lambda path: path / "none", "no such folder; give the folder"),
+    ],
+)
+def test_another_source_that_cannot_be_used(tmp_path, make, words):
+    config = small_config(data__labels=True, data__held_out_source=f"folder:{make(tmp_path / 'others')}")
+    with pytest.raises(UserError, match=rf"^data\.held_out_source.*folder:.*{words}"):
+        open_loader(config.data, seed=0, progress=False)
 
 
 @pytest.mark.slow

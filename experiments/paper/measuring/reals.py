@@ -42,7 +42,7 @@ class Reals:
 
     def __init__(self, config: Config, *, all_reals: bool):
         self.config = config
-        self.data = replace(config.data, max_images=0, held_out=0.0) if all_reals else config.data
+        self.data = replace(config.data.whole(), max_images=0) if all_reals else config.data
         self.resolution = config.data.resolution
         self.loader = open_loader(self.data, seed=config.run.seed, progress=False)
 
