@@ -14,6 +14,7 @@ import pytest
 
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.distributed.processes import EXIT_LOST_PROCESS
+from pggan_jax.stats_fields import HELD_OUT_FIELDS
 from tests.helpers.command_line import environment, small_flags
 from tests.helpers.damage import truncate
 from tests.helpers.runs import (
@@ -116,6 +117,20 @@ class TestTwoProcesses:
             assert load_trained_model(workdir).metadata.images_seen == 48
         assert "the run is complete at kimg 0.0, as schedule.total_minutes = 1e-05 minutes" in said[0]
         assert len(stats(workdir)) == 1
+
+    def test_held_out_images_are_those_of_one_process(self, tmp_path):
+        changes = {"data.held_out": 0.2, "data.max_images": 200, "schedule.total_kimg": 0.16, "optimizer.epsilon": 0.01}
+        brief = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
+        together, alone = tmp_path / "run", tmp_path / "alone"
+        statuses, said = finish(together, start(together, *brief))
+        assert statuses == [0, 0], said
+        assert run_small(alone, small_config(**{name.replace(".", "__"): value for name, value in changes.items()}))
+        ours, theirs = (load_trained_model(folder).metadata.data_record for folder in (together, alone))
+        assert ours == theirs
+        assert ours.held_out == 40
+        for name in HELD_OUT_FIELDS:
+            assert stats(together)[-1][name] == pytest.approx(stats(alone)[-1][name], abs=1e-5), name
+        assert abs(stats(alone)[-1]["held_out_gap"]) > 1e-4
 
     def test_data_on_the_devices_train_as_streamed(self, tmp_path):
         """To the bit, through a growth."""
