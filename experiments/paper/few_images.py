@@ -6,7 +6,8 @@
     python experiments/paper/few_images.py --dry_run
 
 Each size trains from scratch, with DiffAugment (data.augment), and from the weights of a run on other images: photographs in
-grey for digits, generated patterns for photographs; the discriminator's layers nearest the image are frozen (FreezeD).
+grey for digits, generated patterns for photographs; the discriminator's layers nearest the image are frozen (FreezeD). The
+transfer trains at full resolution, with as many images as take the arithmetic of a run from scratch.
 Distances are to all images of the source, most of which the run has not seen. As many images as a run trains on, at most 500,
 are held out (data.held_out): the held-out gap is how much higher the discriminator scores its training images. Crops of the
 ten photographs overlap, so the gap of --data=photos is too small.
@@ -71,6 +72,7 @@ def study(values: flags.FlagValues) -> Study:
                 against=f"n{size}",
                 after="other",
                 grows=False,
+                same_work=True,
                 weights=True,
             ),
         ]

@@ -19,7 +19,7 @@ from experiments.paper.measuring.measurements import as_requested
 from experiments.paper.study import command, cost, noise, results, tables
 from experiments.paper.study.figures import contact_sheet, figure, mean_curve
 from experiments.paper.study.folder import Folder, claim
-from experiments.paper.study.plan import Lengths, Measures, Plan, Run, Study, Variant, make_plan, unknown_setting
+from experiments.paper.study.plan import Lengths, Measures, Plan, Run, Study, Variant, make_plan, unknown_setting, work_of
 from experiments.paper.study.runner import Runner
 from experiments.paper.study.settings import common_and_own, kimg_of, scale_for
 from pggan_jax.config import Config
@@ -85,6 +85,16 @@ def test_not_growing_has_as_many_images():
     growing, whole = plan.configs["grows"], plan.configs["not"]
     assert whole.schedule.start_resolution == whole.data.resolution
     assert kimg_of(whole) == pytest.approx(kimg_of(growing), abs=0.1)
+
+
+def test_not_growing_has_as_much_arithmetic():
+    variants = Variant("grows", "", SMOKE), Variant("not", "", SMOKE, grows=False, same_work=True)
+    for scale in (1.0, 0.7):
+        plan = plan_of(study_of(*variants), scale=scale)
+        growing, whole = plan.configs["grows"], plan.configs["not"]
+        assert whole.schedule.start_resolution == whole.data.resolution
+        assert kimg_of(whole) < 0.8 * kimg_of(growing)
+        assert work_of(whole) == pytest.approx(work_of(growing), rel=0.05)
 
 
 def test_a_variant_of_another_version_is_left_out_with_the_reason():

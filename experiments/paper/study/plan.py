@@ -37,6 +37,7 @@ class Variant:
         against: the variant that it is compared with; empty for the first one of the study.
         after: another variant whose run with the same seed must be complete first; empty for none.
         grows: otherwise it trains at full resolution from the start, with as many images.
+        same_work: if it does not grow, with as many images as take the arithmetic of the growing run.
         weights: start from the weights of that run.
         minutes: train as many minutes as that run did, measured without compilation and evaluation.
     """
@@ -48,6 +49,7 @@ class Variant:
     against: str = ""
     after: str = ""
     grows: bool = True
+    same_work: bool = False
     weights: bool = False
     minutes: bool = False
 
@@ -261,8 +263,10 @@ def config_of(variant: Variant, study: Study, lengths: Lengths) -> Config:
     if variant.weights:  # the runner replaces this name by the folder of the run
         config = replace_setting(config, "run.init_from", variant.after)
     if not variant.grows:
-        whole = {"start_resolution": config.data.resolution, "total_kimg": Schedule.of(config).planned_kimg}
-        config = replace(config, schedule=replace(config.schedule, **whole))
+        resolution, kimg = config.data.resolution, Schedule.of(config).planned_kimg
+        if variant.same_work:
+            kimg = round(work_of(config) / relative_cost(config, resolution) / 1000, 3)
+        config = replace(config, schedule=replace(config.schedule, start_resolution=resolution, total_kimg=kimg))
     kimg = Schedule.of(config).planned_kimg
     if variant.minutes:  # the runner sets the time, which ends the run
         other = next(one for one in study.variants if one.name == variant.after)
