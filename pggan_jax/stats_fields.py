@@ -15,6 +15,6 @@ LOOP_FIELDS = VOLATILE_FIELDS | {
 }
 """Fields that the training loop writes beside the metrics of the train step."""
 HELD_OUT_FIELDS = ("held_out_gap", "training_score", "held_out_score")
-"""Fields that the loop writes with `data.held_out`: mean scores of two sets of reals, and their difference."""
+"""Fields that the loop writes with held-out images: mean scores of two sets of reals, and their difference."""
 MEASUREMENT_PREFIX = "metric_"
 """Prefix of the fields that hold the values of `eval.metrics`."""

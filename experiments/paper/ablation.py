@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.paper.rows import ABOUT, PARENTS, ablation_row
 from experiments.paper.study.command import FLAGS, main
 from experiments.paper.study.noise import Mean
-from experiments.paper.study.plan import QUICK, Measures, Study, Variant
+from experiments.paper.study.plan import QUICK_SETTINGS, Measures, Study, Variant
 from experiments.paper.study.results import values_of
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, ScheduleConfig
 from pggan_jax.config.io import load_config
@@ -52,7 +52,7 @@ flags.DEFINE_float(
 
 PAPERS_DATA = ("celeba", "lsun")
 TINY = (
-    *QUICK,
+    *QUICK_SETTINGS,
     "schedule.total_kimg=1.3",
     "schedule.critic_steps=1",  # five take five times as long to compile
 )

@@ -33,12 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.paper.study.budget import check_budget, lengths_for
 from experiments.paper.study.command import FLAGS, main, parse_seeds
 from experiments.paper.study.folder import Folder
-from experiments.paper.study.plan import QUICK, Lengths, Measures, Study, Variant
+from experiments.paper.study.plan import QUICK_SETTINGS, Lengths, Measures, Study, Variant
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig, ScheduleConfig
 from pggan_jax.config.io import load_config
 from pggan_jax.system.paths import user_path
 
-TINY = (*QUICK, "generator.fmap_base=2048", "discriminator.fmap_base=2048", "schedule.total_kimg=1.3")
+TINY = (*QUICK_SETTINGS, "generator.fmap_base=2048", "discriminator.fmap_base=2048", "schedule.total_kimg=1.3")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.paper.study.command import FLAGS, main
-from experiments.paper.study.plan import QUICK, Measures, Study, Variant
+from experiments.paper.study.plan import QUICK_SETTINGS, Measures, Study, Variant
 from pggan_jax.config import (
     Config,
     DataConfig,
@@ -52,7 +52,7 @@ COLLAPSED = 500
 """A run with fewer modes counts as collapsed."""
 KIMG, TINY_KIMG = 300, 1000
 TINY = (
-    *QUICK,
+    *QUICK_SETTINGS,
     *("data.max_images=500", "schedule.total_kimg=1.3"),
     "schedule.critic_steps=1",  # five take five times as long to compile
 )

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from pggan_jax.checkpointing.open_model import load
 from pggan_jax.evaluation.evaluator import Evaluator
-from pggan_jax.evaluation.image_sets import RealPool, generated_images, held_out_pool, open_reals, use_classes_of
+from pggan_jax.evaluation.image_sets import (
+    RealPool,
+    generated_images,
+    held_out_pool,
+    open_reals,
+    use_classes_of,
+    without_unused,
+)
 from pggan_jax.evaluation.inception.features import load_extractor
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metric_result import Evaluation
@@ -45,7 +52,7 @@ def evaluate(
     model = source if isinstance(source, Model) else load(source)
     data = model.config.data
     with fixed_jax_settings():
-        loader = open_reals(data, seed=model.config.run.seed, scale=model.representation, is_own=True)
+        loader = open_reals(without_unused(data, metrics), seed=model.config.run.seed, scale=model.representation, is_own=True)
         use_classes_of(model, loader, named=data.source)
         extractor = partial(load_extractor, inception_weights, "tf1", needed_by=f"metrics={','.join(metrics)}")
         reals = RealPool(loader, model.resolution, seed, mirror=data.mirror)

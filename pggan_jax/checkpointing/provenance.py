@@ -140,13 +140,13 @@ def describe_changes(metadata: CheckpointMetadata | None, config: Config, *, is_
 
 
 def accepts_data_change(changes: Sequence[str]) -> bool:
-    """Whether accepted changes of settings imply other images, or clips, of the same source.
+    """Whether accepted changes of settings imply other images, or clips, of the same sources.
 
     Args:
         changes: as `config_io.difference` gives them.
     """
     names = {change.partition(":")[0] for change in changes}
-    return "data.source" not in names and any(name.startswith(("data.", "sound.")) for name in names)
+    return not names & {"data.source", "data.held_out_source"} and any(name.startswith(("data.", "sound.")) for name in names)
 
 
 def class_order_note(theirs: CheckpointMetadata, loader: Loader) -> list[str]:

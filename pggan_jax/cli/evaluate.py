@@ -75,7 +75,7 @@ flags.DEFINE_string(
     None,
     "reals that were not used for training, written as data.source, such as tfds:mnist:test or folder:DIR: neighbors and "
     "neighbors_features then compare with their distance from the training images; recovery needs them (default: the images "
-    "that the run has held out, with data.held_out)",
+    "that the run has held out, with data.held_out or data.held_out_source)",
     flag_values=FLAGS,
 )
 flags.DEFINE_string("images", None, "measure images of this folder or .zip instead of a run; needs --data", flag_values=FLAGS)
@@ -130,17 +130,18 @@ def run(values: flags.FlagValues) -> int:
 def _evaluate_run(values: flags.FlagValues) -> int:
     workdir = existing_run(flag_value(values, "workdir"))
     from pggan_jax.checkpointing.trained_model import choose_checkpoints, open_checkpoints, read_all, read_chosen
-    from pggan_jax.evaluation.image_sets import open_reals
+    from pggan_jax.evaluation.image_sets import open_reals, without_unused
 
     config, checkpoints = open_checkpoints(workdir)
     with closing(checkpoints):
         out = flag_value(values, "out")
-        out = workdir if out is None else writable(out, config.data.source, *_named(values))
+        out = workdir if out is None else writable(out, *config.data.sources, *_named(values))
         chosen, metrics = choose_checkpoints(flag_value(values, "checkpoint"), checkpoints), flag_value(values, "metrics")
         data = data_config_of(flag_value(values, "data"), config.data)
         with name_flag_in_errors(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
             scale = recorded_scale(checkpoints)
-            loader = open_reals(data, seed=config.run.seed, scale=scale, is_own=data == config.data)
+            read = without_unused(data, metrics, replaced=flag_value(values, "held_out") is not None)
+            loader = open_reals(read, seed=config.run.seed, scale=scale, is_own=data == config.data)
         held_out = open_held_out(flag_value(values, "held_out"), data, like=loader)
         measure = _CheckpointEvaluator(values, data, loader, held_out, out)
         if flag_value(values, "checkpoint") != "all":

@@ -102,8 +102,8 @@ def check_held_out(source: str | None, metrics: list[str]) -> None:
 
 def describe_reals(source: str, loader: Loader) -> str:
     """Say which images of a source are compared with: all, or those that a run was trained on."""
-    left_out = loader.left_out
-    return f"{source}, the {len(loader):,} images trained on, without {left_out:,} held out" if left_out else source
+    count = loader.held_out_count
+    return f"{source}, the {len(loader):,} images trained on, without {count:,} held out" if count else source
 
 
 def recorded_scale(checkpoints: Checkpoints) -> Representation | None:
@@ -146,7 +146,9 @@ def open_held_out(source: str | None, data: DataConfig, *, like: Loader) -> tupl
         raise UserError(
             f"--held_out={source}: is the source of the training images; give images that were not used for training"
         )
-    wanted = replace(data.whole(), source=source, channels=like.channels, labels=False, max_images=0, shuffle_seed=-1)
+    wanted = replace(
+        data.without_held_out(), source=source, channels=like.channels, labels=False, max_images=0, shuffle_seed=-1
+    )
     with name_flag_in_errors(f"--held_out={source}"):
         loader = open_loader(wanted, seed=0, report=print, scale=like.representation)
     check_scale(loader, like.representation, named=f"--held_out={source}")
@@ -159,7 +161,9 @@ def data_config_of(source: str | None, trained_on: DataConfig) -> DataConfig:
     """Return the settings of the reals, those of `source` if it is given."""
     from dataclasses import replace
 
-    return trained_on if source is None else replace(trained_on.whole(), source=source, max_images=0, shuffle_seed=-1)
+    return (
+        trained_on if source is None else replace(trained_on.without_held_out(), source=source, max_images=0, shuffle_seed=-1)
+    )
 
 
 def fitting(names: list[str], shape: ImageShape) -> list[str]:

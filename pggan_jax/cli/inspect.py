@@ -100,6 +100,7 @@ def _describe_data(data: dict[str, Any] | None) -> str:
     if data is None:
         return "  data: not recorded, the checkpoint is of an earlier version"
     held_out = f" ({data['held_out']:,} of them held out)" if data.get("held_out") else ""
+    held_out += ", others held out" if data.get("held_out_images") else ""
     line = f"  data: {data['images']:,} images{held_out}, fingerprint {data['fingerprint']}"
     names = data["class_names"]
     if names:

@@ -94,7 +94,7 @@ def run(values: flags.FlagValues, *paths: str) -> None:
     results = _Results(model, out, settings, number)
     replace = flag_value(values, "overwrite")
     missing = [index for index, name in enumerate(names) if not results.has(name, targets[index], replace=replace)]
-    claim_output("out", out, model.config.data.source, command="project")
+    claim_output("out", out, *model.config.data.sources, command="project")
     if len(missing) < len(names):
         print(f"{len(names) - len(missing)} of {len(names)} images are projected already")
     results.project([names[index] for index in missing], targets[missing])

@@ -126,7 +126,7 @@ def run(values: flags.FlagValues) -> int:
     grid = grid_path(values, out)
     plan = _plan(values, model, seeds, format=format)
     in_grid, columns = _cells(values, size, len(seeds), shape=plan.shape)
-    with claim_place(values, out, plan.request, grid=grid, source=model.config.data.source):
+    with claim_place(values, out, plan.request, grid=grid, sources=model.config.data.sources):
         make_parent(grid, f"--grid_out={grid}")
         generate = partial(_missing, values, model, plan, places=_Places(grid, in_grid, columns))
         written = write_all(out, plan, generate, format=format, at_once=model.sampler.small_batch, noun="images")

@@ -48,7 +48,7 @@ def write_melody(values: flags.FlagValues, model: Model, seeds: Sequence[int]) -
     if place.kind == "folder":
         path = path / f"melody-{title}-seed{timbres[0]:04d}.wav"
         request = request_of(values, model, melody=title, notes=repr(notes), timbres=list(timbres))
-        with claim_place(values, place.path, request, grid=None, source=model.config.data.source):
+        with claim_place(values, place.path, request, grid=None, sources=model.config.data.sources):
             written_or_refused(place.path, partial(write, path))
     else:
         make_parent(path, f"--out={path}")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,7 @@ def grid_mark(request: Mapping[str, Any]) -> str:
 
 @contextmanager
 def claim_place(
-    values: flags.FlagValues, out: Path, request: Mapping[str, Any], *, grid: Path | None, source: str
+    values: flags.FlagValues, out: Path, request: Mapping[str, Any], *, grid: Path | None, sources: Sequence[str]
 ) -> Iterator[None]:
     """Create the folder of --out, and keep out other commands inside the `with` block.
 
@@ -117,7 +117,7 @@ def claim_place(
         out: the folder or file.
         request: what determines the result; one of the same request is continued.
         grid: file of the grid, if there is one.
-        source: `data.source` of the run, which must not read what is written.
+        sources: `DataConfig.sources` of the run, which must not read what is written.
 
     Raises:
         UserError: another command has written there, or writes there now, or the place cannot be written.
@@ -139,7 +139,7 @@ def claim_place(
             check(values, out, request)
             if is_folder:
                 _remove_others(out, request)
-                claim_output("out", out, source, command="sample", details={"request": dict(request)})
+                claim_output("out", out, *sources, command="sample", details={"request": dict(request)})
             yield
         finally:
             with suppress(OSError):

@@ -75,7 +75,7 @@ def _write_seeds(values: flags.FlagValues, model: Model, seeds: Seeds) -> int:
         return 0
     plan = _plan(values, model, seeds, classes=classes)
     factors: dict[str, float] = {}
-    with claim_place(values, place.path, plan.request, grid=None, source=model.config.data.source):
+    with claim_place(values, place.path, plan.request, grid=None, sources=model.config.data.sources):
         generate = partial(_missing, values, model, plan, place=place, factors=factors)
         written = write_all(place.path, plan, generate, format="wav", at_once=model.sampler.small_batch, noun="sounds")
     if written < len(plan):
@@ -168,7 +168,7 @@ def _write_several(values: flags.FlagValues, model: Model, sounds: Sequence[Soun
     if place.kind == "folder":
         peak, as_float = max(float(np.abs(wave).max()) for wave in waves), flag_value(values, "float")
         request = request_of(values, model, sounds=[sound.name for sound in sounds])
-        with claim_place(values, place.path, request, grid=None, source=model.config.data.source):
+        with claim_place(values, place.path, request, grid=None, sources=model.config.data.sources):
             for sound, wave in zip(sounds, waves, strict=True):
                 scaled = wave if as_float else scale_to_fit(wave, peak=peak)[0]
                 content = encode_wave(scaled, representation.sample_rate, as_float=as_float)

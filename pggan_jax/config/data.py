@@ -70,13 +70,18 @@ class DataConfig:
     )
     held_out_source: str = setting(
         "",
-        "other images to compare the discriminator's scores with, instead of a share; written as data.source, such as "
-        "tfds:mnist:test or folder:DIR; empty for none",
+        "source of the held-out images, instead of a share of data.source: written in the same way, such as tfds:mnist:test or "
+        "folder:DIR; all of it is used, whatever data.max_images and data.shuffle_seed say; empty for none",
     )
     sound: SoundConfig = field(default_factory=SoundConfig)
 
-    def whole(self) -> DataConfig:
-        """Return the same settings without held-out images."""
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Everything that is read: `source`, and `held_out_source` if there is one."""
+        return tuple(filter(None, (self.source, self.held_out_source)))
+
+    def without_held_out(self) -> DataConfig:
+        """Return the same settings for all images of the source."""
         return replace(self, held_out=0.0, held_out_source="")
 
     def shape_at(self, resolution: int) -> ImageShape:

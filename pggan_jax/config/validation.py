@@ -199,6 +199,9 @@ def _check_held_out(data: DataConfig) -> None:
         raise ConfigError("data.held_out_source", source, str(error)) from None
     if data.held_out:
         raise ConfigError("data.held_out", data.held_out, f"held-out images come from data.held_out_source={source}; set 0")
+    if data.range == "auto":
+        rule = "gives held-out images black and white of their own; set data.range=LOW,HIGH, or full"
+        raise ConfigError("data.range", data.range, rule)
     if source == data.source:
         rule = "is the source of the training images; name other images, or keep a share of these by data.held_out=0.1"
         raise ConfigError("data.held_out_source", source, rule)

@@ -39,7 +39,7 @@ class DataRecord:
         label_kind: what the classes of sound are: pitch, family or folder; empty for images.
         held_out: how many of the images are kept from training; they are in no class count.
         held_out_rows: CRC-32 of their row numbers; empty without.
-        held_out_images: CRC-32 of the 4x4 level of held-out images of another source; empty without.
+        held_out_images: fingerprint of held-out images of another source; empty without.
     """
 
     images: int
@@ -78,6 +78,7 @@ class DataRecord:
             names_fit = len(record.class_names) == len(record.class_counts)
             valid = record.images > 0 and names_fit and all(isinstance(one, str) for one in record.class_names)
             valid = valid and isinstance(record.label_kind, str) and isinstance(record.held_out, int)
+            valid = valid and isinstance(record.held_out_images, str)
             return record if valid and all(isinstance(one, int) for one in record.class_counts) and record.levels["4"] else None
         except (TypeError, KeyError):
             return None
@@ -201,7 +202,7 @@ def differences(
         is_other = old.held_out == new.held_out
         found.append("other images are held out" if is_other else f"{new.held_out:,} images held out, was {old.held_out:,}")
     if old.held_out_images != new.held_out_images:
-        found.append("other images are held out")
+        found.append("data.held_out_source has other images")
     common = sorted((old.levels.keys() & new.levels.keys()), key=int)
     changed = [size for size in common if old.levels[size] != new.levels[size]]
     if changed:

@@ -48,17 +48,14 @@ class HostBatch(NamedTuple):
 class Loader:
     """Images and labels of a pyramid by sample index and resolution, without held-out images."""
 
-    def __init__(
-        self, pyramid: Pyramid, *, seed: int, use_labels: bool, held_out: float = 0.0, apart: Loader | None = None
-    ) -> None:
+    def __init__(self, pyramid: Pyramid, *, seed: int, use_labels: bool, held_out: float | Loader = 0.0) -> None:
         """Wrap a pyramid.
 
         Args:
             pyramid: the data.
             seed: of the order, and of the choice of held-out images.
             use_labels: return one-hot labels with the images.
-            held_out: share of the images that is kept apart; see `Loader.held_out`.
-            apart: held-out images of another source, with the same classes; None without.
+            held_out: share of the images that is kept from training, or other images with the same classes.
 
         Raises:
             UserError: labels are wanted and the data have none, or there are too few images for the split.
@@ -74,9 +71,9 @@ class Loader:
         # Rows of the pyramid by own row, and those that are left out; None for all, and for none.
         self._chosen: np.ndarray | None = None
         self._left_out: np.ndarray | None = None
-        if held_out:
+        self._others = held_out if isinstance(held_out, Loader) else None
+        if not isinstance(held_out, Loader) and held_out:
             self._chosen, self._left_out = _split(pyramid, held_out, seed=seed)
-        self._apart = apart
         self._memory = BufferPool()
         self._recorded: tuple[Pyramid, DataRecord] | None = None
         # Threads start when they are first needed.
@@ -115,8 +112,8 @@ class Loader:
         if tuple(class_names) == own or len(set(own)) < len(own) or sorted(class_names) != sorted(own):
             return False
         self._pyramid = self._pyramid.in_class_order(class_names)
-        if self._apart is not None:
-            self._apart.use_class_order(class_names)
+        if self._others is not None:
+            self._others.use_class_order(class_names)
         return True
 
     def record(self) -> DataRecord:
@@ -126,22 +123,22 @@ class Loader:
         """
         if self._recorded is None or self._recorded[0] is not self._pyramid:
             record = create_record(self._pyramid, use_labels=self._use_labels, held_out=self._left_out)
-            if self._apart is not None:
-                record = replace(record, held_out_images=self._apart.record().levels["4"])
+            if self._others is not None:
+                record = replace(record, held_out_images=self._others.record().fingerprint)
             self._recorded = self._pyramid, record
         return self._recorded[1]
 
     @property
     def held_out(self) -> Loader | None:
-        """The images that are kept from training, as a loader; None where there are none."""
+        """The images that are kept from training, or other ones; None where there are none."""
         if self._left_out is None:
-            return self._apart
+            return self._others
         loader = Loader(self._pyramid, seed=self._seed, use_labels=self._use_labels)
         loader._chosen = self._left_out
         return loader
 
     @property
-    def left_out(self) -> int:
+    def held_out_count(self) -> int:
         """How many images of this source are kept from training."""
         return 0 if self._left_out is None else len(self._left_out)
 
@@ -188,8 +185,9 @@ class Loader:
 
     @property
     def warning(self) -> str:
-        """One line about images that were left out, or ""."""
-        return self._pyramid.warning
+        """One line about images that cannot be used, or ""."""
+        others = self._others.warning if self._others is not None else ""
+        return "; ".join(filter(None, (self._pyramid.warning, others and f"of the held-out images {others}")))
 
     @property
     def files(self) -> WatchedFiles | None:

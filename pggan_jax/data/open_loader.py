@@ -15,7 +15,6 @@ from pggan_jax.config import DataConfig
 from pggan_jax.config.sound import CLIP_SETTINGS, SoundConfig
 from pggan_jax.config.validation import check_sound_data
 from pggan_jax.data.cache import Cache
-from pggan_jax.data.data_record import class_difference
 from pggan_jax.data.loader import MIN_HELD_OUT, Loader
 from pggan_jax.data.original_clips import original_clips
 from pggan_jax.data.preparation.decode_block import estimate
@@ -32,10 +31,13 @@ from pggan_jax.data.watched_files import Verification
 from pggan_jax.errors import UserError
 from pggan_jax.images import parse_base_shape
 from pggan_jax.sound.representations import Representation
+from pggan_jax.source_kinds import parse_source
 from pggan_jax.system.paths import cache_root
 
 IN_MEMORY_SOURCES = ("digits",)
 """Sources so small that preparing them is faster than looking them up in the cache."""
+MOST_STACKS = 10_000
+"""How many of a million stacks are prepared as held-out images."""
 
 
 def cache_folder() -> Path:
@@ -66,34 +68,53 @@ def open_loader(
     Raises:
         UserError: the source cannot be used, has no classes although `config.labels` is set, or too few images to hold out.
     """
+    pyramid = _open_pyramid(config, progress=progress, report=report, scale=scale)
+    if not config.held_out_source:
+        return Loader(pyramid, seed=seed, use_labels=config.labels, held_out=config.held_out)
+    others = _open_held_out(config, pyramid, progress=progress, report=report)
+    held_out = Loader(others, seed=seed, use_labels=config.labels)
+    return Loader(pyramid, seed=seed, use_labels=config.labels, held_out=held_out)
+
+
+def _open_pyramid(
+    config: DataConfig, *, progress: bool, report: Callable[[str], None], scale: Representation | None
+) -> Pyramid:
     source = scaled_like(open_configured(config), scale)
     for line in (*source.problems, *source_notes(source), *_unused_settings(source, config)):
         report(f"data: {line}")
-    pyramid = _pyramid(source, config, progress=progress, report=report)
-    pyramid = replace(
-        pyramid,
+    return replace(
+        _pyramid(source, config, progress=progress, report=report),
         former_class_names=getattr(source, "former_class_names", ()),
         clips=original_clips(source, PreparationSpec.from_config(config)),
         label_kind=getattr(source, "label_kind", ""),
     )
-    apart = _open_apart(config, pyramid, seed=seed, progress=progress, report=report) if config.held_out_source else None
-    return Loader(pyramid, seed=seed, use_labels=config.labels, held_out=config.held_out, apart=apart)
 
 
-def _open_apart(config: DataConfig, trained_on: Pyramid, *, seed: int, progress: bool, report: Callable[[str], None]) -> Loader:
-    """Open the held-out images of another source, prepared as the training images."""
-    named = f"data.held_out_source = {config.held_out_source}"
-    wanted = replace(config.whole(), source=config.held_out_source, channels=trained_on.channels, max_images=0, shuffle_seed=-1)
+def _open_held_out(config: DataConfig, trained_on: Pyramid, *, progress: bool, report: Callable[[str], None]) -> Pyramid:
+    """Open the held-out images of another source, with classes numbered as those of the training images."""
+    source, form = config.held_out_source, trained_on.representation
+    named = f"data.held_out_source = {source!r}"
+    most = MOST_STACKS if parse_source(source)[0] == "stacked" else 0
+    wanted = replace(config.without_held_out(), source=source, channels=trained_on.channels, max_images=most, shuffle_seed=-1)
     try:
-        loader = open_loader(wanted, seed=seed, progress=progress, report=report, scale=trained_on.representation)
+        pyramid = _open_pyramid(wanted, progress=progress, report=report, scale=form)
     except UserError as error:
-        raise UserError(f"data.held_out_source: {error}") from None
-    names = trained_on.class_names if config.labels else ()
-    if loader.class_names != names and not loader.use_class_order(names):
-        raise UserError(f"{named}: {class_difference(names, loader.class_names)}; name images of the same classes")
-    if len(loader) < MIN_HELD_OUT:
-        raise UserError(f"{named}: has {len(loader):,} images, and there must be at least {MIN_HELD_OUT}")
-    return loader
+        raise UserError(f"{named}: {str(error).removeprefix(f'data.source = {source!r}: ')}") from None
+    if (pyramid.representation is None) != (form is None):
+        kinds = ("images", "sound") if form else ("sound", "images")
+        raise UserError(f"{named}: has {kinds[0]}, and {config.source} has {kinds[1]}; name a source of {kinds[1]}")
+    if pyramid.representation and form and (different := differences(pyramid.representation, form)):
+        raise UserError(f"{named}: was prepared with {different}; name the files themselves as sound:DIR")
+    if len(pyramid) < MIN_HELD_OUT:
+        raise UserError(f"{named}: has {len(pyramid):,} images, and there must be at least {MIN_HELD_OUT}")
+    if pyramid.checksums and pyramid.checksums == trained_on.checksums:
+        raise UserError(f"{named}: has the same images as {config.source}; name others, or keep a share by data.held_out=0.1")
+    if not config.labels:
+        return pyramid
+    if not pyramid.class_names or (unknown := sorted(set(pyramid.class_names) - set(trained_on.class_names))):
+        problem = f"has the class {unknown[0]!r}, which {config.source} lacks" if pyramid.class_names else "has no classes"
+        raise UserError(f"{named}: {problem}; name images of the same classes, or set data.labels=false")
+    return pyramid.in_class_order(trained_on.class_names)
 
 
 def start_verification(loader: Loader | None, log: Callable[[str], None]) -> Verification:
@@ -126,7 +147,9 @@ def open_singles(config: DataConfig, *, seed: int, report: Callable[[str], None]
 
     inner = config.source.partition(":")[2]
     # The layers of a stack are grey images from the whole inner source, whatever the settings of the stacks.
-    config = replace(config.whole(), source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1)
+    config = replace(
+        config.without_held_out(), source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1
+    )
     source = GreySource(open_source(inner, resolution=config.resolution, base_shape=parse_base_shape(config.base_shape)))
     check_source_fits(source, config)
     return Loader(_pyramid(source, config, progress=True, report=report), seed=seed, use_labels=True)

@@ -56,7 +56,7 @@ class Pyramid:
         return len(self.classes)
 
     def in_class_order(self, class_names: Sequence[str]) -> Pyramid:
-        """Return the data with classes numbered in the order of `class_names`, a permutation."""
+        """Return the data with classes numbered in the order of `class_names`, which may have more."""
         number = {name: position for position, name in enumerate(class_names)}
         numbers = np.array([number[name] for name in self.class_names], np.int32)
         return replace(self, class_names=tuple(class_names), classes=numbers[self.classes])

@@ -52,7 +52,9 @@ def open_labelled(model: Model, source: str, *, report: Callable[[str], None] = 
     Raises:
         UserError: the images cannot be read or have no classes.
     """
-    data = replace(model.config.data.whole(), source=source or model.config.data.source, labels=True, channels=model.shape[2])
+    data = replace(
+        model.config.data.without_held_out(), source=source or model.config.data.source, labels=True, channels=model.shape[2]
+    )
     base_shape = parse_base_shape(data.base_shape)
     if not open_source(data.source, resolution=data.resolution, base_shape=base_shape, channels=data.channels).class_names:
         raise UserError(

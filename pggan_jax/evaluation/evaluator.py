@@ -158,7 +158,7 @@ class Evaluator:
                 **metric.details,
                 "seed": context.seed,
                 "mirror": self._pool.mirror,
-                **({"reals": f"{left_out:,} images held out"} if (left_out := self._pool.loader.left_out) else {}),
+                **({"reals": f"{count:,} images held out"} if (count := self._pool.loader.held_out_count) else {}),
                 **self._held_out_details(name),
             },
         )

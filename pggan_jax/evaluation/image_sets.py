@@ -6,7 +6,7 @@ metrics changes a value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
 from pggan_jax.generation.sampling import Sampler, one_hot
 from pggan_jax.images import ImageShape, to_uint8
+from pggan_jax.metric_kinds import METRIC_KINDS
 from pggan_jax.sound.representations import Representation
 
 # Random streams of evaluation, different from those of training with the same seed.
@@ -118,6 +119,18 @@ def held_out_pool(reals: RealPool, data: DataConfig) -> RealPool | None:
     loader = reals.loader.held_out
     name = data.held_out_source or f"held-out images of {data.source}"
     return RealPool(loader, reals.resolution, reals.seed, name=name) if loader else None
+
+
+def without_unused(data: DataConfig, metrics: Sequence[str], *, replaced: bool = False) -> DataConfig:
+    """Return the settings without another source of held-out images if nothing reads it.
+
+    Args:
+        data: of the reals.
+        metrics: names, known or not.
+        replaced: whether other held-out images are given.
+    """
+    used = any(METRIC_KINDS[name].uses_held_out for name in metrics if name in METRIC_KINDS)
+    return data if used and not replaced else replace(data, held_out_source="")
 
 
 def open_reals(data: DataConfig, *, seed: int, scale: Representation | None, is_own: bool) -> Loader:

@@ -42,6 +42,7 @@ BAD = {
     "data.held_out_source": [
         ("nosuch:thing", "must be one of digits, photos"),
         ("digits", "is the source of the training images; name other images"),
+        ("folder:", "write it as folder:DIR"),
     ],
     "sound.representation": [("mp3", "must be one of if, if_mel")],
     "sound.phase_reference": [("end", "must be one of centre, start")],

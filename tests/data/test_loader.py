@@ -127,16 +127,15 @@ class TestHeldOut:
 
     def test_of_another_source(self):
         """They take no image from training, follow the order of the classes, and are recorded."""
-        pyramid, others = make_pyramid(count=40), make_pyramid(count=20)
+        pyramid, others = make_pyramid(count=40), Loader(make_pyramid(count=20), seed=7, use_labels=True)
         plain = Loader(pyramid, seed=7, use_labels=True)
-        apart = Loader(others, seed=7, use_labels=True)
-        loader = Loader(pyramid, seed=7, use_labels=True, apart=apart)
-        assert loader.held_out is apart
-        assert (len(loader), loader.left_out) == (40, 0)
-        assert loader.record().held_out_images == apart.record().levels["4"]
-        assert differences(plain.record(), loader.record()) == ["other images are held out"]
+        loader = Loader(pyramid, seed=7, use_labels=True, held_out=others)
+        assert loader.held_out is others
+        assert (len(loader), loader.held_out_count) == (40, 0)
+        assert loader.record().held_out_images == others.record().fingerprint
+        assert differences(plain.record(), loader.record()) == ["data.held_out_source has other images"]
         assert DataRecord.from_json(loader.record().to_json()) == loader.record()
-        before = apart.class_table()
+        before = others.class_table()
         assert loader.use_class_order(("b", "a"))
         np.testing.assert_array_equal(loader.held_out.class_table(), 1 - before)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,13 +42,13 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 HELD_OUT = {"data__held_out": 0.2, "data__max_images": 200, "data__labels": True}
 
 
-def digits_folder(path, *, per_class, classes=10):
+def digits_folder(path, *, per_class, classes=range(10)):
     """Write some digits as a folder of images, one subfolder per class."""
     source = DigitsSource(height=8, width=8)
     counts: Counter[int] = Counter()
     for index in range(len(source)):
         label = source.label(index)
-        if label < classes and counts[label] < per_class:
+        if label in classes and counts[label] < per_class:
             counts[label] += 1
             (path / str(label)).mkdir(parents=True, exist_ok=True)
             Image.fromarray(source.read(index)[..., 0]).save(path / str(label) / f"{counts[label]}.png")
@@ -174,25 +177,68 @@ def test_images_of_another_source(tmp_path, launch):
     assert trained.metadata.data_record.held_out_images
     assert not other.metadata.data_record.held_out_images
     assert "1,797 images and 30 held out, 1 channel(s), 10 classes" in (tmp_path / "run" / "log.txt").read_text()
-    status, _, error = launch("evaluate", f"--workdir={tmp_path / 'run'}", "--metrics=neighbors", "--num_images=16")
+    command = ["evaluate", f"--workdir={tmp_path / 'run'}", "--num_images=16"]
+    status, _, error = launch(*command, "--metrics=neighbors")
     assert status == 0, error
+    status, out, _ = launch("inspect", f"--workdir={tmp_path / 'run'}")
+    assert "data: 1,797 images, others held out, fingerprint" in out
     record = json.loads((tmp_path / "run" / "metric-neighbors.jsonl").read_text())
     assert (record["ratio_to"], record["held_out"], record["num_reals"]) == ("held_out", f"folder:{folder}", 1797)
     assert "reals" not in record
+    # Other images in the same folder are noticed; metrics that do without them do not ask for them.
+    shutil.copy(folder / "0" / "1.png", folder / "0" / "9.png")
+    small_loader.cache_clear()
+    with pytest.raises(UserError, match=r"not the data of this run: data\.held_out_source has other images"):
+        run_small(tmp_path / "run", config, shared=False)
+    shutil.rmtree(folder)
+    assert launch(*command, "--metrics=neighbors")[0] == 2
+    assert launch(*command, "--metrics=swd_small")[0] == 0
+
+
+def test_classes_of_another_source_may_be_fewer(tmp_path):
+    """They keep the numbers that they have in the training images."""
+    folder = digits_folder(tmp_path / "others", classes=(7, 3), per_class=10)
+    data = small_config(data__labels=True, data__held_out_source=f"folder:{folder}").data
+    loader = open_loader(data, seed=0, progress=False)
+    assert set(loader.held_out.class_table()) == {3, 7}
+    assert loader.held_out.label_size == 10
+
+
+def other_classes(path):
+    digits_folder(path, classes=(0, 1), per_class=10)
+    (path / "1").rename(path / "one")
+    return path
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: digits_folder(path, per_class=1), "has 10 images, and there must be at least 16"),
-        (lambda path: digits_folder(path, per_class=4, classes=5), "5 classes fewer"),
-        (lambda path: path / "none", "no such folder; give the folder"),
+        (partial(digits_folder, per_class=1), "has 10 images, and there must be at least 16"),
+        (other_classes, "has the class 'one', which digits lacks; name images of the same classes, or set data.labels=false"),
+        (lambda path: path, "no such folder; give the folder of the image files"),
     ],
 )
 def test_another_source_that_cannot_be_used(tmp_path, make, words):
-    config = small_config(data__labels=True, data__held_out_source=f"folder:{make(tmp_path / 'others')}")
-    with pytest.raises(UserError, match=rf"^data\.held_out_source.*folder:.*{words}"):
-        open_loader(config.data, seed=0, progress=False)
+    source = f"folder:{make(tmp_path / 'others')}"
+    with pytest.raises(UserError, match=f"^{re.escape(f'data.held_out_source = {source!r}: {words}')}"):
+        open_loader(small_config(data__labels=True, data__held_out_source=source).data, seed=0, progress=False)
+
+
+def test_sound_cannot_be_held_out_of_images(tmp_path):
+    data = small_config(data__channels=2, data__held_out_source="notes:64").data
+    with pytest.raises(UserError, match=r"^data\.held_out_source = 'notes:64': "):
+        open_loader(data, seed=0, progress=False)
+    data = sound_config(data__held_out_source="synthetic:64").data
+    with pytest.raises(UserError, match=r"^data\.held_out_source = 'synthetic:64': "):
+        open_loader(data, seed=0, progress=False)
+
+
+def test_the_same_images_cannot_be_held_out(tmp_path):
+    digits_folder(tmp_path / "one", per_class=3)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    data = small_config(data__source=f"folder:{tmp_path / 'one'}", data__held_out_source=f"folder:{tmp_path / 'two'}").data
+    with pytest.raises(UserError, match=r"has the same images as folder:.*/one; name others, or keep a share"):
+        open_loader(data, seed=0, progress=False)
 
 
 @pytest.mark.slow

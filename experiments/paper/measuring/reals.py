@@ -42,7 +42,7 @@ class Reals:
 
     def __init__(self, config: Config, *, all_reals: bool):
         self.config = config
-        self.data = replace(config.data.whole(), max_images=0) if all_reals else config.data
+        self.data = replace(config.data.without_held_out(), max_images=0) if all_reals else config.data
         self.resolution = config.data.resolution
         self.loader = open_loader(self.data, seed=config.run.seed, progress=False)
 
@@ -50,7 +50,7 @@ class Reals:
     def labelled(self) -> Loader | None:
         """The reals with their classes, also for runs without labels; None if there are none."""
         try:
-            return open_loader(replace(self.data, labels=True), seed=self.config.run.seed, progress=False)
+            return open_loader(replace(self.data, labels=True, held_out_source=""), seed=self.config.run.seed, progress=False)
         except UserError:
             return None
 

@@ -14,7 +14,7 @@ from pggan_jax.errors import ConfigError, UserError
 from pggan_jax.networks.cost import relative_cost
 from pggan_jax.schedule import Schedule
 
-QUICK = (
+QUICK_SETTINGS = (
     *("data.resolution=16", "generator.fmap_max=4", "discriminator.fmap_max=4"),
     *("schedule.stable_kimg=0.3", "schedule.stable_kimg_at=", "schedule.fade_kimg=0.2", "schedule.fade_kimg_at="),
     *("schedule.batch_size=8", "schedule.batch_size_at=", "schedule.repeats=1", "optimizer.ema_half_life_kimg=0.1"),
@@ -108,7 +108,7 @@ class Study:
     question: str
     variants: tuple[Variant, ...]
     measures: Measures
-    quick: tuple[str, ...] = QUICK
+    quick: tuple[str, ...] = QUICK_SETTINGS
     quick_variants: int = 2
     points: int = 10
     remarks: Callable[[Mapping[str, Any]], Sequence[str]] = lambda results: ()

@@ -70,7 +70,7 @@ def _check(context: MetricContext) -> None:
     if context.held_out is None:
         raise UserError(
             "recovery needs images that were not trained on; add --held_out=SOURCE, such as tfds:mnist:test or folder:DIR, or "
-            "train with data.held_out=0.1"
+            "train with data.held_out=0.1 or data.held_out_source=SOURCE"
         )
 
 
