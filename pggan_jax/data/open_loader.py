@@ -91,7 +91,7 @@ def _open_pyramid(
 
 
 def _open_held_out(config: DataConfig, trained_on: Pyramid, *, progress: bool, report: Callable[[str], None]) -> Pyramid:
-    """Open the held-out images of another source, with classes numbered as those of the training images."""
+    """Open held-out images of another source, with the class numbers of the training images."""
     source, form = config.held_out_source, trained_on.representation
     named = f"data.held_out_source = {source!r}"
     most = MOST_STACKS if parse_source(source)[0] == "stacked" else 0
