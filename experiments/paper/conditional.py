@@ -12,6 +12,10 @@ samples show the digit that was asked for; without, it reads the class. results.
 
 Ctrl-C lets the runs save; the same command continues. Writes results.json, table.md, figure.svg and contact_sheet.png to --out
 after each run.
+
+Cost: 12 runs of experiments/digits.py (76 s each alone on 2 cores), and their measurement.
+Expect: GAN-train 0.95 and GAN-test 0.99 with labels, 0.96 and 0.995 with a classifier that is trained on reals alone; with a
+tenth of its weight the labels are ignored.
 """
 
 from __future__ import annotations
