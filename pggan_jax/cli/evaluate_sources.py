@@ -146,9 +146,7 @@ def open_held_out(source: str | None, data: DataConfig, *, like: Loader) -> tupl
         raise UserError(
             f"--held_out={source}: is the source of the training images; give images that were not used for training"
         )
-    wanted = replace(
-        data.without_held_out(), source=source, channels=like.channels, labels=False, max_images=0, shuffle_seed=-1
-    )
+    wanted = replace(data.all_of(source), channels=like.channels, labels=False)
     with name_flag_in_errors(f"--held_out={source}"):
         loader = open_loader(wanted, seed=0, report=print, scale=like.representation)
     check_scale(loader, like.representation, named=f"--held_out={source}")
@@ -159,11 +157,7 @@ def open_held_out(source: str | None, data: DataConfig, *, like: Loader) -> tupl
 
 def data_config_of(source: str | None, trained_on: DataConfig) -> DataConfig:
     """Return the settings of the reals, those of `source` if it is given."""
-    from dataclasses import replace
-
-    return (
-        trained_on if source is None else replace(trained_on.without_held_out(), source=source, max_images=0, shuffle_seed=-1)
-    )
+    return trained_on if source is None else trained_on.all_of(source)
 
 
 def fitting(names: list[str], shape: ImageShape) -> list[str]:

@@ -84,6 +84,10 @@ class DataConfig:
         """Return the same settings for all images of the source."""
         return replace(self, held_out=0.0, held_out_source="")
 
+    def all_of(self, source: str) -> DataConfig:
+        """Return the same settings for all images of a source, in its order, none of them held out."""
+        return replace(self.without_held_out(), source=source, max_images=0, shuffle_seed=-1)
+
     def shape_at(self, resolution: int) -> ImageShape:
         """Height and width of the images of a level."""
         return image_shape(resolution, parse_base_shape(self.base_shape))

@@ -95,7 +95,7 @@ def _open_held_out(config: DataConfig, trained_on: Pyramid, *, progress: bool, r
     source, form = config.held_out_source, trained_on.representation
     named = f"data.held_out_source = {source!r}"
     most = MOST_STACKS if parse_source(source)[0] == "stacked" else 0
-    wanted = replace(config.without_held_out(), source=source, channels=trained_on.channels, max_images=most, shuffle_seed=-1)
+    wanted = replace(config.all_of(source), channels=trained_on.channels, max_images=most)
     try:
         pyramid = _open_pyramid(wanted, progress=progress, report=report, scale=form)
     except UserError as error:
@@ -147,9 +147,7 @@ def open_singles(config: DataConfig, *, seed: int, report: Callable[[str], None]
 
     inner = config.source.partition(":")[2]
     # The layers of a stack are grey images from the whole inner source, whatever the settings of the stacks.
-    config = replace(
-        config.without_held_out(), source=inner, channels=1, labels=True, modes="convert", max_images=0, shuffle_seed=-1
-    )
+    config = replace(config.all_of(inner), channels=1, labels=True, modes="convert")
     source = GreySource(open_source(inner, resolution=config.resolution, base_shape=parse_base_shape(config.base_shape)))
     check_source_fits(source, config)
     return Loader(_pyramid(source, config, progress=True, report=report), seed=seed, use_labels=True)

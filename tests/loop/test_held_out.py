@@ -224,12 +224,14 @@ def test_another_source_that_cannot_be_used(tmp_path, make, words):
         open_loader(small_config(data__labels=True, data__held_out_source=source).data, seed=0, progress=False)
 
 
-def test_sound_cannot_be_held_out_of_images(tmp_path):
-    data = small_config(data__channels=2, data__held_out_source="notes:64").data
-    with pytest.raises(UserError, match=r"^data\.held_out_source = 'notes:64': "):
+def test_sound_cannot_be_held_out_of_images_nor_images_of_sound():
+    data = small_config(data__held_out_source="notes:64").data
+    with pytest.raises(
+        UserError, match=r"^data\.held_out_source = 'notes:64': has sound, and digits has images; name a source of"
+    ):
         open_loader(data, seed=0, progress=False)
     data = sound_config(data__held_out_source="synthetic:64").data
-    with pytest.raises(UserError, match=r"^data\.held_out_source = 'synthetic:64': "):
+    with pytest.raises(UserError, match=r"^data\.held_out_source = 'synthetic:64': has images, and notes:52 has sound; name"):
         open_loader(data, seed=0, progress=False)
 
 
