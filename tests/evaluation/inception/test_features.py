@@ -216,7 +216,8 @@ class TestEvaluator:
         def measure(*names, kept, cache):
             monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path / cache / "data"))
             monkeypatch.setattr(feature_stats, "MAX_KEPT", kept)
-            extractor, pool = StandIn(), Pool(SimpleNamespace(label_size=0, representation=None, held_out=None), 4, 0)
+            loader = SimpleNamespace(label_size=0, representation=None, held_out=None, held_out_count=0)
+            extractor, pool = StandIn(), Pool(loader, 4, 0)
             context = MetricContext(pool, DataConfig("memory", 4), load_extractor=lambda: extractor, show_progress=False)
             (found,) = [one for one in Evaluator(names, context, num_images=60)(image_set(60, 2)) if one.metric == "fid"]
             return found, extractor.shown
