@@ -47,7 +47,7 @@ _COMMON: dict[str, Any] = {
     "loss.name": "wgan_gp",
     "loss.gp_weight": 10.0,
     "loss.gp_target": 1.0,
-    "loss.penalty_scale": "auto",
+    "loss.penalty_scale": "full_resolution",
     "generator.fused_scale": False,
     "discriminator.fused_scale": False,
     "discriminator.minibatch_discrimination": 0,

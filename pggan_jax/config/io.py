@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pggan_jax.config import Config, LossConfig
+from pggan_jax.config import Config
 from pggan_jax.config.fields import DuplicateKeyError, parse_text
 from pggan_jax.config.presets import PRESETS, apply_preset
 from pggan_jax.config.validation import type_name, validate, walk
@@ -258,14 +258,14 @@ def _read_settings(text: str, where: str) -> dict[str, Any]:
 
 
 def _with_present_names(stored: dict[str, Any]) -> dict[str, Any]:
-    """Translate earlier settings; `loss.gradient_norm` concerned WGAN-GP alone."""
-    if "loss.gradient_norm" not in stored:
-        return stored
-    norm = stored.pop("loss.gradient_norm")
-    loss = LossConfig(name=stored.get("loss.name", "wgan_gp"))
-    scale = norm if loss.name == "wgan_gp" else stored.get("loss.penalty_scale", "current")
-    automatic = "full_resolution" if loss.penalizes_at_full_resolution else "current"
-    return {**stored, "loss.penalty_scale": "auto" if scale == automatic else scale}
+    """Translate earlier settings: `loss.gradient_norm`, of WGAN-GP alone, and the penalty scale "auto"."""
+    stored, is_wgan_gp = dict(stored), stored.get("loss.name", "wgan_gp") == "wgan_gp"
+    if "loss.gradient_norm" in stored:
+        norm = stored.pop("loss.gradient_norm")
+        stored["loss.penalty_scale"] = norm if is_wgan_gp else stored.get("loss.penalty_scale", "current")
+    if stored.get("loss.penalty_scale") == "auto":
+        stored["loss.penalty_scale"] = "full_resolution" if is_wgan_gp else "current"
+    return stored
 
 
 def _flatten(tree: dict[str, Any], sections: Set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:

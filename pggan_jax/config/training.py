@@ -62,19 +62,13 @@ class LossConfig:
         choices=("auto", "reals", "fakes", "both"),
     )
     penalty_scale: str = setting(
-        "auto",
-        "where gradient norms of penalties are measured: on images of the current resolution, or upscaled to the full one "
-        "(full_resolution), where they are full / current times smaller; auto: full_resolution for wgan_gp (official), current "
-        "for R1 and R2",
-        choices=("auto", "current", "full_resolution"),
+        "full_resolution",
+        "where gradient norms of penalties are measured: on images upscaled to the full resolution, where they are full / "
+        "current times smaller, or on those of the current one",
+        choices=("full_resolution", "current"),
     )
     label_weight: float = setting(1.0, "weight of the auxiliary classifier when data.labels is on", **WEIGHT)
     label_fakes: bool = setting(True, "train D's auxiliary classifier on generated images too, not on reals alone")
-
-    @property
-    def penalizes_at_full_resolution(self) -> bool:
-        """Whether gradient norms are those of images upscaled to full resolution."""
-        return self.penalty_scale == "full_resolution" or (self.penalty_scale == "auto" and self.name == "wgan_gp")
 
     @property
     def penalizes_reals(self) -> bool:

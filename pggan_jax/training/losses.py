@@ -122,7 +122,7 @@ def gradient_penalty(
         mixing: in [0, 1] `[batch]`; how far the penalised image of WGAN-GP lies from the real to the fake.
         resolution_ratio: full resolution over current resolution.
     """
-    ratio = resolution_ratio if config.penalizes_at_full_resolution else 1.0
+    ratio = resolution_ratio if config.penalty_scale == "full_resolution" else 1.0
     if config.name == "wgan_gp":
         mixed = reals + (fakes - reals) * mixing[:, None, None, None]
         norms = gradient_norms(discriminator, mixed, channel_scale=config.gp_channel_scale) / ratio

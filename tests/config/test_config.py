@@ -156,7 +156,7 @@ BAD = {
     "loss.drift": [(-0.001, "at least 0")],
     "loss.r1_gamma": [(-1.0, "at least 0")],
     "loss.penalize": [("r1", "must be one of auto, reals, fakes, both"), ("", "must be one of auto")],
-    "loss.penalty_scale": [("full", "must be one of auto, current, full_resolution")],
+    "loss.penalty_scale": [("full", "must be one of full_resolution, current")],
     "loss.label_weight": [(-1.0, "at least 0")],
     "loss.label_fakes": [(0, "must be true or false")],
     "loss.gp_channel_scale": [((0.0,), "greater than 0"), ((1.0, -1.0), "greater than 0"), ((1e10, 1.0), "at most")],

@@ -282,7 +282,7 @@ def changed_everywhere() -> Config:
         else:
             choices = {"preset": "v2-4gpus", "minibatch_stddev": "none", "on_new_phase": "carry", "name": "hinge"}
             choices |= {"augment": ("color", "cutout")}
-            choices |= {"penalize": "fakes", "penalty_scale": "full_resolution"}
+            choices |= {"penalize": "fakes", "penalty_scale": "current"}
             choices |= {"dtype": "bfloat16", "crop": "pad", "resample": "box", "range": "auto"}
             choices |= {"modes": "refuse", "base_shape": "3x4", "init_from": "runs/other", "inception_weights": "here.npz"}
             choices |= {"metrics": ("swd", "ms_ssim"), "best": "ms_ssim"}
@@ -347,17 +347,22 @@ def test_a_setting_that_json_lacks_has_its_default(path):
 @pytest.mark.parametrize(
     ("name", "norm", "scale", "expected"),
     [
-        ("wgan_gp", "full_resolution", "", "auto"),
+        ("wgan_gp", "full_resolution", "", "full_resolution"),
         ("wgan_gp", "current", "", "current"),
-        ("wgan_gp", "full_resolution", "current", "auto"),
-        ("logistic", "full_resolution", "", "auto"),  # of no effect then, and R1 was measured at the current resolution
+        ("wgan_gp", "full_resolution", "current", "full_resolution"),
+        ("wgan_gp", "", "auto", "full_resolution"),
+        ("logistic", "full_resolution", "", "current"),  # of no effect then, and R1 was measured at the current resolution
+        ("logistic", "", "auto", "current"),
+        ("rpgan", "", "auto", "current"),
+        ("rpgan", "", "full_resolution", "full_resolution"),
         ("hinge", "full_resolution", "full_resolution", "full_resolution"),
+        ("hinge", "full_resolution", "auto", "current"),
     ],
 )
-def test_the_gradient_norm_of_earlier_versions_is_the_penalty_scale_now(name, norm, scale, expected):
+def test_penalties_are_measured_where_earlier_versions_did(name, norm, scale, expected):
     tree = json.loads(to_json(Config(loss=LossConfig(name=name))))
     del tree["loss"]["penalty_scale"]
-    tree["loss"] |= {"gradient_norm": norm, **({"penalty_scale": scale} if scale else {})}
+    tree["loss"] |= {key: value for key, value in (("gradient_norm", norm), ("penalty_scale", scale)) if value}
     assert from_json(json.dumps(tree), "run/config.json").loss == LossConfig(name=name, penalty_scale=expected)
     assert absent_settings(json.dumps(tree), "run/config.json") == []
 

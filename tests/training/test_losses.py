@@ -243,7 +243,7 @@ def test_r1_and_r2_are_measured_at_the_current_resolution_or_at_the_full_one(nam
         scale: [terms(LossConfig(name=name, penalty_scale=scale), ratio=ratio).gradient_penalty for ratio in (1.0, 8.0)]
         for scale in ("current", "full_resolution")
     }
-    assert terms(LossConfig(name=name), ratio=8.0).gradient_penalty == penalties["current"][1]
+    assert terms(LossConfig(name=name), ratio=8.0).gradient_penalty == penalties["full_resolution"][1]
     assert penalties["current"][0] == penalties["current"][1] == penalties["full_resolution"][0] > 0
     np.testing.assert_allclose(penalties["full_resolution"][1], penalties["current"][1] / 64, rtol=1e-6)
 
