@@ -258,7 +258,7 @@ def _read_settings(text: str, where: str) -> dict[str, Any]:
 
 
 def _with_present_names(stored: dict[str, Any]) -> dict[str, Any]:
-    """Translate earlier settings: `loss.gradient_norm`, of WGAN-GP alone, and the penalty scale "auto"."""
+    """Translate earlier settings: `loss.gradient_norm` (of WGAN-GP), `loss.penalty_scale=auto`."""
     stored, is_wgan_gp = dict(stored), stored.get("loss.name", "wgan_gp") == "wgan_gp"
     if "loss.gradient_norm" in stored:
         norm = stored.pop("loss.gradient_norm")
