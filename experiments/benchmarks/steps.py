@@ -55,7 +55,7 @@ def step_config(resolution: int, batch_size: int, *, fmap_base: int, fmap_max: i
 
 def step_settings(config: Config, resolution: int, *, alpha: float) -> dict[str, Any]:
     """Convert a config to the settings of the PyTorch step; at alpha = 1 it does not fade."""
-    ratio = config.data.resolution / resolution if config.loss.penalizes_at_full_resolution else 1.0
+    ratio = config.data.resolution / resolution if config.loss.penalty_scale == "full_resolution" else 1.0
     return {
         "resolution": resolution,
         "batch_size": config.schedule.batch_size_for(resolution),
