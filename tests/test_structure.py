@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "distributed": {"ground", "system", "distributed"},
     "training": {"ground", "networks", "distributed", "training"},
     "checkpointing": {
-        *("ground", "system", "networks", "sound", "data", "distributed", "training", "run_logs", "generation"),
+        *("ground", "system", "networks", "sound", "data", "interop", "distributed", "training", "run_logs", "generation"),
         *("checkpointing",),
     },
     "loop": {

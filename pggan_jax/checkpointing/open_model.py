@@ -1,4 +1,4 @@
-"""Open what a user names as SOURCE: a run, or one checkpoint of it."""
+"""Open what a user names as SOURCE: a run, one checkpoint of it, or a model file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import jax
 
+from pggan_jax.checkpointing.model_file import Origin, read_model_file
 from pggan_jax.checkpointing.orbax_fixes import silence_log
 from pggan_jax.checkpointing.trained_model import TrainedModel, open_checkpoints, read_chosen
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
+from pggan_jax.interop.safetensors_file import SUFFIX
 from pggan_jax.system.jax_environment import fixed_jax_settings
 from pggan_jax.system.paths import user_path
 from pggan_jax.system.xla_options import prefer_fast_convolutions
@@ -22,17 +24,21 @@ def load(source: str | Path, *, checkpoint: str = "", network: str = "ema", name
     """Load a trained model.
 
     Args:
-        source: the workdir of a run, or WORKDIR@KIMG, WORKDIR@best, WORKDIR@latest for one of its checkpoints.
+        source: the workdir of a run; WORKDIR@KIMG, WORKDIR@best or WORKDIR@latest for one of its checkpoints; or a model file,
+            .safetensors.
         checkpoint: KIMG, best or latest, instead of the part after @.
         network: "ema", the moving average of the generator's weights, or "raw", its current weights.
         named: what stands before the source in messages, such as "--from=".
 
     Raises:
-        UserError: there is no such run or checkpoint, or it is damaged.
+        UserError: there is no such run, checkpoint or file, or it is damaged.
     """
     if network not in _NETWORKS:
         raise UserError(f"network={network!r}: must be one of {', '.join(_NETWORKS)}")
     prefer_fast_convolutions()
+    if is_model_file(str(source)):
+        trained, _ = open_model_file(str(source), checkpoint=checkpoint, named=named)
+        return model_of(trained, name=str(source), network=network)
     workdir, wanted = split_source(str(source), named=named)
     if wanted and checkpoint and wanted != checkpoint:
         raise UserError(f"{source}: names checkpoint {wanted}, and --checkpoint={checkpoint} another one; give one of the two")
@@ -41,6 +47,30 @@ def load(source: str | Path, *, checkpoint: str = "", network: str = "ema", name
         with closing(checkpoints):
             trained = read_chosen(config, checkpoints, checkpoint=wanted or checkpoint or "latest")
     return model_of(trained, name=str(source), network=network)
+
+
+def is_model_file(source: str) -> bool:
+    """Whether a user's SOURCE names a model file, which may not be there."""
+    return source.endswith(SUFFIX) and not Path(source).is_dir()
+
+
+def open_model_file(source: str, *, checkpoint: str = "", named: str = "") -> tuple[TrainedModel, Origin]:
+    """Read a model file that a user names.
+
+    Args:
+        source: path of the file.
+        checkpoint: what --checkpoint says; a file has no others.
+        named: as for `load`.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or `checkpoint` is given.
+    """
+    path = user_path(source, named=named or "source=", example="name a model file")
+    if checkpoint not in ("", "latest"):
+        raise UserError(f"{named}{source}: is a model file, which holds one model; remove --checkpoint={checkpoint}")
+    if not path.is_file():
+        raise UserError(f"{named}{source}: no such file; write one by `launch.py import` or `export`")
+    return read_model_file(path)
 
 
 def model_of(trained: TrainedModel, *, name: str, network: str = "ema") -> Model:
@@ -97,5 +127,7 @@ def split_source(source: str, *, named: str = "") -> tuple[Path, str]:
         if path.is_dir():
             return path, checkpoint
     if path.is_file():
-        raise UserError(f"{named}{source}: is a file; give the workdir of a run, such as runs/digits, or WORKDIR@KIMG")
+        raise UserError(
+            f"{named}{source}: is a file; give the workdir of a run, such as runs/digits, or a model file, .safetensors"
+        )
     raise UserError(f"{named}{source}: no such folder; give the workdir of a run, such as runs/digits, or WORKDIR@KIMG")

@@ -175,7 +175,7 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
     try:
         generator, of_generator = transfer(source.state.generator, fresh.state.generator)
         average, _ = transfer(source.state.generator_ema, fresh.state.generator_ema)
-        discriminator, of_discriminator = transfer(source.state.discriminator, fresh.state.discriminator)
+        discriminator, of_discriminator = transfer(source.state.discriminator or {}, fresh.state.discriminator)
     except ValueError as error:
         raise UserError(
             f"{rule} of other widths ({error}); use its networks.*, generator.* and discriminator.* settings"
@@ -194,19 +194,23 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
 
 
 def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:
-    """Load the other run; and describe its fade, which the new run does not continue.
+    """Load the other run or model file; and describe its fade, which the new run does not continue.
 
     Returns:
-        The other run; lines for the log.
+        The other model; lines for the log.
     """
-    folder, _, kimg = config.run.init_from.partition("@")
+    text, found = config.run.init_from, {}
     try:
-        their_config, checkpoints = open_checkpoints(user_path(folder, named="run.init_from = "))
-        with closing(checkpoints):
-            source = read_chosen(their_config, checkpoints, checkpoint=kimg or "latest")
-            found = {one: read_metadata(checkpoints.directory / str(one)) for one in checkpoints.all_images_seen()}
+        if is_model_file(text):
+            source, _ = open_model_file(text)
+        else:
+            folder, _, kimg = text.partition("@")
+            their_config, checkpoints = open_checkpoints(user_path(folder, named="run.init_from = "))
+            with closing(checkpoints):
+                source = read_chosen(their_config, checkpoints, checkpoint=kimg or "latest")
+                found = {one: read_metadata(checkpoints.directory / str(one)) for one in checkpoints.all_images_seen()}
     except UserError as error:
-        raise UserError(f"run.init_from = {config.run.init_from!r}: {error}") from None
+        raise UserError(f"run.init_from = {text!r}: {error}") from None
     theirs = source.metadata
     if theirs.alpha >= 1:
         return source, []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,20 +34,34 @@ class CheckpointRemovedError(UserError):
     """A checkpoint was removed before it was read, as a run does while it trains."""
 
 
+class Weights(NamedTuple):
+    """The parameters of a model file, named as in `TrainState`.
+
+    Attributes:
+        generator_ema: the moving average, or the only generator.
+        generator: current weights, or the same.
+        discriminator: None if the file has none.
+    """
+
+    generator_ema: Mapping[str, Any]
+    generator: Mapping[str, Any]
+    discriminator: Mapping[str, Any] | None
+
+
 @dataclass(frozen=True)
 class TrainedModel:
-    """A restored checkpoint.
+    """A restored checkpoint, or a model file.
 
     Attributes:
         config: settings of the run.
         metadata: of the checkpoint.
-        state: parameters and all, as NumPy arrays.
+        state: parameters, and of a checkpoint all else, as NumPy arrays.
         networks: the modules of its resolution.
     """
 
     config: Config
     metadata: CheckpointMetadata
-    state: TrainState
+    state: TrainState | Weights
     networks: Networks
 
     @property
@@ -192,15 +206,16 @@ def read_checkpoint(config: Config, checkpoints: Checkpoints, *, images_seen: in
                 f"{folder}: was removed before it was read, as a run does while it trains (run.keep_last); choose another one"
             ) from error
         raise
-    return TrainedModel(config, metadata, state, _networks_for(config, metadata))
+    return TrainedModel(config, metadata, state, networks_for(config, metadata))
 
 
 def abstract_state_for(config: Config, metadata: CheckpointMetadata) -> TrainState:
     """Shapes of the state that belongs to the metadata, without allocating it."""
-    return abstract_train_state(config.optimizer, _networks_for(config, metadata))
+    return abstract_train_state(config.optimizer, networks_for(config, metadata))
 
 
-def _networks_for(config: Config, metadata: CheckpointMetadata) -> Networks:
+def networks_for(config: Config, metadata: CheckpointMetadata) -> Networks:
+    """Build the modules that the metadata describe."""
     shape = config.data.shape_at(config.data.resolution)
     image_spec = ImageSpec(shape.height, shape.width, metadata.channels, metadata.label_size)
     return build_networks(config, metadata.resolution, image_spec=image_spec)

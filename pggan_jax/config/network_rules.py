@@ -36,6 +36,9 @@ def check_networks(config: Config) -> None:
             "groups; set that to none, or to whole_batch for both"
         )
         raise ConfigError("discriminator.minibatch_discrimination", discriminator.minibatch_discrimination, rule)
+    if config.generator.first_bias == "position" and config.generator.normalization == "batch":
+        rule = "has no effect with generator.normalization=batch, which replaces biases; leave it at channel"
+        raise ConfigError("generator.first_bias", "position", rule)
     name, norm = config.networks.name, discriminator.normalization
     if norm != "none" and (norm == "batch") != (name == "tiny"):
         allowed = "none or batch" if name == "tiny" else "none or layer" if name == "pggan" else "none"

@@ -65,6 +65,11 @@ class GeneratorConfig:
     latents: str = setting(
         "normal", "distribution of the latents that G takes: normal, or uniform in (-1, 1)", choices=("normal", "uniform")
     )
+    first_bias: str = setting(
+        "channel",
+        "biases of the first layer: one per channel, or one per position and channel, as in pytorch_GAN_zoo",
+        choices=("channel", "position"),
+    )
     normalize_latents: bool = setting(True, "scale latent and label vector together to unit mean square")
     use_wscale: bool = setting(True, "equalized learning rate")
     use_pixelnorm: bool = setting(True, "pixelwise feature normalisation after each convolution")

@@ -77,7 +77,8 @@ class GeneratorBase(FirstBlock):
         options = layer_options(config)
         # The paper's "4x4 convolution" on a 1x1 input, with a gain that makes its variance that of the later layers.
         gain = HE_GAIN / math.sqrt(math.prod(self.base_shape))
-        x = EqualizedDense(features, positions=self.base_shape, gain=gain, name="dense", **options)(x)
+        form: dict[str, Any] = {"positions": self.base_shape, "bias_per_position": config.first_bias == "position"}
+        x = EqualizedDense(features, **form, gain=gain, name="dense", **options)(x)
         x = activate(config, x, norm="dense_norm", axis_name=self.axis_name)
         x = EqualizedConv(features, name="conv", **options)(x)
         return activate(config, x, norm="conv_norm", axis_name=self.axis_name)

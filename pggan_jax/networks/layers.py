@@ -84,6 +84,10 @@ class Equalized(nn.Module):
         """What the weights are drawn from; biases start at 0."""
         return {"kernel": InitialNormal(0.0, self.stored_stddev(features_in))}
 
+    def bias_shape(self, features: int) -> tuple[int, ...]:
+        """Shape of the biases: one per channel."""
+        return (features,)
+
     def _kernel(self, *shape: int) -> jax.Array:
         """The kernel, its last two axes input and output channels, as it is used."""
         initializer = nn.initializers.normal(self.stored_stddev(shape[-2]))
@@ -92,7 +96,7 @@ class Equalized(nn.Module):
         return (kernel * runtime_factor).astype(self.dtype)
 
     def _add_bias(self, x: jax.Array) -> jax.Array:
-        """Add one bias per channel, in float32, after `normalize`.
+        """Add the biases in float32, after `normalize`.
 
         A bias's gradient is a sum over all pixels of the batch, of which bfloat16 would keep three digits.
         """
@@ -100,7 +104,7 @@ class Equalized(nn.Module):
             x = self.normalize(x)
         if not self.use_bias:
             return x
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, self.bias_shape(x.shape[-1]), jnp.float32)
         return (x.astype(jnp.float32) + bias).astype(x.dtype)
 
 
@@ -135,10 +139,16 @@ class EqualizedDense(Equalized):
     """A dense layer with bias: `[batch, c_in]` to `[batch, *positions, features]`.
 
     Attributes:
-        positions: shape of the output before its channels, such as (4, 4). The positions share one bias per channel.
+        positions: shape of the output before its channels, such as (4, 4).
+        bias_per_position: each position has biases of its own; otherwise all share one per channel.
     """
 
     positions: tuple[int, ...] = ()
+    bias_per_position: bool = False
+
+    def bias_shape(self, features: int) -> tuple[int, ...]:
+        """Shape of the biases."""
+        return (*self.positions, features) if self.bias_per_position else (features,)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -1,0 +1,39 @@
+"""What all readers of pickles here share: a scan of declared sizes, and the refusal of whatever is not data.
+
+A pickle is a program of a small machine. The scan follows it without running it, so that a file of 100 bytes cannot ask for a
+terabyte; the unpicklers then create what their allow-lists name, and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+
+from pggan_jax.errors import visible
+
+_NAME_LENGTH = 80
+_INDEX_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
+
+
+class Refused(Exception):
+    """A file holds something that is not read; the message continues "is refused: "."""
+
+
+def scan(data: bytes) -> None:
+    """Follow one pickle to its end without creating anything.
+
+    Args:
+        data: starts with the pickle; what comes after it is ignored.
+
+    Raises:
+        Refused: it declares more than the file holds.
+        ValueError: it is damaged.
+    """
+    for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
+        if opcode.name in _INDEX_OPCODES and argument is not None and int(argument) > len(data):
+            raise Refused(f"it asks for {int(argument):,} entries of memory, and has {len(data):,} bytes")
+
+
+def refuse_name(module: str, name: str) -> Refused:
+    """Return the error for a function or class that a file names."""
+    return Refused(f"it names {visible(f'{module}.{name}')[:_NAME_LENGTH]}, which could run code")
