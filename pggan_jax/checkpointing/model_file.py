@@ -24,6 +24,7 @@ from pggan_jax.interop.safetensors_file import read_tensors, write_tensors
 from pggan_jax.networks.build import parameter_shapes
 from pggan_jax.networks.normalization import without_statistics
 
+OWN_PROGRAM = "pggan_jax"
 _VERSION = 1
 _NETWORKS = ("generator_ema", "generator", "discriminator")
 _METADATA = (
@@ -46,12 +47,17 @@ class Origin:
         notes: what a user should know, one line each.
     """
 
-    program: str = "pggan_jax"
+    program: str = OWN_PROGRAM
     file: str = ""
     sha256: str = ""
     licence: str = ""
     metrics: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another program has trained the networks."""
+        return self.program != OWN_PROGRAM
 
 
 def write_model_file(path: Path, trained: TrainedModel, origin: Origin) -> None:

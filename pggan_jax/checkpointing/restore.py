@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata, read_metadata
+from pggan_jax.checkpointing.open_model import is_model_file, open_model_file
 from pggan_jax.checkpointing.provenance import class_order_note
 from pggan_jax.checkpointing.trained_model import TrainedModel, abstract_state_for, open_checkpoints, read_chosen
 from pggan_jax.config import Config
@@ -147,7 +148,7 @@ def _create(config: Config, loader: Loader) -> StartingPoint:
 
 
 def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) -> StartingPoint:
-    """Take parameters and moving average from another run, where it has leaves of the same path.
+    """Take parameters and moving average from another run or a model file, where it has leaves of the same path.
 
     Moments and counters start at 0: they belong to the course of the other run.
     """
@@ -225,7 +226,10 @@ def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:
 
 def _describe_start(source: TrainedModel, of_generator: GrowthReport, of_discriminator: GrowthReport) -> str:
     kimg = source.metadata.images_seen / 1000
-    return f"starting from kimg {kimg:g}, {source.networks.shape}, of another run: G {of_generator}; D {of_discriminator}"
+    which = "without its discriminator, " if source.state.discriminator is None else ""
+    return (
+        f"starting from kimg {kimg:g}, {source.networks.shape}, of another run, {which}G {of_generator}; D {of_discriminator}"
+    )
 
 
 def _check_continues(config: Config, metadata: CheckpointMetadata, checkpoints: Checkpoints) -> None:

@@ -1,8 +1,8 @@
-"""python launch.py evaluate --workdir=runs/digits --metrics=swd,ms_ssim
+"""python launch.py evaluate --from=runs/digits --metrics=swd,ms_ssim
 
-Measure the samples of a run by one or more metrics. Each value is printed with its floor, the value of reals against other
-reals: a generator cannot be expected to be better. With --images=DIR or FILE.zip and --data=SOURCE, measure images that another
-program has made, against the images of SOURCE.
+Measure the samples of a run or of a model file by one or more metrics. Each value is printed with its floor, the value of reals
+against other reals: a generator cannot be expected to be better. With --images=DIR or FILE.zip and --data=SOURCE, measure
+images that another program has made, against the images of SOURCE.
 
 Example: python launch.py evaluate --images=samples --data=folder:~/photos --metrics=fid --inception_weights=inception.npz
 
@@ -11,43 +11,36 @@ Prints a table per checkpoint and appends a line per checkpoint and metric to WO
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack, closing
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from pggan_jax.cli.compilation_cache import define_compilation_cache_flag, use_compilation_cache
-from pggan_jax.cli.evaluate_output import kimg_name, report_results, writable
+from pggan_jax.cli.evaluate_models import evaluate_model, make_evaluator, named_sources
+from pggan_jax.cli.evaluate_output import report_results, writable
 from pggan_jax.cli.evaluate_sources import (
     check_held_out,
     common_shape,
-    data_config_of,
-    describe_reals,
-    fitting,
     name_flag_in_errors,
     open_held_out,
-    recorded_scale,
     refuse_metrics_of_models,
     source_of_images,
 )
-from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, existing_run, flag_value
+from pggan_jax.cli.shared_flags import DEFAULT_WORKDIR, flag_value
 from pggan_jax.config.fields import MAX_RESOLUTION
 from pggan_jax.errors import UserError
 from pggan_jax.metric_kinds import METRIC_KINDS
 
 if TYPE_CHECKING:
-    from pggan_jax.checkpointing.trained_model import TrainedModel
     from pggan_jax.config import DataConfig
     from pggan_jax.data.loader import Loader
-    from pggan_jax.evaluation.evaluator import Evaluator
-    from pggan_jax.generation.sampling import Sampler
 
 _WIDTH = max(map(len, METRIC_KINDS))
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run", flag_values=FLAGS)
+flags.DEFINE_string("workdir", DEFAULT_WORKDIR, "folder of the run, or a model file (.safetensors)", flag_values=FLAGS)
+flags.DEFINE_alias("from", "workdir", flag_values=FLAGS)
 flags.DEFINE_list(
     "metrics",
     ["swd", "ms_ssim"],
@@ -104,7 +97,7 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "out",
     None,
-    "folder for metric-NAME.jsonl and images (default: the workdir; with --images nothing is written)",
+    "folder for metric-NAME.jsonl and images (default: the workdir; with --images or a model file nothing is written)",
     flag_values=FLAGS,
 )
 define_compilation_cache_flag(FLAGS)
@@ -124,98 +117,7 @@ def run(values: flags.FlagValues) -> int:
         return 0
     if wanted := flag_value(values, "resolution"):
         raise UserError(f"--resolution={wanted}: needs --images; a checkpoint is measured at its own resolution")
-    return _evaluate_run(values)
-
-
-def _evaluate_run(values: flags.FlagValues) -> int:
-    workdir = existing_run(flag_value(values, "workdir"))
-    from pggan_jax.checkpointing.trained_model import choose_checkpoints, open_checkpoints, read_all, read_chosen
-    from pggan_jax.evaluation.image_sets import open_reals, without_unused
-
-    config, checkpoints = open_checkpoints(workdir)
-    with closing(checkpoints):
-        out = flag_value(values, "out")
-        out = workdir if out is None else writable(out, *config.data.sources, *_named(values))
-        chosen, metrics = choose_checkpoints(flag_value(values, "checkpoint"), checkpoints), flag_value(values, "metrics")
-        data = data_config_of(flag_value(values, "data"), config.data)
-        with name_flag_in_errors(f"--data={data.source}" if values["data"].present else f"--workdir={workdir}"):
-            scale = recorded_scale(checkpoints)
-            read = without_unused(data, metrics, replaced=flag_value(values, "held_out") is not None)
-            loader = open_reals(read, seed=config.run.seed, scale=scale, is_own=data == config.data)
-        held_out = open_held_out(flag_value(values, "held_out"), data, like=loader)
-        measure = _CheckpointEvaluator(values, data, loader, held_out, out)
-        if flag_value(values, "checkpoint") != "all":
-            measure(read_chosen(config, checkpoints, checkpoint=flag_value(values, "checkpoint")), names=metrics)
-            return 0
-        passed_over: list[UserError] = []
-
-        def pass_over(_images_seen: int, error: UserError) -> None:
-            passed_over.append(error)
-            print(f"{_kind(error)}: {error}", file=sys.stderr)
-
-        count = 0
-        for trained in read_all(config, checkpoints, on_skip=pass_over):
-            measure(trained, names=fitting(metrics, trained.shape) if len(chosen) > 1 else metrics)
-            count += 1
-    if not count:
-        raise UserError(f"--checkpoint=all: none of {len(passed_over)} checkpoints could be read; see the lines above")
-    return int(any(_kind(error) == "error" for error in passed_over))
-
-
-def _kind(error: UserError) -> str:
-    from pggan_jax.checkpointing.trained_model import CheckpointRemovedError
-
-    return "note" if isinstance(error, CheckpointRemovedError) else "error"
-
-
-class _CheckpointEvaluator:
-    """Measure checkpoints; statistics of reals and compiled generators are kept."""
-
-    def __init__(
-        self,
-        values: flags.FlagValues,
-        data: DataConfig,
-        loader: Loader,
-        held_out: tuple[str, Loader] | None,
-        out: Path,
-    ):
-        self._values, self._data, self._loader, self._held_out, self._out = values, data, loader, held_out, out
-        self._tools: dict[int, tuple[Evaluator, Sampler]] = {}
-
-    def __call__(self, trained: TrainedModel, *, names: list[str]) -> None:
-        """Print a table and write the records."""
-        if not names:
-            return
-        from pggan_jax.checkpointing.open_model import model_of
-        from pggan_jax.evaluation.image_sets import generated_images, use_classes_of
-
-        values, metadata = self._values, trained.metadata
-        model = model_of(trained, name=flag_value(values, "workdir"), network=flag_value(values, "network"))
-        use_classes_of(model, self._loader, named=f"--data={self._data.source}")
-        resolution = model.resolution
-        if resolution not in self._tools:
-            evaluator = _evaluator(values, names, self._data, self._loader, self._held_out, resolution)
-            self._tools[resolution] = evaluator, model.sampler
-        evaluator, sampler = self._tools[resolution]
-        fakes = generated_images(
-            sampler,
-            model.generator,
-            classes=evaluator.classes(),
-            alpha=model.alpha,
-            seed=flag_value(values, "seed"),
-            count=evaluator.max_fakes,
-        )
-        where = {
-            "kimg": model.kimg,
-            "images_seen": metadata.images_seen,
-            "resolution": resolution,
-            "alpha": model.alpha,
-            "network": flag_value(values, "network"),
-            "data": self._data.source,
-        }
-        reals = describe_reals(self._data.source, self._loader)
-        print(f"kimg {where['kimg']:g}, {trained.shape}, alpha {model.alpha:.3g}; reals: {reals}")
-        report_results(evaluator(fakes, model=model), self._out, where=where, name=kimg_name(metadata.images_seen))
+    return evaluate_model(values)
 
 
 def _evaluate_images(values: flags.FlagValues) -> None:
@@ -227,7 +129,7 @@ def _evaluate_images(values: flags.FlagValues) -> None:
     refuse_metrics_of_models(flag_value(values, "metrics"), images=images)
     out = flag_value(values, "out")
     fake_source = source_of_images(images)
-    out = None if out is None else writable(out, fake_source, *_named(values))
+    out = None if out is None else writable(out, fake_source, *named_sources(values))
     from pggan_jax.config import DataConfig
     from pggan_jax.data.sources.open_source import open_source
     from pggan_jax.data.temporary_levels import temporary_loader
@@ -254,39 +156,8 @@ def _measure_images(values: flags.FlagValues, fakes: Loader, fake_data: DataConf
     with name_flag_in_errors(f"--data={source}"):
         reals = open_loader(data, seed=0, report=print)
     held_out = open_held_out(flag_value(values, "held_out"), data, like=reals)
-    evaluator = _evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
+    evaluator = make_evaluator(values, flag_value(values, "metrics"), data, reals, held_out, resolution)
     print(f"{len(fakes):,} images of {images}, {fakes.shape_at(resolution)}; reals: {source}")
     fake_set = RealPool(fakes, resolution, flag_value(values, "seed")).draw(0, min(len(fakes), evaluator.max_fakes))
     where = {"images": images, "resolution": resolution, "data": source}
     report_results(evaluator(fake_set), out, where=where, name="images")
-
-
-def _evaluator(
-    values: flags.FlagValues,
-    names: list[str],
-    data: DataConfig,
-    loader: Loader,
-    held_out: tuple[str, Loader] | None,
-    resolution: int,
-) -> Evaluator:
-    from pggan_jax.evaluation.evaluator import Evaluator
-    from pggan_jax.evaluation.image_sets import RealPool, held_out_pool
-    from pggan_jax.evaluation.inception.features import load_extractor
-    from pggan_jax.evaluation.metric import MetricContext
-
-    seed, path, resize = (flag_value(values, name) for name in ("seed", "inception_weights", "resize"))
-    needing = [name for name in names if name in METRIC_KINDS and METRIC_KINDS[name].needs_inception]
-    reals = RealPool(loader, resolution, seed, mirror=data.mirror)
-    own = held_out_pool(reals, data)
-    context = MetricContext(
-        reals,
-        data,
-        held_out=RealPool(held_out[1], resolution, seed, name=held_out[0]) if held_out else own,
-        load_extractor=partial(load_extractor, path, resize, needed_by=f"--metrics={','.join(needing[:1])}"),
-    )
-    return Evaluator(names, context, num_images=flag_value(values, "num_images"), with_floor=flag_value(values, "floor"))
-
-
-def _named(values: flags.FlagValues) -> list[str]:
-    """The sources given by flags."""
-    return [flag_value(values, name) for name in ("data", "held_out") if flag_value(values, name)]

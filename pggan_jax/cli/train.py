@@ -42,7 +42,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "init_from",
     None,
-    "start a new run from the weights of another run: WORKDIR or WORKDIR@KIMG; the same as --set run.init_from=...",
+    "start a new run from other weights: WORKDIR, WORKDIR@KIMG or MODEL.safetensors; the same as --set run.init_from=...",
     flag_values=FLAGS,
 )
 flags.DEFINE_boolean(

@@ -40,7 +40,9 @@ class RunConfig:
     keep_every_kimg: float = setting(0.0, "also keep one checkpoint per so many kimg; 0 keeps none", **KIMG)
     tensorboard: bool = setting(False, "also write the numbers of stats.jsonl for TensorBoard; needs requirements-optional.txt")
     init_from: str = setting(
-        "", "start from the weights of another run: its workdir, or WORKDIR@KIMG for one of its checkpoints; empty means fresh"
+        "",
+        "start from other weights: the workdir of a run, WORKDIR@KIMG for one of its checkpoints, or a model file "
+        "(.safetensors); empty means fresh",
     )
     patience: int = setting(
         20, "iterations in a row with a skipped update (gradient not finite) that count as divergence", **COUNT
