@@ -43,6 +43,7 @@ ARGUMENTS = {
     "compare": ["digits", "digits"],
     "project": ["image.png"],
     "arithmetic": ["1"],
+    "import": ["network.pkl"],
 }
 ARGUMENTS["convert_inception"] = ["in.pth", "out.npz"]
 

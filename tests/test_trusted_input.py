@@ -10,8 +10,9 @@ from tests.helpers.source_code import FILES, PACKAGE, ROOT, TREES, attribute_nam
 
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
 ATTRIBUTE_PICKLERS = ("pandas.read_pickle", "torch.load", "numpy.lib.format.read_array")
-MAY_LOAD = {f"{PACKAGE}.config.io": {"run_path"}, f"{PACKAGE}.interop.state_dict": {"pickle"}}
-"""Experiment files are programs; the other module reads pickles through an allow-list."""
+READERS = (f"{PACKAGE}.interop.state_dict", f"{PACKAGE}.interop.foreign.unpickler")
+MAY_LOAD = {f"{PACKAGE}.config.io": {"run_path"}, **{module: {"pickle"} for module in READERS}}
+"""Experiment files are programs; the other modules read pickles through an allow-list."""
 
 
 def unsafe_loading(tree: ast.AST, module: str) -> set[str]:
@@ -30,9 +31,9 @@ def unsafe_loading(tree: ast.AST, module: str) -> set[str]:
     return found
 
 
-def test_pickles_are_read_by_an_allow_list_alone():
+@pytest.mark.parametrize("module", READERS)
+def test_pickles_are_read_by_an_allow_list_alone(module):
     """The only thing that is taken of pickle is a class whose find_class is replaced."""
-    module = f"{PACKAGE}.interop.state_dict"
     uses = {
         node.attr for node in ast.walk(TREES[module]) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle"
     }

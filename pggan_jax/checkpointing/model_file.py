@@ -127,7 +127,9 @@ def _read_document(path: Path, text: str) -> tuple[Config, CheckpointMetadata, O
 def fitted_model(
     config: Config, metadata: CheckpointMetadata, trees: Mapping[str, Mapping[str, np.ndarray]], *, named: str
 ) -> TrainedModel:
-    """Return a model of the arrays that its networks need; others, such as those of later levels, are left out.
+    """Return a model of the arrays that its networks need.
+
+    Others, such as those of later levels, are left out.
 
     Args:
         config: settings of the networks.

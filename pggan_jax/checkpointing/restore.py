@@ -148,7 +148,7 @@ def _create(config: Config, loader: Loader) -> StartingPoint:
 
 
 def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) -> StartingPoint:
-    """Take parameters and moving average from another run or a model file, where it has leaves of the same path.
+    """Take parameters and moving average from another run, where leaves have the same path.
 
     Moments and counters start at 0: they belong to the course of the other run.
     """
@@ -195,7 +195,7 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
 
 
 def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:
-    """Load the other run or model file; and describe its fade, which the new run does not continue.
+    """Load the other run or a model file; and describe its fade, which does not go on.
 
     Returns:
         The other model; lines for the log.
@@ -226,9 +226,9 @@ def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:
 
 def _describe_start(source: TrainedModel, of_generator: GrowthReport, of_discriminator: GrowthReport) -> str:
     kimg = source.metadata.images_seen / 1000
-    which = "without its discriminator, " if source.state.discriminator is None else ""
+    which = " without a discriminator" if source.state.discriminator is None else ""
     return (
-        f"starting from kimg {kimg:g}, {source.networks.shape}, of another run, {which}G {of_generator}; D {of_discriminator}"
+        f"starting from kimg {kimg:g}, {source.networks.shape}, of another run{which}: G {of_generator}; D {of_discriminator}"
     )
 
 

@@ -52,8 +52,6 @@ COMMANDS = {
     "settings": "list every setting that --set takes, with its default and limits",
     "cache": "list or remove cached files: prepared data, features, compiled programs",
 }
-_FILES = {"import": "import_model"}
-"""Modules of commands whose names are keywords of Python."""
 # Their result is what they print, so they stop if nobody reads it.
 _PRINTING = frozenset({"plan", "explain", "inspect", "check", "compare", "settings"})
 _HELP = ("--help", "-h", "--helpfull", "--helpshort")
@@ -105,7 +103,7 @@ def _parse(argv: Sequence[str]) -> Parsed:
         raise UserError(f"{name!r} is not a command; {hint}")
     module = _module_of(name)
     if any(word in _HELP for word in words):
-        raise _Answer(f"{_documentation(module, name)}\n\nflags:{describe_flags(module.FLAGS)}")
+        raise _Answer(f"{_documentation(module)}\n\nflags:{describe_flags(module.FLAGS)}")
     _forget_values(module.FLAGS)
     try:
         arguments = module.FLAGS([argv[0], *words])[1:]
@@ -191,7 +189,7 @@ def _after_printing(status: int, out: Terminal) -> int:
 
 
 def _module_of(name: str) -> ModuleType:
-    return importlib.import_module(f"pggan_jax.cli.{_FILES.get(name, name)}")
+    return importlib.import_module(f"pggan_jax.cli.{name}")
 
 
 def _forget_values(values: flags.FlagValues) -> None:
@@ -201,13 +199,13 @@ def _forget_values(values: flags.FlagValues) -> None:
         values[name].unparse()
 
 
-def _documentation(module: ModuleType, name: str) -> str:
+def _documentation(module: ModuleType) -> str:
     """Return the text of a command's --help, from its source if Python runs with -OO."""
     text = module.__doc__
     if text is None:
         with suppress(OSError, TypeError, SyntaxError):
             text = ast.get_docstring(ast.parse(getsource(module)))
-    return (text or COMMANDS[name]).strip()
+    return (text or COMMANDS[module.__name__.rpartition(".")[2]]).strip()
 
 
 def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:

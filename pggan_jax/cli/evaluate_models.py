@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(values: flags.FlagValues) -> int:
-    """Print a table for each checkpoint of a run, or for a model file; 1 if one of several checkpoints is damaged.
+    """Print a table for a model file, or each checkpoint of a run; 1 if one is damaged.
 
     Raises:
         UserError: there is no such model, or it does not fit the data.

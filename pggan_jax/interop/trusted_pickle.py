@@ -1,4 +1,4 @@
-"""What all readers of pickles here share: a scan of declared sizes, and the refusal of whatever is not data.
+"""Checks of pickles that are read as data: declared sizes, and refusal of all other names.
 
 A pickle is a program of a small machine. The scan follows it without running it, so that a file of 100 bytes cannot ask for a
 terabyte; the unpicklers then create what their allow-lists name, and nothing else.

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,8 +17,9 @@ from flax.traverse_util import flatten_dict
 
 from pggan_jax.checkpointing.integrity import state_digest
 from pggan_jax.checkpointing.manager import Checkpoints
+from pggan_jax.checkpointing.model_file import Origin, write_model_file
 from pggan_jax.checkpointing.restore import restore_or_create
-from pggan_jax.checkpointing.trained_model import load_trained_model
+from pggan_jax.checkpointing.trained_model import Weights, load_trained_model
 from pggan_jax.config.io import settings_of
 from pggan_jax.errors import UserError
 from tests.helpers.runs import (
@@ -185,6 +187,21 @@ class TestWarmStart:
             assert where in notes[0]
             assert f"from alpha {source.metadata.alpha:.3f} to full weight (alpha 1)" in notes[0]
             assert notes[0].endswith("its checkpoints at full weight: @1.92")
+
+    @pytest.mark.parametrize("has_discriminator", [True, False])
+    def test_from_a_model_file(self, finished, tmp_path, has_discriminator):
+        """As from the run itself; without a discriminator, that of the new run is fresh."""
+        source, path = load_trained_model(finished, "1.92"), tmp_path / "model.safetensors"
+        weights = Weights(source.state.generator_ema, source.state.generator, source.state.discriminator)
+        weights = weights if has_discriminator else weights._replace(discriminator=None)
+        write_model_file(path, replace(source, state=weights), Origin())
+        from_file, from_run = begin(tmp_path / "a", at_eight(path)), begin(tmp_path / "b", at_eight(f"{finished}@1.92"))
+        fresh = begin(tmp_path / "c", small_config(schedule__start_resolution=8)).state
+        assert equal(from_file.state.generator, from_run.state.generator)
+        assert equal(from_file.state.generator_ema, from_run.state.generator_ema)
+        wanted = from_run.state if has_discriminator else fresh
+        assert equal(from_file.state.discriminator, wanted.discriminator)
+        assert ("without a discriminator" in from_file.lines[0]) != has_discriminator
 
     def test_at_a_lower_resolution_of_the_source(self, tmp_path):
         assert not run_small(tmp_path / "source", small_config(), stop_at=32)

@@ -23,6 +23,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from pggan_jax import cli
+from pggan_jax.checkpointing.model_file import read_model_file
 from pggan_jax.checkpointing.open_model import load
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config.io import settings_of
@@ -44,6 +45,7 @@ from pggan_jax.loop import train as train_module
 from pggan_jax.system.own_output import read_mark
 from tests.helpers.command_line import SMOKE
 from tests.helpers.compiling import jax_settings
+from tests.helpers.foreign_files import write_small_official
 from tests.helpers.image_samples import noise
 from tests.helpers.runs import (
     copy_of,
@@ -118,7 +120,10 @@ def furnish(places: SimpleNamespace, words: str) -> None:
         for number in range(count):
             (places.tmp / name).mkdir(exist_ok=True)
             Image.fromarray(noise(16, 16, seed=number)).save(places.tmp / name / f"{number}.png")
-    (places.tmp / "there.npz").write_bytes(b"")
+    for name in ("there.npz", "there.safetensors"):
+        (places.tmp / name).write_bytes(b"")
+    if "network.pkl" in words:
+        write_small_official(places.tmp / "network.pkl")
     (places.tmp / "low.txt").write_text("0 0.1 50 100\n")
     (places.tmp / "deep").mkdir()
     Image.fromarray(16 * noise(16, 16, 1)[..., 0].astype(np.uint16)).save(places.tmp / "deep" / "12 bits.png")
@@ -789,6 +794,12 @@ CASES = {
         printed("8x8", "4x4"),
         ([True, False], [False, True]),
     ),
+    ("evaluate", "from"): Case(
+        "evaluate --out={tmp}/out",
+        ("--from={run}", "--from={labelled}"),
+        printed("8x8", "4x4"),
+        ([True, False], [False, True]),
+    ),
     ("evaluate", "metrics"): Case(
         EVALUATE,
         ("", "--metrics=ms_ssim,swd_small"),
@@ -1065,6 +1076,21 @@ CASES = {
         ("--clear=compiled", "--clear=features"),
         lambda seen: [path.name for path in sorted((seen.places.tmp / "cache").rglob("*-cache"))],
         ([], ["jit_step-abc-cache"]),
+    ),
+    ("import", "out"): Case(
+        "import {tmp}/network.pkl --overwrite",
+        ("--out={tmp}/a.safetensors", "--out={tmp}/b.safetensors"),
+        lambda seen: sorted(path.name for path in seen.places.tmp.glob("*.safetensors")),
+        (["a.safetensors"], ["b.safetensors"]),
+    ),
+    ("import", "overwrite"): Case(
+        "import {tmp}/network.pkl --out={tmp}/there.safetensors", ("", "--overwrite"), lambda seen: seen.status, (2, 0)
+    ),
+    ("import", "licence"): Case(
+        "import {tmp}/network.pkl --out={tmp}/a.safetensors",
+        ("", "--licence=CC0"),
+        lambda seen: read_model_file(seen.places.tmp / "a.safetensors")[1].licence[:8],
+        ("CC BY-NC", "CC0"),
     ),
     ("convert_inception", "overwrite"): Case(
         "convert_inception {tmp}/in {tmp}/there.npz", ("", "--overwrite"), lambda seen: seen.status, (2, 0)

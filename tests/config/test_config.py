@@ -86,6 +86,7 @@ BAD = {
     "generator.fmap_decay": [(-0.1, "at least 0 and at most 16"), (16.5, "at most 16")],
     "generator.fmap_max": [(0, "at least 1")],
     "generator.latent_size": [(-1, "at least 0")],
+    "generator.first_bias": [("pixel", "must be one of channel, position")],
     "generator.normalize_latents": [(0, "must be true or false")],
     "generator.use_wscale": [("on", "must be true or false")],
     "generator.use_pixelnorm": [(None, "must be true or false")],

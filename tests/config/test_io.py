@@ -260,6 +260,7 @@ def changed_everywhere() -> Config:
         "schedule.start_resolution": 64,
         "sound.eps": 0.5,
         "generator.normalization": "batch",
+        "generator.first_bias": "channel",  # only without batch norm
         "discriminator.normalization": "layer",
         "networks.name": "pggan",  # with DCGAN most other settings must keep their defaults
         "networks.kernel_size": 5,
@@ -293,7 +294,7 @@ def changed_everywhere() -> Config:
             new = others[path] if path in others else choices[path.rpartition(".")[2]]
         config = replace_setting(config, path, others.get(path, new))
     config = replace_setting(config, "optimizer.beta1", 0.5)
-    assert len(difference(Config(), config)) == len(settings_of(config)) - 4
+    assert len(difference(Config(), config)) == len(settings_of(config)) - 5
     return config
 
 

@@ -61,6 +61,33 @@ def official_state(kind: str, variables: Mapping[str, np.ndarray], *, lod: float
     }
 
 
+def write_small_official(path: Path, *, lod: float = 0.0, label_size: int = 0) -> Path:
+    """Write G, D and Gs for images of 8x8 pixels, with 4 feature maps and latents of 5 numbers."""
+    rng, options = np.random.RandomState(0), {"num_channels": 3, "resolution": 8, "fmap_base": 64, "fmap_max": 4}
+    shapes = {
+        "G": {
+            "4x4/Dense": (5 + label_size, 64),
+            "4x4/Conv": (3, 3, 4, 4),
+            "ToRGB_lod0": (1, 1, 4, 3),
+            "ToRGB_lod1": (1, 1, 4, 3),
+        },
+        "D": {"4x4/Conv": (3, 3, 5, 4), "4x4/Dense0": (64, 4), "4x4/Dense1": (4, 1 + label_size)},
+    }
+    shapes["D"] |= {f"FromRGB_lod{lod}": (1, 1, 3, 4) for lod in (0, 1)}
+    for own in shapes.values():
+        own |= {f"8x8/Conv{number}": (3, 3, 4, 4) for number in (0, 1)}
+    states = []
+    for network in ("G", "D", "G"):
+        variables = {}
+        for layer, shape in shapes[network].items():
+            features = 4 if layer == "4x4/Dense" else shape[-1]
+            variables[f"{layer}/weight"] = rng.randn(*shape).astype(np.float32)
+            variables[f"{layer}/bias"] = 0.1 * rng.randn(features).astype(np.float32)
+        more = {"latent_size": 5} if network == "G" else {}
+        states.append(official_state(network, variables, lod=lod, label_size=label_size, **options, **more))
+    return write_official(path, states)
+
+
 def write_torch(path: Path, content: Any, *, container: str = "zip", config: Mapping[str, Any] | None = None) -> Path:
     """Write what torch.save would for nested dicts of arrays, float32.
 

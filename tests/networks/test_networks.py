@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from pggan_jax.config import Config, DiscriminatorConfig, GeneratorConfig, LossConfig
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.images import ImageSpec
+from pggan_jax.interop.foreign.official_variables import layer_path
 from pggan_jax.networks.build import Networks, build_networks, initialize
 from pggan_jax.networks.cost import FIXED_COST, discriminator_passes, least_step_flops, relative_cost
 from pggan_jax.networks.discriminator import DiscriminatorBlock
@@ -24,7 +25,6 @@ from pggan_jax.networks.generator import GeneratorBlock
 from pggan_jax.networks.layers import Equalized, EqualizedConv, leaky_relu
 from pggan_jax.networks.resample import blur, convolve, downscale, upscale
 from tests.helpers.compiling import quick_jit
-from tests.helpers.official_networks import layer_path
 
 SMALL = {"fmap_base": 32, "fmap_max": 8}
 DEFAULT_RESOLUTIONS = tuple(2**res for res in range(2, 11))
@@ -337,6 +337,7 @@ GENERATOR_CHANGES = {
     "fmap_max": 4,
     "latent_size": 5,
     "latents": "uniform",
+    "first_bias": "position",
     "normalize_latents": False,
     "use_wscale": False,
     "use_pixelnorm": False,

@@ -1,1 +1,1 @@
-"""Trained networks of other programs: the authors' pickles, and pytorch_GAN_zoo's checkpoints."""
+"""Trained networks of other programs: the authors', and pytorch_GAN_zoo's."""

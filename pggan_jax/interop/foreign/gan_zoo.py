@@ -144,7 +144,7 @@ def _check_options(options: Mapping[str, Any], alpha: float) -> None:
 
 
 def fitting_feature_maps(depths: Sequence[int]) -> dict[str, Any]:
-    """Return fmap_base, fmap_decay and fmap_max that give these feature maps at 4x4, 8x8 and so on.
+    """Return fmap_base, fmap_decay and fmap_max for feature maps at 4x4, 8x8 and so on.
 
     Raises:
         _Unfit: there are none.

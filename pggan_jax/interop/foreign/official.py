@@ -1,4 +1,4 @@
-"""Reader of the authors' network pickles (spec 7.2): G, D and Gs, or one of them, of both their programs."""
+"""Reader of the authors' network pickles, of both their programs (spec 7.2)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,10 @@ def _network_of(state: Mapping[str, Any]) -> OfficialNetwork:
 
 
 def _model_of(networks: list[OfficialNetwork]) -> ForeignModel:
-    """Return the networks of a file in our layout; of two generators the second is the moving average."""
+    """Return the networks of a file in our layout.
+
+    Of two generators the second is the moving average.
+    """
     generators = [one for one in networks if one.kind == "G"]
     discriminators = [one for one in networks if one.kind == "D"]
     if not 1 <= len(generators) <= 2 or len(discriminators) > 1:
@@ -209,6 +212,6 @@ def _discriminator_config(network: OfficialNetwork, label_size: int) -> Discrimi
 
 
 def _ignored_options(network: OfficialNetwork) -> list[str]:
-    """Return a note on each option that the authors' code ignores, as it does those that it does not know."""
+    """Return a note on each option that is unknown and ignored, there as here."""
     unknown = sorted(str(name) for name in network.options if name not in _OPTIONS)
     return [f"{network.kind} has the option {visible(name)[:40]}, which the authors' program ignores, too" for name in unknown]

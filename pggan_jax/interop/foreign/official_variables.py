@@ -38,11 +38,11 @@ def convert_variables(variables: Variables, full_resolution: int, *, is_generato
         if leaf not in _LEAVES:
             raise ValueError(f"unknown variable {name}")
         converted = _convert_weight(layer, value, is_generator=is_generator) if leaf == "weight" else value
-        leaves[f"{_layer_path(layer, full_resolution)}/{_LEAVES[leaf]}"] = np.ascontiguousarray(converted)
+        leaves[f"{layer_path(layer, full_resolution)}/{_LEAVES[leaf]}"] = np.ascontiguousarray(converted)
     return leaves
 
 
-def _layer_path(layer: str, full_resolution: int) -> str:
+def layer_path(layer: str, full_resolution: int) -> str:
     """8x8/Conv0_up is block_8x8/conv0; ToRGB_lod1 is to_rgb_8x8 at full resolution 16."""
     for official, ours in _RGB.items():
         if layer.startswith(official):

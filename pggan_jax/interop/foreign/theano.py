@@ -1,4 +1,4 @@
-"""Networks of the authors' Theano program, as variables of their TensorFlow program (spec 7.5)."""
+"""Variables of the authors' Theano networks, by TensorFlow names (spec 7.5)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ def _discriminator_layers(levels: int) -> Iterator[tuple[str, str]]:
 
 
 class _Parameters:
-    """The flat list of parameters: with the equalized learning rate W, scale and bias of each layer, else W and bias."""
+    """The flat list of parameters: W and bias of each layer.
+
+    With the equalized learning rate they are W, scale and bias.
+    """
 
     def __init__(self, values: Any, *, use_wscale: bool):
         self._values, self._use_wscale = iter([np.asarray(value, np.float32) for value in values]), use_wscale
