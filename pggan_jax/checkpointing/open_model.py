@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -13,7 +14,9 @@ from pggan_jax.checkpointing.trained_model import TrainedModel, open_checkpoints
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
 from pggan_jax.interop.safetensors_file import SUFFIX
+from pggan_jax.run_logs.workdir import Workdir
 from pggan_jax.system.jax_environment import fixed_jax_settings
+from pggan_jax.system.json_files import json_objects
 from pggan_jax.system.paths import user_path
 from pggan_jax.system.xla_options import prefer_fast_convolutions
 
@@ -36,17 +39,41 @@ def load(source: str | Path, *, checkpoint: str = "", network: str = "ema", name
     if network not in _NETWORKS:
         raise UserError(f"network={network!r}: must be one of {', '.join(_NETWORKS)}")
     prefer_fast_convolutions()
-    if is_model_file(str(source)):
-        trained, _ = open_model_file(str(source), checkpoint=checkpoint, named=named)
-        return model_of(trained, name=str(source), network=network)
-    workdir, wanted = split_source(str(source), named=named)
+    trained, _ = open_source(str(source), checkpoint=checkpoint, named=named)
+    return model_of(trained, name=str(source), network=network)
+
+
+def open_source(source: str, *, checkpoint: str = "", named: str = "") -> tuple[TrainedModel, Origin]:
+    """Read what a user names as SOURCE.
+
+    Args:
+        source, checkpoint, named: as for `load`.
+
+    Raises:
+        UserError: as for `load`.
+    """
+    if is_model_file(source):
+        return open_model_file(source, checkpoint=checkpoint, named=named)
+    workdir, wanted = split_source(source, named=named)
     if wanted and checkpoint and wanted != checkpoint:
         raise UserError(f"{source}: names checkpoint {wanted}, and --checkpoint={checkpoint} another one; give one of the two")
     with silence_log():
         config, checkpoints = open_checkpoints(workdir)
         with closing(checkpoints):
             trained = read_chosen(config, checkpoints, checkpoint=wanted or checkpoint or "latest")
-    return model_of(trained, name=str(source), network=network)
+    return trained, Origin(file=workdir.name, metrics=metric_records(workdir, trained.metadata.images_seen))
+
+
+def metric_records(workdir: Path, images_seen: int) -> list[dict[str, Any]]:
+    """Return what has been measured of the moving average of a checkpoint, the newest line of each metric."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(workdir.glob(Workdir(workdir).metric("*").name)):
+        with suppress(OSError):
+            for record in json_objects(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+                is_of_it = record.get("images_seen") == images_seen and record.get("network", "ema") == "ema"
+                if is_of_it and isinstance(record.get("values"), dict):
+                    found[str(record.get("label") or path.stem)] = record
+    return list(found.values())
 
 
 def is_model_file(source: str) -> bool:

@@ -47,6 +47,7 @@ COMMANDS = {
     "show": "write a grid of images of a collection, with labels",
     "extract": "write the images of a collection as PNG files",
     "compare": "compare two collections image by image",
+    "export": "write a trained model as one file: for this program, for JAX alone (StableHLO), or ONNX",
     "import": "convert a trained network of another program to a model file: the authors' .pkl, pytorch_GAN_zoo's .pth",
     "convert_inception": "convert the weights of the Inception network to an .npz, which loads fastest",
     "settings": "list every setting that --set takes, with its default and limits",

@@ -180,11 +180,13 @@ def _of_latents(values: flags.FlagValues, frames: int) -> _Film:
 
 def _of_run(values: flags.FlagValues, frames: int) -> _Film:
     """Return a film of how a run went."""
-    from pggan_jax.checkpointing.open_model import split_source
+    from pggan_jax.checkpointing.open_model import is_model_file, split_source
     from pggan_jax.generation.films.frames import add_caption, caption_height, show_in_turn, viewable
     from pggan_jax.images import nearest_upscale
 
     source, kind = flag_value(values, "from"), flag_value(values, "kind")
+    if is_model_file(source):
+        raise UserError(f"--from={source}: is a model file, and --kind={kind} shows a run; give its workdir, or --kind=walk")
     workdir, checkpoint = split_source(source, named="--from=")
     if checkpoint:
         raise UserError(f"--from={source}: names one checkpoint, and --kind={kind} shows the whole run; give {workdir}")

@@ -216,7 +216,8 @@ def existing_run(path: str) -> Path:
     """
     workdir = folder("workdir", path)
     if not workdir.is_dir():
-        raise UserError(f"--workdir={path}: no such folder; give the --workdir of a run, such as {DEFAULT_WORKDIR}")
+        what = "is a file, not a folder" if workdir.is_file() else "no such folder"
+        raise UserError(f"--workdir={path}: {what}; give the --workdir of a run, such as {DEFAULT_WORKDIR}")
     return workdir
 
 

@@ -1,0 +1,1 @@
+"""A generator as one HTML file that draws samples in a browser."""
