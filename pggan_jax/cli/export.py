@@ -115,7 +115,7 @@ def _write_page(out: Path, trained: TrainedModel, model: Model, origin: Origin) 
     from pggan_jax.system.files import write_atomically
 
     facts = {
-        "images": f"{trained.shape}, {model.shape[2]} channels",
+        "images": f"{trained.shape}, {model.shape[2]} channel{'s' * (model.shape[2] > 1)}",
         "trained on": _data(trained, origin),
         "licence": origin.licence or "not stated",
     }
