@@ -12,6 +12,7 @@ import numpy as np
 from pggan_jax.errors import UserError
 from pggan_jax.system.files import write_atomically
 
+INSTALL = 'pip install -r requirements-optional.txt, then pip install --no-deps "jax2onnx>=0.17,<0.18"'
 LARGEST_DIFFERENCE = 1e-4
 _OPSET = 21
 
@@ -35,9 +36,7 @@ def write_onnx(path: Path, function: Callable[..., jax.Array], rows: Sequence[np
         import jax2onnx
         import onnxruntime
     except ImportError as error:
-        raise UserError(
-            f"--out={path}: ONNX needs the package {error.name}; pip install -r requirements-optional.txt"
-        ) from None
+        raise UserError(f"--out={path}: ONNX needs the package {error.name}; {INSTALL}") from None
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each shape that is known at run time only
     inputs = [("batch", array.shape[1]) for array in rows]
     program = jax2onnx.to_onnx(function, inputs=inputs, model_name="generator", opset=_OPSET).SerializeToString()
