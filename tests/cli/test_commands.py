@@ -73,7 +73,7 @@ class TestMistakes:
                 [
                     "'xyzzy' is not a command",
                     "commands: train, plan, explain, sample, project, directions, edit, arithmetic, film, ",
-                    "show, extract, compare, import, convert_inception, settings",
+                    "show, extract, compare, export, import, convert_inception, settings",
                 ],
             ),
             (["train", "--wokdir=x"], ["wokdir", "workdir", "launch.py train --help"]),

@@ -5,8 +5,10 @@ Commands run in this process. Where they would train, compile or measure, what t
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -40,6 +42,7 @@ from pggan_jax.generation import projection
 from pggan_jax.generation.editing.direction_files import Directions, read_directions, save_directions
 from pggan_jax.generation.editing.directions import first_kernel, normalized, sefa
 from pggan_jax.generation.sampling import latents_for_seeds, one_hot
+from pggan_jax.generation.web.program import generator_program
 from pggan_jax.loop import periodic_eval, run_setup, step_cost
 from pggan_jax.loop import train as train_module
 from pggan_jax.system.own_output import read_mark
@@ -418,8 +421,19 @@ SAMPLE = "sample --workdir={run} --seeds=3 --out={tmp}/out"
 OF_CLASSES = "sample --workdir={labelled} --seeds=3 --out={tmp}/out"
 SOUND = "sample --from={sound} --seeds=3 --out={tmp}/out"
 MELODY = "sample --from={sound} --melody=scale --out={tmp}/out"
+
+
+def network_of_page(seen: Seen) -> str:
+    """Whose weights an exported page has."""
+    page = (seen.places.tmp / "a.html").read_text()
+    weights = base64.b64decode(re.search(r'"weights": "([^"]*)"', page)[1])
+    of_networks = {name: generator_program(load(seen.places.run, network=name)).weights for name in ("ema", "raw")}
+    return next(name for name, expected in of_networks.items() if expected.tobytes() == weights)
+
+
 EVALUATE = "evaluate --workdir={run} --out={tmp}/out"
 OF_IMAGES = "evaluate --images={tmp}/other --data=synthetic:40"
+EXPORT = "export --from={run} --out={tmp}/a.safetensors"
 PREPARE = "prepare folder:{pictures} --out={tmp}/out --resolution=8"
 DEEP = "prepare folder:{tmp}/deep --out={tmp}/out --resolution=16"
 CHECK = "check folder:{pictures} --json --resolution=8"
@@ -1076,6 +1090,40 @@ CASES = {
         ("--clear=compiled", "--clear=features"),
         lambda seen: [path.name for path in sorted((seen.places.tmp / "cache").rglob("*-cache"))],
         ([], ["jit_step-abc-cache"]),
+    ),
+    **{
+        ("export", name): Case(
+            "export --out={tmp}/a.safetensors",
+            (f"--{name}={{run}}", f"--{name}={{labelled}}"),
+            lambda seen: read_model_file(seen.places.tmp / "a.safetensors")[0].shape.resolution,
+            (8, 4),
+        )
+        for name in ("from", "workdir")
+    },
+    ("export", "checkpoint"): Case(
+        EXPORT,
+        ("", "--checkpoint=1.008"),
+        lambda seen: read_model_file(seen.places.tmp / "a.safetensors")[0].metadata.images_seen,
+        (1920, 1008),
+    ),
+    ("export", "network"): Case(
+        "export --from={run} --out={tmp}/a.html", ("", "--network=raw"), network_of_page, ("ema", "raw")
+    ),
+    ("export", "compilation_cache"): Case(EXPORT, NO_CACHE, cache, CACHES),
+    ("export", "out"): Case(
+        "export --from={run}",
+        ("--out={tmp}/a.safetensors", "--out={tmp}/b.safetensors"),
+        lambda seen: [(seen.places.tmp / f"{name}.md").is_file() for name in "ab"],
+        ([True, False], [False, True]),
+    ),
+    ("export", "overwrite"): Case(
+        "export --from={run} --out={tmp}/there.safetensors", ("", "--overwrite"), lambda seen: seen.status, (2, 0)
+    ),
+    ("export", "licence"): Case(
+        EXPORT,
+        ("", "--licence=CC0"),
+        lambda seen: read_model_file(seen.places.tmp / "a.safetensors")[1].licence,
+        ("", "CC0"),
     ),
     ("import", "out"): Case(
         "import {tmp}/network.pkl --overwrite",
