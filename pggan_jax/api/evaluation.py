@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pggan_jax.checkpointing.open_model import load
+from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import (
     RealPool,
@@ -19,7 +20,7 @@ from pggan_jax.evaluation.image_sets import (
 from pggan_jax.evaluation.inception.features import load_extractor
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metric_result import Evaluation
-from pggan_jax.generation.model import Model
+from pggan_jax.generation.model import OWN_PROGRAM, Model
 from pggan_jax.system.jax_environment import fixed_jax_settings
 
 
@@ -50,6 +51,10 @@ def evaluate(
         UserError: a metric is unknown or cannot be computed here, or the data are not there any more.
     """
     model = source if isinstance(source, Model) else load(source)
+    if model.program != OWN_PROGRAM:
+        raise UserError(
+            f"{model.name}: {model.program} trained it, on images that are not known; use launch.py evaluate --data"
+        )
     data = model.config.data
     with fixed_jax_settings():
         loader = open_reals(without_unused(data, metrics), seed=model.config.run.seed, scale=model.representation, is_own=True)

@@ -19,12 +19,14 @@ from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.checkpointing.trained_model import TrainedModel, Weights, networks_for
 from pggan_jax.config import Config
 from pggan_jax.config.io import from_json, to_json
-from pggan_jax.errors import UserError, visible
+from pggan_jax.errors import UserError, one_line, visible
+from pggan_jax.generation.model import OWN_PROGRAM
 from pggan_jax.interop.safetensors_file import read_tensors, write_tensors
 from pggan_jax.networks.build import parameter_shapes
 from pggan_jax.networks.normalization import without_statistics
+from pggan_jax.sound.representations import Representation
+from pggan_jax.system.json_files import parse_json
 
-OWN_PROGRAM = "pggan_jax"
 _VERSION = 1
 _NETWORKS = ("generator_ema", "generator", "discriminator")
 _METADATA = (
@@ -108,8 +110,8 @@ def read_model_file(path: Path) -> tuple[TrainedModel, Origin]:
 def _read_document(path: Path, text: str) -> tuple[Config, CheckpointMetadata, Origin]:
     damaged = f"{path}: its description is damaged"
     try:
-        document = json.loads(text)
-        version, stored, origin = document["version"], document["checkpoint"], dict(document["origin"])
+        document = parse_json(text)
+        version, stored, origin = document["version"], document["checkpoint"], document["origin"]
         settings = json.dumps(document["config"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{damaged}; get the file again") from None
@@ -118,10 +120,39 @@ def _read_document(path: Path, text: str) -> tuple[Config, CheckpointMetadata, O
     config = from_json(settings, str(path))
     try:
         metadata = CheckpointMetadata.from_json(stored)
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{damaged} ({error}); get the file again") from None
-    known = {one.name for one in fields(Origin)}
-    return config, metadata, Origin(**{name: value for name, value in origin.items() if name in known})
+        _check_metadata(metadata)
+        return config, metadata, _read_origin(origin)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{damaged} ({one_line(str(error), longest=80)}); get the file again") from None
+
+
+def _check_metadata(metadata: CheckpointMetadata) -> None:
+    """Raise `ValueError` for numbers that no model has."""
+    limits = {"images_seen": 2**53, "channels": 16, "label_size": 2**20}
+    for name, largest in limits.items():
+        if not (name == "channels") <= getattr(metadata, name) <= largest:
+            raise ValueError(f"its {name} is impossible")
+    if metadata.representation:
+        Representation.from_json(metadata.representation)
+
+
+def _read_origin(document: Any) -> Origin:
+    """Read what `asdict` gave; unknown fields of later versions are left out.
+
+    Raises:
+        ValueError: a field has another type.
+    """
+    known = {one.name: getattr(Origin(), one.name) for one in fields(Origin)}
+    given = {name: value for name, value in dict(document).items() if name in known}
+    for name, value in given.items():
+        if type(value) is not type(known[name]):
+            raise ValueError(f"its {name} is a {type(value).__name__}")
+    origin = Origin(**given)
+    if not all(isinstance(note, str) for note in origin.notes):
+        raise ValueError("a note is no text")
+    if not all(isinstance(record, dict) and isinstance(record.get("values"), dict) for record in origin.metrics):
+        raise ValueError("a metric has no values")
+    return origin
 
 
 def fitted_model(
@@ -142,7 +173,8 @@ def fitted_model(
     """
     if "generator_ema" not in trees:
         raise UserError(f"{named}: has no generator; give a file with one")
-    if not _is_level(metadata.resolution, config.data.resolution) or not 0 <= metadata.alpha <= 1:
+    start, full = config.schedule.start_resolution, config.data.resolution
+    if not _is_level(metadata.resolution, start, full) or not 0 <= metadata.alpha <= 1:
         raise UserError(
             f"{named}: its resolution {metadata.resolution} or alpha {metadata.alpha} is impossible; get the file again"
         )
@@ -155,8 +187,8 @@ def fitted_model(
     return TrainedModel(config, metadata, weights, networks)
 
 
-def _is_level(resolution: int, full: int) -> bool:
-    return 4 <= resolution <= full and resolution & (resolution - 1) == 0
+def _is_level(resolution: int, start: int, full: int) -> bool:
+    return start <= resolution <= full and resolution & (resolution - 1) == 0
 
 
 def _fitted(tree: Mapping[str, np.ndarray], shapes: Mapping[str, Any], *, named: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def load(source: str | Path, *, checkpoint: str = "", network: str = "ema", name
     if network not in _NETWORKS:
         raise UserError(f"network={network!r}: must be one of {', '.join(_NETWORKS)}")
     prefer_fast_convolutions()
-    trained, _ = open_source(str(source), checkpoint=checkpoint, named=named)
-    return model_of(trained, name=str(source), network=network)
+    trained, origin = open_source(str(source), checkpoint=checkpoint, named=named)
+    return replace(model_of(trained, name=str(source), network=network), program=origin.program)
 
 
 def open_source(source: str, *, checkpoint: str = "", named: str = "") -> tuple[TrainedModel, Origin]:
@@ -78,7 +79,7 @@ def metric_records(workdir: Path, images_seen: int) -> list[dict[str, Any]]:
 
 def is_model_file(source: str) -> bool:
     """Whether a user's SOURCE names a model file, which may not be there."""
-    return source.endswith(SUFFIX) and not Path(source).is_dir()
+    return source.lower().endswith(SUFFIX) and not Path(source).is_dir()
 
 
 def open_model_file(source: str, *, checkpoint: str = "", named: str = "") -> tuple[TrainedModel, Origin]:

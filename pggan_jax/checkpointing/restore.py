@@ -12,6 +12,7 @@ from pggan_jax.checkpointing.open_model import is_model_file, open_model_file
 from pggan_jax.checkpointing.provenance import class_order_note
 from pggan_jax.checkpointing.trained_model import TrainedModel, abstract_state_for, open_checkpoints, read_chosen
 from pggan_jax.config import Config
+from pggan_jax.config.io import difference
 from pggan_jax.data.loader import Loader
 from pggan_jax.errors import UserError
 from pggan_jax.networks.build import build_networks
@@ -23,6 +24,10 @@ from pggan_jax.training.train_state import TrainState, create_train_state
 
 _REASONS_SHOWN = 3
 _LISTED_CHECKPOINTS = 3
+
+
+_NOT_FORM = ("fmap_base", "fmap_decay", "fmap_max", "latent_size", "dtype")
+"""Ends of settings that do not change what equal parameters compute, or that change their shapes."""
 
 
 @dataclass
@@ -190,8 +195,20 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
             f"{rule} of {source.networks.shape} without {untrained[0]}, which optimizer.freeze_discriminator={levels} would "
             f"keep untrained; name a run that has it and has grown to {config.data.shape_at(ours.resolution)}, or set 0"
         )
+    form_note = _form_note(source.config, config)
     freeze_note = [f"frozen in the discriminator: {', '.join(frozen)}"] * bool(frozen)
-    return StartingPoint(state, ours, [line, *freeze_note, *fade_note, *class_order_note(theirs, loader)])
+    return StartingPoint(state, ours, [line, *form_note, *freeze_note, *fade_note, *class_order_note(theirs, loader)])
+
+
+def _form_note(theirs: Config, ours: Config) -> list[str]:
+    """Return a line if equal parameters make other networks here, as with `fused_scale` in the discriminator."""
+    changed = [
+        line
+        for line in difference(theirs, ours)
+        if line.startswith(("generator.", "discriminator.")) and not line.partition(":")[0].endswith(_NOT_FORM)
+    ]
+    words = "; ".join(changed)
+    return [f"WARNING: the other networks were trained in another form than these ({words})"] if changed else []
 
 
 def _load_source(config: Config) -> tuple[TrainedModel, list[str]]:

@@ -53,7 +53,7 @@ def _evaluate_file(values: flags.FlagValues) -> int:
     trained, origin = open_model_file(source, checkpoint=flag_value(values, "checkpoint"), named="--from=")
     if data_source is None and origin.is_foreign:
         raise UserError(f"--from={source}: comes from {origin.program}; add --data=SOURCE, the images to compare with")
-    out = None if out is None else writable(out, data_source or trained.config.data.source, *named_sources(values))
+    out = None if out is None else writable(out, *trained.config.data.sources, *named_sources(values))
     measure = _open_data(values, trained.config, trained.representation, out)
     measure(trained, names=flag_value(values, "metrics"))
     return 0
@@ -91,7 +91,10 @@ def _evaluate_run(values: flags.FlagValues) -> int:
 
 def _flag_of_data(values: flags.FlagValues) -> str:
     """The flag that names the reals, for messages."""
-    return f"--data={flag_value(values, 'data')}" if values["data"].present else f"--workdir={flag_value(values, 'workdir')}"
+    from pggan_jax.checkpointing.open_model import is_model_file
+
+    data, source = flag_value(values, "data"), flag_value(values, "workdir")
+    return f"--data={data}" if data is not None else f"--{'from' if is_model_file(source) else 'workdir'}={source}"
 
 
 def _open_data(values: flags.FlagValues, config: Config, scale: Representation | None, out: Path | None) -> _ModelEvaluator:

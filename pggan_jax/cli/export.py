@@ -16,7 +16,8 @@ long each form can be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,10 @@ define_out_flag(FLAGS, "model.safetensors", "the file to write: .safetensors, .s
 flags.DEFINE_string("licence", None, "licence of the weights, for the card and the file", flag_values=FLAGS)
 
 _SUFFIXES = (".safetensors", ".stablehlo", ".onnx", ".html")
-_MARK = "<!-- written by pggan_jax export -->\n"
+_MARK = "<!-- written by pggan_jax export"
 _SAMPLES = 16
+_MULTIPLY_ADDS_PER_SECOND = 350e6
+"""Of a browser on one core of an AMD EPYC."""
 _CHECKED = 4
 
 
@@ -49,9 +52,10 @@ def run(values: flags.FlagValues) -> None:
     from pggan_jax.checkpointing.open_model import model_of, open_source
 
     out = output_file(values, _SUFFIXES)
+    out = out.with_suffix(out.suffix.lower())
     flag, card = f"--out={flag_value(values, 'out')}", out.with_suffix(".md")
     picture = out.with_name(f"{out.stem}-samples.png")
-    _refuse_other_files(values, card, picture)
+    former = _former_model(values, card, picture)
     use_compilation_cache(values)
     source, network = flag_value(values, "from"), flag_value(values, "network")
     trained, origin = open_source(source, checkpoint=flag_value(values, "checkpoint"), named="--from=")
@@ -60,23 +64,34 @@ def run(values: flags.FlagValues) -> None:
     make_parent(out, flag)
     try:
         lines = _write(out, trained, model, origin)
-        _write_card(card, picture, trained, model, origin)
+        forms = _SUFFIXES if former == model.digest else (out.suffix,)
+        _write_card(card, picture, trained, model, origin, forms)
     except OSError as error:
         raise cannot_be_written(flag, error) from None
     print("\n".join(lines))
     print(f"{out.stat().st_size / 1e6:.1f} MB -> {out}, {card}, {picture}")
 
 
-def _refuse_other_files(values: flags.FlagValues, card: Path, picture: Path) -> None:
-    """Refuse to replace a card or a picture that `export` has not written.
+def _former_model(values: flags.FlagValues, card: Path, picture: Path) -> str:
+    """Return the digest of the model that a card is about, which `export` has written; empty without one.
 
     Raises:
-        UserError: there is one, and no --overwrite.
+        UserError: a card or a picture is there that somebody else has written or changed, and no --overwrite.
     """
-    is_own = card.is_file() and card.read_bytes()[: len(_MARK)] == _MARK.encode()
+    mark, _, text = card.read_text(encoding="utf-8", errors="replace").partition("\n") if card.is_file() else ("", "", "")
+    words = mark.removeprefix(_MARK).split()
+    is_own = mark.startswith(_MARK) and words[:1] == [_digest(text)]
     for path in (card, picture):
         if path.exists() and not is_own and not flag_value(values, "overwrite"):
-            raise UserError(f"{path}: exists, and the model card belongs there; choose another --out, or add --overwrite")
+            what = (
+                "was changed by hand" if path == card and mark.startswith(_MARK) else "exists, and the model card belongs there"
+            )
+            raise UserError(f"{path}: {what}; choose another --out, or add --overwrite")
+    return words[1] if is_own else ""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _write(out: Path, trained: TrainedModel, model: Model, origin: Origin) -> list[str]:
@@ -112,6 +127,7 @@ def _write(out: Path, trained: TrainedModel, model: Model, origin: Origin) -> li
 
 def _write_page(out: Path, trained: TrainedModel, model: Model, origin: Origin) -> list[str]:
     from pggan_jax.generation.web.page import sample_page
+    from pggan_jax.generation.web.program import generator_program
     from pggan_jax.system.files import write_atomically
 
     facts = {
@@ -120,7 +136,8 @@ def _write_page(out: Path, trained: TrainedModel, model: Model, origin: Origin) 
         "licence": origin.licence or "not stated",
     }
     write_atomically(out, sample_page(model, title=out.stem, facts=facts).encode())
-    return ["a page; open it in any browser"]
+    seconds = generator_program(model).multiply_adds / _MULTIPLY_ADDS_PER_SECOND
+    return [f"a page; open it in any browser, which draws an image in about {seconds:.1g} s"]
 
 
 def _data(trained: TrainedModel, origin: Origin) -> str:
@@ -131,8 +148,14 @@ def _data(trained: TrainedModel, origin: Origin) -> str:
     return trained.config.data.source + (f", {record.images:,} images" if record else "")
 
 
-def _write_card(card: Path, picture: Path, trained: TrainedModel, model: Model, origin: Origin) -> None:
-    """Write samples, and the card with a program for each file of the same name."""
+def _write_card(card: Path, picture: Path, trained: TrainedModel, model: Model, origin: Origin, forms: Sequence[str]) -> None:
+    """Write samples, and the card with a program for each file of the same name and model.
+
+    Args:
+        card, picture: where they go.
+        trained, model, origin: what they are about.
+        forms: suffixes that files of this model may have.
+    """
     from pggan_jax.images import make_grid, write_png
     from pggan_jax.reporting.model_card import CardFacts, model_card
     from pggan_jax.system.files import write_atomically
@@ -152,19 +175,18 @@ def _write_card(card: Path, picture: Path, trained: TrainedModel, model: Model, 
         picture=picture.name,
         notes=origin.notes,
     )
-    there = [card.with_suffix(suffix) for suffix in _SUFFIXES if card.with_suffix(suffix).is_file()]
+    there = [card.with_suffix(suffix) for suffix in forms if card.with_suffix(suffix).is_file()]
     loading = {path.name: _PROGRAMS[path.suffix].format(**_words(path, model)) for path in there}
-    write_atomically(card, (_MARK + model_card(facts, loading)).encode())
+    text = model_card(facts, loading)
+    write_atomically(card, f"{_MARK} {_digest(text)} {model.digest} -->\n{text}".encode())
 
 
 def _words(path: Path, model: Model) -> Mapping[str, Any]:
     """What differs between the programs of different models."""
     present = list(model.present_classes)
-    cycle = (
-        "np.arange(16)" if present == list(range(model.label_size)) else f"np.array({present})[np.arange(16) % {len(present)}]"
-    )
-    modulo = f"{cycle} % {model.label_size}" if cycle == "np.arange(16)" else cycle
-    labels = f"\nlabels = np.eye({model.label_size}, dtype=np.float32)[{modulo}]" if model.label_size else ""
+    every = present == list(range(model.label_size))
+    classes = f"np.arange(16) % {len(present)}" if every else f"np.array({present})[np.arange(16) % {len(present)}]"
+    labels = f"\nlabels = np.eye({model.label_size}, dtype=np.float32)[{classes}]" if present else ""
     shape = ", ".join(map(str, (_SAMPLES, *model.shape)))
     return {"file": path.name, "size": model.latent_size, "labels": labels, "more": ", labels" * bool(labels), "shape": shape}
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -25,11 +25,12 @@ from pggan_jax.errors import UserError
 from pggan_jax.system.paths import user_path
 
 if TYPE_CHECKING:
+    from pggan_jax.config import Config
     from pggan_jax.interop.foreign.model import ForeignModel
 
 ARGUMENTS = ("FILE",)
 FLAGS = flags.FlagValues()
-define_out_flag(FLAGS, None, "the model file to write, .safetensors (default: FILE with this suffix, in the current folder)")
+define_out_flag(FLAGS, None, "the model file to write, .safetensors")
 flags.DEFINE_string("licence", None, "licence to store instead of the one that is known of the program", flag_values=FLAGS)
 
 _SUFFIX = ".safetensors"
@@ -42,9 +43,9 @@ def run(values: flags.FlagValues, file: str) -> None:
         what = "is a folder; name a file in it" if source.is_dir() else "no such file; get it first (docs/weights.md)"
         raise UserError(f"{file}: {what}")
     if flag_value(values, "out") is None:
-        values["out"].value = f"{source.stem}{_SUFFIX}"
+        raise UserError(f"--out: is missing; name the model file to write, such as --out={source.stem}{_SUFFIX}")
     out = output_file(values, (_SUFFIX,))
-    flag = f"--out={flag_value(values, 'out')}"
+    out, flag = out.with_suffix(_SUFFIX), f"--out={flag_value(values, 'out')}"
     make_parent(out, flag)
     model = _read(source, file)
     licence = flag_value(values, "licence") or model.licence
@@ -52,8 +53,10 @@ def run(values: flags.FlagValues, file: str) -> None:
     classes = f", {model.label_size} classes" if model.label_size else ""
     print(f"file      {file} ({model.origin})")
     full = model.config.data.resolution
+    settings = " ".join(f"{path}={value}" for path, value in _changed_settings(model.config))
     print(f"images    {trained}, {model.channels} channels{classes}, alpha {model.alpha:.4g}; full resolution {full}")
     print(f"networks  {parameters}")
+    print(f"settings  {settings or 'the defaults'} (for --init_from, beside those of the data)")
     print(f"licence   {licence}")
     for note in model.notes:
         print(f"note      {note}")
@@ -103,3 +106,13 @@ def _count(tree: object) -> int:
     import jax
 
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def _changed_settings(config: Config) -> list[tuple[str, Any]]:
+    """Return the settings of the networks that are not the defaults."""
+    from pggan_jax.config import Config
+    from pggan_jax.config.io import settings_of
+
+    default = dict(settings_of(Config()))
+    networks = ("networks.", "generator.", "discriminator.")
+    return [(path, value) for path, value in settings_of(config) if path.startswith(networks) and value != default[path]]

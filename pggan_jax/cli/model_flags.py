@@ -25,7 +25,8 @@ def define_model_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "from",
         DEFAULT_WORKDIR,
-        "trained model: WORKDIR of a run, or WORKDIR@KIMG or WORKDIR@best for one of its checkpoints (`inspect` lists them)",
+        "trained model: WORKDIR of a run, WORKDIR@KIMG or WORKDIR@best for one of its checkpoints (`inspect` lists them), or a "
+        "model file, .safetensors",
         flag_values=values,
     )
     flags.DEFINE_alias("workdir", "from", flag_values=values)

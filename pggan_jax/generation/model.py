@@ -23,6 +23,7 @@ from pggan_jax.networks.tree_digest import digest_of_leaves, named_leaves
 from pggan_jax.sound.representations import Representation
 from pggan_jax.system.jax_environment import fixed_jax_settings
 
+OWN_PROGRAM = "pggan_jax"
 _SCORED_AT_ONCE = 64
 _LARGEST_VALUE = 10.0
 """Of float images: a generator does not clip its images to [-1, 1], and 0 to 255 is another range."""
@@ -47,6 +48,7 @@ class Model:
         present_classes: numbers of the classes that had training images; empty without labels.
         representation: how the images stand for sound; None for images.
         label_kind: what the classes of sound are: pitch, family or folder; empty for images.
+        program: that trained it.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Model:
     present_classes: tuple[int, ...] = ()
     representation: Representation | None = None
     label_kind: str = ""
+    program: str = OWN_PROGRAM
 
     def __repr__(self) -> str:
         height, width, channels = self.shape

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from pggan_jax.errors import UserError
+from pggan_jax.errors import UserError, first_line
 from pggan_jax.system.files import write_atomically
 
 INSTALL = 'pip install -r requirements-optional.txt, then pip install --no-deps "jax2onnx>=0.17,<0.18"'
@@ -39,7 +39,10 @@ def write_onnx(path: Path, function: Callable[..., jax.Array], rows: Sequence[np
         raise UserError(f"--out={path}: ONNX needs the package {error.name}; {INSTALL}") from None
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each shape that is known at run time only
     inputs = [("batch", array.shape[1]) for array in rows]
-    program = jax2onnx.to_onnx(function, inputs=inputs, model_name="generator", opset=_OPSET).SerializeToString()
+    try:
+        program = jax2onnx.to_onnx(function, inputs=inputs, model_name="generator", opset=_OPSET).SerializeToString()
+    except NotImplementedError as error:
+        raise UserError(f"--out={path}: jax2onnx cannot convert this network ({first_line(error)}); use .stablehlo") from None
     session = onnxruntime.InferenceSession(program, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
     (found,) = session.run(None, dict(zip(names, rows, strict=True)))

@@ -19,10 +19,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from pggan_jax.errors import UserError
-from pggan_jax.interop.trusted_pickle import Refused, refuse_name, scan
+from pggan_jax.interop.trusted_pickle import Budget, Refused, refuse_name, scan
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _LEGACY_START = b"\x80\x02\x8a\x0a" + _MAGIC.to_bytes(10, "little") + b"."
+_MAX_DIMENSIONS = 8
 _TYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -44,6 +45,13 @@ class _Storage(NamedTuple):
     size: int
 
 
+class _Elements:
+    """The elements of a storage; nothing else can be made a tensor of."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+
 _FindStorage = Callable[[_Storage], np.ndarray]
 ClassFor = Callable[[str, str], type]
 """From module and name of a class that a file names to what stands for it; raises `Refused`."""
@@ -52,16 +60,16 @@ ClassFor = Callable[[str, str], type]
 class _TensorUnpickler(pickle.Unpickler):
     """Unpickler that creates tensors, and objects of the classes that it is given."""
 
-    def __init__(self, file: BinaryIO, find_storage: _FindStorage, class_for: ClassFor):
+    def __init__(self, file: BinaryIO, find_storage: _FindStorage, class_for: ClassFor, budget: Budget):
         super().__init__(file)
-        self._find_storage, self._class_for = find_storage, class_for
+        self._find_storage, self._class_for, self._budget = find_storage, class_for, budget
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the object of an allowed name."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
+            return self._rebuild
         if module == "torch" and name in _TYPES:
             return np.dtype(_TYPES[name])
         return self._class_for(module, name)
@@ -71,18 +79,23 @@ class _TensorUnpickler(pickle.Unpickler):
         kind, dtype, key, _, count, *_ = saved
         if kind != "storage" or not isinstance(dtype, np.dtype):
             raise Refused(f"it refers to a {kind}")
-        return self._find_storage(_Storage(str(key), dtype, int(count)))
+        return _Elements(self._find_storage(_Storage(str(key), dtype, int(count))))
 
-
-def _rebuild(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
-    """Return a copy of a view of a storage; offset and strides in elements."""
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if 0 in size:
-        return np.zeros(size, storage.dtype)
-    if offset < 0 or min((*size, *stride), default=0) < 0 or last >= len(storage) or math.prod(size) > len(storage):
-        raise Refused("a tensor exceeds its storage")
-    steps = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps).copy()
+    def _rebuild(self, elements: _Elements, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+        """Return a copy of a view of a storage; offset and strides in elements."""
+        if not isinstance(elements, _Elements):
+            raise Refused("a tensor has no storage")
+        storage = elements.values
+        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+        if min((offset, *size, *stride), default=0) < 0 or len(size) > _MAX_DIMENSIONS:
+            raise Refused("a tensor has a negative size")
+        if 0 in size:
+            return np.zeros(size, storage.dtype)
+        if last >= len(storage) or math.prod(size) > len(storage):
+            raise Refused("a tensor exceeds its storage")
+        self._budget.take(math.prod(size) * storage.itemsize)
+        steps = [step * storage.itemsize for step in stride]
+        return np.lib.stride_tricks.as_strided(storage[offset:], size, steps).copy()
 
 
 def is_torch_file(path: Path) -> bool:
@@ -150,12 +163,20 @@ def _read_zip(file: BinaryIO, class_for: ClassFor) -> Any:
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() != b"little":
             raise Refused("its numbers are in big-endian order")
 
+        storages: dict[_Storage, np.ndarray] = {}
+        size = file.seek(0, io.SEEK_END)
+        of_storages, of_tensors = Budget(size), Budget(size)
+
         def find_storage(wanted: _Storage) -> np.ndarray:
-            return np.frombuffer(archive.read(f"{root}data/{wanted.key}"), wanted.dtype, wanted.size)
+            if wanted not in storages:
+                content = archive.read(f"{root}data/{wanted.key}")
+                of_storages.take(len(content))
+                storages[wanted] = np.frombuffer(content, wanted.dtype, wanted.size)
+            return storages[wanted]
 
         program = archive.read(pickles[0])
         scan(program)
-        return _TensorUnpickler(io.BytesIO(program), find_storage, class_for).load()
+        return _TensorUnpickler(io.BytesIO(program), find_storage, class_for, of_tensors).load()
 
 
 def _read_legacy(file: BinaryIO, class_for: ClassFor) -> Any:
@@ -169,7 +190,7 @@ def _read_legacy(file: BinaryIO, class_for: ClassFor) -> Any:
 
     def load(find_storage: _FindStorage) -> Any:
         scan(data[stream.tell() :])
-        return _TensorUnpickler(stream, find_storage, class_for).load()
+        return _TensorUnpickler(stream, find_storage, class_for, Budget(len(data))).load()
 
     if load(no_storage) != _MAGIC or load(no_storage) != _PROTOCOL:
         raise Refused("its header is not that of a PyTorch file")

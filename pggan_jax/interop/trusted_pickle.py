@@ -19,6 +19,23 @@ class Refused(Exception):
     """A file holds something that is not read; the message continues "is refused: "."""
 
 
+class Budget:
+    """Bytes that arrays of a file may take: no more than the file has, however often it refers to the same ones."""
+
+    def __init__(self, limit: int):
+        self._limit, self._left = limit, limit
+
+    def take(self, count: int) -> None:
+        """Take some bytes.
+
+        Raises:
+            Refused: there are not so many left.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise Refused(f"its arrays take more than the {self._limit:,} bytes of the file")
+
+
 def scan(data: bytes) -> None:
     """Follow one pickle to its end without creating anything.
 

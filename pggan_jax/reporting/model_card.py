@@ -85,8 +85,13 @@ def _metric_rows(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, s
         floor = record.get("floor") or {}
         for name, value in record["values"].items():
             label = f"{record.get('label') or record.get('metric')}, {name}"
-            rows.append((label, f"{value:.4g}", f"{floor[name]:.4g}" if name in floor else ""))
+            rows.append((label, _number(value), _number(floor[name]) if name in floor else ""))
     return rows
+
+
+def _number(value: Any) -> str:
+    """Format a value of a record, which is None where it was not finite."""
+    return f"{value:.4g}" if isinstance(value, int | float) else "not finite"
 
 
 def _table(heading: Sequence[str], rows: Any) -> str:

@@ -77,6 +77,7 @@ def change(path, *, document=None, tensors=None):
     path.write_bytes(save(arrays, metadata={"pggan_jax": json.dumps(text)}))
 
 
+NUMBERS = {"images_seen": 0, "resolution": 4, "alpha": 1.0, "channels": 1, "label_size": 10}
 LEAF = "generator_ema/block_4x4/dense/bias"
 
 
@@ -109,6 +110,13 @@ def test_arrays_that_do_not_fit(path, name, make, message):
         ({"checkpoint": {"images_seen": 0, "resolution": 5, "alpha": 1.0, "channels": 1, "label_size": 0}}, "impossible"),
         ({"checkpoint": {"images_seen": 0, "resolution": 4, "alpha": 7.0, "channels": 1, "label_size": 0}}, "impossible"),
         ({"origin": 3}, "its description is damaged"),
+        ({"origin": {"licence": 5}}, "its licence is a int"),
+        ({"origin": {"notes": [5]}}, "a note is no text"),
+        ({"origin": {"metrics": [{}]}}, "a metric has no values"),
+        ({"checkpoint": {**NUMBERS, "images_seen": 10**400}}, "its description is damaged"),
+        ({"checkpoint": {**NUMBERS, "images_seen": 2**60}}, "its images_seen is impossible"),
+        ({"checkpoint": {**NUMBERS, "channels": -1}}, "its channels is impossible"),
+        ({"checkpoint": {**NUMBERS, "representation": {"x": 1}}}, "its description is damaged"),
     ],
 )
 def test_descriptions_that_do_not_fit(path, document, message):

@@ -96,12 +96,15 @@ def test_a_card_lists_all_forms(exported, labelled):
 
 def test_a_card_has_what_was_measured(exported, labelled, tmp_path):
     run = copy_of(labelled, tmp_path / "copy")
+    empty = {"metric": "judge", "label": "judge", "values": {"quality": None}, "floor": {"quality": None}}
     record = {"metric": "swd", "label": "swd64", "images_seen": 0, "values": {"average": 3.25}, "floor": {"average": 1.5}}
     images_seen = round(1000 * pg.load(run).kimg)
     lines = [record, {**record, "images_seen": images_seen}, {**record, "images_seen": images_seen, "network": "raw"}]
     (run / "metric-swd.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / "metric-judge.jsonl").write_text(json.dumps({**empty, "images_seen": images_seen}) + "\n")
     path = exported("gan.safetensors", run)
     assert path.with_suffix(".md").read_text().count("| swd64, average | 3.25 | 1.5 |") == 1
+    assert "| judge, quality | not finite | not finite |" in path.with_suffix(".md").read_text()
     # A model file keeps it.
     again = exported("again.safetensors", path)
     assert "| swd64, average | 3.25 | 1.5 |" in again.with_suffix(".md").read_text()
@@ -113,6 +116,32 @@ def test_an_imported_model_keeps_its_licence(exported, launch, tmp_path):
     path = exported("gan.html", tmp_path / "model.safetensors")
     assert "CC BY-NC 4.0" in path.read_text()
     assert "CC BY-NC 4.0" in path.with_suffix(".md").read_text()
+
+
+def test_a_card_that_was_changed_by_hand_is_kept(exported, launch, labelled):
+    path = exported("gan.safetensors")
+    card = path.with_suffix(".md")
+    card.write_text(card.read_text() + "My words.\n")
+    out = f"--out={path.with_suffix('.html')}"
+    assert "gan.md: was changed by hand" in one_line_error(launch("export", f"--from={labelled}", out))
+    assert "My words." in card.read_text()
+    assert launch("export", f"--from={labelled}", out, "--overwrite")[0] == 0
+    assert "My words." not in card.read_text()
+
+
+def test_a_card_lists_files_of_its_model_alone(exported, launch, tmp_path):
+    """gan.safetensors stays that of the run, and the card is now about the imported model."""
+    exported("gan.safetensors")
+    write_small_official(tmp_path / "network.pkl")
+    assert launch("import", tmp_path / "network.pkl", f"--out={tmp_path / 'model.safetensors'}")[0] == 0
+    path = exported("gan.html", tmp_path / "model.safetensors")
+    assert list(programs(path.with_suffix(".md"))) == ["gan.html"]
+
+
+@pytest.mark.parametrize("name", ["gan.HTML", "gan.Safetensors"])
+def test_suffixes_in_capitals(launch, labelled, tmp_path, name):
+    assert launch("export", f"--from={labelled}", f"--out={tmp_path / name}")[0] == 0
+    assert (tmp_path / name.lower()).is_file()
 
 
 @pytest.mark.parametrize("name", ["gan.md", "gan-samples.png"])

@@ -1128,7 +1128,7 @@ CASES = {
     ("import", "out"): Case(
         "import {tmp}/network.pkl --overwrite",
         ("--out={tmp}/a.safetensors", "--out={tmp}/b.safetensors"),
-        lambda seen: sorted(path.name for path in seen.places.tmp.glob("*.safetensors")),
+        lambda seen: sorted(path.name for path in seen.places.tmp.glob("[ab].safetensors")),
         (["a.safetensors"], ["b.safetensors"]),
     ),
     ("import", "overwrite"): Case(

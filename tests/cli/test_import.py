@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import pggan_jax as pg
+from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.model_file import read_model_file
+from pggan_jax.checkpointing.restore import restore_or_create
+from pggan_jax.data.open_loader import open_loader
+from pggan_jax.errors import UserError
 from tests.helpers.command_line import one_line_error
 from tests.helpers.foreign_files import write_small_official
 
@@ -60,13 +67,57 @@ def test_evaluation_needs_the_images_to_compare_with(imported, launch):
     assert "add --data=SOURCE" in message
 
 
+def test_what_the_training_images_were_is_not_known(imported):
+    path, _ = imported()
+    with pytest.raises(UserError, match=r"progressive_growing_of_gans.*trained it, on images that are not known"):
+        pg.evaluate(str(path), ["swd_small"])
+
+
+EVALUATE = "evaluate --from={model} --metrics=swd_small --data=synthetic:64 --num_images=64 --out={tmp}/e"
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ("film --from={model} --kind=walk --seeds=0,1 --seconds=0.3 --fps=10 --out={tmp}/walk.gif", "walk.gif"),
+        ("directions --from={model} --out={tmp}/d.npz --seeds=0", "d.npz"),
+        ("arithmetic 1+2 --from={model} --out={tmp}/sum.png", "sum.png"),
+        (EVALUATE, "e/metric-swd_small.jsonl"),
+        ("export --from={model} --out={tmp}/gan.html", "gan.html"),
+    ],
+)
+def test_commands_take_an_imported_model(imported, launch, tmp_path, words, made):
+    path, _ = imported()
+    status, _, err = launch(*words.format(model=path, tmp=tmp_path).split())
+    assert (status, err) == (0, "")
+    assert (tmp_path / made).stat().st_size > 0
+
+
+def test_a_run_that_starts_from_it_is_told_of_another_form(imported, tmp_path):
+    """Its discriminator is separate, and ours fused: equal parameters, another function."""
+    path, out = imported()
+    assert "settings  generator.fmap_base=64" in out
+    config = read_model_file(path)[0].config
+    data, run = replace(config.data, source="synthetic:64"), replace(config.run, init_from=str(path))
+    config = replace(config, data=data, run=run, schedule=replace(config.schedule, start_resolution=8))
+    fused = replace(config, discriminator=replace(config.discriminator, fused_scale=True))
+    for one, is_told in ((config, False), (fused, True)):
+        with closing(Checkpoints(tmp_path / f"checkpoints{is_told}")) as checkpoints:
+            loader = open_loader(one.data, seed=0, progress=False)
+            beginning = restore_or_create(one, loader, checkpoints=checkpoints, has_begun=False)
+        told = [line for line in beginning.lines if "another form" in line]
+        assert bool(told) == is_told
+        assert not told or "discriminator.fused_scale: False -> True" in told[0]
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
         (["import"], ["import needs FILE"]),
         (["import", "{tmp}/none.pkl"], ["no such file"]),
         (["import", "{tmp}"], ["is a folder"]),
-        (["import", "{tmp}/text.pkl"], ["is not a pickle, or is damaged"]),
+        (["import", "{tmp}/text.pkl", "--out={tmp}/new.safetensors"], ["is not a pickle, or is damaged"]),
+        (["import", "{tmp}/network.pkl"], ["--out: is missing", "--out=network.safetensors"]),
         (["import", "{tmp}/network.pkl", "--out=x.npz"], ["--out=x.npz", ".safetensors"]),
         (["import", "{tmp}/network.pkl", "--out={tmp}/text.safetensors"], ["exists", "--overwrite"]),
         (["sample", "--from={tmp}/none.safetensors"], ["no such file", "import"]),

@@ -19,6 +19,7 @@ _FLAGS = (
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
+    "--virtual-time-budget=60000",
     "--dump-dom",
 )
 
@@ -34,7 +35,8 @@ def chromium() -> str:
 def result_of(page: str, script: str, folder: Path) -> Any:
     """Open a page with a script added at its end; return what the script's `result()` returns, through JSON."""
     path = folder / "page.html"
-    added = "document.body.textContent = 'RESULT' + JSON.stringify(result()) + 'END';"
+    show = "document.body.textContent = 'RESULT' + JSON.stringify(result()) + 'END';"
+    added = f"addEventListener('load', () => setTimeout(() => {{ {show} }}, 200));"
     path.write_text(page.replace("</body>", f"<script>{script}\n{added}</script></body>"), encoding="utf-8")
     profile = f"--user-data-dir={folder / 'profile'}"
     command = [chromium(), *_FLAGS, profile, path.as_uri()]

@@ -13,6 +13,8 @@ from pggan_jax.generation.model import Model
 from pggan_jax.generation.web.program import generator_program
 
 _FOLDER = Path(__file__).parent
+_QUICK = 50e6
+"""Multiply-adds up to which a page begins with 16 images."""
 
 
 def sample_page(model: Model, *, title: str, facts: Mapping[str, str]) -> str:
@@ -36,6 +38,7 @@ def sample_page(model: Model, *, title: str, facts: Mapping[str, str]) -> str:
         "latentSize": model.latent_size,
         "labelSize": model.label_size,
         "presentClasses": list(model.present_classes),
+        "firstCount": 16 if program.multiply_adds < _QUICK else 1,
         "operations": [{name: value for name, value in one.items() if name != "multiply_adds"} for one in program.operations],
         "weights": base64.b64encode(program.weights.astype("<f4").tobytes()).decode(),
     }

@@ -29,46 +29,61 @@ function between(first, second, t) {
   return first.map((value, i) => size * ((u * value) / a + (v * second[i]) / b));
 }
 
-function imagesToShow() {
+// Functions that draw the images to show, one each.
+function drawings() {
   const seed = readSeed("seed"), count = Number(byId("count").value), t = Number(byId("walk").value) / 100;
   if (t > 0) {
     const other = readSeed("other"), [from, to] = [oneHot(chosenClass(seed)), oneHot(chosenClass(other))];
     const labels = from.map((value, i) => value * (1 - t) + to[i] * t);
-    return [draw(between(latentOf(seed), latentOf(other), t), labels)];
+    return [() => draw(between(latentOf(seed), latentOf(other), t), labels)];
   }
   const seeds = Array.from({ length: count }, (_, i) => (seed + i) % (LARGEST_SEED + 1));
-  return seeds.map((one) => imageOfSeed(one, chosenClass(one)));
+  return seeds.map((one) => () => imageOfSeed(one, chosenClass(one)));
 }
 
-function show(images) {
-  const { height, width, channels } = images[0], columns = Math.ceil(Math.sqrt(images.length));
+function show(image, index, count) {
+  const { height, width, channels } = image, columns = Math.ceil(Math.sqrt(count));
   const canvas = byId("canvas");
-  canvas.width = columns * width;
-  canvas.height = Math.ceil(images.length / columns) * height;
-  canvas.style.width = `${Math.max(1, Math.floor(512 / canvas.width)) * canvas.width}px`;
-  const context = canvas.getContext("2d");
-  images.forEach((image, index) => {
-    const pixels = context.createImageData(width, height);
-    for (let i = 0; i < height * width; i++) {
-      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = image.data[channels * i + (c < channels && channels > 2 ? c : 0)];
-      pixels.data[4 * i + 3] = 255;
-    }
-    context.putImageData(pixels, (index % columns) * width, Math.floor(index / columns) * height);
-  });
+  if (index === 0) {
+    canvas.width = columns * width;
+    canvas.height = Math.ceil(count / columns) * height;
+    canvas.style.width = `${Math.max(1, Math.floor(512 / canvas.width)) * canvas.width}px`;
+  }
+  const context = canvas.getContext("2d"), pixels = context.createImageData(width, height);
+  for (let i = 0; i < height * width; i++) {
+    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = image.data[channels * i + (c < channels && channels > 2 ? c : 0)];
+    pixels.data[4 * i + 3] = 255;
+  }
+  context.putImageData(pixels, (index % columns) * width, Math.floor(index / columns) * height);
 }
 
+function report(text, name = "") {
+  byId("status").textContent = text;
+  byId("status").className = name;
+}
+
+let newest = 0;
+
+// Draw one image after another, until the controls change; between them the page answers.
 function update() {
-  const status = byId("status");
+  const own = ++newest;
+  let todo;
   try {
-    const start = performance.now(), images = imagesToShow();
-    show(images);
-    const each = (performance.now() - start) / images.length;
-    status.textContent = `${images.length} image${images.length > 1 ? "s" : ""}, ${each.toFixed(0)} ms each`;
-    status.className = "";
+    todo = drawings();
   } catch (error) {
-    status.textContent = error.message;
-    status.className = "error";
+    report(error.message, "error");
+    return;
   }
+  const start = performance.now();
+  const step = (index) => {
+    if (own !== newest) return;
+    show(todo[index](), index, todo.length);
+    const done = index + 1, each = ((performance.now() - start) / done).toFixed(0);
+    report(`${done} of ${todo.length} image${todo.length > 1 ? "s" : ""}, ${each} ms each`);
+    if (done < todo.length) setTimeout(step, 0, done);
+  };
+  report("drawing ...");
+  setTimeout(step, 0, 0);
 }
 
 function move(seed) {
@@ -89,4 +104,5 @@ byId("save").addEventListener("click", () => {
   link.href = byId("canvas").toDataURL("image/png");
   link.click();
 });
+byId("count").value = MODEL.firstCount;
 update();

@@ -12,22 +12,19 @@ import numpy as np
 
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig
 from pggan_jax.errors import UserError, visible
-from pggan_jax.interop.foreign.model import ForeignModel, Leaves
+from pggan_jax.interop.foreign.model import ForeignModel, Leaves, Unfit, as_parameters, reading_networks
 from pggan_jax.interop.foreign.unpickler import StoredObject
 from pggan_jax.interop.state_dict import read_torch_file
 from pggan_jax.interop.trusted_pickle import refuse_name
 
 LICENCE = "pytorch_GAN_zoo's code: BSD 3-clause; of the weights it names none, ask whoever gave them to you"
+_PROGRAM = "pytorch_GAN_zoo"
 _GAIN = math.sqrt(2.0)
 _LEAK = 0.2
 _TANH_LOSSES = ("MSE", "DCGAN")
 _LINEAR_LOSSES = ("WGANGP", "Logistic")
 _STDDEV_GROUP = 4
 _NOT_FOR_CONFIG = {*sys.stdlib_module_names, "__builtin__", "torch", "numpy"}
-
-
-class _Unfit(Exception):
-    """The networks cannot be computed here; the message says why."""
 
 
 def read_gan_zoo(path: Path) -> ForeignModel:
@@ -40,15 +37,10 @@ def read_gan_zoo(path: Path) -> ForeignModel:
     content = read_torch_file(path, class_for=_config_class)
     if not isinstance(content, dict) or "config" not in content or "netG" not in content:
         raise UserError(f"{path}: does not hold a checkpoint of pytorch_GAN_zoo (config, netG, netD, avgG)")
-    try:
+    with reading_networks(path, _PROGRAM):
         config = content["config"]
         options = config.state if isinstance(config, StoredObject) else dict(config)
         return _model_of(options, {name: _tensors(content.get(name)) for name in ("netG", "netD", "avgG")})
-    except _Unfit as error:
-        raise UserError(f"{path}: {error}") from None
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        what = visible(f"{type(error).__name__}: {error}")
-        raise UserError(f"{path}: its networks are not those of progressive growing in pytorch_GAN_zoo ({what[:80]})") from None
 
 
 def _config_class(module: str, name: str) -> type[StoredObject]:
@@ -63,11 +55,7 @@ def _tensors(state: Any) -> dict[str, np.ndarray]:
     found = {}
     for key, value in dict(state or {}).items():
         layer, _, leaf = str(key).rpartition(".")
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-            raise _Unfit(f"its tensor {visible(str(key))[:40]} does not hold floating-point numbers")
-        if not np.isfinite(value).all():
-            raise _Unfit(f"its tensor {key} has NaN or infinite values; the network is damaged or has diverged")
-        found[f"{layer.removesuffix('.module')}.{leaf}"] = value.astype(np.float32)
+        found[f"{layer.removesuffix('.module')}.{leaf}"] = as_parameters(str(key), value)
     return found
 
 
@@ -77,7 +65,7 @@ def _model_of(options: Mapping[str, Any], networks: Mapping[str, dict[str, np.nd
     depths = [average[f"toRGBLayers.{scale}.weight"].shape[1] for scale in range(scales)]
     channels, full = average["toRGBLayers.0.weight"].shape[0], 4 << (scales - 1)
     label_size = _label_size(options, networks["netD"])
-    maps = fitting_feature_maps(depths)
+    maps = feature_map_settings(depths)
     use_wscale = bool(options.get("equalizedlR", True))
     alpha = 1.0 - float(options.get("alpha", 0.0)) if scales > 1 else 1.0
     activation = _output_activation(options, alpha)
@@ -118,7 +106,7 @@ def _label_size(options: Mapping[str, Any], discriminator: Mapping[str, np.ndarr
     label_size = int(options.get("categoryVectorDim") or 0)
     found = len(discriminator["decisionLayer.weight"]) - 1 if discriminator else label_size
     if found != label_size:
-        raise _Unfit(f"its discriminator knows {found} classes, and its configuration {label_size}")
+        raise Unfit(f"its discriminator knows {found} classes, and its configuration {label_size}")
     return label_size
 
 
@@ -126,9 +114,9 @@ def _output_activation(options: Mapping[str, Any], alpha: float) -> str:
     loss = options.get("lossCriterion", _LINEAR_LOSSES[0])
     known = (*_LINEAR_LOSSES, *_TANH_LOSSES)
     if loss not in known:
-        raise _Unfit(f"its lossCriterion {visible(str(loss))[:20]} is unknown; {', '.join(known)} can be read")
+        raise Unfit(f"its lossCriterion {visible(str(loss))[:20]} is unknown; {', '.join(known)} can be read")
     if loss in _TANH_LOSSES and alpha < 1:
-        raise _Unfit(f"it is in the middle of a fade, which ends in a tanh there ({loss}); take a later checkpoint")
+        raise Unfit(f"it is in the middle of a fade, which ends in a tanh there ({loss}); take a later checkpoint")
     return "tanh" if loss in _TANH_LOSSES else "linear"
 
 
@@ -136,18 +124,18 @@ def _check_options(options: Mapping[str, Any], alpha: float) -> None:
     """Refuse what our networks cannot do."""
     leak = float(options.get("leakyReluLeak", _LEAK))
     if abs(leak - _LEAK) > 1e-9:
-        raise _Unfit(f"its leaky ReLU has slope {leak:g}; {_LEAK:g} can be computed here")
+        raise Unfit(f"its leaky ReLU has slope {leak:g}; {_LEAK:g} can be computed here")
     if not options.get("perChannelNormalization", True):
-        raise _Unfit("it has no pixel norm (perChannelNormalization), with which pytorch_GAN_zoo itself fails")
+        raise Unfit("it has no pixel norm (perChannelNormalization), with which pytorch_GAN_zoo itself fails")
     if not 0 <= alpha <= 1:
-        raise _Unfit(f"its alpha {1 - alpha:g} is not from 0 to 1")
+        raise Unfit(f"its alpha {1 - alpha:g} is not from 0 to 1")
 
 
-def fitting_feature_maps(depths: Sequence[int]) -> dict[str, Any]:
+def feature_map_settings(depths: Sequence[int]) -> dict[str, Any]:
     """Return fmap_base, fmap_decay and fmap_max for feature maps at 4x4, 8x8 and so on.
 
     Raises:
-        _Unfit: there are none.
+        Unfit: there are none.
     """
     most = max(depths)
     for decay in (1.0, 0.5, 2.0, 0.0):
@@ -156,7 +144,7 @@ def fitting_feature_maps(depths: Sequence[int]) -> dict[str, Any]:
         found = [max(1, min(int(base / 2.0 ** (stage * decay)), most)) for stage in range(1, len(depths) + 1)]
         if found == list(depths) and min(base, most) == depths[0]:
             return {"fmap_base": base, "fmap_decay": decay, "fmap_max": most}
-    raise _Unfit(
+    raise Unfit(
         f"its feature maps {', '.join(map(str, depths))} do not follow min(fmap_base / 2^(stage * fmap_decay), fmap_max)"
     )
 

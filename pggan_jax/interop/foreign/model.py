@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pggan_jax.config import Config
+from pggan_jax.errors import UserError, visible
 
 Leaves = dict[str, np.ndarray]
 """Parameters by path, such as `block_4x4/dense/kernel`."""
@@ -45,5 +48,39 @@ class ForeignModel:
     notes: tuple[str, ...] = ()
 
 
-Shapes = Mapping[str, tuple[int, ...]]
-Attributes = Mapping[str, Any]
+class Unfit(Exception):
+    """The networks of a file cannot be computed here; the message says why."""
+
+
+@contextmanager
+def reading_networks(path: Path, program: str) -> Iterator[None]:
+    """Turn whatever a file's content is wrong by into one line about the file.
+
+    Args:
+        path: of the file.
+        program: whose networks it should hold.
+
+    Raises:
+        UserError: for `Unfit`, and for content of another form.
+    """
+    try:
+        yield
+    except Unfit as error:
+        raise UserError(f"{path}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        what = visible(f"{type(error).__name__}: {error}")
+        raise UserError(f"{path}: its networks are not of the form of {program} ({what[:80]})") from None
+
+
+def as_parameters(name: str, value: Any) -> np.ndarray:
+    """Return an array of a file as float32.
+
+    Raises:
+        Unfit: it holds no floating-point numbers, or some that are not finite.
+    """
+    shown = visible(name)[:60]
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        raise Unfit(f"its array {shown} does not hold floating-point numbers")
+    if not np.isfinite(value).all():
+        raise Unfit(f"its array {shown} has NaN or infinite values; the network is damaged or has diverged")
+    return value.astype(np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pggan_jax.config import Config, DataConfig, DiscriminatorConfig, GeneratorConfig
 from pggan_jax.errors import UserError, visible
-from pggan_jax.interop.foreign.model import ForeignModel, Leaves
+from pggan_jax.interop.foreign.model import ForeignModel, Leaves, Unfit, as_parameters, reading_networks
 from pggan_jax.interop.foreign.official_variables import Variables, convert_variables
 from pggan_jax.interop.foreign.theano import variables_of_parameters
 from pggan_jax.interop.foreign.unpickler import StoredObject, read_arrays
@@ -76,18 +76,8 @@ def read_official_pickle(path: Path) -> ForeignModel:
     stored = list(content) if isinstance(content, tuple | list) else [content]
     if not stored or not all(isinstance(one, StoredObject) for one in stored):
         raise UserError(f"{path}: does not hold networks of {_PROGRAM}; give a .pkl with (G, D, Gs) or one network")
-    try:
-        networks = [_network_of(one.state) for one in stored]
-        return _model_of(networks)
-    except _Unfit as error:
-        raise UserError(f"{path}: {error}") from None
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path}: its networks are not of the form of {_PROGRAM} ({visible(what)[:80]})") from None
-
-
-class _Unfit(Exception):
-    """The networks cannot be computed here; the message says why."""
+    with reading_networks(path, _PROGRAM):
+        return _model_of([_network_of(one.state) for one in stored])
 
 
 def _network_of(state: Mapping[str, Any]) -> OfficialNetwork:
@@ -98,20 +88,14 @@ def _network_of(state: Mapping[str, Any]) -> OfficialNetwork:
         name, options = str(state["build_func_name"]), dict(state["static_kwargs"])
         variables = dict(state["variables"])
     else:
-        raise _Unfit(f"holds a network of version {visible(str(state.get('version')))[:20]}; 2 can be read")
+        raise Unfit(f"holds a network of version {visible(str(state.get('version')))[:20]}; 2 can be read")
     kind = _FUNCTIONS.get(name.rpartition(".")[2])
     if kind is None:
-        raise _Unfit(f"holds a network made by {visible(name)[:40]}; {' and '.join(_FUNCTIONS)} can be read")
+        raise Unfit(f"holds a network made by {visible(name)[:40]}; {' and '.join(_FUNCTIONS)} can be read")
     lod = float(np.asarray(variables.pop("lod", 0.0)))
-    wrong = [key for key, value in variables.items() if not isinstance(value, np.ndarray) or value.dtype.kind != "f"]
-    if wrong or not variables:
-        raise _Unfit(f"its variable {visible(str(wrong[:1] or 'weight'))} is not an array of floating-point numbers")
-    for key, value in variables.items():
-        if not np.isfinite(value).all():
-            raise _Unfit(f"its variable {key} has NaN or infinite values; the network is damaged or has diverged")
     if not math.isfinite(lod):
-        raise _Unfit("its lod is not a finite number")
-    return OfficialNetwork(kind, options, {key: value.astype(np.float32) for key, value in variables.items()}, lod)
+        raise Unfit("its lod is not a finite number")
+    return OfficialNetwork(kind, options, {str(key): as_parameters(str(key), value) for key, value in variables.items()}, lod)
 
 
 def _model_of(networks: list[OfficialNetwork]) -> ForeignModel:
@@ -122,14 +106,14 @@ def _model_of(networks: list[OfficialNetwork]) -> ForeignModel:
     generators = [one for one in networks if one.kind == "G"]
     discriminators = [one for one in networks if one.kind == "D"]
     if not 1 <= len(generators) <= 2 or len(discriminators) > 1:
-        raise _Unfit(
+        raise Unfit(
             f"holds {len(generators)} generators and {len(discriminators)} discriminators; one of each, and Gs, can be read"
         )
     average, discriminator = generators[-1], discriminators[0] if discriminators else None
     full, levels = average.resolution, int(math.log2(average.resolution)) - 2
     lod = min(max(average.lod, 0.0), float(levels))
     if discriminator and (discriminator.resolution, discriminator.channels) != (full, average.channels):
-        raise _Unfit("its generator and its discriminator are for images of different sizes or channels")
+        raise Unfit("its generator and its discriminator are for images of different sizes or channels")
     generator_config, label_size = _generator_config(average)
     discriminator_config = (
         _discriminator_config(discriminator, label_size)
@@ -190,7 +174,7 @@ def _generator_config(network: OfficialNetwork) -> tuple[GeneratorConfig, int]:
     label_size = int(_option(network, "label_size", 0))
     latent_size = int(_option(network, "latent_size", rows - label_size))
     if rows != latent_size + label_size:
-        raise _Unfit(f"its first layer has {rows} inputs, and its options {latent_size} latents and {label_size} labels")
+        raise Unfit(f"its first layer has {rows} inputs, and its options {latent_size} latents and {label_size} labels")
     flags: dict[str, Any] = {
         name: bool(_option(network, name, True))
         for name in ("normalize_latents", "use_wscale", "use_pixelnorm", "use_leakyrelu")
@@ -205,7 +189,7 @@ def _discriminator_config(network: OfficialNetwork, label_size: int) -> Discrimi
     group = int(_option(network, "mbstd_group_size", 4))
     found = network.variables["4x4/Dense1/weight"].shape[-1] - 1
     if found != label_size:
-        raise _Unfit(f"its discriminator knows {found} classes, and its generator {label_size}")
+        raise Unfit(f"its discriminator knows {found} classes, and its generator {label_size}")
     stddev: dict[str, Any] = {"mbstd_group_size": group} if group > 1 else {"minibatch_stddev": "none"}
     use_wscale = bool(_option(network, "use_wscale", True))
     return DiscriminatorConfig(**maps, **stddev, use_wscale=use_wscale, fused_scale=network.is_fused)

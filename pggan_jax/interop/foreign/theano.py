@@ -97,8 +97,10 @@ class _Parameters:
         """Take the parameters of the next layer."""
         weight, gain = _official_layout(self._next(), form)
         if self._use_wscale:
-            fan_in = math.prod(weight.shape[:-1])
-            weight = weight * self._next() * np.float32(math.sqrt(fan_in) / gain)
+            scale, fan_in = self._next(), math.prod(weight.shape[:-1])
+            if scale.size != 1:
+                raise ValueError(f"the scale of {name} is not one number")
+            weight = weight * scale.reshape(()) * np.float32(math.sqrt(fan_in) / gain)
         return [(f"{name}/weight", weight), (f"{name}/bias", self._next())]
 
     def require_end(self) -> None:

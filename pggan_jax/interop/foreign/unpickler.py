@@ -9,17 +9,19 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from pggan_jax.errors import UserError
-from pggan_jax.interop.trusted_pickle import Refused, refuse_name, scan
+from pggan_jax.errors import UserError, visible
+from pggan_jax.interop.trusted_pickle import Budget, Refused, refuse_name, scan
 
-_KINDS = "biuf"
+_CODE = re.compile(r"[<>=|]?[biuf]\d{1,2}")
 _MAX_DIMENSIONS = 8
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _ARRAY_STATE = 5
@@ -31,10 +33,13 @@ class StoredObject:
     class_name: ClassVar[tuple[str, str]] = ("", "an object")
     state: dict[str, Any]
 
-    def __init__(self, *arguments: Any):
+    def __new__(cls, *arguments: Any) -> StoredObject:
+        """Create an object without attributes; a file may leave out to set them."""
         if arguments:
-            raise refuse_name(*self.class_name)
-        self.state = {}
+            raise refuse_name(*cls.class_name)
+        made = super().__new__(cls)
+        made.state = {}
+        return made
 
     @classmethod
     def of(cls, module: str, name: str) -> type[StoredObject]:
@@ -61,13 +66,11 @@ class _Dtype:
 
 
 def _numeric_dtype(code: Any) -> np.dtype:
-    """Return the type of a code such as "f4"."""
-    if isinstance(code, str) and code.lstrip("<>=|")[:1] in _KINDS:
-        try:
+    """Return the type of a code such as "f4"; a structure such as "f4,O" could hold addresses."""
+    if isinstance(code, str) and _CODE.fullmatch(code):
+        with suppress(TypeError):
             return np.dtype(code)
-        except TypeError:
-            pass
-    raise Refused(f"an array has elements of type {str(code)[:20]}, not numbers")
+    raise Refused(f"an array has elements of type {visible(str(code))[:20]}, not numbers")
 
 
 class _NdarrayName:
@@ -75,9 +78,9 @@ class _NdarrayName:
 
 
 class _Array:
-    """numpy.ndarray, under construction."""
+    """numpy.ndarray, under construction; `value` is what the file has set it to."""
 
-    value: np.ndarray | None
+    value: tuple[Any, ...] | None
 
     def __init__(self, *_: Any):
         self.value = None
@@ -86,10 +89,24 @@ class _Array:
         if not isinstance(state, tuple) or len(state) != _ARRAY_STATE:
             raise Refused("an array has no shape, type and bytes")
         _, shape, dtype, is_fortran, data = state
-        self.value = _array_of(data, dtype, shape, is_fortran=bool(is_fortran))
+        self.value = data, dtype, shape, bool(is_fortran)
 
 
-def _array_of(data: Any, dtype: Any, shape: Any, *, is_fortran: bool) -> np.ndarray:
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
+    """Stand for NumPy's function of protocol 5."""
+    array = _Array()
+    array.value = data, dtype, shape, order == "F"
+    return array
+
+
+def _scalar(dtype: Any, data: Any = b"") -> _Array:
+    """Stand for the function that makes a NumPy scalar: an array without axes."""
+    array = _Array()
+    array.value = data, dtype, (), False
+    return array
+
+
+def _array_of(data: Any, dtype: Any, shape: Any, is_fortran: bool) -> np.ndarray:
     """Return the array of these bytes, after their number was compared with the shape."""
     if isinstance(data, str):
         data = data.encode("latin-1")  # bytes of Python 2
@@ -103,16 +120,6 @@ def _array_of(data: Any, dtype: Any, shape: Any, *, is_fortran: bool) -> np.ndar
         raise Refused(f"an array of shape {shape} declares {wanted:,} bytes, and the file holds {len(data):,} of it")
     values = np.ndarray(shape, dtype.dtype, bytes(data), order="F" if is_fortran else "C")
     return np.array(values, dtype.dtype.newbyteorder("="), order="C")
-
-
-def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
-    """Stand for NumPy's function of protocol 5."""
-    return _array_of(data, dtype, shape, is_fortran=order == "F")
-
-
-def _scalar(dtype: Any, data: Any = b"") -> float | int:
-    """Stand for the function that makes a NumPy scalar."""
-    return _array_of(data, dtype, (), is_fortran=False).item()
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
@@ -168,29 +175,44 @@ def read_arrays(path: Path, objects: Mapping[tuple[str, str], type[StoredObject]
     data = path.read_bytes()
     try:
         scan(data)
-        return _finished(ArrayUnpickler(data, objects).load(), {})
+        return _Finisher(Budget(len(data)))(ArrayUnpickler(data, objects).load())
     except Refused as error:
         raise UserError(f"{path}: is refused: {error}") from None
     except Exception:
         raise UserError(f"{path}: is not a pickle, or is damaged or truncated; download it again") from None
 
 
-def _finished(value: Any, done: dict[int, Any]) -> Any:
-    """Replace arrays under construction by arrays; `done` holds what has been visited."""
-    if isinstance(value, _Array):
-        if value.value is None:
-            raise Refused("an array has no elements")
-        return value.value
-    if id(value) in done:
-        return done[id(value)]
-    if isinstance(value, tuple):
-        return tuple(_finished(one, done) for one in value)
-    done[id(value)] = value
-    if isinstance(value, list):
-        value[:] = [_finished(one, done) for one in value]
-    elif isinstance(value, dict):
-        for key in value:
-            value[key] = _finished(value[key], done)
-    elif isinstance(value, StoredObject):
-        value.state = _finished(value.state, done)
-    return value
+class _Finisher:
+    """Replace arrays under construction by arrays, each once."""
+
+    def __init__(self, budget: Budget):
+        self._budget = budget
+        self._done: dict[int, tuple[Any, Any]] = {}
+        """By id, what was visited, which keeps its id in use, and what replaces it."""
+
+    def __call__(self, value: Any) -> Any:
+        """Return a value with arrays."""
+        if not isinstance(value, _Array | tuple | list | dict | StoredObject):
+            return value
+        if id(value) not in self._done:
+            self._done[id(value)] = value, value
+            self._done[id(value)] = value, self._finished(value)
+        return self._done[id(value)][1]
+
+    def _finished(self, value: Any) -> Any:
+        if isinstance(value, _Array):
+            if value.value is None:
+                raise Refused("an array has no elements")
+            array = _array_of(*value.value)
+            self._budget.take(array.nbytes)
+            return array
+        if isinstance(value, tuple):
+            return tuple(self(one) for one in value)
+        if isinstance(value, list):
+            value[:] = [self(one) for one in value]
+        elif isinstance(value, dict):
+            for key in value:
+                value[key] = self(value[key])
+        else:
+            value.state = self(value.state)
+        return value

@@ -159,13 +159,15 @@ def test_a_browser_draws_what_sample_makes(tmp_path, name):
     script = f"""
     function result() {{
       const images = {seeds}.map((seed) => Array.from(imageOfSeed(seed).data));
-      return {{ images, requests: performance.getEntriesByType("resource").map((one) => one.name) }};
+      const hidden = getComputedStyle(byId("class").parentElement).display === "none";
+      return {{ images, hidden, requests: performance.getEntriesByType("resource").map((one) => one.name) }};
     }}"""
     found = result_of(sample_page(model, title="it", facts={}), script, tmp_path)
     for image, expected in zip(found["images"], model.sample(seeds), strict=True):
         assert np.abs(np.array(image) - expected.ravel().astype(int)).max() <= 2
     assert found["images"][0] != found["images"][1]
     assert found["requests"] == []
+    assert found["hidden"] == (model.label_size == 0)
 
 
 @pytest.mark.slow
@@ -181,7 +183,7 @@ def test_a_browser_refuses_bad_seeds(tmp_path):
       return said;
     }"""
     said = result_of(sample_page(model_with(), title="it", facts={}), script, tmp_path)
-    assert "16 images" in said.pop("4294967295")
+    assert said.pop("4294967295") == "drawing ..."
     for text, message in said.items():
         assert message == f"seed: {text or 'empty'}; give a whole number from 0 to 4294967295"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pggan_jax.errors import UserError
-from pggan_jax.interop.foreign.gan_zoo import fitting_feature_maps, read_gan_zoo
-from tests.helpers.foreign_files import class_in, write_torch
+from pggan_jax.interop.foreign.gan_zoo import feature_map_settings, read_gan_zoo
+from tests.helpers.foreign_files import TensorOfTensor, class_in, write_torch
 from tests.helpers.foreign_models import close_to, outputs_of
 
 OPTIONS = {
@@ -112,6 +112,8 @@ def test_class_logits_overlap_the_score(reference, tmp_path):
         ({"alpha": 1.5}, "alpha 1.5 is not from 0 to 1"),
         ({"lossCriterion": "other"}, "lossCriterion other is unknown"),
         ({"lossCriterion": "MSE", "alpha": 0.3}, "middle of a fade"),
+        ({"categoryVectorDim": float("inf")}, "not of the form of pytorch_GAN_zoo"),
+        ({"alpha": 10**400}, "not of the form of pytorch_GAN_zoo"),
         ({"categoryVectorDim": 2}, "discriminator knows 0 classes, and its configuration 2"),
     ],
 )
@@ -130,7 +132,7 @@ def test_tanh(reference, tmp_path):
 def test_values_that_are_not_finite(reference, tmp_path, value):
     networks, *_ = golden(reference)
     networks["netD"]["fromRGBLayers.0.module.bias"][0] = value
-    assert "fromRGBLayers.0.module.bias has NaN" in refusal(write(tmp_path / "model.pth", networks))
+    assert "array fromRGBLayers.0.module.bias has NaN" in refusal(write(tmp_path / "model.pth", networks))
 
 
 @pytest.mark.parametrize("container", ["zip", "legacy"])
@@ -177,6 +179,20 @@ def test_truncated_files(reference, tmp_path, container, share):
     ],
 )
 def test_feature_maps(depths, expected):
-    assert tuple(fitting_feature_maps(depths).values()) == expected
+    assert tuple(feature_map_settings(depths).values()) == expected
     base, decay, most = expected
     assert [min(int(base / 2 ** (stage * decay)), most) for stage in range(1, len(depths) + 1)] == depths
+
+
+def test_a_configuration_without_attributes_has_the_defaults(reference, tmp_path):
+    networks, *_ = golden(reference)
+    path = write_torch(tmp_path / "model.pth", {"netG": networks["netG"]}, config={})
+    model = read_gan_zoo(path)
+    assert (model.alpha, model.label_size, model.discriminator) == (1.0, 0, None)
+
+
+def test_a_tensor_of_a_tensor_is_refused(tmp_path):
+    """It could read what lies behind an array."""
+    content = {"netG": {}, "more": TensorOfTensor(np.zeros(4, np.float32))}
+    path = write_torch(tmp_path / "model.pth", content, config=OPTIONS)
+    assert "a tensor has no storage" in refusal(path)

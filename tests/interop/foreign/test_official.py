@@ -185,6 +185,7 @@ class Declares:
         ((1,), "O", [None], "elements of type O8, not numbers"),
         ((2,), "U1", b"\0" * 8, "elements of type U1, not numbers"),
         ((1,), [("a", "f4")], b"\0" * 4, "elements"),
+        ((1,), "f4,O", b"\0" * 12, "elements"),
     ],
 )
 def test_declared_sizes_and_types_are_checked_before_memory_is_taken(tmp_path, shape, code, data, message):
@@ -200,6 +201,41 @@ def test_a_short_file_that_asks_for_much_memory(tmp_path, opcodes):
     assert "is refused" in refusal(path) or "damaged or truncated" in refusal(path)
 
 
+@pytest.mark.parametrize("code", ["f4,O", "i8,O", "bytes", "f4,(9)f4", "O", "V4", "f", "c8", "M8[s]"])
+def test_element_types_by_their_code(tmp_path, code):
+    """A structure can hold addresses of objects."""
+    path = tmp_path / "wrong.pkl"
+    path.write_bytes(b"cnumpy\ndtype\n(V" + code.encode() + b"\nI0\nI1\ntR.")
+    assert f"elements of type {code}, not numbers" in refusal(path)
+
+
+def test_an_array_that_is_made_often_takes_no_more_than_the_file_has(tmp_path):
+    array = Declares((1000,), "u1", b"\0" * 1000)
+    many = [Declares((1000,), "u1", array.data) for _ in range(50)]
+    path = tmp_path / "many.pkl"
+    path.write_bytes(pickle.dumps(many, protocol=4))
+    assert path.stat().st_size < 10_000
+    assert "take more than the" in refusal(path)
+
+
+def test_nested_pairs_end(tmp_path):
+    """Forty pairs of the pair before are 2^40 leaves."""
+    pair = ()
+    for _ in range(40):
+        pair = (pair, pair)
+    path = tmp_path / "pairs.pkl"
+    path.write_bytes(pickle.dumps([pair], protocol=2))
+    assert "does not hold networks" in refusal(path)
+
+
+def test_a_theano_scale_that_is_no_number(reference):
+    generator, *_ = golden(reference, "fused_False_label_0")
+    state = theano_state("G", generator, lod=0.0)
+    state["param_values"][1] = np.ones(100_000, np.float32)
+    with pytest.raises(ValueError, match="the scale of 4x4/Dense is not one number"):
+        variables_of_parameters(state)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
 def test_truncated_files(reference, tmp_path, share):
     generator, _, options, *_ = golden(reference, VARIANTS[0])
@@ -211,12 +247,13 @@ def test_truncated_files(reference, tmp_path, share):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"4x4/Conv/bias": np.full(16, np.nan, np.float32)}, {}, "variable 4x4/Conv/bias has NaN or infinite values"),
-        ({"4x4/Conv/bias": np.zeros(16, np.int32)}, {}, "is not an array of floating-point numbers"),
+        ({"4x4/Conv/bias": np.full(16, np.nan, np.float32)}, {}, "array 4x4/Conv/bias has NaN or infinite values"),
+        ({"4x4/Conv/bias": np.zeros(16, np.int32)}, {}, "array 4x4/Conv/bias does not hold floating-point numbers"),
         ({"4x4/Other/bias": np.zeros(16, np.float32)}, {}, "not of the form of progressive_growing_of_gans"),
         ({"../../x": np.zeros(16, np.float32)}, {}, "not of the form of progressive_growing_of_gans"),
         ({}, {"latent_size": 3}, "first layer has 16 inputs, and its options 3 latents and 0 labels"),
         ({}, {"fmap_base": "many"}, "not of the form of progressive_growing_of_gans"),
+        ({}, {"fmap_base": float("inf")}, "not of the form of progressive_growing_of_gans"),
     ],
 )
 def test_networks_that_cannot_be_computed(reference, tmp_path, change, options, message):
