@@ -115,7 +115,7 @@ def problems(text: str) -> list[str]:
         settings = [".".join(parts) for parts in SETTING.findall(line) if parts[1] not in ("npz", "py", "json", "md")]
         found += [f"no setting {name}" for name in settings if name not in SETTINGS]
         flags = re.findall(r"(?<![\w-])--([a-z]\w*)", line)
-        known = all_flags() | OFFICIAL_FLAGS
+        known = all_flags() | OFFICIAL_FLAGS | {"no"}  # pip's --no-deps
         found += [f"no flag --{flag}" for flag in flags if flag not in known and not flag.startswith("xla_")]
         found += command_problems(line)
     for names, file in NAMES_IN_FILE.findall(text):

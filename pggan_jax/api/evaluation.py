@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from pggan_jax.checkpointing.model_file import OWN_PROGRAM
 from pggan_jax.checkpointing.open_model import load
 from pggan_jax.errors import UserError
 from pggan_jax.evaluation.evaluator import Evaluator
@@ -20,7 +21,7 @@ from pggan_jax.evaluation.image_sets import (
 from pggan_jax.evaluation.inception.features import load_extractor
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.evaluation.metric_result import Evaluation
-from pggan_jax.generation.model import OWN_PROGRAM, Model
+from pggan_jax.generation.model import Model
 from pggan_jax.system.jax_environment import fixed_jax_settings
 
 

@@ -20,13 +20,13 @@ from pggan_jax.checkpointing.trained_model import TrainedModel, Weights, network
 from pggan_jax.config import Config
 from pggan_jax.config.io import from_json, to_json
 from pggan_jax.errors import UserError, one_line, visible
-from pggan_jax.generation.model import OWN_PROGRAM
 from pggan_jax.interop.safetensors_file import read_tensors, write_tensors
 from pggan_jax.networks.build import parameter_shapes
 from pggan_jax.networks.normalization import without_statistics
 from pggan_jax.sound.representations import Representation
 from pggan_jax.system.json_files import parse_json
 
+OWN_PROGRAM = "pggan_jax"
 _VERSION = 1
 _NETWORKS = ("generator_ema", "generator", "discriminator")
 _METADATA = (

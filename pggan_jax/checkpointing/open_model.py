@@ -66,7 +66,7 @@ def open_source(source: str, *, checkpoint: str = "", named: str = "") -> tuple[
 
 
 def metric_records(workdir: Path, images_seen: int) -> list[dict[str, Any]]:
-    """Return what has been measured of the moving average of a checkpoint, the newest line of each metric."""
+    """Return the newest line of each metric of the moving average of a checkpoint."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(workdir.glob(Workdir(workdir).metric("*").name)):
         with suppress(OSError):

@@ -201,7 +201,7 @@ def _start_from_other_run(fresh: StartingPoint, config: Config, loader: Loader) 
 
 
 def _form_note(theirs: Config, ours: Config) -> list[str]:
-    """Return a line if equal parameters make other networks here, as with `fused_scale` in the discriminator."""
+    """Return a line if equal parameters make other networks here, as with `fused_scale`."""
     changed = [
         line
         for line in difference(theirs, ours)

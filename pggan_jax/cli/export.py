@@ -73,7 +73,7 @@ def run(values: flags.FlagValues) -> None:
 
 
 def _former_model(values: flags.FlagValues, card: Path, picture: Path) -> str:
-    """Return the digest of the model that a card is about, which `export` has written; empty without one.
+    """Return the digest of the model of a card that `export` has written; empty without.
 
     Raises:
         UserError: a card or a picture is there that somebody else has written or changed, and no --overwrite.

@@ -23,7 +23,6 @@ from pggan_jax.networks.tree_digest import digest_of_leaves, named_leaves
 from pggan_jax.sound.representations import Representation
 from pggan_jax.system.jax_environment import fixed_jax_settings
 
-OWN_PROGRAM = "pggan_jax"
 _SCORED_AT_ONCE = 64
 _LARGEST_VALUE = 10.0
 """Of float images: a generator does not clip its images to [-1, 1], and 0 to 255 is another range."""
@@ -40,7 +39,7 @@ class Model:
         name: where it comes from, as the user wrote it.
         config: settings of the run.
         networks: the modules.
-        generator: parameters of the generator, a nested dict of arrays, with the statistics of batch norm if it has any.
+        generator: parameters of the generator, a nested dict of arrays, with the statistics of any batch norm.
         discriminator: parameters of the discriminator; None if the source has only a generator.
         alpha: weight of the newest layers, 0 to 1.
         kimg: thousands of real images shown to the discriminator.
@@ -62,7 +61,7 @@ class Model:
     present_classes: tuple[int, ...] = ()
     representation: Representation | None = None
     label_kind: str = ""
-    program: str = OWN_PROGRAM
+    program: str = "pggan_jax"
 
     def __repr__(self) -> str:
         height, width, channels = self.shape

@@ -18,7 +18,9 @@ _OPSET = 21
 
 
 def write_onnx(path: Path, function: Callable[..., jax.Array], rows: Sequence[np.ndarray]) -> float:
-    """Write a function of float32 rows `[batch, size]`, for any batch, if ONNX Runtime computes the same.
+    """Write a function of float32 rows `[batch, size]`, if ONNX Runtime computes the same.
+
+    The file takes any batch.
 
     Args:
         path: of the file.

@@ -20,7 +20,7 @@ class Refused(Exception):
 
 
 class Budget:
-    """Bytes that arrays of a file may take: no more than the file has, however often it refers to the same ones."""
+    """Bytes that the arrays of a file may take, however often it refers to the same ones."""
 
     def __init__(self, limit: int):
         self._limit, self._left = limit, limit
