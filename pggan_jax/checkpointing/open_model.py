@@ -62,7 +62,7 @@ def open_source(source: str, *, checkpoint: str = "", named: str = "") -> tuple[
         config, checkpoints = open_checkpoints(workdir)
         with closing(checkpoints):
             trained = read_chosen(config, checkpoints, checkpoint=wanted or checkpoint or "latest")
-    return trained, Origin(file=workdir.name, metrics=metric_records(workdir, trained.metadata.images_seen))
+    return trained, Origin(file=workdir.name)
 
 
 def metric_records(workdir: Path, images_seen: int) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ _CHECKED = 4
 
 def run(values: flags.FlagValues) -> None:
     """Write the file and its card, and print where."""
-    from pggan_jax.checkpointing.open_model import model_of, open_source
+    from pggan_jax.checkpointing.open_model import is_model_file, metric_records, model_of, open_source, split_source
 
     out = output_file(values, _SUFFIXES)
     out = out.with_suffix(out.suffix.lower())
@@ -60,6 +60,9 @@ def run(values: flags.FlagValues) -> None:
     source, network = flag_value(values, "from"), flag_value(values, "network")
     trained, origin = open_source(source, checkpoint=flag_value(values, "checkpoint"), named="--from=")
     origin = replace(origin, licence=flag_value(values, "licence") or origin.licence)
+    if not is_model_file(source):
+        workdir, _ = split_source(source, named="--from=")
+        origin = replace(origin, metrics=metric_records(workdir, trained.metadata.images_seen))
     model = model_of(trained, name=source, network=network)
     make_parent(out, flag)
     try:
@@ -135,8 +138,9 @@ def _write_page(out: Path, trained: TrainedModel, model: Model, origin: Origin) 
         "trained on": _data(trained, origin),
         "licence": origin.licence or "not stated",
     }
-    write_atomically(out, sample_page(model, title=out.stem, facts=facts).encode())
-    seconds = generator_program(model).multiply_adds / _MULTIPLY_ADDS_PER_SECOND
+    program = generator_program(model)
+    write_atomically(out, sample_page(model, program, title=out.stem, facts=facts).encode())
+    seconds = program.multiply_adds / _MULTIPLY_ADDS_PER_SECOND
     return [f"a page; open it in any browser, which draws an image in about {seconds:.1g} s"]
 
 

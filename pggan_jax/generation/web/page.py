@@ -10,14 +10,14 @@ from pathlib import Path
 from string import Template
 
 from pggan_jax.generation.model import Model
-from pggan_jax.generation.web.program import generator_program
+from pggan_jax.generation.web.program import Program
 
 _FOLDER = Path(__file__).parent
 _QUICK = 50e6
 """Multiply-adds up to which a page begins with 16 images."""
 
 
-def sample_page(model: Model, *, title: str, facts: Mapping[str, str]) -> str:
+def sample_page(model: Model, program: Program, *, title: str, facts: Mapping[str, str]) -> str:
     """Return the page.
 
     It has the weights, a small interpreter, and NumPy's generator of random numbers: a seed gives the image that `sample` makes
@@ -25,13 +25,10 @@ def sample_page(model: Model, *, title: str, facts: Mapping[str, str]) -> str:
 
     Args:
         model: whose generator draws.
+        program: of that generator.
         title: of the page, and of the images that it saves.
         facts: what the page says of the model, such as its licence.
-
-    Raises:
-        UserError: the network has layers that the page does not know.
     """
-    program = generator_program(model)
     names = model.class_names or [str(number) for number in range(model.label_size)]
     described = {
         "name": title,

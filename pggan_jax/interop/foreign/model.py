@@ -40,7 +40,7 @@ class ForeignModel:
     alpha: float
     channels: int
     label_size: int
-    generator: Leaves | None
+    generator: Leaves
     raw_generator: Leaves | None
     discriminator: Leaves | None
     origin: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,10 @@ def model_with(resolution: int = 8, *, alpha: float = 1.0, label_size: int = 0, 
 
     present = tuple(range(label_size))
     return Model("it", config, networks, filled(params), None, alpha, 1.0, present_classes=present)
+
+
+def page_of(model: Model, *, title: str = "it", facts: Mapping[str, str] = MappingProxyType({})) -> str:
+    return sample_page(model, generator_program(model), title=title, facts=facts)
 
 
 def run_program(program: Program, row: np.ndarray) -> np.ndarray:
@@ -142,7 +148,7 @@ def test_networks_that_the_page_does_not_know(change, message):
 
 
 def test_the_page_asks_for_nothing_and_holds_no_markup_of_others():
-    page = sample_page(model_with(label_size=1), title="</script><b>", facts={"licence": "<i>a & b</i>"})
+    page = page_of(model_with(label_size=1), title="</script><b>", facts={"licence": "<i>a & b</i>"})
     assert "default-src 'none'" in page
     assert not re.search(r"https?://|\bsrc=|@import|url\(|fetch\(|XMLHttpRequest|WebSocket", page)
     assert "<i>" not in page
@@ -162,7 +168,7 @@ def test_a_browser_draws_what_sample_makes(tmp_path, name):
       const hidden = getComputedStyle(byId("class").parentElement).display === "none";
       return {{ images, hidden, requests: performance.getEntriesByType("resource").map((one) => one.name) }};
     }}"""
-    found = result_of(sample_page(model, title="it", facts={}), script, tmp_path)
+    found = result_of(page_of(model), script, tmp_path)
     for image, expected in zip(found["images"], model.sample(seeds), strict=True):
         assert np.abs(np.array(image) - expected.ravel().astype(int)).max() <= 2
     assert found["images"][0] != found["images"][1]
@@ -182,7 +188,7 @@ def test_a_browser_refuses_bad_seeds(tmp_path):
       }
       return said;
     }"""
-    said = result_of(sample_page(model_with(), title="it", facts={}), script, tmp_path)
+    said = result_of(page_of(model_with()), script, tmp_path)
     assert said.pop("4294967295") == "drawing ..."
     for text, message in said.items():
         assert message == f"seed: {text or 'empty'}; give a whole number from 0 to 4294967295"
@@ -197,6 +203,6 @@ def test_a_walk_ends_at_its_seeds(tmp_path):
       const ends = [3, 4].map((seed) => Array.from(imageOfSeed(seed).data));
       return { ends, walked: [at(0), at(1)], middle: at(0.5) };
     }"""
-    found = result_of(sample_page(model_with(), title="it", facts={}), script, tmp_path)
+    found = result_of(page_of(model_with()), script, tmp_path)
     np.testing.assert_allclose(found["walked"], found["ends"], atol=1)
     assert found["middle"] not in found["ends"]
