@@ -14,6 +14,7 @@ import pggan_jax as pg
 from pggan_jax.checkpointing.model_file import Origin, read_model_file, write_model_file
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.errors import UserError
+from tests.helpers.array_source import refusal
 from tests.helpers.runs import finished_labelled_run
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -31,13 +32,6 @@ def path(labelled, tmp_path):
     path = tmp_path / "model.safetensors"
     write_model_file(path, load_trained_model(labelled), Origin(licence="CC0", notes=["a note"]))
     return path
-
-
-def refusal(path):
-    with pytest.raises(UserError) as caught:
-        read_model_file(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_gives_the_images_and_scores_of_the_run(path, labelled):
@@ -94,7 +88,7 @@ LEAF = "generator_ema/block_4x4/dense/bias"
 )
 def test_arrays_that_do_not_fit(path, name, make, message):
     change(path, tensors={name: make(1 + load_file(path)[LEAF])})
-    assert message in refusal(path)
+    assert message in refusal(read_model_file, path)
 
 
 @pytest.mark.parametrize(
@@ -121,30 +115,30 @@ def test_arrays_that_do_not_fit(path, name, make, message):
 )
 def test_descriptions_that_do_not_fit(path, document, message):
     change(path, document=document)
-    assert message in refusal(path)
+    assert message in refusal(read_model_file, path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.3, 0.9, 0.9999])
 def test_truncated_files(path, share):
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    assert "is damaged or no safetensors file" in refusal(path)
+    assert "is damaged or no safetensors file" in refusal(read_model_file, path)
 
 
 @pytest.mark.parametrize("declared", [2**40, 2**63 - 1])
 def test_a_header_that_declares_more_than_the_file_has(path, declared):
     path.write_bytes(struct.pack("<Q", declared) + path.read_bytes()[8:])
-    assert "is damaged or no safetensors file" in refusal(path)
+    assert "is damaged or no safetensors file" in refusal(read_model_file, path)
 
 
 def test_an_array_that_declares_more_than_the_file_has(path):
     header = json.dumps({LEAF: {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 64)
-    assert "is damaged or no safetensors file" in refusal(path)
+    assert "is damaged or no safetensors file" in refusal(read_model_file, path)
 
 
 def test_files_of_other_programs(path):
     path.write_bytes(save({"weight": np.zeros(2, np.float32)}, metadata={"format": "pt"}))
-    assert "holds arrays of another program" in refusal(path)
+    assert "holds arrays of another program" in refusal(read_model_file, path)
 
 
 def test_a_file_holds_one_model(path):
