@@ -39,6 +39,7 @@ class Checkpoints:
         keep_last: how many of the newest to keep; None keeps all. The newest rollback target is kept besides.
         keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
         best_by: besides, keep the best by this metric; empty for none.
+        keep_levels: besides, keep the newest of each resolution.
         recorded: called at each save; gives fields of `CheckpointMetadata` that are equal in all checkpoints of a process.
         read_only: open an existing folder without changing it.
     """
@@ -52,13 +53,14 @@ class Checkpoints:
         keep_last: int | None = None,
         keep_every_kimg: float = 0.0,
         best_by: str = "",
+        keep_levels: bool = False,
         recorded: Callable[[], dict[str, Any]] = dict,
         read_only: bool = False,
     ):
         self.directory = directory.absolute()
         self._recorded, self._read_only = recorded, read_only
         self._had_folder = self.directory.is_dir()
-        self._retention = Retention(best_by)
+        self._retention = Retention(best_by, keep_levels=keep_levels)
         policies: list[Any] = [preservation_policy.LatestN(keep_last), self._retention]
         if keep_every_kimg:
             interval = max(1, round(keep_every_kimg * 1000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import jax
 
+from pggan_jax.checkpointing.metadata import read_metadata
 from pggan_jax.checkpointing.model_file import Origin, read_model_file
 from pggan_jax.checkpointing.orbax_fixes import silence_log
-from pggan_jax.checkpointing.trained_model import TrainedModel, open_checkpoints, read_chosen
+from pggan_jax.checkpointing.trained_model import TrainedModel, open_checkpoints, read_checkpoint, read_chosen
 from pggan_jax.errors import UserError
 from pggan_jax.generation.model import Model
 from pggan_jax.interop.safetensors_file import SUFFIX
@@ -63,6 +65,34 @@ def open_source(source: str, *, checkpoint: str = "", named: str = "") -> tuple[
         with closing(checkpoints):
             trained = read_chosen(config, checkpoints, checkpoint=wanted or checkpoint or "latest")
     return trained, Origin(file=workdir.name)
+
+
+def lower_levels(source: str, model: Model, *, network: str, on_skip: Callable[[int, UserError], None]) -> list[Model]:
+    """Load the newest checkpoint of each resolution below that of a model, of those that its run keeps; smallest first.
+
+    Args:
+        source: that the model was loaded from; a model file has no other levels.
+        model: of the highest level.
+        network: "ema" or "raw".
+        on_skip: called with images seen and the reason for each that cannot be read.
+    """
+    if is_model_file(source):
+        return []
+    workdir, _ = split_source(source)
+    levels = []
+    with silence_log():
+        config, checkpoints = open_checkpoints(workdir)
+        with closing(checkpoints):
+            found = {seen: read_metadata(checkpoints.directory / str(seen)) for seen in checkpoints.all_images_seen()}
+            newest = {one.resolution: seen for seen, one in found.items() if one and one.resolution < model.resolution}
+            for _, images_seen in sorted(newest.items()):
+                try:
+                    trained = read_checkpoint(config, checkpoints, images_seen=images_seen)
+                except UserError as error:
+                    on_skip(images_seen, error)
+                else:
+                    levels.append(model_of(trained, name=source, network=network))
+    return levels
 
 
 def metric_records(workdir: Path, images_seen: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Retention of the rollback target and of the best checkpoint, beside the newest ones."""
+"""Retention of the rollback target, the best checkpoint and one of each resolution, beside the newest ones."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from pggan_jax.metric_kinds import METRIC_KINDS
 
 
 class Retention(preservation_policy.PreservationPolicy):
-    """Keep the newest rollback target, and the best checkpoint at the largest resolution.
+    """Keep the newest rollback target, the best checkpoint at the largest resolution, and the newest of each resolution.
 
     Args:
         best_by: name of a metric in `METRIC_KINDS`; empty keeps no best one.
+        keep_levels: whether to keep the newest of each resolution.
     """
 
-    def __init__(self, best_by: str = ""):
-        self._best_by = best_by
+    def __init__(self, best_by: str = "", *, keep_levels: bool = False):
+        self._best_by, self._keep_levels = best_by, keep_levels
+        self._resolutions: dict[int, int] = {}
         self._rollback_targets: set[int] = set()
         self._ranks: dict[int, tuple[int, float]] = {}
 
@@ -26,6 +28,7 @@ class Retention(preservation_policy.PreservationPolicy):
         """Note a checkpoint that is being saved or was found in the folder."""
         images_seen, score = metadata.images_seen, metadata.scores.get(self._best_by)
         self.forget(images_seen)
+        self._resolutions[images_seen] = metadata.resolution
         if metadata.is_rollback_target:
             self._rollback_targets.add(images_seen)
         if isinstance(score, int | float):
@@ -34,12 +37,13 @@ class Retention(preservation_policy.PreservationPolicy):
 
     def forget(self, images_seen: int) -> None:
         """Forget a checkpoint that is gone or could not be saved."""
+        self._resolutions.pop(images_seen, None)
         self._rollback_targets.discard(images_seen)
         self._ranks.pop(images_seen, None)
 
     def noted(self) -> set[int]:
         """Images seen of all checkpoints that are remembered."""
-        return self._rollback_targets | self._ranks.keys()
+        return set(self._resolutions)
 
     def best(self, checkpoints: Sequence[int]) -> int | None:
         """The best of some checkpoints, of equal ones the newest; None if none was measured."""
@@ -56,4 +60,9 @@ class Retention(preservation_policy.PreservationPolicy):
         del context
         steps = [info.step for info in checkpoints]
         target = max(self._rollback_targets.intersection(steps), default=None)
-        return [step in (target, self.best(steps)) for step in steps]
+        return [step in {target, self.best(steps), *self._levels(steps)} for step in steps]
+
+    def _levels(self, steps: Sequence[int]) -> list[int]:
+        """The newest checkpoint of each resolution, if they are to be kept."""
+        newest = {self._resolutions[one]: one for one in sorted(steps) if one in self._resolutions}
+        return list(newest.values()) if self._keep_levels else []

@@ -39,6 +39,7 @@ COMMANDS = {
     "edit": "draw images along a direction",
     "arithmetic": "draw the result of an expression over latents, such as 'mean(1,2,3) - 4 + 5'",
     "film": "write a film: a walk, a loop, the growth of an image, the training of a run",
+    "explore": "serve a page on this machine to explore a model: seeds, classes, walks, directions, growth",
     "inspect": "list the checkpoints of a run",
     "evaluate": "measure the samples of a run, or any folder of images: SWD, MS-SSIM, FID and more",
     "report": "write an HTML report of a run: samples, curves, timeline, settings",

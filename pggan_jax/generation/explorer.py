@@ -1,9 +1,11 @@
-"""What the page of `explore` draws: an image by seed, class, directions or a walk, and all levels of the growth."""
+"""What the page of `explore` draws: one point of the latent space, by the model and by the levels it has grown through."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +13,43 @@ from pggan_jax.errors import UserError
 from pggan_jax.generation.editing.directions import moved
 from pggan_jax.generation.model import Model
 from pggan_jax.generation.walks import slerp
-from pggan_jax.images import nearest_upscale
 
 LARGEST_SEED = 2**32 - 1
+LARGEST_STRENGTH = 6.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the latent space, as the controls of the page describe it.
+
+    Attributes:
+        seed: of the latent.
+        number: class; 0 without labels.
+        other: seed that a walk leads to.
+        share: of the walk, 0 to 1; 0 stays at `seed`.
+        strengths: of the directions, each -6 to 6; directions without one are not used.
+
+    Raises:
+        UserError: a value is impossible.
+    """
+
+    seed: float | None
+    number: int | None = 0
+    other: float | None = 0
+    share: float | None = 0.0
+    strengths: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, seed in (("seed", self.seed), ("walk to seed", self.other)):
+            if not _is_number(seed) or not 0 <= seed <= LARGEST_SEED or int(seed) != seed:
+                raise UserError(f"{name} {_shown(seed)}: must be a whole number from 0 to {LARGEST_SEED}")
+        if not _is_number(self.share) or not 0 <= self.share <= 1:
+            raise UserError(f"share of the walk {_shown(self.share)}: must be a number from 0 to 1")
+        for strength in self.strengths:
+            if not _is_number(strength) or abs(strength) > LARGEST_STRENGTH:
+                raise UserError(
+                    f"strength {_shown(strength)}: must be a number from {-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g}"
+                )
 
 
 @dataclass(frozen=True)
@@ -22,7 +58,7 @@ class Explorer:
 
     Attributes:
         model: that is explored.
-        levels: models of lower and equal resolutions, in that order; the last one is `model`.
+        levels: models of lower resolutions, in that order, then `model`; their latents have equal sizes.
         directions: by name, float32 `[latent_size]`, of length 1.
     """
 
@@ -30,51 +66,45 @@ class Explorer:
     levels: Sequence[Model]
     directions: Mapping[str, np.ndarray]
 
-    def latent(self, seed: float | None, strengths: Sequence[float] = ()) -> np.ndarray:
-        """Return the latent of a seed, moved along the directions.
+    def latent(self, point: Point) -> np.ndarray:
+        """Return the latent of a point: float32 `[latent_size]`."""
+        latents = self.model.latents([int(point.seed or 0), int(point.other or 0)])
+        for direction, strength in zip(self.directions.values(), point.strengths, strict=False):
+            if strength:
+                latents = moved(latents, direction, [strength])[:, 0]
+        return np.asarray(slerp(*latents, point.share or 0.0), np.float32) if point.share else latents[0]
 
-        Args:
-            seed: as a control of a page gives it.
-            strengths: one for each direction.
-
-        Returns:
-            float32 `[latent_size]`.
+    def images(self, point: Point) -> list[np.ndarray]:
+        """Return the images of a point by all levels, the last one by the model itself: uint8 `[height, width, channels]`.
 
         Raises:
-            UserError: the seed is no whole number from 0 to 2^32 - 1, or a strength is not finite.
+            UserError: the model has no such class.
         """
-        latent = self.model.latents([checked_seed(seed)])
-        for direction, strength in zip(self.directions.values(), strengths, strict=False):
-            if not np.isfinite(strength):
-                raise UserError(f"strength {strength}: must be a finite number, such as 2")
-            if strength:
-                latent = moved(latent, direction, [strength])[0]
-        return latent[0]
+        latent = self.latent(point)[None]
+        return [level.synthesize(latent, self._class(point, level))[0] for level in self.levels]
 
-    def between(self, first: np.ndarray, second: np.ndarray, t: float) -> np.ndarray:
-        """Return a latent on the way from one to another; t from 0 to 1."""
-        return np.asarray(slerp(first, second, min(max(float(t), 0.0), 1.0)), np.float32)
+    def arrays(self, point: Point) -> dict[str, Any]:
+        """Return what is stored of a point: latent, class, image, and the controls as JSON."""
+        controls = {**asdict(point), "directions": list(self.directions), "source": self.model.name, "kimg": self.model.kimg}
+        number = np.int64(self._class(point, self.model) or 0)
+        return {
+            "latent": self.latent(point),
+            "class": number,
+            "image": self.images(point)[-1],
+            "controls": np.array(json.dumps(controls), np.str_),
+        }
 
-    def image(self, latent: np.ndarray, number: int) -> np.ndarray:
-        """Return the image of a latent: uint8 `[height, width, channels]`."""
-        return self.model.synthesize(latent[None], number if self.model.label_size else None)[0]
-
-    def growth(self, latent: np.ndarray, number: int) -> np.ndarray:
-        """Return the images of a latent by all levels, side by side, all of the full size."""
-        height = self.model.shape[0]
-        rows = []
-        for level in self.levels:
-            image = level.synthesize(latent[None], number if level.label_size else None)
-            rows.append(nearest_upscale(image, height // image.shape[1])[0])
-        return np.concatenate(rows, axis=1)
+    def _class(self, point: Point, model: Model) -> int | None:
+        if not model.label_size:
+            return None
+        if not _is_number(point.number) or point.number not in range(model.label_size):
+            raise UserError(f"class {_shown(point.number)}: must be a number from 0 to {model.label_size - 1}")
+        return int(point.number)
 
 
-def checked_seed(seed: float | None) -> int:
-    """Return a seed as a control of a page gives it.
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
-    Raises:
-        UserError: it is no whole number from 0 to 2^32 - 1.
-    """
-    if seed is None or not float(seed).is_integer() or not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed {seed}: must be a whole number from 0 to {LARGEST_SEED}")
-    return int(seed)
+
+def _shown(value: Any) -> str:
+    return "is missing" if value is None else repr(value)[:40]

@@ -148,6 +148,7 @@ def _restore(opened: OpenRun, loader: Loader, *, held: ExitStack, allow_data_cha
         keep_last=config.run.keep_last,
         keep_every_kimg=config.run.keep_every_kimg,
         best_by=config.eval.best_by,
+        keep_levels=config.run.keep_levels,
         recorded=cache(lambda: recorded_fields(config, loader)),
     )
     held.enter_context(closing(checkpoints))

@@ -105,6 +105,18 @@ class TestSaveAndRestore:
     def test_keep_last_and_one_per_span(self, tmp_path, state):
         assert self.kept(tmp_path / "some", state, keep_last=1, keep_every_kimg=1.5) == [400, 2000, 3600, 4000]
 
+    def test_the_newest_of_each_resolution(self, tmp_path, state):
+        """Also by a manager that finds them: a run that continues remembers the resolutions of what is there."""
+        folder = tmp_path / "levels"
+        for resolutions, kept in (((4, 4, 8, 8), [2, 4]), ((8, 16, 16, 16), [2, 5, 8])):
+            checkpoints = Checkpoints(folder, keep_last=1, keep_levels=True)
+            first = max(checkpoints.all_images_seen(), default=0) + 1
+            for images_seen, resolution in enumerate(resolutions, first):
+                metadata = CheckpointMetadata(images_seen, resolution, 1.0, 1, 0)
+                assert checkpoints.save(devices.replicate(state), metadata) == []
+            checkpoints.close()
+            assert Checkpoints(folder, read_only=True).all_images_seen() == kept
+
 
 class TestManagers:
     """Orbax's manager gathers something with each save: it is replaced after some saves, and closed."""

@@ -72,7 +72,7 @@ class TestMistakes:
                 ["xyzzy"],
                 [
                     "'xyzzy' is not a command",
-                    "commands: train, plan, explain, sample, project, directions, edit, arithmetic, film, ",
+                    "commands: train, plan, explain, sample, project, directions, edit, arithmetic, film, explore, ",
                     "show, extract, compare, export, import, convert_inception, settings",
                 ],
             ),

@@ -133,7 +133,7 @@ def furnish(places: SimpleNamespace, words: str) -> None:
     compiled = places.tmp / "cache" / "compiled" / "0123456789ab"
     compiled.mkdir(parents=True)
     (compiled / "jit_step-abc-cache").write_bytes(b"")
-    if "{tmp}/sefa.npz" in words:
+    if "{tmp}/sefa.npz" in words or words.startswith(EXPLORE):
         fields = {"names": ("a", "b"), "method": "sefa", "source": {}, "image_change": np.ones(2), "values": np.ones(2)}
         save_directions(places.tmp / "sefa.npz", Directions(np.eye(2, 8), **fields))
     if "{tmp}/copy" in words:
@@ -226,6 +226,9 @@ def door(launch, places, monkeypatch):
         yield from [projection.Projection(latent, number or 0, model.sample([5])[0], 0.1, 1.0, nearest, 2.0)] * len(images)
 
     monkeypatch.setattr(projection, "project", project)
+    explore_page = importlib.import_module("pggan_jax.cli.explore_page")
+    monkeypatch.setattr(explore_page, "require_gradio", lambda: None)
+    monkeypatch.setattr(explore_page, "serve", lambda explorer, **options: note(explorer=explorer, **options))
     return run
 
 
@@ -433,6 +436,7 @@ def network_of_page(seen: Seen) -> str:
 
 EVALUATE = "evaluate --workdir={run} --out={tmp}/out"
 OF_IMAGES = "evaluate --images={tmp}/other --data=synthetic:40"
+EXPLORE = "explore --from={run}"
 EXPORT = "export --from={run} --out={tmp}/a.safetensors"
 PREPARE = "prepare folder:{pictures} --out={tmp}/out --resolution=8"
 DEEP = "prepare folder:{tmp}/deep --out={tmp}/out --resolution=16"
@@ -1091,6 +1095,33 @@ CASES = {
         lambda seen: [path.name for path in sorted((seen.places.tmp / "cache").rglob("*-cache"))],
         ([], ["jit_step-abc-cache"]),
     ),
+    **{
+        ("explore", name): Case(
+            "explore",
+            (f"--{name}={{run}}", f"--{name}={{labelled}}"),
+            lambda seen: [level.resolution for level in seen.passed.explorer.levels],
+            ([8], [4]),
+        )
+        for name in ("from", "workdir")
+    },
+    ("explore", "checkpoint"): Case(
+        EXPLORE, ("", "--checkpoint=1.008"), lambda seen: seen.passed.explorer.model.kimg, (1.92, 1.008)
+    ),
+    ("explore", "network"): Case(
+        EXPLORE,
+        ("", "--network=raw"),
+        lambda seen: seen.passed.explorer.model.digest == load(seen.places.run, network="raw").digest,
+        (False, True),
+    ),
+    ("explore", "compilation_cache"): Case(EXPLORE, NO_CACHE, cache, CACHES),
+    ("explore", "directions"): Case(
+        f"{EXPLORE} --port=7861",
+        ("", "--directions={tmp}/sefa.npz"),
+        lambda seen: list(seen.passed.explorer.directions),
+        ([f"sefa_{number}" for number in range(8)], ["a", "b"]),
+    ),
+    ("explore", "port"): Case(EXPLORE, ("", "--port=9000"), lambda seen: seen.passed.port, (7860, 9000)),
+    ("explore", "browser"): Case(EXPLORE, ("", "--browser"), lambda seen: seen.passed.opens_browser, (False, True)),
     **{
         ("export", name): Case(
             "export --out={tmp}/a.safetensors",

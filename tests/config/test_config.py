@@ -180,6 +180,7 @@ BAD = {
     "run.patience": [(0, "at least 1")],
     "run.max_rollbacks": [(-1, "at least 0")],
     "run.keep_every_kimg": [(-1.0, KIMG)],
+    "run.keep_levels": [("yes", "must be true or false")],
     "eval.metrics": [
         (("swd", "no such metric"), METRIC_RULE),
         (("",), METRIC_RULE),
