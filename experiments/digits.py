@@ -39,5 +39,5 @@ def get_config() -> Config:
             tick_kimg_at={},
         ),
         optimizer=OptimizerConfig(ema_half_life_kimg=1.5),
-        run=RunConfig(grid="10x10"),
+        run=RunConfig(grid="10x10", keep_levels=True),
     )

@@ -18,6 +18,7 @@ import jax
 
 from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
+from pggan_jax.checkpointing.retention import Keep
 from pggan_jax.config import Config
 from pggan_jax.distributed import devices
 from pggan_jax.images import ImageSpec
@@ -126,7 +127,7 @@ def checkpoint_times(config: Config, *, turns: int = 3) -> list[dict[str, Any]]:
     state = devices.replicate(create_train_state(config.optimizer, networks, config.run.seed))
     times: dict[str, list[float]] = {"until_training_goes_on": [], "until_complete": [], "read_back": []}
     folder = tempfile.mkdtemp()
-    checkpoints = Checkpoints(Path(folder), keep_last=1)
+    checkpoints = Checkpoints(Path(folder), keep=Keep(last=1))
     try:
         for turn in range(turns + 1):  # the first turn is a warm-up
             start = time.perf_counter()

@@ -21,7 +21,7 @@ from pggan_jax.checkpointing.integrity import checkpoint_digest, state_digest
 from pggan_jax.checkpointing.metadata import METADATA_ITEM, CheckpointMetadata, read_metadata
 from pggan_jax.checkpointing.orbax_fixes import prevent_leak, silence_threads
 from pggan_jax.checkpointing.reading import read_description, read_state
-from pggan_jax.checkpointing.retention import Retention
+from pggan_jax.checkpointing.retention import KEEP_ALL, Keep, Retention
 from pggan_jax.distributed import devices, processes
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.training.train_state import TrainState
@@ -36,10 +36,7 @@ class Checkpoints:
 
     Args:
         directory: usually WORKDIR/checkpoints.
-        keep_last: how many of the newest to keep; None keeps all. The newest rollback target is kept besides.
-        keep_every_kimg: besides, keep the first of each span of so many kimg; 0 for none.
-        best_by: besides, keep the best by this metric; empty for none.
-        keep_levels: besides, keep the newest of each resolution.
+        keep: which checkpoints stay; all by default.
         recorded: called at each save; gives fields of `CheckpointMetadata` that are equal in all checkpoints of a process.
         read_only: open an existing folder without changing it.
     """
@@ -50,20 +47,17 @@ class Checkpoints:
         self,
         directory: Path,
         *,
-        keep_last: int | None = None,
-        keep_every_kimg: float = 0.0,
-        best_by: str = "",
-        keep_levels: bool = False,
+        keep: Keep = KEEP_ALL,
         recorded: Callable[[], dict[str, Any]] = dict,
         read_only: bool = False,
     ):
         self.directory = directory.absolute()
         self._recorded, self._read_only = recorded, read_only
         self._had_folder = self.directory.is_dir()
-        self._retention = Retention(best_by, keep_levels=keep_levels)
-        policies: list[Any] = [preservation_policy.LatestN(keep_last), self._retention]
-        if keep_every_kimg:
-            interval = max(1, round(keep_every_kimg * 1000))
+        self._retention = Retention(keep)
+        policies: list[Any] = [preservation_policy.LatestN(keep.last), self._retention]
+        if keep.every_kimg:
+            interval = max(1, round(keep.every_kimg * 1000))
             policies.append(preservation_policy.EveryNSteps(interval, exact_interval=False))
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies), read_only=read_only
@@ -213,7 +207,8 @@ class Checkpoints:
             The state as NumPy arrays, and the metadata.
 
         Raises:
-            UserError: the checkpoint is damaged, or belongs to networks of another shape.
+            UserError: the checkpoint is damaged.
+            OtherNetworksError: it belongs to networks of another shape.
         """
         folder = self.directory / str(images_seen)
         saved = _on_every_process(folder, lambda: read_description(self._manager, folder, abstract_state=abstract_state))
@@ -274,16 +269,16 @@ def _on_every_process(checkpoint: Path, read: Callable[[], Result]) -> Result:
     So all processes continue from the same checkpoint.
 
     Raises:
-        UserError: it has failed.
+        UserError: it has failed; `OtherNetworksError` where that was the reason here.
     """
-    result, problem = None, ""
+    result, problem, kind = None, "", UserError
     try:
         result = read()
     except UserError as error:
-        problem = str(error)
+        problem, kind = str(error), type(error)
     except Exception as error:
         problem = f"{checkpoint}: cannot be restored ({first_line(error)})"
     problem = processes.first_message(problem)
     if problem or result is None:
-        raise UserError(problem)
+        raise kind(problem)
     return result

@@ -68,31 +68,32 @@ def open_source(source: str, *, checkpoint: str = "", named: str = "") -> tuple[
 
 
 def lower_levels(source: str, model: Model, *, network: str, on_skip: Callable[[int, UserError], None]) -> list[Model]:
-    """Load the newest checkpoint of each resolution below that of a model, of those that its run keeps; smallest first.
+    """Load the newest checkpoint of each resolution below that of a model, smallest first.
 
     Args:
-        source: that the model was loaded from; a model file has no other levels.
+        source: that the model was loaded from, whose run may not keep all levels; a model file has no others.
         model: of the highest level.
         network: "ema" or "raw".
-        on_skip: called with images seen and the reason for each that cannot be read.
+        on_skip: called with images seen and the reason for each checkpoint that cannot be read.
     """
     if is_model_file(source):
         return []
     workdir, _ = split_source(source)
-    levels = []
+    levels: dict[int, Model] = {}
     with silence_log():
         config, checkpoints = open_checkpoints(workdir)
         with closing(checkpoints):
-            found = {seen: read_metadata(checkpoints.directory / str(seen)) for seen in checkpoints.all_images_seen()}
-            newest = {one.resolution: seen for seen, one in found.items() if one and one.resolution < model.resolution}
-            for _, images_seen in sorted(newest.items()):
+            for images_seen in reversed(checkpoints.all_images_seen()):
+                metadata = read_metadata(checkpoints.directory / str(images_seen))
+                if metadata and (metadata.resolution >= model.resolution or metadata.resolution in levels):
+                    continue
                 try:
                     trained = read_checkpoint(config, checkpoints, images_seen=images_seen)
                 except UserError as error:
                     on_skip(images_seen, error)
                 else:
-                    levels.append(model_of(trained, name=source, network=network))
-    return levels
+                    levels[trained.metadata.resolution] = model_of(trained, name=source, network=network)
+    return [levels[resolution] for resolution in sorted(levels)]
 
 
 def metric_records(workdir: Path, images_seen: int) -> list[dict[str, Any]]:

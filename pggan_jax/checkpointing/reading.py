@@ -17,6 +17,10 @@ from pggan_jax.errors import UserError
 from pggan_jax.training.train_state import TrainState, leaf_shapes
 
 
+class OtherNetworksError(UserError):
+    """An intact checkpoint holds networks of other shapes than the settings describe."""
+
+
 @dataclass(frozen=True)
 class SavedCheckpoint:
     """A checkpoint before its state is read.
@@ -45,7 +49,7 @@ def read_description(
         abstract_state: gives the shapes that are expected for the metadata.
 
     Raises:
-        UserError: the saved networks have other shapes.
+        OtherNetworksError: the saved networks have other shapes.
         Exception: the checkpoint is damaged.
     """
     document = read_document(checkpoint)
@@ -58,7 +62,7 @@ def read_description(
     for path in sorted((saved.keys() | wanted.keys()) - set(removed)):
         # Orbax restores arrays of another shape without a word.
         if saved.get(path) != wanted.get(path):
-            raise UserError(
+            raise OtherNetworksError(
                 f"{checkpoint}: holds other networks: {path} has shape {saved.get(path, 'none')} there, but "
                 f"{wanted.get(path, 'none')} with these settings; use the settings of the run's config.json"
             )

@@ -10,6 +10,7 @@ from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata, read_metadata
 from pggan_jax.checkpointing.open_model import is_model_file, open_model_file
 from pggan_jax.checkpointing.provenance import class_order_note
+from pggan_jax.checkpointing.reading import OtherNetworksError
 from pggan_jax.checkpointing.trained_model import TrainedModel, abstract_state_for, open_checkpoints, read_chosen
 from pggan_jax.config import Config
 from pggan_jax.config.io import difference
@@ -132,6 +133,8 @@ def _newest(
             state, metadata = checkpoints.restore(images_seen, lambda metadata: abstract_state_for(config, metadata))
         except UserError as error:
             passed_over[images_seen] = str(error)
+            if isinstance(error, OtherNetworksError):
+                return None, passed_over  # settings that fit an early, small network alone lose no training
             continue
         if metadata.is_rollback_target or not is_rollback:
             size = config.data.shape_at(metadata.resolution).label

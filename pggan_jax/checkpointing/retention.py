@@ -1,8 +1,9 @@
-"""Retention of the rollback target, the best checkpoint and one of each resolution, beside the newest ones."""
+"""Retention of checkpoints beside the newest: rollback target, best, one of each resolution."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -10,16 +11,36 @@ from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.metric_kinds import METRIC_KINDS
 
 
-class Retention(preservation_policy.PreservationPolicy):
-    """Keep the newest rollback target, the best checkpoint at the largest resolution, and the newest of each resolution.
+class Keep(NamedTuple):
+    """Which checkpoints a run keeps; the newest rollback target always stays.
 
-    Args:
-        best_by: name of a metric in `METRIC_KINDS`; empty keeps no best one.
-        keep_levels: whether to keep the newest of each resolution.
+    Attributes:
+        last: how many of the newest; None keeps all.
+        every_kimg: besides, the first of each span of so many kimg; 0 for none.
+        best_by: besides, the best by this metric in `METRIC_KINDS`; empty for none.
+        levels: whether, besides, the newest of each resolution.
     """
 
-    def __init__(self, best_by: str = "", *, keep_levels: bool = False):
-        self._best_by, self._keep_levels = best_by, keep_levels
+    last: int | None = None
+    every_kimg: float = 0.0
+    best_by: str = ""
+    levels: bool = False
+
+
+KEEP_ALL = Keep()
+
+
+class Retention(preservation_policy.PreservationPolicy):
+    """Keep the newest rollback target, the best checkpoint, and the newest of each resolution.
+
+    The best is one of the largest resolution that was measured.
+
+    Args:
+        keep: of which `best_by` and `levels` count here.
+    """
+
+    def __init__(self, keep: Keep):
+        self._best_by, self._keep_levels = keep.best_by, keep.levels
         self._resolutions: dict[int, int] = {}
         self._rollback_targets: set[int] = set()
         self._ranks: dict[int, tuple[int, float]] = {}

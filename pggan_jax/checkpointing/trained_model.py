@@ -13,6 +13,7 @@ import numpy as np
 
 from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
+from pggan_jax.checkpointing.retention import Keep
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
 from pggan_jax.generation.sampling import Sampler
@@ -118,7 +119,7 @@ def _open(folder: Path, best_by: str) -> Checkpoints:
     """Open the folder, of which a checkpoint may be removed at that moment."""
     for tries_left in reversed(range(_TRIES_TO_OPEN)):
         try:
-            return Checkpoints(folder, best_by=best_by, read_only=True)
+            return Checkpoints(folder, keep=Keep(best_by=best_by), read_only=True)
         except OSError as error:
             if not tries_left:
                 raise UserError(f"{folder}: cannot be read ({first_line(error)}); allow it, or try again") from error

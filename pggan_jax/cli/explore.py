@@ -38,10 +38,9 @@ _SLIDERS = 8
 
 def run(values: flags.FlagValues) -> None:
     """Serve the page until Ctrl-C."""
-    from pggan_jax.cli.explore_page import require_gradio, serve
+    from pggan_jax.cli.explore_page import serve
 
-    require_gradio()
-    serve(make_explorer(values), port=flag_value(values, "port"), opens_browser=flag_value(values, "browser"))
+    serve(lambda: make_explorer(values), port=flag_value(values, "port"), opens_browser=flag_value(values, "browser"))
 
 
 def make_explorer(values: flags.FlagValues) -> Explorer:
@@ -57,9 +56,9 @@ def make_explorer(values: flags.FlagValues) -> Explorer:
         print(f"note: the checkpoint of kimg {images_seen / 1000:g} is left out: {error}", file=sys.stderr)
 
     model = open_model(values)
-    directions = _directions(values, model)
-    lower = lower_levels(flag_value(values, "from"), model, network=flag_value(values, "network"), on_skip=skip)
-    return Explorer(model, [*lower, model], directions)
+    directions, network = _directions(values, model), flag_value(values, "network")
+    lower = lower_levels(flag_value(values, "from"), model, network=network, on_skip=skip)
+    return Explorer(model, [*lower, model], directions, network=network)
 
 
 def _directions(values: flags.FlagValues, model: Model) -> dict[str, np.ndarray]:

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import secrets
+import socket
 import tempfile
+import threading
+import time
+import webbrowser
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pggan_jax.errors import UserError
+from pggan_jax.cli.explore_guard import HOST, Guard, clean_environment
+from pggan_jax.errors import UserError, first_line
 from pggan_jax.images import as_pillow, nearest_upscale, write_png
 
 if TYPE_CHECKING:
     from pggan_jax.generation.explorer import Explorer
 
-HOST = "127.0.0.1"
-_OFFLINE = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_OFFLINE": "1",
-    "NO_PROXY": f"{HOST},localhost",
-    "no_proxy": f"{HOST},localhost",
-}
-"""Gradio reads these when it is imported; it asks its own page whether it is there, which no proxy can answer."""
 _SHOWN_PIXELS, _LEVEL_PIXELS = 512, 128
+_CACHE = 60, 600
+"""Seconds between two looks for old files, and until they are old."""
 
 
 def require_gradio() -> Any:
-    """Import Gradio, told to ask for nothing outside.
+    """Import Gradio.
 
     Raises:
         UserError: it is not installed.
     """
-    os.environ.update(_OFFLINE)
     try:
         import gradio
     except ImportError as error:
@@ -43,38 +40,70 @@ def require_gradio() -> Any:
     return gradio
 
 
-def serve(explorer: Explorer, *, port: int, opens_browser: bool) -> None:
+def serve(make_explorer: Callable[[], Explorer], *, port: int, opens_browser: bool) -> None:
     """Serve the page on this machine until Ctrl-C.
 
     Args:
-        explorer: what it draws with.
+        make_explorer: gives what it draws with.
         port: on 127.0.0.1.
         opens_browser: whether to open it in a browser, too.
 
     Raises:
-        UserError: Gradio is missing, or the port is taken.
+        UserError: Gradio is missing, the port is taken, or Gradio cannot serve.
     """
-    gradio = require_gradio()
-    with tempfile.TemporaryDirectory(prefix="pggan_jax_explore_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        page = build_page(explorer, Path(folder))
-        options = {"inbrowser": opens_browser, "prevent_thread_lock": True, **_launch_options(gradio)}
-        try:
-            _, url, _ = page.launch(server_name=HOST, server_port=port, **options)
-        except OSError:
-            raise UserError(f"--port={port}: is taken; give another one, such as --port={port % 65535 + 1}") from None
+    with tempfile.TemporaryDirectory(prefix="pggan_jax_explore_", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with clean_environment(folder):
+            gradio = require_gradio()
+        _require_port(port)
+        explorer = make_explorer()
+        with clean_environment(folder):
+            page = build_page(explorer, folder)
+            try:
+                _, url, _ = page.launch(server_name=HOST, server_port=port, **_launch_options(gradio))
+            except Exception as error:
+                raise UserError(f"--port={port}: Gradio cannot serve the page ({first_line(error)})") from error
         print(f"{explorer.model.name} at {url} (Ctrl-C ends it)", flush=True)
+        if opens_browser:
+            webbrowser.open(url)
         try:
-            page.block_thread()
+            with suppress(KeyboardInterrupt):
+                while True:
+                    time.sleep(1)
         finally:
             page.close(verbose=False)
+
+
+def _require_port(port: int) -> None:
+    """Raise `UserError` if a port is taken."""
+    with closing(socket.socket()) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((HOST, port))
+        except OSError:
+            other = port + 1 if port < 65535 else 7860
+            raise UserError(f"--port={port}: is taken; give another one, such as --port={other}") from None
 
 
 def _launch_options(gradio: Any) -> dict[str, Any]:
     """Return how the page is served: with nothing from outside."""
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    off = dict.fromkeys(("share", "ssr_mode", "pwa", "enable_monitoring", "mcp_server", "run_history"), False)
-    return {"theme": gradio.themes.Default(**fonts), "quiet": True, "footer_links": [], **off}
+    off = ("inbrowser", "share", "ssr_mode", "pwa", "enable_monitoring", "mcp_server", "run_history", "debug")
+    return {
+        "theme": gradio.themes.Default(**fonts),
+        "app_kwargs": {"middleware": [_middleware()]},
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "footer_links": [],
+        "root_path": "",
+        **dict.fromkeys(off, False),
+    }
+
+
+def _middleware() -> Any:
+    from starlette.middleware import Middleware
+
+    return Middleware(Guard)
 
 
 def build_page(explorer: Explorer, folder: Path) -> Any:
@@ -87,7 +116,7 @@ def build_page(explorer: Explorer, folder: Path) -> Any:
     gradio, model = require_gradio(), explorer.model
     draw, save = _functions(gradio, explorer, folder)
     names = list(model.class_names) or [str(number) for number in range(model.label_size)]
-    with gradio.Blocks(title=f"explore {model.name}", analytics_enabled=False) as page:
+    with gradio.Blocks(title=f"explore {model.name}", analytics_enabled=False, delete_cache=_CACHE) as page:
         gradio.Markdown(f"## {model.name}\n{_about(explorer)}")
         with gradio.Row():
             with gradio.Column(scale=1):
@@ -107,12 +136,12 @@ def build_page(explorer: Explorer, folder: Path) -> Any:
                     sliders = _sliders(gradio, explorer)
                 still = gradio.Button("all directions to 0", elem_id="still")
             with gradio.Column(scale=2):
-                picture = {"format": "png", "interactive": False, "buttons": ["fullscreen"]}
-                image = gradio.Image(label=_label(model), height=_SHOWN_PIXELS + 40, elem_id="image", **picture)
+                shown = {"format": "png", "interactive": False, "buttons": ["fullscreen"]}
+                image = gradio.Image(label=_label(model), height=_SHOWN_PIXELS + 40, elem_id="image", **shown)
                 with gradio.Row(visible=len(explorer.levels) > 1):
                     lower = [
                         gradio.Image(
-                            label=_label(level), height=_LEVEL_PIXELS + 60, min_width=100, elem_id=f"level{index}", **picture
+                            label=_label(level), height=_LEVEL_PIXELS + 60, min_width=100, elem_id=f"level{index}", **shown
                         )
                         for index, level in enumerate(explorer.levels[:-1])
                     ]
@@ -120,10 +149,12 @@ def build_page(explorer: Explorer, folder: Path) -> Any:
                 files = gradio.File(label="saved", file_count="multiple", interactive=False, elem_id="saved")
         controls = [seed, number, other, share, *sliders]
         moves = [page.load, *(control.change for control in controls)]
-        gradio.on(moves, draw, controls, [*lower, image], show_progress="hidden", trigger_mode="always_last", api_name="draw")
-        button.click(save, controls, files, api_name="save")
+        # `Point` checks the values as they come: Gradio would print a traceback, or round them.
+        raw = {"preprocess": False, "show_progress": "hidden"}
+        gradio.on(moves, draw, controls, [*lower, image], trigger_mode="always_last", api_name="draw", **raw)
+        button.click(save, controls, files, api_name="save", **raw)
         random.click(lambda: secrets.randbelow(2**32), None, seed, api_visibility="private")
-        still.click(lambda: [0.0] * len(sliders), None, sliders, api_visibility="private")
+        still.click(lambda: _several([0.0] * len(sliders)), None, sliders, api_visibility="private")
     return page
 
 
@@ -138,38 +169,46 @@ def _sliders(gradio: Any, explorer: Explorer) -> list[Any]:
 
 
 def _functions(gradio: Any, explorer: Explorer, folder: Path) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return the functions that draw and save what the controls say; a bad value is shown on the page."""
+    """Return the functions that draw and save; what is wrong is shown on the page."""
     from pggan_jax.generation.explorer import Point
 
-    def point_of(seed: Any, number: Any, other: Any, share: Any, *strengths: float) -> Point:
-        return Point(seed, number, other, share, strengths)
+    one_at_a_time = threading.Lock()
 
-    def draw(*controls: Any) -> Any:
-        try:
-            images = explorer.images(point_of(*controls))
-        except UserError as error:
-            raise gradio.Error(str(error), print_exception=False) from None
+    def on_page(act: Callable[[Point], list[Any]]) -> Callable[..., Any]:
+        def function(seed: Any, number: Any, other: Any, share: Any, *strengths: Any) -> Any:
+            try:
+                with one_at_a_time:
+                    return _several(act(Point(seed, number, other, share, strengths)))
+            except UserError as error:
+                raise gradio.Error(str(error), print_exception=False) from None
+            except OSError as error:
+                raise gradio.Error(f"cannot be saved: {error.strerror or error}", print_exception=False) from None
+
+        return function
+
+    def draw(point: Point) -> list[np.ndarray]:
+        images = explorer.images(point)
         sizes = [_LEVEL_PIXELS] * (len(images) - 1) + [_SHOWN_PIXELS]
-        shown = [_shown(image, pixels) for image, pixels in zip(images, sizes, strict=True)]
-        return shown if len(shown) > 1 else shown[0]  # Gradio takes a list for one component as its value
+        return [_enlarged(image, pixels) for image, pixels in zip(images, sizes, strict=True)]
 
-    def save(*controls: Any) -> list[str]:
-        try:
-            arrays = explorer.arrays(point_of(*controls))
-        except UserError as error:
-            raise gradio.Error(str(error), print_exception=False) from None
-        name = f"seed{int(controls[0]):010d}"
-        place = Path(tempfile.mkdtemp(dir=folder))
-        write_png(place / f"{name}.png", arrays["image"])
-        with (place / f"{name}.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        return [str(place / f"{name}.png"), str(place / f"{name}.npz")]
+    def save(point: Point) -> list[list[str]]:
+        arrays = explorer.arrays(point)
+        place = Path(tempfile.mkdtemp(dir=folder)) / f"seed{int(point.seed):010d}"
+        png, npz = place.with_suffix(".png"), place.with_suffix(".npz")
+        write_png(png, arrays["image"])
+        np.savez(npz, allow_pickle=False, **arrays)
+        return [[str(png), str(npz)]]
 
-    return draw, save
+    return on_page(draw), on_page(save)
+
+
+def _several(values: list[Any]) -> Any:
+    """Return the values of components; Gradio takes a list for one component as its value."""
+    return values if len(values) > 1 else values[0]
 
 
 def _about(explorer: Explorer) -> str:
-    """Say what the model is, and why there may be no other levels."""
+    """Say what the model is."""
     model = explorer.model
     kept = "" if len(explorer.levels) > 1 else "; of one resolution alone, so without its growth"
     return f"{model.shape[0]}x{model.shape[1]} pixels, {model.kimg:g} kimg{kept}"
@@ -179,7 +218,7 @@ def _label(level: Any) -> str:
     return f"{level.shape[0]}x{level.shape[1]}, {level.kimg:g} kimg"
 
 
-def _shown(image: np.ndarray, pixels: int) -> np.ndarray:
+def _enlarged(image: np.ndarray, pixels: int) -> np.ndarray:
     """Enlarge a small image by a whole factor to about so many pixels, in RGB."""
     enlarged = nearest_upscale(image[None], max(1, pixels // max(image.shape[:2])))[0]
     return np.asarray(as_pillow(enlarged).convert("RGB"))

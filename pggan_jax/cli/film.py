@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -214,11 +215,15 @@ def _growth(values: flags.FlagValues, workdir: Path) -> RunImages:
     use_compilation_cache(values)
     network = flag_value(values, "network")
     checkpoints = CheckpointImages(workdir, network=network)
+    shows_only_checkpoints = network != "ema" or flag_value(values, "class") is not None
+    if checkpoints.has_growth and checkpoints.has_levels_alone and not shows_only_checkpoints:
+        with suppress(UserError):  # the grids of every tick, where they have the seeds
+            return SampleGridFiles(workdir).of_seeds(seeds, columns)
     if checkpoints.has_growth:
         return checkpoints.of_seeds(seeds, _labels(values, checkpoints.newest, seeds), columns)
     height, width, _ = checkpoints.newest.shape
     lack = f"{workdir} keeps checkpoints of one resolution, {height}x{width} (run.keep_every_kimg keeps more)"
-    if network != "ema" or flag_value(values, "class") is not None:
+    if shows_only_checkpoints:
         raise UserError(
             f"--kind=growth: {lack}, and its sample grids show no other class or network; remove --class and --network"
         )

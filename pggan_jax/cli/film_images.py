@@ -181,6 +181,7 @@ class CheckpointImages:
     Attributes:
         newest: the model of the newest checkpoint.
         has_growth: whether they have several resolutions.
+        has_levels_alone: whether they are the newest and one of each resolution, few for a film (`run.keep_levels`).
 
     Raises:
         UserError: there is no run, or it has no checkpoint.
@@ -196,6 +197,7 @@ class CheckpointImages:
             self.newest: Model = self._model(read_chosen(config, checkpoints, checkpoint="latest"))
             kept = [read_metadata(checkpoints.directory / str(seen)) for seen in checkpoints.all_images_seen()]
         self._count = len(kept)
+        self.has_levels_alone = config.run.keep_levels and not config.run.keep_every_kimg
         self.has_growth = len({one.resolution for one in kept if one}) > 1
 
     def of_seeds(self, seeds: Sequence[int], labels: np.ndarray, columns: int) -> RunImages:

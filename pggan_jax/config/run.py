@@ -38,7 +38,7 @@ class RunConfig:
     checkpoint_ticks: int = setting(1, "ticks between checkpoints", **COUNT)
     keep_last: int = setting(3, "how many of the newest checkpoints to keep", **COUNT)
     keep_every_kimg: float = setting(0.0, "also keep one checkpoint per so many kimg; 0 keeps none", **KIMG)
-    keep_levels: bool = setting(True, "also keep the newest checkpoint of each resolution, which growth is shown with")
+    keep_levels: bool = setting(False, "also keep the newest checkpoint of each resolution, so that growth can be shown")
     tensorboard: bool = setting(False, "also write the numbers of stats.jsonl for TensorBoard; needs requirements-optional.txt")
     init_from: str = setting(
         "",

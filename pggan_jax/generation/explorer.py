@@ -1,4 +1,4 @@
-"""What the page of `explore` draws: one point of the latent space, by the model and by the levels it has grown through."""
+"""What the page of `explore` draws: a point of the latent space, at each level of growth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_STRENGTH = 6.0
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the latent space, as the controls of the page describe it.
+    """A point of the latent space, as the controls of the page describe it, whatever they hold.
 
     Attributes:
         seed: of the latent.
@@ -33,11 +33,11 @@ class Point:
         UserError: a value is impossible.
     """
 
-    seed: float | None
-    number: int | None = 0
-    other: float | None = 0
-    share: float | None = 0.0
-    strengths: tuple[float, ...] = ()
+    seed: Any
+    number: Any = 0
+    other: Any = 0
+    share: Any = 0.0
+    strengths: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         for name, seed in (("seed", self.seed), ("walk to seed", self.other)):
@@ -60,22 +60,24 @@ class Explorer:
         model: that is explored.
         levels: models of lower resolutions, in that order, then `model`; their latents have equal sizes.
         directions: by name, float32 `[latent_size]`, of length 1.
+        network: "ema" or "raw", the weights of all levels.
     """
 
     model: Model
     levels: Sequence[Model]
     directions: Mapping[str, np.ndarray]
+    network: str = "ema"
 
     def latent(self, point: Point) -> np.ndarray:
         """Return the latent of a point: float32 `[latent_size]`."""
-        latents = self.model.latents([int(point.seed or 0), int(point.other or 0)])
+        latents = self.model.latents([int(point.seed), int(point.other)])
         for direction, strength in zip(self.directions.values(), point.strengths, strict=False):
             if strength:
                 latents = moved(latents, direction, [strength])[:, 0]
-        return np.asarray(slerp(*latents, point.share or 0.0), np.float32) if point.share else latents[0]
+        return np.asarray(slerp(latents[0], latents[1], point.share), np.float32) if point.share else latents[0]
 
     def images(self, point: Point) -> list[np.ndarray]:
-        """Return the images of a point by all levels, the last one by the model itself: uint8 `[height, width, channels]`.
+        """Return the images of a point by all levels: uint8 `[height, width, channels]`.
 
         Raises:
             UserError: the model has no such class.
@@ -85,7 +87,8 @@ class Explorer:
 
     def arrays(self, point: Point) -> dict[str, Any]:
         """Return what is stored of a point: latent, class, image, and the controls as JSON."""
-        controls = {**asdict(point), "directions": list(self.directions), "source": self.model.name, "kimg": self.model.kimg}
+        of_model = {"source": self.model.name, "kimg": self.model.kimg, "network": self.network}
+        controls = {**asdict(point), "directions": list(self.directions), **of_model}
         number = np.int64(self._class(point, self.model) or 0)
         return {
             "latent": self.latent(point),

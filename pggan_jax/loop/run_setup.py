@@ -13,6 +13,7 @@ from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
 from pggan_jax.checkpointing.provenance import accepts_data_change, check_data, describe_changes, recorded_fields, store_data
 from pggan_jax.checkpointing.restore import StartingPoint, restore_or_create
+from pggan_jax.checkpointing.retention import Keep
 from pggan_jax.config import SOUND_PRESETS, Config
 from pggan_jax.config.sound import mel_warning
 from pggan_jax.cosines import cosine_lines
@@ -145,10 +146,7 @@ def _restore(opened: OpenRun, loader: Loader, *, held: ExitStack, allow_data_cha
 
     checkpoints = Checkpoints(
         paths.checkpoints,
-        keep_last=config.run.keep_last,
-        keep_every_kimg=config.run.keep_every_kimg,
-        best_by=config.eval.best_by,
-        keep_levels=config.run.keep_levels,
+        keep=Keep(config.run.keep_last, config.run.keep_every_kimg, config.eval.best_by, config.run.keep_levels),
         recorded=cache(lambda: recorded_fields(config, loader)),
     )
     held.enter_context(closing(checkpoints))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pggan_jax.config.io import replace_setting
 from pggan_jax.errors import UserError
 from tests.helpers.command_line import environment
 from tests.helpers.damage import (
@@ -86,6 +87,7 @@ class TestDamagedNewest:
 READ_TWICE = """
 import pathlib, sys, time
 from pggan_jax.checkpointing.trained_model import load_trained_model
+from pggan_jax.config.io import replace_setting
 from pggan_jax.errors import UserError
 for _ in range(2):
     try:
@@ -150,3 +152,16 @@ def test_the_largest_file_holds_most_of_a_checkpoint(finished):
     """So `truncate` removes most of the state."""
     folder = finished / "checkpoints" / str(TOTAL)
     assert largest_file(folder / "state").stat().st_size > 10_000
+
+
+def test_settings_that_fit_an_early_level_alone_do_not_go_back_to_it(tmp_path):
+    """They are refused: with `run.keep_levels`, training of the later levels would be lost."""
+    workdir, config = tmp_path / "run", small_config(schedule__stable_kimg=1.2, run__keep_levels=True, run__keep_last=1)
+    assert run_small(workdir, config)
+    kept = sorted(path.name for path in (workdir / "checkpoints").iterdir())
+    assert {"1008", "3360"} < set(kept)
+    narrow = replace_setting(config, "generator.fmap_base", 24)  # narrower at 8x8, equal at 4x4
+    with pytest.raises(UserError, match=r"no checkpoint of 1 can be restored: .*: holds other networks: "):
+        run_small(workdir, narrow, allow_config_change=True)
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == kept
+    assert not (workdir / "damaged_checkpoints").exists()

@@ -19,6 +19,7 @@ from pggan_jax.checkpointing import manager as checkpoint_module
 from pggan_jax.checkpointing.integrity import checkpoint_digest, state_digest
 from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
+from pggan_jax.checkpointing.retention import Keep
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.config import OptimizerConfig
 from pggan_jax.config.io import replace_setting, to_json
@@ -100,16 +101,16 @@ class TestSaveAndRestore:
         return Checkpoints(folder, read_only=True).all_images_seen()
 
     def test_keep_last(self, tmp_path, state):
-        assert self.kept(tmp_path / "few", state, keep_last=2) == [3600, 4000]
+        assert self.kept(tmp_path / "few", state, keep=Keep(last=2)) == [3600, 4000]
 
     def test_keep_last_and_one_per_span(self, tmp_path, state):
-        assert self.kept(tmp_path / "some", state, keep_last=1, keep_every_kimg=1.5) == [400, 2000, 3600, 4000]
+        assert self.kept(tmp_path / "some", state, keep=Keep(last=1, every_kimg=1.5)) == [400, 2000, 3600, 4000]
 
     def test_the_newest_of_each_resolution(self, tmp_path, state):
         """Also by a manager that finds them: a run that continues remembers the resolutions of what is there."""
         folder = tmp_path / "levels"
         for resolutions, kept in (((4, 4, 8, 8), [2, 4]), ((8, 16, 16, 16), [2, 5, 8])):
-            checkpoints = Checkpoints(folder, keep_last=1, keep_levels=True)
+            checkpoints = Checkpoints(folder, keep=Keep(last=1, levels=True))
             first = max(checkpoints.all_images_seen(), default=0) + 1
             for images_seen, resolution in enumerate(resolutions, first):
                 metadata = CheckpointMetadata(images_seen, resolution, 1.0, 1, 0)
@@ -145,7 +146,7 @@ class TestManagers:
     def test_what_is_remembered_does_not_grow_with_the_saves(self, tmp_path, managers, monkeypatch):
         monkeypatch.setattr(checkpoint_module, "SAVES_PER_MANAGER", 3)
         state = {"weight": np.ones(2, np.float32)}
-        checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2, keep_every_kimg=0.006, best_by="swd")
+        checkpoints = Checkpoints(tmp_path / "checkpoints", keep=Keep(last=2, every_kimg=0.006, best_by="swd"))
         known = []
         for images_seen in range(1, 14):
             metadata = CheckpointMetadata(images_seen, 4, 1.0, 1, 0, scores={"swd": 9.0 - (images_seen == 4)})
@@ -163,7 +164,7 @@ class TestManagers:
         """Counted in blocks of Python's allocator; TensorStore alone used to keep four for each leaf and save."""
         leaves, saves = 100, 12
         state = {str(number): np.ones(2, np.float32) for number in range(leaves)}
-        checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2)
+        checkpoints = Checkpoints(tmp_path / "checkpoints", keep=Keep(last=2))
         grown = []
         for images_seen in range(1, 2 * saves + 1):
             assert checkpoints.save(state, metadata_at(images_seen)) == []

@@ -228,7 +228,7 @@ def door(launch, places, monkeypatch):
     monkeypatch.setattr(projection, "project", project)
     explore_page = importlib.import_module("pggan_jax.cli.explore_page")
     monkeypatch.setattr(explore_page, "require_gradio", lambda: None)
-    monkeypatch.setattr(explore_page, "serve", lambda explorer, **options: note(explorer=explorer, **options))
+    monkeypatch.setattr(explore_page, "serve", lambda make, **options: note(explorer=make(), **options))
     return run
 
 

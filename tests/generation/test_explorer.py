@@ -20,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 @pytest.fixture(scope="module")
 def growing(tmp_path_factory):
-    """A run that keeps checkpoints of two resolutions, as it does by default."""
+    """A run that keeps checkpoints of two resolutions."""
     workdir = tmp_path_factory.mktemp("growing") / "run"
-    run_small(workdir, small_config(schedule__stable_kimg=1.2))
+    run_small(workdir, small_config(schedule__stable_kimg=1.2, run__keep_levels=True, run__keep_last=1))
     return workdir
 
 
