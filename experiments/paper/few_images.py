@@ -14,6 +14,9 @@ ten photographs overlap, so the gap of --data=photos is too small.
 
 Ctrl-C lets the runs save; the same command continues. Writes results.json, table.md, figure.svg and contact_sheet.png to --out
 after each run.
+
+Cost: two hours with --scale=0.5 for the digits, on 2 cores of an AMD EPYC with other programs beside them.
+Expect: the held-out gap falls with DiffAugment; at this length neither it nor the transfer makes better digits.
 """
 
 from __future__ import annotations

@@ -243,6 +243,18 @@ def test_table_says_what_is_clear_and_what_is_noise(folder):
     assert text.endswith("* a remark\n")
 
 
+def test_what_is_compared_with_nothing_is_never_the_best(folder):
+    """Such as a run on other images, which other distances belong to."""
+    found = filled(folder, plan_of(seeds=(0, 1, 2)))
+    other = found["variants"][2]
+    for run in other["runs"]:
+        run["values"] = {**run["values"], "fd8": run["values"]["fd8"] - 8}
+    assert re.search(r"\| `three` .*\*\*2\.\d", tables.table(found))
+    other["against"] = "three"
+    assert re.search(r"\| `one` .*\*\*10\.\d", tables.table(found))
+    assert tables.table(found).count("**") == 2
+
+
 def test_table_counts_seeds_that_have_failed(folder):
     text = tables.table(filled(folder, plan_of(seeds=(0, 1, 2)), missing=("two-1",)))
     assert "`two` another rate (2 of 3 seeds)" in text

@@ -47,9 +47,12 @@ def _named(variant: Mapping[str, Any], *, seeds: int) -> str:
 
 
 def _winner(results: Mapping[str, Any], name: str) -> str:
+    """Name the best variant of those that are compared with one another; other images have other distances."""
     if name in results["neutral"]:
         return ""
-    values = {variant["name"]: values_of(variant, name) for variant in results["variants"]}
+    pairs = [{one["name"], one["against"]} for one in results["variants"]]
+    compared = set().union(*(pair for pair in pairs if len(pair) > 1))
+    values = {one["name"]: values_of(one, name) for one in results["variants"] if one["name"] in compared}
     return best(values, larger=name in results["larger"])
 
 
