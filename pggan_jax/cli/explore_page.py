@@ -146,7 +146,7 @@ def build_page(explorer: Explorer, folder: Path) -> Any:
                         for index, level in enumerate(explorer.levels[:-1])
                     ]
                 button = gradio.Button("save image and latent", elem_id="save")
-                files = gradio.File(label="saved", file_count="multiple", interactive=False, elem_id="saved")
+                files = gradio.File(label="saved", file_count="multiple", interactive=False, elem_id="saved", height=120)
         controls = [seed, number, other, share, *sliders]
         moves = [page.load, *(control.change for control in controls)]
         # `Point` checks the values as they come: Gradio would print a traceback, or round them.
@@ -210,7 +210,7 @@ def _several(values: list[Any]) -> Any:
 def _about(explorer: Explorer) -> str:
     """Say what the model is."""
     model = explorer.model
-    kept = "" if len(explorer.levels) > 1 else "; of one resolution alone, so without its growth"
+    kept = "" if len(explorer.levels) > 1 else "; no checkpoint of a lower resolution (run.keep_levels keeps them)"
     return f"{model.shape[0]}x{model.shape[1]} pixels, {model.kimg:g} kimg{kept}"
 
 

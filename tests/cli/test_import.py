@@ -14,6 +14,8 @@ from pggan_jax.checkpointing.model_file import read_model_file
 from pggan_jax.checkpointing.restore import restore_or_create
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.errors import UserError
+from pggan_jax.generation.explorer import Point
+from pggan_jax.images import write_png
 from tests.helpers.command_line import one_line_error
 from tests.helpers.foreign_files import write_small_official
 
@@ -91,6 +93,36 @@ def test_commands_take_an_imported_model(imported, launch, tmp_path, words, made
     status, _, err = launch(*words.format(model=path, tmp=tmp_path).split())
     assert (status, err) == (0, "")
     assert (tmp_path / made).stat().st_size > 0
+
+
+def test_an_imported_model_is_edited_and_projected(imported, launch, tmp_path):
+    """An image of its own is found again; an edit of strength 0 is the sample."""
+    path, _ = imported()
+    model = pg.load(path)
+    write_png(tmp_path / "own.png", model.sample([7])[0])
+    few = ("--candidates=20", "--starts=2", "--steps=3")
+    status, out, err = launch("project", tmp_path / "own.png", f"--from={path}", f"--out={tmp_path / 'found'}", *few)
+    assert (status, err) == (0, "")
+    assert "nearest sample: seed 7, RMSE 0.00" in out
+    with np.load(tmp_path / "found" / "own.npz", allow_pickle=False) as found:
+        assert model.synthesize(found["latent"][None]).shape == (1, 8, 8, 3)
+    assert launch("directions", f"--from={path}", f"--out={tmp_path / 'd.npz'}", "--seeds=0")[0] == 0
+    words = ("edit", f"--from={path}", f"--direction={tmp_path / 'd.npz'}:0", "--seeds=3", f"--out={tmp_path / 'edit.png'}")
+    assert launch(*words)[0] == 0
+    assert (tmp_path / "edit.png").stat().st_size > 0
+
+
+def test_an_imported_model_is_explored(imported, launch, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pggan_jax.cli.explore_page.serve", lambda make, **_: seen.append(make()))
+    path, _ = imported(label_size=2)
+    assert launch("explore", f"--from={path}")[0] == 0
+    explorer = seen[0]
+    assert len(explorer.levels) == 1
+    assert len(explorer.directions) == 5
+    point = Point(3, 1, strengths=(0.0, 2.0))
+    wanted = pg.load(path).synthesize(explorer.latent(point)[None], 1)[0]
+    assert np.array_equal(explorer.images(point)[0], wanted)
 
 
 def test_a_run_that_starts_from_it_is_told_of_another_form(imported, tmp_path):
