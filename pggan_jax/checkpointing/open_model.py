@@ -185,6 +185,8 @@ def split_source(source: str, *, named: str = "") -> tuple[Path, str]:
         path = user_path(text, named=named or "source=", example="name the workdir of a run")
         if path.is_dir():
             return path, checkpoint
+        if is_model_file(text) and path.is_file():
+            raise UserError(f"{named}{source}: {text} is a model file, which holds one model; remove @{checkpoint}")
     if path.is_file():
         raise UserError(
             f"{named}{source}: is a file; give the workdir of a run, such as runs/digits, or a model file, .safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
 import tempfile
 import threading
@@ -10,6 +11,7 @@ import time
 import webbrowser
 from collections.abc import Callable
 from contextlib import closing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from pggan_jax.errors import UserError, first_line
 from pggan_jax.images import as_pillow, nearest_upscale, write_png
 
 if TYPE_CHECKING:
-    from pggan_jax.generation.explorer import Explorer
+    from pggan_jax.generation.explorer import Explorer, Point
 
 _SHOWN_PIXELS, _LEVEL_PIXELS = 512, 128
 _CACHE = 60, 600
@@ -28,16 +30,20 @@ _CACHE = 60, 600
 
 
 def require_gradio() -> Any:
-    """Import Gradio.
+    """Import Gradio, which takes seconds.
 
     Raises:
         UserError: it is not installed.
     """
-    try:
-        import gradio
-    except ImportError as error:
-        raise UserError(f"explore needs the package {error.name}; pip install -r requirements-optional.txt") from None
+    _require_installed()
+    import gradio
+
     return gradio
+
+
+def _require_installed() -> None:
+    if find_spec("gradio") is None:
+        raise UserError("explore needs the package gradio; pip install -r requirements-optional.txt")
 
 
 def serve(make_explorer: Callable[[], Explorer], *, port: int, opens_browser: bool) -> None:
@@ -53,11 +59,11 @@ def serve(make_explorer: Callable[[], Explorer], *, port: int, opens_browser: bo
     """
     with tempfile.TemporaryDirectory(prefix="pggan_jax_explore_", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with clean_environment(folder):
-            gradio = require_gradio()
+        _require_installed()
         _require_port(port)
         explorer = make_explorer()
         with clean_environment(folder):
+            gradio = require_gradio()
             page = build_page(explorer, folder)
             try:
                 _, url, _ = page.launch(server_name=HOST, server_port=port, **_launch_options(gradio))
@@ -66,6 +72,7 @@ def serve(make_explorer: Callable[[], Explorer], *, port: int, opens_browser: bo
         print(f"{explorer.model.name} at {url} (Ctrl-C ends it)", flush=True)
         if opens_browser:
             webbrowser.open(url)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with suppress(KeyboardInterrupt):
                 while True:
@@ -135,6 +142,8 @@ def build_page(explorer: Explorer, folder: Path) -> Any:
                 with gradio.Row():
                     sliders = _sliders(gradio, explorer)
                 still = gradio.Button("all directions to 0", elem_id="still")
+                button = gradio.Button("save image and latent", elem_id="save")
+                files = gradio.File(label="saved", file_count="multiple", interactive=False, elem_id="saved", height=120)
             with gradio.Column(scale=2):
                 shown = {"format": "png", "interactive": False, "buttons": ["fullscreen"]}
                 image = gradio.Image(label=_label(model), height=_SHOWN_PIXELS + 40, elem_id="image", **shown)
@@ -145,8 +154,6 @@ def build_page(explorer: Explorer, folder: Path) -> Any:
                         )
                         for index, level in enumerate(explorer.levels[:-1])
                     ]
-                button = gradio.Button("save image and latent", elem_id="save")
-                files = gradio.File(label="saved", file_count="multiple", interactive=False, elem_id="saved", height=120)
         controls = [seed, number, other, share, *sliders]
         moves = [page.load, *(control.change for control in controls)]
         # `Point` checks the values as they come: Gradio would print a traceback, or round them.
@@ -193,13 +200,21 @@ def _functions(gradio: Any, explorer: Explorer, folder: Path) -> tuple[Callable[
 
     def save(point: Point) -> list[list[str]]:
         arrays = explorer.arrays(point)
-        place = Path(tempfile.mkdtemp(dir=folder)) / f"seed{int(point.seed):010d}"
-        png, npz = place.with_suffix(".png"), place.with_suffix(".npz")
+        place = Path(tempfile.mkdtemp(dir=folder)) / _file_name(point, has_class=explorer.model.label_size > 0)
+        png, npz = (place.with_name(f"{place.name}.{suffix}") for suffix in ("png", "npz"))
         write_png(png, arrays["image"])
         np.savez(npz, allow_pickle=False, **arrays)
         return [[str(png), str(npz)]]
 
     return on_page(draw), on_page(save)
+
+
+def _file_name(point: Point, *, has_class: bool) -> str:
+    """Name what is saved of a point, such as seed0000000003_class2_walk-0.25-to-7_moved."""
+    parts = [f"seed{int(point.seed):010d}"]
+    parts += [f"class{point.number}"] * has_class
+    parts += [f"walk-{point.share:g}-to-{int(point.other)}"] * (point.share > 0)
+    return "_".join([*parts, *["moved"] * any(point.strengths)])
 
 
 def _several(values: list[Any]) -> Any:
@@ -209,8 +224,11 @@ def _several(values: list[Any]) -> Any:
 
 def _about(explorer: Explorer) -> str:
     """Say what the model is."""
+    from pggan_jax.checkpointing.open_model import is_model_file
+
     model = explorer.model
-    kept = "" if len(explorer.levels) > 1 else "; no checkpoint of a lower resolution (run.keep_levels keeps them)"
+    is_alone = len(explorer.levels) == 1 and not is_model_file(model.name)
+    kept = "; no checkpoint of a lower resolution (run.keep_levels keeps them)" * is_alone
     return f"{model.shape[0]}x{model.shape[1]} pixels, {model.kimg:g} kimg{kept}"
 
 

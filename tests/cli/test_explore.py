@@ -46,6 +46,7 @@ class TestRefusals:
     def not_served(self, monkeypatch):
         """Nothing is served, and Gradio is not needed."""
         monkeypatch.setattr("pggan_jax.cli.explore_page.require_gradio", lambda: None)
+        monkeypatch.setattr("pggan_jax.cli.explore_page._require_installed", lambda: None)
         monkeypatch.setattr("pggan_jax.cli.explore_page.build_page", lambda *_: pytest.fail("served"))
 
     def test_directions_of_another_model(self, launch, finished, tmp_path):
@@ -224,11 +225,14 @@ def test_seeds_and_what_is_saved(show, tmp_path_factory):
         page.value("document.querySelector('#save').click()")
         links = page.wait_for("[...document.querySelectorAll('#saved a')].map(a => a.href)", lambda found: len(found) == 2)
         png, npz = sorted(links, key=lambda link: link.endswith(".npz"))
+        assert png.endswith("/seed0000000005_class0.png")
         with Image.open(BytesIO(fetched(png))) as image:
             assert np.array_equal(np.asarray(image), model.sample([5], 0)[0, ..., 0])
         with np.load(BytesIO(fetched(npz)), allow_pickle=False) as arrays:
             assert np.array_equal(arrays["latent"], model.latents([5])[0])
             assert json.loads(str(arrays["controls"]))["network"] == "ema"
+        page.choose("#class input", 3)
+        assert np.array_equal(shown.image(), nearest_upscale(model.sample([5], 3), 128)[0])
         assert status_of(url) == 200
         assert status_of(url, Host="attacker.example") == 403
         assert status_of(url, Origin="http://attacker.example") == 403

@@ -155,6 +155,7 @@ def test_a_run_that_starts_from_it_is_told_of_another_form(imported, tmp_path):
         (["sample", "--from={tmp}/none.safetensors"], ["no such file", "import"]),
         (["sample", "--from={tmp}/text.safetensors"], ["is damaged or no safetensors file"]),
         (["sample", "--from={tmp}/text.pkl"], ["is a file", ".safetensors"]),
+        (["sample", "--from={tmp}/text.safetensors@best"], ["is a model file, which holds one model; remove @best"]),
         (["evaluate", "--from={tmp}/none.safetensors"], ["no such file"]),
     ],
 )

@@ -96,6 +96,13 @@ class Page:
         self.call("Input.insertText", text=text)
         self.value("document.activeElement.blur()")
 
+    def choose(self, selector: str, index: int) -> None:
+        """Open a list of choices, and press the mouse on one of them."""
+        self.value(f"document.querySelector({json.dumps(selector)}).focus()")
+        options = "[...document.querySelectorAll('[role=option]')]"
+        self.wait_for(f"{options}.length", lambda count: count > index)
+        self.value(f"{options}[{index}].dispatchEvent(new MouseEvent('mousedown', {{bubbles: true}}))")
+
     def screenshot(self, path: Path) -> None:
         """Write what is seen as PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
