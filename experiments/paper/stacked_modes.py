@@ -71,7 +71,7 @@ LOSSES = {
 
 
 def base_config(source: str) -> Config:
-    """Return the run that all variants change: 45 kimg to 16x16, or 300 kimg to 32x32 with a lower learning rate."""
+    """Return the run that all variants change: 45 kimg to 16x16, or 300 kimg to 32x32."""
     resolution, kimg, rate = (16, 45.0, 0.006) if source == SCANNED else (32, 300.0, 0.002)
     return Config(
         data=DataConfig(source=source, resolution=resolution, channels=3, crop="pad", max_images=60_000),
@@ -156,7 +156,7 @@ def tiny_config(source: str, share: int) -> Config:
 
 
 def tiny_kimg(source: str) -> float:
-    """Return the length of the runs of the paper's test that do not grow; growing takes half as many again."""
+    """Return the length of the paper's test without growing, which takes half as much again."""
     return 200.0 if source == SCANNED else 1000.0
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pggan_jax.checkpointing.metadata import CheckpointMetadata, read_metadata
-from pggan_jax.checkpointing.retention import Retention
+from pggan_jax.checkpointing.retention import Keep, Retention
 from pggan_jax.config import DataConfig
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.data.sources.builtin import DigitsSource
@@ -223,7 +223,7 @@ class TestBest:
         return CheckpointMetadata(images_seen, resolution, 1.0, 1, 0, scores={} if score is None else {"swd": score})
 
     def test_of_the_largest_resolution_and_smallest_distance(self):
-        policy = Retention("swd")
+        policy = Retention(Keep(best_by="swd"))
         for images_seen, score, resolution in ((1, 1.0, 4), (2, 5.0, 8), (3, 3.0, 8), (4, 4.0, 8), (5, None, 16)):
             policy.note(self.metadata(images_seen, score, resolution))
         assert policy.best([1, 2, 3, 4, 5]) == 3
@@ -233,7 +233,7 @@ class TestBest:
         assert policy.best([1, 2, 3, 4]) == 4
 
     def test_larger_is_better_for_some(self):
-        policy = Retention("inception_score")
+        policy = Retention(Keep(best_by="inception_score"))
         for images_seen, score in ((1, 2.0), (2, 3.0)):
             policy.note(CheckpointMetadata(images_seen, 8, 1.0, 1, 0, scores={"inception_score": score}))
         assert policy.best([1, 2]) == 2

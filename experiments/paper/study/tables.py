@@ -47,7 +47,7 @@ def _named(variant: Mapping[str, Any], *, seeds: int) -> str:
 
 
 def _winner(results: Mapping[str, Any], name: str) -> str:
-    """Name the best variant of those that are compared with one another; other images have other distances."""
+    """Name the best of the variants that are compared; other images have other distances."""
     if name in results["neutral"]:
         return ""
     pairs = [{one["name"], one["against"]} for one in results["variants"]]
