@@ -47,12 +47,12 @@ from pggan_jax.config import (
     ScheduleConfig,
 )
 
-flags.DEFINE_string("data", "stacked:digits", "stacked:SOURCE, with a source of digits in grey", flag_values=FLAGS)
+SCANNED = "stacked:digits"
+"""Digits of 8x8 pixels, so their stacks are learned at 16x16, in time for a CPU; others at 32x32."""
+flags.DEFINE_string("data", SCANNED, "stacked:SOURCE, with a source of digits in grey", flag_values=FLAGS)
 
 COLLAPSED = 500
 """A run with fewer modes counts as collapsed."""
-SCANNED = "stacked:digits"
-"""Digits of 8x8 pixels, so their stacks are learned at 16x16, in time for a CPU; others at 32x32."""
 TINY = (
     *QUICK_SETTINGS,
     *("data.max_images=500", "schedule.total_kimg=1.3"),

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from urllib.error import HTTPError
@@ -21,7 +21,7 @@ from PIL import Image
 import pggan_jax as pg
 from pggan_jax.cli.explore_guard import clean_environment, is_allowed
 from pggan_jax.images import nearest_upscale
-from tests.helpers.command_line import one_line_error
+from tests.helpers.command_line import free_port, one_line_error
 from tests.helpers.runs import finished_labelled_run, run_small, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -70,7 +70,7 @@ class TestRefusals:
         assert "makes sound" in one_line_error(launch("explore", f"--from={sound_run}"))
 
     def test_a_port_that_is_taken(self, launch, finished):
-        with closing(socket.socket()) as other:
+        with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             other.listen()
             port = other.getsockname()[1]
@@ -119,12 +119,6 @@ def test_which_requests_are_answered(path, headers, allowed):
     """Those of the page itself: no name of another site, none that fetches from elsewhere or takes files."""
     lines = [(name.encode(), value.encode()) for name, value in headers.items()]
     assert is_allowed({"type": "http", "path": path, "headers": lines}) is allowed
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import pytest
 from pggan_jax.checkpointing.trained_model import load_trained_model
 from pggan_jax.distributed.processes import EXIT_LOST_PROCESS
 from pggan_jax.stats_fields import HELD_OUT_FIELDS
-from tests.helpers.command_line import environment, small_flags
+from tests.helpers.command_line import environment, free_port, small_flags
 from tests.helpers.damage import truncate
 from tests.helpers.runs import (
     BOUNDARY,
@@ -33,12 +32,6 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 400
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def start(workdir, *more, **variables):

@@ -13,15 +13,9 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--virtual-time-budget=60000",
-    "--dump-dom",
-)
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
+"""With which every test starts it."""
+_DUMP = ("--virtual-time-budget=60000", "--dump-dom")
 
 
 def chromium() -> str:
@@ -39,7 +33,7 @@ def result_of(page: str, script: str, folder: Path) -> Any:
     added = f"addEventListener('load', () => setTimeout(() => {{ {show} }}, 200));"
     path.write_text(page.replace("</body>", f"<script>{script}\n{added}</script></body>"), encoding="utf-8")
     profile = f"--user-data-dir={folder / 'profile'}"
-    command = [chromium(), *_FLAGS, profile, path.as_uri()]
+    command = [chromium(), *FLAGS, *_DUMP, profile, path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     found = re.search("RESULT(.*)END", done.stdout, re.DOTALL)
     assert found, done.stdout[-500:] + done.stderr[-500:]

@@ -14,18 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.browser import chromium
+from tests.helpers.browser import FLAGS, chromium
 
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--hide-scrollbars",
-    "--window-size=1280,1000",
-    "--remote-debugging-pipe",
-)
+_PIPE = ("--hide-scrollbars", "--window-size=1280,1000", "--remote-debugging-pipe")
 _SECONDS = 120.0
 
 
@@ -41,14 +32,12 @@ class Page:
 
     def __init__(self, to_browser: int, from_browser: int):
         self._to_browser, self._from_browser = to_browser, from_browser
-        self._unread, self._last = b"", 0
+        self._unread, self._last, self._session = b"", 0, ""
         self.requests: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Network", "Page", "Runtime"):
             self.call(f"{domain}.enable")
-
-    _session = ""
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol, and return its result."""
@@ -116,7 +105,7 @@ def opened(url: str, folder: Path) -> Iterator[Page]:
         url: address of it.
         folder: for the browser's files.
     """
-    command = shlex.join([chromium(), *_FLAGS, f"--user-data-dir={folder / 'profile'}"])
+    command = shlex.join([chromium(), *FLAGS, *_PIPE, f"--user-data-dir={folder / 'profile'}"])
     (for_browser, to_browser), (from_browser, by_browser) = os.pipe(), os.pipe()
     # The browser reads descriptor 3 and writes descriptor 4.
     words = ["bash", "-c", f"exec {command} 3<&{for_browser} 4>&{by_browser}"]
