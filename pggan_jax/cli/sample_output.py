@@ -28,6 +28,7 @@ _TRIES_TO_LOCK = 5
 _EXIT_INTERRUPTED = 130
 _ARCHIVES = {".zip": ("png", "webp"), ".npz": ("npz",)}
 _IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".gif")
+_FILM_SUFFIXES = (".mp4", ".webm", ".mov", ".mkv", ".avi")
 
 
 def place_of(values: flags.FlagValues) -> tuple[Path, str]:
@@ -43,6 +44,8 @@ def place_of(values: flags.FlagValues) -> tuple[Path, str]:
         raise UserError(
             f"--out={text}: is the name of an image; give a folder, FILE.zip or FILE.npz, and the grid's by --grid_out"
         )
+    if suffix in _FILM_SUFFIXES and not out.is_dir():
+        raise UserError(f"--out={text}: is the name of a film, which launch.py film makes; give a folder, FILE.zip or FILE.npz")
     allowed = _ARCHIVES.get(suffix, ("png", "webp"))
     if format is not None and format not in allowed:
         hint = "name it FILE.npz" if format == "npz" else "choose FILE.zip, or a folder"

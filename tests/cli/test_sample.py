@@ -295,6 +295,7 @@ class TestRefused:
             (["--format=npz", "--out={}/x.zip"], "does not hold --format=npz"),
             (["--format=jpeg"], "format"),
             (["--out={}/x.png"], "is the name of an image"),
+            (["--out={}/x.MP4"], "is the name of a film, which launch.py film makes"),
             (["--out={}/folder.zip"], "is a folder, and means a file"),
             (["--out={}/file"], "is a file, and means a folder"),
             (["--out={}/file/x.zip"], "cannot be written"),
