@@ -13,6 +13,7 @@ import numpy as np
 
 from pggan_jax.checkpointing.manager import Checkpoints
 from pggan_jax.checkpointing.metadata import CheckpointMetadata
+from pggan_jax.checkpointing.reading import OtherNetworksError
 from pggan_jax.checkpointing.retention import Keep
 from pggan_jax.config import Config
 from pggan_jax.errors import UserError, first_line
@@ -152,12 +153,19 @@ def read_chosen(config: Config, checkpoints: Checkpoints, *, checkpoint: str) ->
     if checkpoint == "all":
         raise UserError("--checkpoint=all: names more than one checkpoint; give latest, best, or the kimg of one")
     for tries_left in reversed(range(_TRIES_TO_READ)):
+        images_seen = choose_checkpoints(checkpoint, checkpoints)[-1]
         try:
-            return read_checkpoint(config, checkpoints, images_seen=choose_checkpoints(checkpoint, checkpoints)[-1])
+            return read_checkpoint(config, checkpoints, images_seen=images_seen)
         except CheckpointRemovedError:
             if checkpoint not in ("latest", "best") or not tries_left:
                 raise
             checkpoints.reload()
+        except OtherNetworksError:
+            raise
+        except UserError as error:
+            others = ", ".join(f"{one / 1000:g}" for one in checkpoints.all_images_seen() if one != images_seen)
+            advice = f"choose another one by its kimg: {others}" if others else "it is the only one; bring an intact copy back"
+            raise UserError(f"{error}; {advice}") from error
     raise AssertionError("unreachable")
 
 

@@ -324,7 +324,19 @@ class TestRefused:
                 os.truncate(file, 500)
         error = one_line_error(sample("--num=1", f"--out={tmp_path}/x", source=workdir, status=2))
         assert "checkpoints" in error
+        assert error.strip().endswith("it is the only one; bring an intact copy back")
         assert not (tmp_path / "x").exists()
+
+    def test_a_damaged_checkpoint_beside_an_intact_one(self, sample, finished, tmp_path):
+        workdir = copy_of(finished, tmp_path)
+        *others, newest = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
+        for file in (workdir / "checkpoints" / str(newest)).rglob("*"):
+            if file.is_file() and file.stat().st_size > 1000:
+                os.truncate(file, 500)
+        error = one_line_error(sample("--num=1", f"--out={tmp_path}/x", source=workdir, status=2))
+        listed = ", ".join(f"{one / 1000:g}" for one in others)
+        assert error.strip().endswith(f"choose another one by its kimg: {listed}")
+        sample("--num=1", f"--out={tmp_path}/x", f"--checkpoint={listed.partition(', ')[0]}", source=workdir)
 
     def test_a_second_command_at_the_same_time(self, sample, tmp_path):
         from pggan_jax.system.file_lock import FileLock
