@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pggan_jax.checkpointing.restore import restore_or_create
 from pggan_jax.checkpointing.trained_model import Weights, load_trained_model
 from pggan_jax.config.io import settings_of
 from pggan_jax.errors import UserError
+from tests.helpers.command_line import environment
 from tests.helpers.runs import (
     FIRST_TICK,
     TOTAL,
@@ -72,7 +72,8 @@ class TestOtherDevices:
     STOP = 112  # in mid-fade and in mid-tick
 
     @pytest.fixture(scope="class")
-    def whole(self, tmp_path_factory):
+    @classmethod
+    def whole(cls, tmp_path_factory):
         workdir = tmp_path_factory.mktemp("elastic") / "whole"
         assert run_small(workdir, brief_config())
         return workdir
@@ -101,10 +102,8 @@ class TestOtherDevices:
 
     @pytest.mark.slow
     def test_from_eight_down_to_one_and_up_again(self, tmp_path):
-        counts = (8, 4, 2, 1, 8)
-        for name, plan in (("whole", (8,)), ("moved", counts)):
-            for index, count in enumerate(plan):
-                total = 0.96 if name == "whole" else 0.96 * (index + 1) / len(plan)
+        for name, plan in (("whole", {8: 0.96}), ("moved", {8: 0.192, 1: 0.48, 4: 0.96})):
+            for count, total in plan.items():
                 settings = dict(settings_of(small_config())) | {
                     "schedule.batch_size": 32,
                     "schedule.total_kimg": total,
@@ -121,7 +120,7 @@ class TestOtherDevices:
                 ]
                 flags = ["--set", "schedule.tick_kimg_at=", "--set", "run.grid=4x2", "--allow_config_change"]
                 command = [sys.executable, "launch.py", f"--config={ROOT}/experiments/smoke.py", *words, *flags]
-                env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "NPROC": "16"}
+                env = environment() | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
                 done = subprocess.run(
                     [*command, f"--workdir={tmp_path / name}"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
                 )

@@ -204,15 +204,24 @@ def wait_for(log, words, processes):
         time.sleep(0.02)
 
 
+LONGER = ("--set", "schedule.fade_kimg=40", "--set", "schedule.total_kimg=3.5")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    statuses, said = finish(workdir, start(workdir, *LONGER))
+    assert statuses == [0, 0], said
+    return workdir
+
+
 @pytest.mark.slow
 class TestALostProcess:
     @pytest.mark.parametrize("victim", [1, 0])
-    def test_the_other_stops_in_time_and_both_continue(self, tmp_path, victim):
+    def test_the_other_stops_in_time_and_both_continue(self, undisturbed, tmp_path, victim):
         """Killed in mid-fade, after a checkpoint: the survivor says so within a minute, and the end is that of one process."""
         workdir, survivor = tmp_path / "run", 1 - victim
-        longer = {"schedule.fade_kimg": 40.0, "schedule.total_kimg": 8.0}
-        flags = [word for name, value in longer.items() for word in ("--set", f"{name}={value}")]
-        processes = start(workdir, *flags)
+        processes = start(workdir, *LONGER)
         wait_for(workdir / "log.txt", "tick 2 ", processes)
         processes[victim].kill()
         killed_at = time.monotonic()
@@ -227,15 +236,11 @@ class TestALostProcess:
             assert "start all processes again with the same commands" in said[survivor]
             assert "Traceback" not in said[survivor]
 
-        statuses, said = finish(workdir, start(workdir, *flags))
+        statuses, said = finish(workdir, start(workdir, *LONGER))
         assert statuses == [0, 0], said
         assert "continuing at kimg " in said[0]
-        undisturbed = tmp_path / "undisturbed"
-        undisturbed.mkdir()
-        statuses, said = finish(undisturbed / "run", start(undisturbed / "run", *flags))
-        assert statuses == [0, 0], said
-        assert digest(workdir) == digest(undisturbed / "run")
-        assert lasting(stats(workdir)) == lasting(stats(undisturbed / "run"))
+        assert digest(workdir) == digest(undisturbed)
+        assert lasting(stats(workdir)) == lasting(stats(undisturbed))
 
 
 def slurm(number, job):

@@ -12,7 +12,8 @@ from pggan_jax.config import DataConfig
 from pggan_jax.data.open_loader import open_loader
 from pggan_jax.evaluation.evaluator import Evaluator
 from pggan_jax.evaluation.image_sets import ImageSet, RealPool, generated_images
-from pggan_jax.evaluation.inception.features import load_extractor
+from pggan_jax.evaluation.inception.features import FeatureExtractor
+from pggan_jax.evaluation.inception.weights import find_weights
 from pggan_jax.evaluation.metric import MetricContext
 from pggan_jax.generation.sampling import Sampler
 from pggan_jax.images import ImageSpec, image_shape
@@ -93,7 +94,8 @@ def test_values_do_not_depend_on_the_devices_they_are_computed_on(pool):
 def test_features(pool, tmp_path, monkeypatch):
     """Features of a random network distinguish these samples, too."""
     monkeypatch.setenv("PGGAN_JAX_CACHE", str(tmp_path))
-    found = evaluations(pool, ["fid", "kid", "precision_recall"], 120, load_extractor=partial(load_extractor, "random"))
+    small = partial(FeatureExtractor, find_weights("random", needed_by="this test"), side=107)
+    found = evaluations(pool, ["fid", "kid", "precision_recall"], 120, load_extractor=small)
     reals = found.pop("reals")
     assert reals["fid"].headline < 1.5 * reals["fid"].floor.values["frd_random"]
     assert abs(reals["kid"].headline) < 4 * reals["kid"].result.uncertainty["kid_random"]

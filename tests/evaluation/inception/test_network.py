@@ -86,11 +86,13 @@ class TestResize:
 
 class TestExtractor:
     @pytest.fixture(scope="class")
-    def images(self):
+    @classmethod
+    def images(cls):
         return np.concatenate([np.roll(golden_images(64), shift, axis=1) for shift in range(5)])
 
     @pytest.fixture(scope="class")
-    def weights(self):
+    @classmethod
+    def weights(cls):
         return InceptionWeights(to_variables(random_weights(0)), "random")
 
     @pytest.mark.slow
