@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 @contextmanager
 def name_flag_in_errors(flag: str) -> Iterator[None]:
     """Put a flag before the message of each `UserError` raised in the `with` block."""
+    from pggan_jax.data.open_loader import NoClassesError
+
     try:
         yield
+    except NoClassesError:
+        raise UserError(
+            f"{flag}: has no classes, which this model was trained with; name images with a subfolder per class, or with a "
+            "dataset.json"
+        ) from None
     except UserError as error:
         raise UserError(f"{flag}: {error}") from None
 

@@ -40,6 +40,10 @@ MOST_STACKS = 10_000
 """How many of a million stacks are prepared as held-out images."""
 
 
+class NoClassesError(UserError):
+    """Labels are wanted, and the images have no classes."""
+
+
 def cache_folder() -> Path:
     """Return the folder of prepared images.
 
@@ -175,10 +179,11 @@ def check_source_fits(source: Source, config: DataConfig) -> None:
     """Check that a source can give what the configuration asks for, before any work.
 
     Raises:
-        UserError: labels are wanted and the source has none, or a prepared folder does not match the settings.
+        NoClassesError: labels are wanted and the source has none.
+        UserError: a prepared folder does not match the settings.
     """
     if config.labels and not source.class_names:
-        raise UserError(
+        raise NoClassesError(
             f"data.labels = True: {source.name} has no classes; set data.labels=false, or put the images of each class into a "
             "subfolder of its own, or add a dataset.json"
         )

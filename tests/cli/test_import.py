@@ -125,6 +125,13 @@ def test_an_imported_model_is_explored(imported, launch, monkeypatch):
     assert np.array_equal(explorer.images(point)[0], wanted)
 
 
+def test_images_without_classes_for_one_with_labels_are_refused(imported, launch):
+    path, _ = imported(label_size=2)
+    message = one_line_error(launch("evaluate", f"--from={path}", "--data=photos"))
+    assert message.startswith("error: --data=photos: has no classes, which this model was trained with; ")
+    assert "data.labels" not in message
+
+
 def test_a_run_that_starts_from_it_is_told_of_another_form(imported, tmp_path):
     """Its discriminator is separate, and ours fused: equal parameters, another function."""
     path, out = imported()
