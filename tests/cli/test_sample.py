@@ -18,6 +18,7 @@ from PIL import Image
 from pggan_jax.generation import archive_writers, image_writers
 from pggan_jax.system import own_output
 from tests.helpers.command_line import ROOT, environment, one_line_error
+from tests.helpers.damage import truncate
 from tests.helpers.runs import copy_of
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -330,9 +331,7 @@ class TestRefused:
     def test_a_damaged_checkpoint_beside_an_intact_one(self, sample, finished, tmp_path):
         workdir = copy_of(finished, tmp_path)
         *others, newest = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
-        for file in (workdir / "checkpoints" / str(newest)).rglob("*"):
-            if file.is_file() and file.stat().st_size > 1000:
-                os.truncate(file, 500)
+        truncate(workdir / "checkpoints" / str(newest))
         error = one_line_error(sample("--num=1", f"--out={tmp_path}/x", source=workdir, status=2))
         listed = ", ".join(f"{one / 1000:g}" for one in others)
         assert error.strip().endswith(f"choose another one by its kimg: {listed}")

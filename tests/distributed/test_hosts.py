@@ -212,6 +212,7 @@ def undisturbed(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed") / "run"
     statuses, said = finish(workdir, start(workdir, *LONGER))
     assert statuses == [0, 0], said
+    assert "growing to 8x8" in said[0]
     return workdir
 
 
