@@ -95,16 +95,16 @@ def study(values: flags.FlagValues) -> Study:
     """Return the study."""
     source = values["data"].value
 
-    def variant(name: str, about: str, *settings: str, grows: bool = True) -> Variant:
-        return Variant(name, about, lambda: base_config(source), settings, grows=grows)
+    def variant(name: str, about: str, *settings: str, against: str = "", grows: bool = True) -> Variant:
+        return Variant(name, about, lambda: base_config(source), settings, against, grows=grows)
 
     variants = []
     for name, (about, settings) in LOSSES.items():
         variants += [
             variant(name, f"{about}, growing, stddev", *settings),
-            variant(f"{name}-no-stddev", f"{about}, growing", *settings, NO_STDDEV),
-            variant(f"{name}-from-start", f"{about}, stddev", *settings, grows=False),
-            variant(f"{name}-plain", f"{about} alone", *settings, NO_STDDEV, grows=False),
+            variant(f"{name}-no-stddev", f"{about}, growing", *settings, NO_STDDEV, against=name),
+            variant(f"{name}-from-start", f"{about}, stddev", *settings, against=name, grows=False),
+            variant(f"{name}-plain", f"{about} alone", *settings, NO_STDDEV, against=name, grows=False),
         ]
     return Study(
         "stacked_modes",
@@ -168,7 +168,7 @@ def tiny(source: str) -> list[Variant]:
         base, name = partial(tiny_config, source, share), f"k{share}"
         longer = f"schedule.total_kimg={1.5 * tiny_kimg(source):g}"
         found += [
-            Variant(f"{name}-plain", f"tiny, D with K/{share}: WGAN-GP", base, grows=False),
+            Variant(f"{name}-plain", f"tiny, D with K/{share}: WGAN-GP", base, against=f"{name}-plain", grows=False),
             Variant(f"{name}-norm", "the same + our norm", base, OUR_NORM, f"{name}-plain", grows=False),
             Variant(f"{name}-stddev", "the same + stddev", base, (*OUR_NORM, STDDEV), f"{name}-norm", grows=False),
             Variant(f"{name}-growing", "the same + growing", base, (*OUR_NORM, STDDEV, longer), f"{name}-stddev"),
