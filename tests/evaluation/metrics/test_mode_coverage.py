@@ -71,7 +71,7 @@ class TestHistograms:
         shares = np.array([2, 1, *[2] * 8]) / 19
         digits = np.random.RandomState(0).choice(10, (3, 25600), p=shares)
         modes = 100 * digits[0] + 10 * digits[1] + digits[2]
-        values = stacked_modes(modes, np.ones(25600), classifier=Classifier(None, 1.0, shares)).values
+        values = stacked_modes(modes, np.ones(25600), classifier=Classifier(None, lambda: 1.0, shares)).values
         assert values["kl_training"] == pytest.approx(values["kl_floor"], abs=0.003)
         assert values["kl"] > 2 * values["kl_floor"]
 
