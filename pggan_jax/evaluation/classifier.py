@@ -38,7 +38,7 @@ class Classifier:
 
     @cached_property
     def accuracy(self) -> float:
-        """Accuracy by four-fold cross-validation on the training images; computed when it is first asked for."""
+        """Accuracy by four-fold cross-validation on the training images, when first asked for."""
         return self.validate()
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
