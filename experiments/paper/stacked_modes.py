@@ -18,8 +18,8 @@ lengths for a CPU, a fiftieth of the paper's; of MNIST stacks of 32x32, in a ten
 Ctrl-C lets the runs save; the same command continues. Writes results.json, table.md, figure.svg and contact_sheet.png to --out
 after each run.
 
-Cost: on 2 cores of an AMD EPYC with other programs beside them, 50 minutes for the four variants of K/2 and about 4 minutes
-for each run of the other networks; K/4 not measured.
+Cost: on 2 cores of an AMD EPYC, 50 minutes for the four variants of K/2 with other programs beside them, and 2.5 minutes
+alone for each run of the other networks; K/4 not measured.
 Expect: the paper's K/2 has 772, 887, 918 and 920 modes after many times as many images, K/4 640, 857, 881 and 860.
 """
 
