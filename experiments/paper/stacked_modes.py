@@ -19,7 +19,7 @@ Ctrl-C lets the runs save; the same command continues. Writes results.json, tabl
 after each run.
 
 Cost: on 2 cores of an AMD EPYC, 50 minutes for the four variants of K/2 with other programs beside them, and 2.5 minutes
-alone for each run of the other networks; K/4 not measured.
+with little beside it for each run of the other networks; K/4 not measured.
 Expect: the paper's K/2 has 772, 887, 918 and 920 modes after many times as many images, K/4 640, 857, 881 and 860.
 """
 
