@@ -19,7 +19,7 @@ Ctrl-C lets the runs save; the same command continues. Writes results.json, tabl
 after each run.
 
 Cost: 6 to 12 minutes of training for each run of photographs, two at a time on 2 CPU cores; (a), (b) and (c) also compile for
-five to ten minutes with their first seed.
+five minutes and more with their first seed.
 Expect: with the first seed of photographs, an SWD x1e3 of 51 to 86 for (a) to (c) and 24 to 29 for (d) to (h); reals 16. The
 paper's averages are in `PUBLISHED`.
 """
@@ -130,8 +130,10 @@ def study(values: flags.FlagValues) -> Study:
         Variant(name_of(row), about, partial(make, row), against=name_of(PARENTS[row]), grows=row != "a")
         for row, about in ABOUT.items()
     )
-    largest = size or (128 if data in PAPERS_DATA else 16)
+    largest = base_config(data, size).data.resolution
     levels = [side for side in (256, 128, 64, 32, 16) if side <= largest]
+    if len(levels) == 1:  # it is the average
+        levels = []
     return Study(
         "ablation",
         "What does each part of the method contribute, added one after the other?",
@@ -139,7 +141,7 @@ def study(values: flags.FlagValues) -> Study:
         Measures(
             headline=HEADLINE,
             columns={
-                **{f"swd.{side}": f"SWD x1e3, {side}" for side in levels if len(levels) > 1},
+                **{f"swd.{side}": f"SWD x1e3, {side}" for side in levels},
                 HEADLINE: "SWD x1e3, average",
                 "ms_ssim.ms_ssim": "MS-SSIM",
                 "fd8": "distance of 8x8 pixels",
